@@ -1,0 +1,189 @@
+"""The one stream: what happened, when, to whom; typed, timestamped, namespaced.
+
+Owns the event envelope, the payload types, their JSON form, and the seam that emits them.
+Never does I/O: who keeps or sends events implements `EventSink`.
+
+Topics follow containerd's (`/tasks/exit`), with ours beside them (`/runtime/call`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """What an event says. Subclasses set `topic`; they are flat and hold JSON values only."""
+
+    topic: ClassVar[str] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallDone(Payload):
+    """One kernel call of a plan was executed (or failed, or was skipped by the plan).
+
+    `operation` and `call` are indices into the plan; `args` are decoded to names, in order;
+    `result` is what the kernel returned (-1 with `errno` set on failure); `duration_ns` is the
+    time inside the executor for this call.
+    """
+
+    topic: ClassVar[str] = "/runtime/call"
+    actor: str
+    operation: int
+    call: int
+    title: str
+    name: str
+    args: list[str]
+    result: int
+    errno: str
+    duration_ns: int
+    man: str
+    spec: str
+    skipped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HookDone(Payload):
+    """A hook ran. `stdout` and `stderr` hold at most 4096 characters each."""
+
+    topic: ClassVar[str] = "/runtime/hook"
+    kind: str
+    index: int
+    path: str
+    args: list[str]
+    exit_status: int
+    stdout: str
+    stderr: str
+    duration_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCreated(Payload):
+    topic: ClassVar[str] = "/tasks/create"
+    bundle: str
+    pid: int
+    duration_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStarted(Payload):
+    topic: ClassVar[str] = "/tasks/start"
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskExited(Payload):
+    """`exit_status` is the code, or 128+n for signal n; -1 where nobody could learn it."""
+
+    topic: ClassVar[str] = "/tasks/exit"
+    pid: int
+    exit_status: int
+    exec_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDeleted(Payload):
+    topic: ClassVar[str] = "/tasks/delete"
+    exit_status: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPaused(Payload):
+    topic: ClassVar[str] = "/tasks/paused"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResumed(Payload):
+    topic: ClassVar[str] = "/tasks/resumed"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSignalled(Payload):
+    topic: ClassVar[str] = "/tasks/signal"
+    signal: str
+    all: bool = False
+    exec_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskUpdated(Payload):
+    topic: ClassVar[str] = "/tasks/update"
+    changed: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskAdopted(Payload):
+    """A new shim took over a task whose shim had died."""
+
+    topic: ClassVar[str] = "/tasks/adopt"
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExecStarted(Payload):
+    topic: ClassVar[str] = "/tasks/exec-started"
+    exec_id: str
+    pid: int
+    args: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Failed(Payload):
+    """A verb failed on this container; `error` is `MobyshellError.to_wire()`."""
+
+    topic: ClassVar[str] = "/runtime/failed"
+    verb: str
+    error: dict[str, Any]
+
+
+PAYLOADS: Mapping[str, type[Payload]] = {
+    kind.topic: kind
+    for kind in (
+        CallDone, HookDone, TaskCreated, TaskStarted, TaskExited, TaskDeleted, TaskPaused,
+        TaskResumed, TaskSignalled, TaskUpdated, TaskAdopted, ExecStarted, Failed,
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A payload with its envelope: when (ns since the epoch), in which namespace, about which id."""
+
+    time_ns: int
+    namespace: str
+    id: str
+    payload: Payload
+
+    @property
+    def topic(self) -> str:
+        return self.payload.topic
+
+    def to_json(self) -> dict[str, Any]:
+        """The event as one flat-envelope JSON object."""
+        return {
+            "time_ns": self.time_ns,
+            "namespace": self.namespace,
+            "topic": self.topic,
+            "id": self.id,
+            "data": asdict(self.payload),
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Event:
+        """The event that `to_json` described. KeyError for a topic this version does not know."""
+        kind = PAYLOADS[document["topic"]]
+        return cls(
+            document["time_ns"], document["namespace"], document["id"], kind(**document["data"])
+        )
+
+
+class EventSink(Protocol):
+    """Takes payloads about one container; adds the envelope; must not raise and not block."""
+
+    def __call__(self, id: str, payload: Payload, /) -> None: ...
+
+
+def discard(id: str, payload: Payload, /) -> None:
+    """The sink for callers who do not look."""

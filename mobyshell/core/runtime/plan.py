@@ -1,0 +1,207 @@
+"""A plan: the ordered kernel operations that turn a bundle into a container. Pure data.
+
+Owns the types. A plan is made by `planner.make_plan` without touching the kernel, printed by
+`bundle plan`, turned into a shell script by `script`, and executed by an executor that takes no
+decisions: it walks `Operation.calls` in order. What would be a decision (a path that may not
+exist, a filesystem that may lack a feature) is in the call as data: errnos to tolerate, calls to
+skip.
+
+    Plan ── operations: Operation ── calls: Call ── args: Arg
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+
+class Actor(StrEnum):
+    """Who executes an operation."""
+
+    PARENT = "parent"
+    """The runtime (the shim, or `mobyshell-runc`), in the host's namespaces."""
+    CHILD = "child"
+    """The process that becomes the container's init."""
+
+
+class Phase(StrEnum):
+    """When. Operations of one actor run in this order; gates keep the two actors in step."""
+
+    PREPARE = "prepare"
+    """Parent: state directory, exec fifo, cgroups and their limits. Before the child exists."""
+    CLONE = "clone"
+    """Parent: the child is made, in new namespaces."""
+    JOIN = "join"
+    """Child: existing namespaces entered; those that clone could not make, unshared."""
+    ATTACH = "attach"
+    """Parent: the child into its cgroups, id maps written. Then gate 1 opens."""
+    SETUP = "setup"
+    """Child, behind gate 1: mounts placed below the new root, devices, sysctls, hostname."""
+    HOOKS = "hooks"
+    """Parent, while the child waits at gate 2: prestart, createRuntime, createContainer."""
+    PIVOT = "pivot"
+    """Child: the new root, then masked and read-only paths; the terminal. Then ready."""
+    WAIT = "wait"
+    """Child: blocks on the exec fifo. The container is `created`."""
+    START = "start"
+    """Parent, on `start`: startContainer hooks, then the fifo is opened; then poststart hooks."""
+    EXEC = "exec"
+    """Child: identity, capabilities, rlimits, seccomp, execve. The container is `running`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """The result of an earlier call in the same program (a descriptor, mostly), by name.
+
+    Names that the executor fills before the program runs: `root.dir` never; `sync` (the child's
+    end of the gate socket), `stdin` `stdout` `stderr`, `fifo` (O_PATH descriptor of the exec fifo),
+    `console` (socket that takes the terminal's master), `pid` (the child, parent programs only).
+    """
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A C string. `{pid}` in `value` becomes the child's pid (parent programs only) if `template`."""
+
+    value: str
+    template: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """A struct or buffer in the program's arena.
+
+    `cells`: (offset, width in bytes, cell) to be stored into it before the call;
+    `pointers`: (offset, thing) whose address is stored into it;
+    `shown`: how a person reads it (`{"size": 24, "flags": "O_PATH"}` as one short text).
+    Mutable to the kernel, never to us.
+    """
+
+    value: bytes
+    shown: str = ""
+    cells: tuple[tuple[int, int, Cell], ...] = ()
+    pointers: tuple[tuple[int, Text | Data], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """A NULL-terminated array of C strings (argv, envp)."""
+
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """A number with names: `shown` is what a person reads, as in the man page (`MS_BIND|MS_REC`)."""
+
+    value: int
+    shown: str
+
+
+Arg: TypeAlias = int | Cell | Text | Data | Vector | Flags
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One raw system call, or a pseudo call that only the parent's executor knows.
+
+    `name` is the system call's, or one of the pseudo calls `@hook`, `@spawn`, `@gate`.
+    `result`: the cell that takes what it returns.
+    `tolerate`: errnos after which the program goes on. Any other failure aborts the program.
+    `skip_on_error`, `skip_on_success`: how many following calls (of the same operation) are then
+    passed over. `expect`: abort unless exactly this is returned.
+    """
+
+    name: str
+    args: tuple[Arg, ...] = ()
+    result: Cell | None = None
+    tolerate: tuple[int, ...] = ()
+    skip_on_error: int = 0
+    skip_on_success: int = 0
+    expect: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """What a person sees as one step: what is done, because of what, by which calls.
+
+    `why` is a sentence; `source` the JSON path in config.json that asked for it ("" where the
+    runtime does it on its own account); `spec` the section (`config-linux.md#namespaces`); `man`
+    the page (`pivot_root(2)`); `shell` the same with util-linux, POSIX sh, one command an entry.
+    """
+
+    actor: Actor
+    phase: Phase
+    title: str
+    why: str
+    source: str = ""
+    spec: str = ""
+    man: str = ""
+    calls: tuple[Call, ...] = ()
+    shell: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything between a bundle and a running container, in order.
+
+    `clone_flags`: CLONE_NEW* for the child; `cgroups`: controller → absolute directory (v2: key "");
+    `notices`: what the spec asks for and this plan leaves out or weakens, each one line, never silent.
+    """
+
+    id: str
+    bundle: str
+    rootfs: str
+    operations: tuple[Operation, ...]
+    clone_flags: int = 0
+    cgroups: dict[str, str] = field(default_factory=dict)
+    terminal: bool = False
+    notices: tuple[str, ...] = ()
+
+    def of(self, actor: Actor, *phases: Phase) -> tuple[tuple[int, Operation], ...]:
+        """The operations of `actor` (in `phases`, if any are given) with their indices, in order."""
+        return tuple(
+            (index, operation)
+            for index, operation in enumerate(self.operations)
+            if operation.actor is actor and (not phases or operation.phase in phases)
+        )
+
+
+def show_arg(arg: Arg) -> str:
+    """An argument as a person reads it: strings quoted, flags by name, cells as `<name>`."""
+    match arg:
+        case int():
+            return str(arg)
+        case Cell(name):
+            return f"<{name}>"
+        case Text(value):
+            return f'"{value}"'
+        case Flags(_, shown):
+            return shown
+        case Data(value, shown):
+            return shown or f"{{{len(value)} bytes}}"
+        case Vector(values):
+            return "[" + ", ".join(f'"{value}"' for value in values) + "]"
+
+
+def show_call(call: Call) -> str:
+    """A call in the notation of strace: `name(args) -> <cell>`."""
+    text = f"{call.name}({', '.join(show_arg(arg) for arg in call.args)})"
+    return f"{text} -> <{call.result.name}>" if call.result else text
+
+
+def operation_json(operation: Operation) -> dict[str, Any]:
+    """An operation as JSON values, its calls as text."""
+    return {
+        "actor": str(operation.actor),
+        "phase": str(operation.phase),
+        "title": operation.title,
+        "why": operation.why,
+        "source": operation.source,
+        "spec": operation.spec,
+        "man": operation.man,
+        "calls": [show_call(call) for call in operation.calls],
+    }
