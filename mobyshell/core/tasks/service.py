@@ -1,0 +1,213 @@
+"""Tasks as every face sees them: the values, and the `Tasks` protocol.
+
+`client.TaskClient` is the real one; tests of screens use a fake. Every method may block (the
+faces call them from worker threads) and raises the tree of `core.errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from mobyshell.core.events import Event
+
+
+class Status(StrEnum):
+    """The states of runtime-spec, with `paused` as runc has it."""
+
+    CREATING = "creating"
+    CREATED = "created"
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskInfo:
+    """One task now. Times are ns since the epoch (0: not yet); pid is 0 once it has stopped.
+
+    `exit_status`: None while it lives, -1 if nobody could learn it, else the code or 128+signal.
+    """
+
+    id: str
+    namespace: str
+    status: Status
+    pid: int
+    bundle: str
+    created_ns: int
+    started_ns: int = 0
+    exited_ns: int = 0
+    exit_status: int | None = None
+    terminal: bool = False
+    args: tuple[str, ...] = ()
+    runtime: str = "mobyshell"
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ExecInfo:
+    """A further process in a task."""
+
+    task_id: str
+    exec_id: str
+    pid: int
+    terminal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessInfo:
+    """A process inside a task, as the host sees it. `rss` in bytes, `cpu_ns` user + system."""
+
+    pid: int
+    ppid: int
+    pid_inside: int
+    uid: int
+    state: str
+    rss: int
+    cpu_ns: int
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What the cgroups count. Bytes and ns; a limit of 0 means none; None: not known here."""
+
+    time_ns: int
+    cpu_ns: int | None
+    cpu_throttled_ns: int | None
+    memory: int | None
+    memory_limit: int
+    memory_peak: int | None
+    pids: int | None
+    pids_limit: int
+    io_read: int | None
+    io_write: int | None
+    oom_kills: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line a task wrote. `partial`: no newline followed (yet). `data` without the newline."""
+
+    time_ns: int
+    stream: str
+    partial: bool
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Spec against kernel, one line: `agrees` is None where the kernel cannot be asked."""
+
+    path: str
+    wanted: str
+    found: str
+    agrees: bool | None
+    note: str = ""
+
+
+class Attachment(Protocol):
+    """The live standard streams of a task or exec. Not thread-safe, but for `close`."""
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when `read` has something."""
+        ...
+
+    def read(self) -> tuple[str, bytes] | None:
+        """The next `(stream, data)`, blocking; stream is stdout, stderr or `lost` (data: how many
+        bytes, decimal, were dropped because this client did not read). None: the task's end."""
+        ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def close_stdin(self) -> None: ...
+
+    def resize(self, rows: int, columns: int) -> None: ...
+
+    def close(self) -> None:
+        """Detach. The task lives on."""
+        ...
+
+
+class Tasks(Protocol):
+    """What can be done with tasks."""
+
+    def create(
+        self,
+        id: str,
+        bundle: str,
+        *,
+        args: Sequence[str] | None = None,
+        terminal: bool | None = None,
+        stdin: bool = False,
+        rows: int = 0,
+        columns: int = 0,
+    ) -> TaskInfo:
+        """Make a container from `bundle`, up to the point before its program runs.
+
+        `args` and `terminal` replace the spec's for this task. Without `stdin` it is /dev/null.
+        """
+        ...
+
+    def start(self, id: str) -> TaskInfo: ...
+
+    def ls(self) -> list[TaskInfo]: ...
+
+    def get(self, id: str) -> TaskInfo: ...
+
+    def exec(
+        self,
+        id: str,
+        args: Sequence[str],
+        *,
+        exec_id: str = "",
+        terminal: bool = False,
+        stdin: bool = False,
+        env: Sequence[str] = (),
+        cwd: str = "",
+        user: str = "",
+        rows: int = 0,
+        columns: int = 0,
+    ) -> ExecInfo: ...
+
+    def attach(self, id: str, *, exec_id: str = "") -> Attachment: ...
+
+    def wait(self, id: str, *, exec_id: str = "", timeout: float | None = None) -> int:
+        """The exit status; TimedOut if it does not come in `timeout` seconds."""
+        ...
+
+    def kill(
+        self, id: str, signal: int, *, all_processes: bool = False, exec_id: str = ""
+    ) -> None: ...
+
+    def pause(self, id: str) -> None: ...
+
+    def resume(self, id: str) -> None: ...
+
+    def delete(self, id: str, *, force: bool = False) -> int:
+        """Forget a stopped task (`force`: kill it first) and return its exit status."""
+        ...
+
+    def update(self, id: str, resources: Mapping[str, Any]) -> None:
+        """Change limits; `resources` is `linux.resources` of the runtime-spec, as JSON values."""
+        ...
+
+    def ps(self, id: str) -> list[ProcessInfo]: ...
+
+    def stats(self, id: str) -> Stats: ...
+
+    def logs(
+        self, id: str, *, follow: bool = False, tail: int | None = None, since_ns: int = 0
+    ) -> Iterator[LogLine]: ...
+
+    def trace(self, id: str) -> list[Event]:
+        """The recorded events of a task, oldest first."""
+        ...
+
+    def diff(self, id: str) -> list[Difference]: ...
+
+    def events(self) -> Iterator[Event]:
+        """Every event from now on; ends when the caller closes the iterator."""
+        ...
