@@ -8,20 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, Protocol
 
 from mobyshell.core.events import Event
+from mobyshell.core.runtime.values import Difference, ProcessInfo, Stats, Status
 
-
-class Status(StrEnum):
-    """The states of runtime-spec, with `paused` as runc has it."""
-
-    CREATING = "creating"
-    CREATED = "created"
-    RUNNING = "running"
-    PAUSED = "paused"
-    STOPPED = "stopped"
+__all__ = [
+    "Attachment",
+    "Difference",
+    "ExecInfo",
+    "LogLine",
+    "ProcessInfo",
+    "Stats",
+    "Status",
+    "TaskInfo",
+    "Tasks",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,37 +59,6 @@ class ExecInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessInfo:
-    """A process inside a task, as the host sees it. `rss` in bytes, `cpu_ns` user + system."""
-
-    pid: int
-    ppid: int
-    pid_inside: int
-    uid: int
-    state: str
-    rss: int
-    cpu_ns: int
-    command: str
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """What the cgroups count. Bytes and ns; a limit of 0 means none; None: not known here."""
-
-    time_ns: int
-    cpu_ns: int | None
-    cpu_throttled_ns: int | None
-    memory: int | None
-    memory_limit: int
-    memory_peak: int | None
-    pids: int | None
-    pids_limit: int
-    io_read: int | None
-    io_write: int | None
-    oom_kills: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class LogLine:
     """A line a task wrote. `partial`: no newline followed (yet). `data` without the newline."""
 
@@ -95,17 +66,6 @@ class LogLine:
     stream: str
     partial: bool
     data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Spec against kernel, one line: `agrees` is None where the kernel cannot be asked."""
-
-    path: str
-    wanted: str
-    found: str
-    agrees: bool | None
-    note: str = ""
 
 
 class Attachment(Protocol):
