@@ -1,0 +1,46 @@
+# Two commands do everything on a fresh machine:
+#   make run     virtual environment, dependencies, a first bundle from what the machine has; opens the TUI
+#   make test    the same and the system packages the tests need; runs every check and the whole suite
+
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+BUNDLES = .run/bundles
+
+.PHONY: run test check unit bench docs clean
+
+run: $(VENV)/.runtime
+	@mkdir -p $(BUNDLES)
+	@test -d $(BUNDLES)/first || (cd $(BUNDLES) && $(CURDIR)/$(BIN)/mobyshell bundle new first)
+	@cd $(BUNDLES) && exec $(CURDIR)/$(BIN)/mobyshell
+
+test: check unit
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check mobyshell tests
+	$(BIN)/ruff format --check mobyshell tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-timing
+
+unit: $(VENV)/.dev .ci/packages
+	sh .ci/packages
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: $(VENV)/.runtime
+	$(BIN)/mobyshell bench run --write docs/bench.md
+
+docs: $(VENV)/.runtime
+	$(BIN)/mobyshell help --markdown > docs/reference.md
+
+$(VENV)/bin/python:
+	sh .ci/venv $(VENV)
+
+$(VENV)/.runtime: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,dev]'
+	@touch $@ $(VENV)/.runtime
+
+clean:
+	rm -rf $(VENV) .run .mypy_cache .ruff_cache .hypothesis
