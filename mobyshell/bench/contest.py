@@ -1,0 +1,88 @@
+"""A contest: contestants that do the same job, run in turns, compared by medians.
+
+Owns the order of runs and the arithmetic. Never knows what a contestant does.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """One way to do the job. `run` does it once and raises if it failed."""
+
+    name: str
+    run: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The durations of one contestant in nanoseconds, in the order they were measured."""
+
+    name: str
+    times: tuple[int, ...]
+
+    @property
+    def median(self) -> int:
+        return int(statistics.median(self.times))
+
+    @property
+    def best(self) -> int:
+        return min(self.times)
+
+    @property
+    def tenth(self) -> int:
+        """The first decile: the typical time of the quiet moments of a noisy machine."""
+        ordered = sorted(self.times)
+        return ordered[len(ordered) // 10]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a contest found. `series` are in the order of the contestants."""
+
+    series: tuple[Series, ...]
+
+    def __getitem__(self, name: str) -> Series:
+        return next(series for series in self.series if series.name == name)
+
+    def ratio(self, name: str, peer: str) -> float:
+        """The median over the rounds of `name`'s time divided by `peer`'s in the same round.
+
+        Pairs of neighbours in time share the machine's mood; the ratio of two medians does not.
+        """
+        pairs = zip(self[name].times, self[peer].times, strict=True)
+        return statistics.median(ours / theirs for ours, theirs in pairs)
+
+
+def alternate(
+    contestants: Sequence[Contestant],
+    rounds: int,
+    *,
+    warm_up: int = 1,
+    now: Callable[[], int] = time.perf_counter_ns,
+    shuffle: Callable[[list[Contestant]], None] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Result:
+    """Run every contestant once per round, in random order, `rounds` times.
+
+    `warm_up` rounds come first and are not counted (page cache, lazily started daemons).
+    """
+    mix = shuffle or random.Random(0).shuffle
+    times: Mapping[str, list[int]] = {contestant.name: [] for contestant in contestants}
+    for number in range(-warm_up, rounds):
+        order = list(contestants)
+        mix(order)
+        for contestant in order:
+            start = now()
+            contestant.run()
+            elapsed = now() - start
+            if number >= 0:
+                times[contestant.name].append(elapsed)
+        progress(number + 1, rounds)
+    return Result(tuple(Series(name, tuple(values)) for name, values in times.items()))
