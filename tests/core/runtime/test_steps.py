@@ -1,0 +1,63 @@
+"""Driving verbs that wait."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from mobyshell.core.runtime.steps import Readable, Sleep, Steps, run
+
+
+def test_a_verb_that_never_waits_just_returns() -> None:
+    def verb() -> Steps[int]:
+        return 7
+        yield
+
+    assert run(verb()) == 7
+
+
+def test_readable_tells_which_descriptors_are_ready_and_nothing_on_timeout() -> None:
+    quiet, quiet_end = os.pipe()
+    loud, loud_end = os.pipe()
+    try:
+        os.write(loud_end, b"x")
+
+        def verb() -> Steps[list[tuple[int, ...]]]:
+            first = yield Readable((quiet, loud), timeout=5)
+            second = yield Readable((quiet,), timeout=0.01)
+            slept = yield Sleep(0.001)
+            return [first, second, slept]
+
+        assert run(verb()) == [(loud,), (), ()]
+    finally:
+        for fd in (quiet, quiet_end, loud, loud_end):
+            os.close(fd)
+
+
+def test_a_hangup_counts_as_readable() -> None:
+    end, other = os.pipe()
+    os.close(other)
+    try:
+
+        def verb() -> Steps[tuple[int, ...]]:
+            return (yield Readable((end,), timeout=5))
+
+        assert run(verb()) == (end,)
+    finally:
+        os.close(end)
+
+
+def test_an_error_reaches_the_caller_and_the_verb_cleans_up() -> None:
+    cleaned = []
+
+    def verb() -> Steps[None]:
+        try:
+            yield Sleep(0)
+            raise ValueError("inside")
+        finally:
+            cleaned.append(True)
+
+    with pytest.raises(ValueError, match="inside"):
+        run(verb())
+    assert cleaned == [True]
