@@ -1,0 +1,109 @@
+"""Where tasks live on disk: the state root, namespaces, and the names inside.
+
+Owns path arithmetic and the defaults; reads the environment, never touches a file but to look at
+who owns a directory. Nothing heavy is imported: `task ls` runs through here.
+
+    <state>/shim.lock shim.sock shim.log    one keeper and shim per state root
+    <state>/.making/                        what is being put together or taken apart
+    <state>/<namespace>/events.jsonl        what happened lately, bounded
+    <state>/<namespace>/<id>/               the runtime's directory of one container
+    <state>/<namespace>/<id>/task/          ours in it: record, FIFOs, log segments, execs
+"""
+
+from __future__ import annotations
+
+import os
+
+from mobyshell.core.errors import UsageError
+
+SOCKET = "shim.sock"
+LOCK = "shim.lock"
+DIARY = "shim.log"
+STAGING = "staging"
+MAKING = ".making"
+EVENTS = "events.jsonl"
+
+RESERVED = frozenset({SOCKET, LOCK, DIARY, STAGING})
+"""Names in the state root that cannot be namespaces."""
+
+_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+_MORE = _LETTERS | frozenset("_.-+")
+
+
+def state_root() -> str:
+    """MOBYSHELL_STATE; else /run/mobyshell for root, `$XDG_RUNTIME_DIR/mobyshell` for others."""
+    chosen = os.environ.get("MOBYSHELL_STATE")
+    if chosen:
+        return os.path.abspath(chosen)
+    if os.geteuid() == 0:
+        return "/run/mobyshell"
+    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
+    if os.path.isdir(runtime) and os.access(runtime, os.W_OK):
+        return os.path.join(runtime, "mobyshell")
+    raise UsageError(
+        f"no directory for the state of running tasks: {runtime} cannot be written",
+        hint="set XDG_RUNTIME_DIR (systemd's login does), or MOBYSHELL_STATE to a directory of yours",
+    )
+
+
+def default_namespace() -> str:
+    """MOBYSHELL_NAMESPACE, else `default`."""
+    return os.environ.get("MOBYSHELL_NAMESPACE") or "default"
+
+
+def check_name(name: str, what: str = "id") -> str:
+    """`name` if it can be one path component that means nothing else; UsageError otherwise.
+
+    The rule is runc's for container ids, with containerd's first character and length (76).
+    """
+    if (
+        not isinstance(name, str)
+        or not 0 < len(name) <= 76
+        or name[0] not in _LETTERS
+        or not _MORE.issuperset(name)
+        or (what == "namespace" and name in RESERVED)
+    ):
+        raise UsageError(
+            f"invalid {what} {name!r:.100}",
+            hint="letters, digits and _ . - +, beginning with a letter or digit, at most 76",
+        )
+    return name
+
+
+def prepare_state_root(state: str) -> None:
+    """Make the state root, 0700. UsageError if it is not ours: its socket commands containers."""
+    try:
+        os.makedirs(state, 0o700, exist_ok=True)
+        found = os.stat(state)
+    except OSError as error:
+        raise UsageError(
+            f"the state directory {state} cannot be made: {error.strerror}",
+            hint="choose another with --state or MOBYSHELL_STATE",
+        ) from None
+    if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise UsageError(
+            f"the state directory {state} can be written by others than you",
+            hint="choose another with --state or MOBYSHELL_STATE, or chmod go-w it",
+        )
+
+
+def container_dir(state: str, namespace: str, id: str) -> str:
+    """The runtime's directory of one container."""
+    return f"{state}/{namespace}/{id}"
+
+
+def task_dir(state: str, namespace: str, id: str) -> str:
+    """The tasks floor's directory of one container's init."""
+    return f"{state}/{namespace}/{id}/task"
+
+
+def exec_dir(state: str, namespace: str, id: str, exec_id: str) -> str:
+    """The directory of one further process."""
+    return f"{state}/{namespace}/{id}/task/execs/{exec_id}"
+
+
+def process_dir(state: str, namespace: str, id: str, exec_id: str = "") -> str:
+    """The directory of the init (`exec_id` empty) or of a further process."""
+    if exec_id:
+        return exec_dir(state, namespace, id, exec_id)
+    return task_dir(state, namespace, id)
