@@ -178,7 +178,7 @@ def show_arg(arg: Arg) -> str:
         case Cell(name):
             return f"<{name}>"
         case Text(value):
-            return f'"{value}"'
+            return '"' + value.replace("{pid:<10}", "{pid}") + '"'
         case Flags(_, shown):
             return shown
         case Data(value, shown):

@@ -1,0 +1,1 @@
+"""The kernel's doors: one file per facility, mechanism without policy."""

@@ -1,0 +1,246 @@
+"""`linux.resources` as writes into control files: pure translation, for version 1 and version 2.
+
+Owns the knowledge of which file takes which field, in which order and unit
+(config-linux.md#control-groups; Documentation/admin-guide/cgroup-v1/, cgroup-v2.rst). Takes and
+gives plain values; touches nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mobyshell.core.errors import Unsupported
+from mobyshell.core.linux.cgroups import Write
+
+_R = "linux.resources"
+
+
+def limits_v1(resources: Mapping[str, Any]) -> tuple[Write, ...]:
+    """The writes for the v1 controllers."""
+    return (
+        *_devices(resources.get("devices") or ()),
+        *_memory_v1(resources.get("memory") or {}),
+        *_cpu_v1(resources.get("cpu") or {}),
+        *_pids(resources.get("pids") or {}, "pids"),
+        *_block_v1(resources.get("blockIO") or {}),
+        *_huge_pages(resources.get("hugepageLimits") or (), "limit_in_bytes", "hugetlb"),
+        *_network(resources.get("network") or {}),
+    )
+
+
+def limits_v2(resources: Mapping[str, Any]) -> tuple[Write, ...]:
+    """The writes for the v2 hierarchy (devices are not files there: see the eBPF filter)."""
+    return (
+        *_memory_v2(resources.get("memory") or {}),
+        *_cpu_v2(resources.get("cpu") or {}),
+        *_pids(resources.get("pids") or {}, ""),
+        *_block_v2(resources.get("blockIO") or {}),
+        *_huge_pages(resources.get("hugepageLimits") or (), "max", ""),
+        *(
+            Write("", file, str(value), f'{_R}.unified["{file}"]')
+            for file, value in (resources.get("unified") or {}).items()
+        ),
+    )
+
+
+def device_line(rule: Mapping[str, Any]) -> str:
+    """A device rule in the notation of devices.allow: `c 1:3 rwm`."""
+    kind = rule.get("type") or "a"
+    if kind == "a" and rule.get("major") is None and rule.get("minor") is None:
+        return "a" if (rule.get("access") or "rwm") == "rwm" else f"a *:* {rule['access']}"
+
+    def number(key: str) -> str:
+        value = rule.get(key)
+        return "*" if value is None or value < 0 else str(value)
+
+    return f"{kind} {number('major')}:{number('minor')} {rule.get('access') or 'rwm'}"
+
+
+# what every container may use, whatever the rules say (config-linux.md#default-devices); the
+# first two only make nodes: that gives no access yet
+DEFAULT_RULES: Sequence[str] = (
+    "c *:* m", "b *:* m", "c 1:3 rwm", "c 1:8 rwm", "c 1:7 rwm", "c 5:0 rwm", "c 1:5 rwm",
+    "c 1:9 rwm", "c 136:* rwm", "c 5:2 rwm",
+)  # fmt: skip
+
+
+def _devices(rules: Sequence[Mapping[str, Any]]) -> list[Write]:
+    writes = []
+    for index, rule in enumerate(rules):
+        file = "devices.allow" if rule.get("allow") else "devices.deny"
+        writes.append(Write("devices", file, device_line(rule), f"{_R}.devices[{index}]"))
+    if rules:
+        writes += [Write("devices", "devices.allow", line, "") for line in DEFAULT_RULES]
+    return writes
+
+
+def _limit(value: int) -> str:
+    """-1 is no limit, in v1's spelling."""
+    return str(value)
+
+
+def _memory_v1(memory: Mapping[str, Any]) -> list[Write]:
+    names = {
+        "limit": "memory.limit_in_bytes", "swap": "memory.memsw.limit_in_bytes",
+        "reservation": "memory.soft_limit_in_bytes", "swappiness": "memory.swappiness",
+    }  # fmt: skip
+    order = ["limit", "swap", "reservation", "swappiness"]
+    if memory.get("limit") == -1 and memory.get("swap") is None and "swap" in memory:
+        order = order[:1] + order[2:]
+    if memory.get("swap") == -1:
+        # memory + swap may never be below memory: the wider one is opened first
+        order = ["swap", "limit", "reservation", "swappiness"]
+    writes = [
+        Write("memory", names[key], _limit(memory[key]), f"{_R}.memory.{key}")
+        for key in order
+        if memory.get(key) is not None
+    ]
+    if memory.get("disableOOMKiller"):
+        source = f"{_R}.memory.disableOOMKiller"
+        writes.append(Write("memory", "memory.oom_control", "1", source))
+    if memory.get("useHierarchy"):
+        source = f"{_R}.memory.useHierarchy"
+        writes.insert(0, Write("memory", "memory.use_hierarchy", "1", source))
+    return writes
+
+
+def _cpu_v1(cpu: Mapping[str, Any]) -> list[Write]:
+    names = (
+        ("shares", "cpu", "cpu.shares"), ("period", "cpu", "cpu.cfs_period_us"),
+        ("quota", "cpu", "cpu.cfs_quota_us"), ("burst", "cpu", "cpu.cfs_burst_us"),
+        ("realtimePeriod", "cpu", "cpu.rt_period_us"),
+        ("realtimeRuntime", "cpu", "cpu.rt_runtime_us"), ("idle", "cpu", "cpu.idle"),
+        ("cpus", "cpuset", "cpuset.cpus"), ("mems", "cpuset", "cpuset.mems"),
+    )  # fmt: skip
+    return [
+        Write(controller, file, str(cpu[key]), f"{_R}.cpu.{key}")
+        for key, controller, file in names
+        if cpu.get(key) not in (None, "", 0) or (key == "idle" and cpu.get(key) is not None)
+    ]
+
+
+def _pids(pids: Mapping[str, Any], controller: str) -> list[Write]:
+    limit = pids.get("limit")
+    if limit is None or limit == 0:
+        return []
+    return [Write(controller, "pids.max", "max" if limit < 0 else str(limit), f"{_R}.pids.limit")]
+
+
+_THROTTLE = (
+    ("throttleReadBpsDevice", "read_bps", "rbps"), ("throttleWriteBpsDevice", "write_bps", "wbps"),
+    ("throttleReadIOPSDevice", "read_iops", "riops"),
+    ("throttleWriteIOPSDevice", "write_iops", "wiops"),
+)  # fmt: skip
+
+
+def _block_v1(block: Mapping[str, Any]) -> list[Write]:
+    writes = []
+    for key, file in (("weight", "blkio.bfq.weight"), ("leafWeight", "blkio.leaf_weight")):
+        if block.get(key):
+            writes.append(Write("blkio", file, str(block[key]), f"{_R}.blockIO.{key}"))
+    for index, entry in enumerate(block.get("weightDevice") or ()):
+        source = f"{_R}.blockIO.weightDevice[{index}]"
+        device = f"{entry['major']}:{entry['minor']}"
+        if entry.get("weight"):
+            value = f"{device} {entry['weight']}"
+            writes.append(Write("blkio", "blkio.bfq.weight_device", value, source))
+    for key, v1, _ in _THROTTLE:
+        for index, entry in enumerate(block.get(key) or ()):
+            value = f"{entry['major']}:{entry['minor']} {entry['rate']}"
+            source = f"{_R}.blockIO.{key}[{index}]"
+            writes.append(Write("blkio", f"blkio.throttle.{v1}_device", value, source))
+    return writes
+
+
+def _huge_pages(limits: Sequence[Mapping[str, Any]], suffix: str, controller: str) -> list[Write]:
+    return [
+        Write(controller, f"hugetlb.{entry['pageSize']}.{suffix}", str(entry["limit"]),
+              f"{_R}.hugepageLimits[{index}]")
+        for index, entry in enumerate(limits)
+    ]  # fmt: skip
+
+
+def _network(network: Mapping[str, Any]) -> list[Write]:
+    writes = []
+    if network.get("classID"):
+        value = str(network["classID"])
+        writes.append(Write("net_cls", "net_cls.classid", value, f"{_R}.network.classID"))
+    for index, entry in enumerate(network.get("priorities") or ()):
+        value = f"{entry['name']} {entry['priority']}"
+        source = f"{_R}.network.priorities[{index}]"
+        writes.append(Write("net_prio", "net_prio.ifpriomap", value, source))
+    return writes
+
+
+def _memory_v2(memory: Mapping[str, Any]) -> list[Write]:
+    writes = []
+    limit, swap = memory.get("limit"), memory.get("swap")
+    if swap is not None and swap != 0:
+        if swap == -1:
+            value = "max"
+        elif limit is None or limit == -1:
+            raise Unsupported(
+                f"{_R}.memory.swap needs a memory limit on cgroup v2",
+                hint="v1 counts memory + swap together, v2 counts swap alone: set memory.limit too",
+            )
+        else:
+            value = str(max(swap - limit, 0))
+        writes.append(Write("", "memory.swap.max", value, f"{_R}.memory.swap"))
+    if limit is not None and limit != 0:
+        value = "max" if limit == -1 else str(limit)
+        writes.append(Write("", "memory.max", value, f"{_R}.memory.limit"))
+    if memory.get("reservation"):
+        value = "max" if memory["reservation"] == -1 else str(memory["reservation"])
+        writes.append(Write("", "memory.low", value, f"{_R}.memory.reservation"))
+    return writes
+
+
+def shares_to_weight(shares: int) -> int:
+    """v1 cpu.shares [2, 262144] as v2 cpu.weight [1, 10000], by the linear formula of KEP-2254."""
+    return 1 + (min(max(shares, 2), 262144) - 2) * 9999 // 262142
+
+
+def _cpu_v2(cpu: Mapping[str, Any]) -> list[Write]:
+    writes = []
+    if cpu.get("idle") is not None:
+        writes.append(Write("", "cpu.idle", str(cpu["idle"]), f"{_R}.cpu.idle"))
+    if cpu.get("shares"):
+        value = str(shares_to_weight(cpu["shares"]))
+        writes.append(Write("", "cpu.weight", value, f"{_R}.cpu.shares"))
+    quota, period = cpu.get("quota"), cpu.get("period")
+    if quota or period:
+        text = "max" if not quota or quota < 0 else str(quota)
+        value = f"{text} {period or 100000}"
+        source = f"{_R}.cpu.{'quota' if quota else 'period'}"
+        writes.append(Write("", "cpu.max", value, source))
+    if cpu.get("burst") is not None:
+        writes.append(Write("", "cpu.max.burst", str(cpu["burst"]), f"{_R}.cpu.burst"))
+    for key in ("cpus", "mems"):
+        if cpu.get(key):
+            writes.append(Write("", f"cpuset.{key}", str(cpu[key]), f"{_R}.cpu.{key}"))
+    return writes
+
+
+def blkio_to_io_weight(weight: int) -> int:
+    """v1 blkio weight [10, 1000] as v2 io.weight [1, 10000]."""
+    return 1 + (min(max(weight, 10), 1000) - 10) * 9999 // 990
+
+
+def _block_v2(block: Mapping[str, Any]) -> list[Write]:
+    writes = []
+    if block.get("weight"):
+        source = f"{_R}.blockIO.weight"
+        value = f"default {blkio_to_io_weight(block['weight'])}"
+        writes.append(Write("", "io.weight", value, source))
+    for index, entry in enumerate(block.get("weightDevice") or ()):
+        if entry.get("weight"):
+            source = f"{_R}.blockIO.weightDevice[{index}]"
+            weight = blkio_to_io_weight(entry["weight"])
+            value = f"{entry['major']}:{entry['minor']} {weight}"
+            writes.append(Write("", "io.weight", value, source))
+    for key, _, v2 in _THROTTLE:
+        for index, entry in enumerate(block.get(key) or ()):
+            value = f"{entry['major']}:{entry['minor']} {v2}={entry['rate']}"
+            writes.append(Write("", "io.max", value, f"{_R}.blockIO.{key}[{index}]"))
+    return writes

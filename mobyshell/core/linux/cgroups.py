@@ -1,0 +1,185 @@
+"""Control groups as this machine has them: version 1, version 2, or both side by side.
+
+Owns the layout (which controller is mounted where, and in which cgroup this process is) and the
+handling of directories: make, attach, list, remove, freeze, kill. What limits mean is in
+`cgroup_limits`, what counters say in `cgroup_stats`.
+
+On a hybrid machine the controllers are on v1 and an (almost) empty v2 hierarchy lies beside
+them; its cgroup.kill and cgroup.freeze still work, so a group is made there too.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from mobyshell.core.errors import SyscallFailed, TimedOut
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """`mode`: v1, v2, hybrid or none. `own`: controller (v2: "") → absolute directory of the
+    cgroup this process is in. `v2_controllers`: what the v2 hierarchy can limit here."""
+
+    mode: str
+    own: Mapping[str, str]
+    v2_controllers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One value for one control file. `controller` is "" for v2; `source` the JSON path."""
+
+    controller: str
+    file: str
+    value: str
+    source: str
+
+
+def detect(cgroup: str = "/proc/self/cgroup", mountinfo: str = "/proc/self/mountinfo") -> Layout:
+    """Read the layout (cgroups(7), proc_pid_mountinfo(5))."""
+    mounts: dict[str, tuple[str, str]] = {}
+    with open(mountinfo) as file:
+        for line in file:
+            left, _, right = line.partition(" - ")
+            kind, _, options = right.split(" ", 2)
+            if kind not in ("cgroup", "cgroup2"):
+                continue
+            root, point = left.split(" ")[3:5]
+            if kind == "cgroup2":
+                mounts.setdefault("", (root, point))
+                continue
+            for option in options.strip().split(","):
+                mounts.setdefault(option, (root, point))
+    own: dict[str, str] = {}
+    with open(cgroup) as file:
+        for line in file:
+            _, controllers, path = line.rstrip("\n").split(":", 2)
+            for controller in controllers.split(","):
+                if controller not in mounts:
+                    continue
+                root, point = mounts[controller]
+                # in a container the mount shows a part of the hierarchy as its root
+                inside = path.removeprefix(root.rstrip("/")) if root != "/" else path
+                own[controller] = (point + "/" + inside.strip("/")).rstrip("/")
+    v1 = [name for name in own if name and not name.startswith("name=")]
+    v2 = "" in own
+    mode = "hybrid" if v1 and v2 else "v1" if v1 else "v2" if v2 else "none"
+    limits: tuple[str, ...] = ()
+    if v2:
+        try:
+            limits = tuple(read(own[""], "cgroup.controllers").split())
+        except SyscallFailed:
+            limits = ()
+    return Layout(mode, own, limits)
+
+
+def read(path: str, file: str) -> str:
+    """The content of a control file, without the last newline."""
+    try:
+        fd = os.open(f"{path}/{file}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            chunks = []
+            while chunk := os.read(fd, 65536):
+                chunks.append(chunk)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise SyscallFailed.of(error, "read", path=f"{path}/{file}") from None
+    return b"".join(chunks).decode(errors="replace").rstrip("\n")
+
+
+def write(path: str, file: str, value: str) -> None:
+    """Write `value` into a control file in one write(2)."""
+    try:
+        fd = os.open(f"{path}/{file}", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, value.encode())
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise SyscallFailed.of(error, "write", path=f"{path}/{file}") from None
+
+
+def processes(path: str) -> list[int]:
+    """The pids in the cgroup `path` and in every cgroup below it; none if it is not there."""
+    found: list[int] = []
+    for directory, _, _ in os.walk(path):
+        try:
+            found += [int(line) for line in read(directory, "cgroup.procs").split()]
+        except SyscallFailed as error:
+            if error.errno not in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
+                raise
+    return found
+
+
+def remove(paths: Iterable[str], timeout: float = 5.0) -> None:
+    """Remove cgroups with those below them. Not being there is fine.
+
+    A cgroup is busy for a moment after its last process has died, so this tries for `timeout`
+    seconds; then SyscallFailed, naming the one that stays.
+    """
+    deadline = time.monotonic() + timeout
+    for path in paths:
+        for directory, _, _ in os.walk(path, topdown=False):
+            pause = 0.0005
+            while True:
+                try:
+                    os.rmdir(directory)
+                    break
+                except FileNotFoundError:
+                    break
+                except OSError as error:
+                    if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                        raise SyscallFailed.of(
+                            error, "rmdir", path=directory,
+                            hint="a process is still in it: see cgroup.procs",
+                        ) from None  # fmt: skip
+                time.sleep(pause)
+                pause = min(pause * 2, 0.05)
+
+
+def freezer(paths: Mapping[str, str]) -> tuple[str, str, str, str] | None:
+    """(directory, file, value that freezes, value that thaws) of the group's freezer, if any."""
+    if "freezer" in paths:
+        return paths["freezer"], "freezer.state", "FROZEN", "THAWED"
+    if "" in paths:
+        return paths[""], "cgroup.freeze", "1", "0"
+    return None
+
+
+def frozen(paths: Mapping[str, str]) -> bool:
+    """Whether the group is frozen, completely."""
+    found = freezer(paths)
+    if found is None:
+        return False
+    directory, file, freeze, _ = found
+    try:
+        if file == "freezer.state":
+            return read(directory, file) == freeze
+        return "frozen 1" in read(directory, "cgroup.events").splitlines()
+    except SyscallFailed:
+        return False
+
+
+def kill_all(paths: Mapping[str, str]) -> bool:
+    """Kill every process of the group at once by cgroup.kill (Linux 5.14); False if it has none."""
+    if "" not in paths:
+        return False
+    try:
+        write(paths[""], "cgroup.kill", "1")
+    except SyscallFailed:
+        return False
+    return True
+
+
+def wait_empty(path: str, timeout: float) -> None:
+    """Wait until no process is left in the group. TimedOut after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while left := processes(path):
+        if time.monotonic() > deadline:
+            raise TimedOut(f"processes {left[:5]} of cgroup {path} do not end")
+        time.sleep(0.005)

@@ -1,0 +1,127 @@
+"""The numbers of the kernel's interface that plans and wrappers use, by family, with their names.
+
+Owns values only (include/uapi/linux/*.h); they are the same on every architecture mobyshell
+runs on, except where `syscalls` says otherwise.
+"""
+
+from __future__ import annotations
+
+AT_FDCWD = -100
+AT_SYMLINK_NOFOLLOW = 0x100
+AT_EMPTY_PATH = 0x1000
+AT_RECURSIVE = 0x8000
+
+O_RDONLY, O_WRONLY, O_RDWR = 0, 1, 2
+O_CREAT, O_EXCL, O_NOCTTY = 0o100, 0o200, 0o400
+O_TRUNC, O_APPEND, O_NONBLOCK = 0o1000, 0o2000, 0o4000
+O_DIRECTORY, O_NOFOLLOW, O_CLOEXEC, O_PATH = 0o200000, 0o400000, 0o2000000, 0o10000000
+
+RESOLVE_NO_XDEV = 0x01
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
+RESOLVE_IN_ROOT = 0x10
+
+CLONE_NEWTIME = 0x80
+CLONE_VM = 0x100
+CLONE_PIDFD = 0x1000
+CLONE_PARENT = 0x8000
+CLONE_NEWNS = 0x20000
+CLONE_NEWCGROUP = 0x2000000
+CLONE_NEWUTS = 0x4000000
+CLONE_NEWIPC = 0x8000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_REMOUNT, MS_BIND, MS_MOVE, MS_REC = 32, 4096, 8192, 16384
+MS_UNBINDABLE, MS_PRIVATE, MS_SLAVE, MS_SHARED = 1 << 17, 1 << 18, 1 << 19, 1 << 20
+MNT_DETACH = 2
+
+MOUNT_ATTR_RDONLY = 0x01
+MOUNT_ATTR_NOSUID = 0x02
+MOUNT_ATTR_NODEV = 0x04
+MOUNT_ATTR_NOEXEC = 0x08
+MOUNT_ATTR__ATIME = 0x70
+MOUNT_ATTR_RELATIME = 0x00
+MOUNT_ATTR_NOATIME = 0x10
+MOUNT_ATTR_STRICTATIME = 0x20
+MOUNT_ATTR_NODIRATIME = 0x80
+MOUNT_ATTR_NOSYMFOLLOW = 0x200000
+
+FSOPEN_CLOEXEC = 1
+FSMOUNT_CLOEXEC = 1
+FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING = 0, 1
+FSCONFIG_CMD_CREATE = 6
+OPEN_TREE_CLONE = 1
+OPEN_TREE_CLOEXEC = O_CLOEXEC
+MOVE_MOUNT_F_EMPTY_PATH = 0x04
+MOVE_MOUNT_T_EMPTY_PATH = 0x40
+
+PR_SET_DUMPABLE = 4
+PR_SET_KEEPCAPS = 8
+PR_CAPBSET_DROP = 24
+PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_RAISE = 2
+PR_CAP_AMBIENT_CLEAR_ALL = 4
+
+SECCOMP_SET_MODE_FILTER = 1
+CLOSE_RANGE_CLOEXEC = 4
+LINUX_CAPABILITY_VERSION_3 = 0x20080522
+
+TIOCSCTTY, TIOCGWINSZ, TIOCSWINSZ = 0x540E, 0x5413, 0x5414
+TIOCSPTLCK, TIOCGPTPEER = 0x40045431, 0x5441
+SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8913, 0x8914
+
+SIG_BLOCK, SIG_UNBLOCK, SIG_SETMASK = 0, 1, 2
+
+S_IFREG, S_IFCHR, S_IFBLK, S_IFIFO = 0o100000, 0o020000, 0o060000, 0o010000
+
+_FAMILIES: dict[str, tuple[tuple[int, str], ...]] = {}
+
+
+def _family(name: str, *names: str) -> None:
+    _FAMILIES[name] = tuple((globals()[one], one) for one in names)
+
+
+_family(
+    "clone", "CLONE_NEWUSER", "CLONE_NEWNS", "CLONE_NEWPID", "CLONE_NEWNET", "CLONE_NEWIPC",
+    "CLONE_NEWUTS", "CLONE_NEWCGROUP", "CLONE_NEWTIME", "CLONE_PIDFD", "CLONE_PARENT", "CLONE_VM",
+)  # fmt: skip
+_family(
+    "open", "O_WRONLY", "O_RDWR", "O_CREAT", "O_EXCL", "O_NOCTTY", "O_TRUNC", "O_APPEND",
+    "O_NONBLOCK", "O_DIRECTORY", "O_NOFOLLOW", "O_PATH", "O_CLOEXEC",
+)  # fmt: skip
+_family(
+    "resolve", "RESOLVE_NO_XDEV", "RESOLVE_NO_MAGICLINKS", "RESOLVE_NO_SYMLINKS",
+    "RESOLVE_BENEATH", "RESOLVE_IN_ROOT",
+)  # fmt: skip
+_family(
+    "mount", "MS_RDONLY", "MS_NOSUID", "MS_NODEV", "MS_NOEXEC", "MS_REMOUNT", "MS_BIND",
+    "MS_MOVE", "MS_REC", "MS_UNBINDABLE", "MS_PRIVATE", "MS_SLAVE", "MS_SHARED",
+)  # fmt: skip
+_family("umount", "MNT_DETACH")
+_family(
+    "mount_attr", "MOUNT_ATTR_RDONLY", "MOUNT_ATTR_NOSUID", "MOUNT_ATTR_NODEV",
+    "MOUNT_ATTR_NOEXEC", "MOUNT_ATTR_NOATIME", "MOUNT_ATTR_STRICTATIME", "MOUNT_ATTR_NODIRATIME",
+    "MOUNT_ATTR_NOSYMFOLLOW",
+)  # fmt: skip
+_family("at", "AT_EMPTY_PATH", "AT_RECURSIVE", "AT_SYMLINK_NOFOLLOW")
+_family("open_tree", "OPEN_TREE_CLONE", "OPEN_TREE_CLOEXEC", "AT_EMPTY_PATH", "AT_RECURSIVE")
+_family("move_mount", "MOVE_MOUNT_F_EMPTY_PATH", "MOVE_MOUNT_T_EMPTY_PATH")
+
+
+def show_flags(family: str, value: int) -> str:
+    """`value` as the man page writes it: names joined by `|`, what has no name in hexadecimal."""
+    names = []
+    rest = value
+    for bit, name in _FAMILIES[family]:
+        if bit and rest & bit == bit:
+            names.append(name)
+            rest &= ~bit
+    if rest or not names:
+        names.append(hex(rest) if rest else "0")
+    return "|".join(names)

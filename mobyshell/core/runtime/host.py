@@ -1,0 +1,73 @@
+"""What the planner must know about the machine, as a frozen value.
+
+Owns the description only: `Host.detect` looks once, the planner itself never does, so a plan can
+be made for a machine that is not this one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mobyshell.core.linux import capabilities, cgroups
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A machine to plan for.
+
+    `cgroup_mode`: v1, v2, hybrid or none. `cgroup_own`: controller (v2: "") → the absolute
+    directory of the cgroup that the runtime itself is in. `cgroup_writable`: may cgroups be made
+    there. `last_capability`: the highest number. `lsm`: names of active security modules.
+    """
+
+    euid: int = 0
+    egid: int = 0
+    cgroup_mode: str = "none"
+    cgroup_own: Mapping[str, str] = field(default_factory=dict)
+    cgroup_v2_controllers: tuple[str, ...] = ()
+    cgroup_writable: bool = True
+    last_capability: int = 40
+    lsm: tuple[str, ...] = ()
+    newuidmap: str | None = None
+    newgidmap: str | None = None
+
+    @property
+    def privileged(self) -> bool:
+        return self.euid == 0
+
+    @classmethod
+    def detect(cls) -> Host:
+        """Look at this machine."""
+        layout = cgroups.detect()
+        own = dict(layout.own)
+        writable = bool(own) and all(os.access(path, os.W_OK) for path in own.values())
+        return cls(
+            euid=os.geteuid(),
+            egid=os.getegid(),
+            cgroup_mode=layout.mode,
+            cgroup_own=own,
+            cgroup_v2_controllers=layout.v2_controllers,
+            cgroup_writable=writable,
+            last_capability=capabilities.last(),
+            lsm=_active_lsm(),
+            newuidmap=_helper("newuidmap"),
+            newgidmap=_helper("newgidmap"),
+        )
+
+
+def _helper(name: str) -> str | None:
+    for directory in ("/usr/bin", "/bin", "/usr/local/bin"):
+        path = f"{directory}/{name}"
+        if os.access(path, os.X_OK):
+            return path
+    return None
+
+
+def _active_lsm() -> tuple[str, ...]:
+    try:
+        with open("/sys/kernel/security/lsm") as file:
+            return tuple(file.read().strip().split(","))
+    except OSError:
+        return ()

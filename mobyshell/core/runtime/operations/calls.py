@@ -1,0 +1,214 @@
+"""Sequences of calls that many operations are made of.
+
+Owns the fixed descriptor numbers of the child and the safe ways to reach a path: everything
+inside the root filesystem is opened by openat2(2) with RESOLVE_IN_ROOT on the root's descriptor,
+so that no symbolic link in an image leads out of it. What depends on the machine at run time
+(does it exist, is it a directory) is expressed as errnos to tolerate and calls to skip.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+
+from mobyshell.core.linux import constants as c
+from mobyshell.core.linux.constants import show_flags
+from mobyshell.core.runtime.plan import Call, Cell, Data, Flags, Text
+
+SYNC = Flags(3, "<runtime>")
+"""The child's end of the socket to the runtime: gates, readiness, the terminal's master."""
+FIFO = Flags(4, "<exec.fifo>")
+"""The FIFO on which the created container waits for `start`."""
+FIRST_FREE = 6
+"""Descriptors from here on are closed at the child's start, and again before its program runs."""
+
+ROOT = Cell("root")
+"""The root filesystem, an O_PATH descriptor."""
+DIRECTORY = c.O_PATH | c.O_DIRECTORY | c.O_CLOEXEC
+PATH = c.O_PATH | c.O_CLOEXEC
+EMPTY = Text("")
+CWD = Flags(c.AT_FDCWD, "AT_FDCWD")
+
+
+def flags(family: str, value: int) -> Flags:
+    """`value` with its names."""
+    return Flags(value, show_flags(family, value))
+
+
+def close(cell: Cell) -> Call:
+    return Call("close", (cell,))
+
+
+def in_root(
+    root: Cell | Flags,
+    path: str,
+    result: Cell,
+    how: int = PATH,
+    *,
+    mode: int = 0,
+    tolerate: tuple[int, ...] = (),
+    skip_on_error: int = 0,
+    skip_on_success: int = 0,
+) -> Call:
+    """Open `path` as the container would see it, never outside `root` (openat2(2))."""
+    shown = f"{{{show_flags('open', how)}, {show_flags('resolve', c.RESOLVE_IN_ROOT)}}}"
+    open_how = Data(struct.pack("=QQQ", how, mode, c.RESOLVE_IN_ROOT), shown)
+    return Call(
+        "openat2",
+        (root, Text(path.strip("/") or "."), open_how, 24),
+        result=result,
+        tolerate=tolerate,
+        skip_on_error=skip_on_error,
+        skip_on_success=skip_on_success,
+    )
+
+
+def make_directories(root: Cell, path: str, mode: int = 0o755) -> list[Call]:
+    """mkdir -p beneath `root`, component by component, each through its parent's descriptor."""
+    calls: list[Call] = []
+    parts = [part for part in path.split("/") if part and part != "."]
+    for depth, part in enumerate(parts):
+        make = Call("mkdirat", (root, Text(part), mode), tolerate=(errno.EEXIST,))
+        if depth == 0:
+            calls.append(make)
+            continue
+        parent = Cell("parent")
+        calls += [
+            in_root(root, "/".join(parts[:depth]), parent, DIRECTORY),
+            Call("mkdirat", (parent, Text(part), mode), tolerate=(errno.EEXIST,)),
+            close(parent),
+        ]
+    return calls
+
+
+def reach_directory(root: Cell, path: str, result: Cell, mode: int = 0o755) -> list[Call]:
+    """Open the directory `path` beneath `root` into `result`; made first if it is not there."""
+    make = make_directories(root, path, mode)
+    again = in_root(root, path, result, DIRECTORY)
+    first = in_root(
+        root, path, result, DIRECTORY, tolerate=(errno.ENOENT,), skip_on_success=len(make) + 1
+    )
+    return [first, *make, again]
+
+
+def make_file(root: Cell, path: str, mode: int = 0o644) -> list[Call]:
+    """An empty file `path` beneath `root`, with the directories on its way."""
+    made = Cell("made")
+    parent = path.strip("/").rpartition("/")[0]
+    create = c.O_WRONLY | c.O_CREAT | c.O_NOFOLLOW | c.O_CLOEXEC
+    return [
+        *make_directories(root, parent),
+        in_root(root, path, made, create, mode=mode),
+        close(made),
+    ]
+
+
+def reach_mount_point(root: Cell, path: str, source: str, result: Cell) -> list[Call]:
+    """Open `path` beneath `root`; if it is not there, made as what `source` is: directory or file."""
+    probe = Cell("source")
+    again = in_root(root, path, result)
+    as_directory = [close(probe), *make_directories(root, path)]
+    as_file = [*make_file(root, path), again]
+    directory_done = in_root(root, path, result, skip_on_success=len(as_file))
+    is_directory = Call(
+        "openat",
+        (CWD, Text(source), flags("open", DIRECTORY)),
+        result=probe,
+        tolerate=(errno.ENOTDIR,),
+        skip_on_error=len(as_directory) + 1,
+    )
+    rest = [is_directory, *as_directory, directory_done, *as_file]
+    first = in_root(root, path, result, tolerate=(errno.ENOENT,), skip_on_success=len(rest))
+    return [first, *rest]
+
+
+def write_file(path: str, text: str, *, template: bool = False,
+               tolerate: tuple[int, ...] = ()) -> list[Call]:  # fmt: skip
+    """Write `text` into the existing file `path` of the host (or of procfs) in one write(2)."""
+    file = Cell("file")
+    data = text.encode()
+    return [
+        Call(
+            "openat",
+            (CWD, Text(path, template=template), flags("open", c.O_WRONLY | c.O_CLOEXEC)),
+            result=file,
+            tolerate=tolerate,
+            skip_on_error=2,
+        ),
+        Call("write", (file, Data(data, repr(text)), len(data)), tolerate=tolerate),
+        close(file),
+    ]
+
+
+def attach(mount: Cell, target: Cell) -> Call:
+    """Place the detached `mount` on `target`, both by descriptor (move_mount(2))."""
+    how = c.MOVE_MOUNT_F_EMPTY_PATH | c.MOVE_MOUNT_T_EMPTY_PATH
+    return Call("move_mount", (mount, EMPTY, target, EMPTY, flags("move_mount", how)))
+
+
+def set_attributes(
+    mount: Cell,
+    set_bits: int,
+    clear_bits: int = 0,
+    propagation: int = 0,
+    *,
+    recursive: bool = False,
+) -> Call:
+    """Change the attributes of `mount` (mount_setattr(2))."""
+    attributes = struct.pack("=QQQQ", set_bits, clear_bits, propagation, 0)
+    parts = []
+    if set_bits or not (clear_bits or propagation):
+        parts.append("+" + show_flags("mount_attr", set_bits))
+    if clear_bits:
+        parts.append("-" + show_flags("mount_attr", clear_bits))
+    if propagation:
+        parts.append(show_flags("mount", propagation))
+    at = c.AT_EMPTY_PATH | (c.AT_RECURSIVE if recursive else 0)
+    shown = "{" + ", ".join(parts) + "}"
+    return Call(
+        "mount_setattr", (mount, EMPTY, flags("at", at), Data(attributes, shown), len(attributes))
+    )
+
+
+def clone_tree(path: str, result: Cell, *, recursive: bool) -> Call:
+    """A detached copy of what is mounted at the host's `path` (open_tree(2))."""
+    how = c.OPEN_TREE_CLONE | c.OPEN_TREE_CLOEXEC | (c.AT_RECURSIVE if recursive else 0)
+    return Call("open_tree", (CWD, Text(path), flags("open_tree", how)), result=result)
+
+
+def new_filesystem(
+    kind: str, source: str, options: tuple[str, ...], attributes: int, result: Cell
+) -> list[Call]:
+    """A new, detached filesystem instance (fsopen(2), fsconfig(2), fsmount(2))."""
+    context = Cell("context")
+    calls = [
+        Call("fsopen", (Text(kind), Flags(1, "FSOPEN_CLOEXEC")), result=context),
+        _configure(context, "source", source),
+    ]
+    for option in options:
+        key, given, value = option.partition("=")
+        calls.append(_configure(context, key, value if given else None))
+    create = Flags(c.FSCONFIG_CMD_CREATE, "FSCONFIG_CMD_CREATE")
+    return [
+        *calls,
+        Call("fsconfig", (context, create, 0, 0, 0)),
+        Call(
+            "fsmount",
+            (context, Flags(1, "FSMOUNT_CLOEXEC"), flags("mount_attr", attributes)),
+            result=result,
+        ),
+        close(context),
+    ]
+
+
+def _configure(context: Cell, key: str, value: str | None) -> Call:
+    if value is None:
+        command = Flags(c.FSCONFIG_SET_FLAG, "FSCONFIG_SET_FLAG")
+        return Call("fsconfig", (context, command, Text(key), 0, 0))
+    command = Flags(c.FSCONFIG_SET_STRING, "FSCONFIG_SET_STRING")
+    return Call("fsconfig", (context, command, Text(key), Text(value), 0))
+
+
+def quote(word: str) -> str:
+    """`word` as one word of POSIX sh."""
+    return "'" + word.replace("'", "'\\''") + "'"

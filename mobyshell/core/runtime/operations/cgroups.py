@@ -1,0 +1,169 @@
+"""Operations that make the container's cgroups, limit them, and show them inside."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+
+from mobyshell.core.linux import constants as c
+from mobyshell.core.linux.cgroups import Write
+from mobyshell.core.linux.mount_options import parse_options
+from mobyshell.core.oci import Mount
+from mobyshell.core.runtime.operations.calls import (
+    CWD,
+    ROOT,
+    attach,
+    clone_tree,
+    close,
+    flags,
+    new_filesystem,
+    quote,
+    reach_directory,
+    set_attributes,
+    write_file,
+)  # fmt: skip
+from mobyshell.core.runtime.operations.mounts import MOUNT, TARGET
+from mobyshell.core.runtime.plan import Actor, Call, Cell, Operation, Phase, Text
+
+
+def make(controller: str, path: str, base: str, inherit: Sequence[tuple[str, str]]) -> Operation:
+    """Make the directory `path` of one hierarchy, below `base` which exists.
+
+    `inherit`: (file, value) to write first in every directory on the way: a new v1 cpuset is
+    empty and takes no process before it has CPUs and memory nodes.
+    """
+    calls: list[Call] = []
+    steps = path.removeprefix(base).strip("/").split("/")
+    current = base
+    for depth, step in enumerate(steps):
+        current = f"{current}/{step}"
+        last = depth == len(steps) - 1
+        # the last directory is this container's alone: if it exists, somebody else has it
+        calls.append(
+            Call("mkdirat", (CWD, Text(current), 0o755),
+                 tolerate=() if last else (errno.EEXIST,))
+        )  # fmt: skip
+        for name, value in inherit:
+            # refused where a sibling's children already use more: then it is set already
+            calls += write_file(f"{current}/{name}", value, tolerate=(errno.EBUSY, errno.EACCES))
+    label = controller or "v2"
+    return Operation(
+        actor=Actor.PARENT,
+        phase=Phase.PREPARE,
+        title=f"make the {label} cgroup {path}",
+        why="Its limits hold for, and its counters count, everything the container starts.",
+        source="linux.cgroupsPath",
+        spec="config-linux.md#cgroups-path",
+        man="cgroups(7)",
+        calls=tuple(calls),
+        shell=(
+            f"mkdir -p {quote(path)}",
+            *(f"echo {quote(value)} > {quote(f'{path}/{name}')} || :" for name, value in inherit),
+        ),
+    )
+
+
+def limit(write: Write, path: str) -> Operation:
+    """One limit, as one write into a control file."""
+    return Operation(
+        actor=Actor.PARENT,
+        phase=Phase.PREPARE,
+        title=f"{write.file} = {write.value}",
+        why=f"The spec limits the container's use of {write.controller or 'the machine'}.",
+        source=write.source,
+        spec="config-linux.md#control-groups",
+        man="cgroups(7)",
+        calls=tuple(write_file(f"{path}/{write.file}", write.value)),
+        shell=(f"printf %s {quote(write.value)} > {quote(f'{path}/{write.file}')}",),
+    )
+
+
+def attach_child(controller: str, path: str) -> Operation:
+    """Move the child in, before it does anything that should be counted."""
+    label = controller or "v2"
+    return Operation(
+        actor=Actor.PARENT,
+        phase=Phase.ATTACH,
+        title=f"move the child into the {label} cgroup",
+        why="It waits at the gate meanwhile, so nothing it does escapes the limits.",
+        source="linux.cgroupsPath",
+        spec="config-linux.md#cgroups-path",
+        man="cgroups(7)",
+        calls=tuple(_write_pid(f"{path}/cgroup.procs")),
+        shell=(f'echo "$pid" > {quote(f"{path}/cgroup.procs")}',),
+    )
+
+
+def _write_pid(path: str) -> list[Call]:
+    file = Cell("file")
+    # a template: the child's pid is known only when this runs; padded, so the length is not
+    pid = Text("{pid:<10}", template=True)
+    opened = Call("openat", (CWD, Text(path), flags("open", c.O_WRONLY | c.O_CLOEXEC)), result=file)
+    return [opened, Call("write", (file, pid, 10)), close(file)]
+
+
+def mount(index: int, entry: Mount, groups: dict[str, str], mode: str) -> Operation:
+    """The mount of type `cgroup`: as the machine has it, with the container's own as the root."""
+    options = parse_options(entry.options or ())
+    attributes = options.attr_set
+    calls: list[Call]
+    if mode == "v2":
+        calls = [
+            *reach_directory(ROOT, entry.destination, TARGET),
+            *new_filesystem("cgroup2", entry.source or "cgroup2", options.data, attributes, MOUNT),
+            attach(MOUNT, TARGET),
+            close(MOUNT),
+            close(TARGET),
+        ]
+        shell = [f'mount -t cgroup2 cgroup2 "$rootfs"{quote(entry.destination)}']
+    else:
+        calls, shell = _mount_v1(entry, groups, attributes)
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.SETUP,
+        title=f"mount the container's cgroups on {entry.destination}",
+        why="Programs (and runtimes) read their own limits here; only this container's part is shown.",
+        source=f"mounts[{index}]",
+        spec="config-linux.md#cgroups-path",
+        man="cgroups(7), move_mount(2)",
+        calls=tuple(calls),
+        shell=tuple(shell),
+    )
+
+
+def _mount_v1(
+    entry: Mount, groups: dict[str, str], attributes: int
+) -> tuple[list[Call], list[str]]:
+    """A tmpfs with one directory per controller, each a bind of the container's own cgroup."""
+    group, place = Cell("group"), Cell("place")
+    destination = f'"$rootfs"{quote(entry.destination)}'
+    writable = attributes & ~c.MOUNT_ATTR_RDONLY
+    calls = [
+        *reach_directory(ROOT, entry.destination, TARGET),
+        *new_filesystem("tmpfs", "cgroup", ("mode=755",), writable, MOUNT),
+        attach(MOUNT, TARGET),
+        close(TARGET),
+    ]
+    shell = [f"mount -t tmpfs -o nosuid,nodev,noexec,mode=755 cgroup {destination}"]
+    for controller, path in groups.items():
+        if not controller:
+            continue
+        name = controller.removeprefix("name=")
+        calls += [
+            Call("mkdirat", (MOUNT, Text(name), 0o755)),
+            clone_tree(path, group, recursive=False),
+            set_attributes(group, attributes),
+            Call("openat", (MOUNT, Text(name), c.O_PATH | c.O_CLOEXEC), result=place),
+            attach(group, place),
+            close(place),
+            close(group),
+        ]
+        shell += [
+            f"mkdir {destination}/{name}",
+            f"mount --bind {quote(path)} {destination}/{name}",
+            f"mount -o remount,bind,ro,nosuid,nodev,noexec {destination}/{name}",
+        ]
+    if attributes & c.MOUNT_ATTR_RDONLY:
+        calls.append(set_attributes(MOUNT, c.MOUNT_ATTR_RDONLY))
+        shell.append(f"mount -o remount,bind,ro {destination}")
+    return [*calls, close(MOUNT)], shell

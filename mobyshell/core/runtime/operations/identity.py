@@ -1,0 +1,240 @@
+"""Operations that give the process its identity and take away its powers, right before execve."""
+
+from __future__ import annotations
+
+import errno
+import struct
+
+from mobyshell.core.linux import constants as c
+from mobyshell.core.linux.capabilities import number as capability_number
+from mobyshell.core.oci import Capabilities, Rlimit, User
+from mobyshell.core.runtime.operations.calls import CWD, close, flags, write_file
+from mobyshell.core.runtime.plan import Actor, Call, Cell, Data, Flags, Operation, Phase, Text
+
+RLIMITS = {
+    "RLIMIT_CPU": 0, "RLIMIT_FSIZE": 1, "RLIMIT_DATA": 2, "RLIMIT_STACK": 3, "RLIMIT_CORE": 4,
+    "RLIMIT_RSS": 5, "RLIMIT_NPROC": 6, "RLIMIT_NOFILE": 7, "RLIMIT_MEMLOCK": 8, "RLIMIT_AS": 9,
+    "RLIMIT_LOCKS": 10, "RLIMIT_SIGPENDING": 11, "RLIMIT_MSGQUEUE": 12, "RLIMIT_NICE": 13,
+    "RLIMIT_RTPRIO": 14, "RLIMIT_RTTIME": 15,
+}  # fmt: skip
+
+
+def rlimit(index: int, entry: Rlimit) -> Operation:
+    """One resource limit."""
+    number = RLIMITS[entry.type]
+    data = Data(struct.pack("=QQ", entry.soft, entry.hard), f"{{{entry.soft}, {entry.hard}}}")
+    option = entry.type.removeprefix("RLIMIT_").lower()
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.EXEC,
+        title=f"limit {entry.type.removeprefix('RLIMIT_')} to {entry.soft}, at most {entry.hard}",
+        why="Limits are inherited; set before privileges are gone, because raising a hard one needs them.",
+        source=f"process.rlimits[{index}]",
+        spec="config.md#posix-process",
+        man="prlimit(2)",
+        calls=(Call("prlimit64", (0, Flags(number, entry.type), data, 0)),),
+        shell=(f'prlimit --pid "$$" --{option}={entry.soft}:{entry.hard}',),
+    )
+
+
+def oom_score(value: int) -> Operation:
+    """How soon the kernel's out-of-memory killer takes this process."""
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.SETUP,
+        title=f"set the out-of-memory score adjustment to {value}",
+        why="From -1000 (never killed) to 1000 (killed first); lowering it needs CAP_SYS_RESOURCE.",
+        source="process.oomScoreAdj",
+        spec="config.md#linux-process",
+        man="proc_pid_oom_score_adj(5)",
+        calls=tuple(write_file("/proc/self/oom_score_adj", str(value))),
+        shell=(f"echo {value} > /proc/self/oom_score_adj",),
+    )
+
+
+def exec_label(kind: str, label: str, path: str, source: str) -> Operation:
+    """The label that a security module puts on the program at execve."""
+    text = f"exec {label}" if kind == "AppArmor" else label
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.EXEC,
+        title=f"ask {kind} for the label {label} at exec",
+        why="The security module confines the program from its first instruction.",
+        source=source,
+        spec="config.md#linux-process",
+        man="proc_pid_attr(5)",
+        calls=tuple(write_file(path, text)),
+    )
+
+
+def mask(value: int) -> Operation:
+    """The file mode creation mask."""
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.EXEC,
+        title=f"set the umask to {value:04o}",
+        why="Up to here it was 0, so that devices and directories got the modes the spec names.",
+        source="process.user.umask",
+        spec="config.md#user",
+        man="umask(2)",
+        calls=(Call("umask", (value,)),),
+        shell=(f"umask {value:04o}",),
+    )
+
+
+def mask_for_setup() -> Operation:
+    """No umask while the root filesystem is furnished."""
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.SETUP,
+        title="clear the umask",
+        why="Modes in the spec are meant literally.",
+        man="umask(2)",
+        calls=(Call("umask", (0,)),),
+        shell=("umask 0",),
+    )
+
+
+def bounding_set(capabilities: Capabilities, last: int) -> Operation:
+    """Drop from the bounding set what the spec does not list."""
+    keep = {capability_number(name) for name in capabilities.bounding or ()}
+    drop = [number for number in range(last + 1) if number not in keep]
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.EXEC,
+        title=f"drop {len(drop)} of {last + 1} capabilities from the bounding set",
+        why="What is not in the bounding set can never be gained again, not even by a set-uid program.",
+        source="process.capabilities.bounding",
+        spec="config.md#linux-process",
+        man="capabilities(7)",
+        calls=tuple(
+            Call("prctl", (Flags(c.PR_CAPBSET_DROP, "PR_CAPBSET_DROP"), number, 0, 0, 0))
+            for number in drop
+        ),
+    )
+
+
+def become(user: User, *, keep_capabilities: bool, may_set_groups: bool) -> Operation:
+    """Groups, group and user, in this order: after setuid the others would be refused."""
+    groups = user.additional_gids or ()
+    data = Data(struct.pack(f"={len(groups)}I", *groups), str(list(groups)))
+    tolerate = () if groups or may_set_groups else (errno.EPERM,)
+    calls = []
+    if keep_capabilities:
+        calls.append(Call("prctl", (Flags(c.PR_SET_KEEPCAPS, "PR_SET_KEEPCAPS"), 1, 0, 0, 0)))
+    calls += [
+        Call("setgroups", (len(groups), data if groups else 0), tolerate=tolerate),
+        Call("setresgid", (user.gid, user.gid, user.gid)),
+        Call("setresuid", (user.uid, user.uid, user.uid)),
+    ]
+    if keep_capabilities:
+        calls.append(Call("prctl", (Flags(c.PR_SET_KEEPCAPS, "PR_SET_KEEPCAPS"), 0, 0, 0, 0)))
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.EXEC,
+        title=f"become uid {user.uid}, gid {user.gid}, groups {list(groups)}",
+        why="Groups first, user last: after that the process may no longer change them.",
+        source="process.user",
+        spec="config.md#user",
+        man="setresuid(2), setgroups(2)",
+        calls=tuple(calls),
+    )
+
+
+def capability_sets(capabilities: Capabilities) -> Operation:
+    """The effective, permitted, inheritable and ambient sets."""
+
+    def bits(names: tuple[str, ...] | None) -> int:
+        return sum(1 << capability_number(name) for name in names or ())
+
+    effective, permitted, inheritable = (
+        bits(capabilities.effective), bits(capabilities.permitted), bits(capabilities.inheritable),
+    )  # fmt: skip
+    header = Data(struct.pack("=II", c.LINUX_CAPABILITY_VERSION_3, 0), "{v3, self}")
+    words = [
+        (value >> shift) & 0xFFFFFFFF
+        for shift in (0, 32)
+        for value in (effective, permitted, inheritable)
+    ]
+    shown = f"{{e={effective:#x}, p={permitted:#x}, i={inheritable:#x}}}"
+    ambient = sorted(capability_number(name) for name in capabilities.ambient or ())
+    clear = (Flags(c.PR_CAP_AMBIENT, "PR_CAP_AMBIENT"),
+             Flags(c.PR_CAP_AMBIENT_CLEAR_ALL, "PR_CAP_AMBIENT_CLEAR_ALL"), 0, 0, 0)  # fmt: skip
+    names = ", ".join(capabilities.effective or ()) or "none"
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.EXEC,
+        title=f"keep these capabilities: {names}",
+        why="The powers of root, taken apart: the process keeps only those the spec lists.",
+        source="process.capabilities",
+        spec="config.md#linux-process",
+        man="capset(2), capabilities(7)",
+        calls=(
+            Call("capset", (header, Data(struct.pack("=6I", *words), shown))),
+            Call("prctl", clear),
+            *(
+                Call(
+                    "prctl",
+                    (Flags(c.PR_CAP_AMBIENT, "PR_CAP_AMBIENT"),
+                     Flags(c.PR_CAP_AMBIENT_RAISE, "PR_CAP_AMBIENT_RAISE"), number, 0, 0),
+                )
+                for number in ambient
+            ),
+        ),
+    )  # fmt: skip
+
+
+def no_new_privileges() -> Operation:
+    """execve can no longer give more than the process has."""
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.EXEC,
+        title="set no_new_privs",
+        why="From here on no set-uid program and no file capability gives more than there is now.",
+        source="process.noNewPrivileges",
+        spec="config.md#linux-process",
+        man="prctl(2), PR_SET_NO_NEW_PRIVS",
+        calls=(Call("prctl", (Flags(c.PR_SET_NO_NEW_PRIVS, "PR_SET_NO_NEW_PRIVS"), 1, 0, 0, 0)),),
+    )
+
+
+def seccomp(bpf: bytes, filter_flags: int, summary: str) -> Operation:
+    """Load the compiled filter of system calls."""
+    instructions = Data(bpf, f"{{{len(bpf) // 8} instructions}}")
+    program = Data(
+        struct.pack("=HxxxxxxQ", len(bpf) // 8, 0),
+        f"{{len={len(bpf) // 8}}}",
+        pointers=((8, instructions),),
+    )
+    mode = Flags(c.SECCOMP_SET_MODE_FILTER, "SECCOMP_SET_MODE_FILTER")
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.EXEC,
+        title=f"load the seccomp filter ({summary})",
+        why="The kernel runs it on every system call of the container, before anything else.",
+        source="linux.seccomp",
+        spec="config-linux.md#seccomp",
+        man="seccomp(2)",
+        calls=(Call("seccomp", (mode, filter_flags, program)),),
+    )
+
+
+def working_directory(path: str) -> Operation:
+    """Change to the working directory, by a path that can only lead inside."""
+    there = Cell("cwd")
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.EXEC,
+        title=f"change to {path}",
+        why="All descriptors of the host are closed by now, so no /proc/self/fd path leads back to it.",
+        source="process.cwd",
+        spec="config.md#process",
+        man="chdir(2)",
+        calls=(
+            Call("openat", (CWD, Text(path), flags("open", c.O_PATH | c.O_DIRECTORY | c.O_CLOEXEC)),
+                 result=there),
+            Call("fchdir", (there,)),
+            close(there),
+        ),
+        shell=(f"cd '{path}'",),
+    )  # fmt: skip

@@ -1,0 +1,241 @@
+"""Operations that make, join and furnish namespaces."""
+
+from __future__ import annotations
+
+import errno
+import struct
+
+from mobyshell.core.linux import constants as c
+from mobyshell.core.oci import IDMapping, Namespace
+from mobyshell.core.runtime.operations.calls import CWD, SYNC, close, flags, quote, write_file
+from mobyshell.core.runtime.plan import Actor, Call, Cell, Data, Flags, Operation, Phase, Text
+
+CLONE_FLAG = {
+    "user": c.CLONE_NEWUSER, "mount": c.CLONE_NEWNS, "pid": c.CLONE_NEWPID,
+    "network": c.CLONE_NEWNET, "ipc": c.CLONE_NEWIPC, "uts": c.CLONE_NEWUTS,
+    "cgroup": c.CLONE_NEWCGROUP, "time": c.CLONE_NEWTIME,
+}  # fmt: skip
+
+_GIVES = {
+    "user": "its own users: root inside is somebody else outside",
+    "mount": "its own mount table: what it mounts, nobody else sees",
+    "pid": "its own process numbers: its first process is 1 and sees no others",
+    "network": "its own network interfaces, routes and ports",
+    "ipc": "its own System V and POSIX message queues and shared memory",
+    "uts": "its own host name",
+    "cgroup": "its own view of the cgroup tree, with its cgroup as the root",
+    "time": "its own boot and monotonic clocks",
+}
+
+_UNSHARE = {"user": "--user", "mount": "--mount", "pid": "--pid --fork", "network": "--net",
+            "ipc": "--ipc", "uts": "--uts", "cgroup": "--cgroup", "time": "--time"}  # fmt: skip
+
+
+def clone(new: list[tuple[int, Namespace]], clone_flags: int) -> Operation:
+    """The child, in the namespaces of `clone_flags` (the executor makes the call itself)."""
+    kinds = [namespace.type for _, namespace in new]
+    gives = "; ".join(f"{kind}: {_GIVES[kind]}" for kind in kinds)
+    return Operation(
+        actor=Actor.PARENT,
+        phase=Phase.CLONE,
+        title=f"make the child in new namespaces: {', '.join(kinds) or 'none'}",
+        why=f"The child gets {gives}." if kinds else "The spec asks for no new namespace.",
+        source="linux.namespaces",
+        spec="config-linux.md#namespaces",
+        man="clone3(2), namespaces(7)",
+        calls=(
+            Call(
+                "@clone3",
+                (flags("clone", clone_flags | c.CLONE_PIDFD), Flags(17, "SIGCHLD")),
+                result=Cell("pid"),
+            ),
+        ),
+        shell=tuple(_UNSHARE[kind] for kind in kinds),
+    )
+
+
+def join(index: int, namespace: Namespace) -> Operation:
+    """Enter an existing namespace by its path, in the process before the child."""
+    held = Cell("namespace")
+    path = namespace.path or ""
+    flag = CLONE_FLAG[namespace.type]
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.JOIN,
+        title=f"join the {namespace.type} namespace {path}",
+        why=f"The spec shares it instead of giving the container {_GIVES[namespace.type]}.",
+        source=f"linux.namespaces[{index}]",
+        spec="config-linux.md#namespaces",
+        man="setns(2)",
+        calls=(
+            Call("openat", (CWD, Text(path), flags("open", c.O_CLOEXEC)), result=held),
+            Call("setns", (held, flags("clone", flag))),
+            close(held),
+        ),
+        shell=(f"--{namespace.type.replace('network', 'net')}={path}",),
+    )
+
+
+def unshare_cgroup(index: int) -> Operation:
+    """The cgroup namespace comes last: its root is the cgroup the process is in at that moment."""
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.SETUP,
+        title="make the cgroup namespace",
+        why="Made only now, when the process is in its cgroups, because they become its root.",
+        source=f"linux.namespaces[{index}]",
+        spec="config-linux.md#namespaces",
+        man="cgroup_namespaces(7)",
+        calls=(Call("unshare", (flags("clone", c.CLONE_NEWCGROUP),)),),
+    )
+
+
+def id_maps(
+    kind: str, mappings: tuple[IDMapping, ...], *, deny_setgroups: bool, helper: str | None
+) -> Operation:
+    """Write the child's uid or gid map; through newuidmap(1) or newgidmap(1) if `helper` says so."""
+    lines = [f"{one.container_id} {one.host_id} {one.size}" for one in mappings]
+    calls: list[Call] = []
+    if helper is not None:
+        words = " ".join(lines).split()
+        calls.append(Call("@spawn", (Text(helper), Text("{pid}", template=True),
+                                     *(Text(word) for word in words))))  # fmt: skip
+    else:
+        if deny_setgroups:
+            calls += write_file("/proc/{pid}/setgroups", "deny", template=True)
+        calls += write_file(f"/proc/{{pid}}/{kind}_map", "\n".join(lines) + "\n", template=True)
+    return Operation(
+        actor=Actor.PARENT,
+        phase=Phase.ATTACH,
+        title=f"map {kind}s: {', '.join(lines)} (inside, outside, count)",
+        why="Until its map is written, every id in a new user namespace is the overflow id.",
+        source=f"linux.{kind}Mappings",
+        spec="config-linux.md#user-namespace-mappings",
+        man="newuidmap(1)" if helper else "user_namespaces(7)",
+        calls=tuple(calls),
+        shell=(f"--map-{'users' if kind == 'uid' else 'groups'}="
+               + " ".join(f"{m.host_id},{m.container_id},{m.size}" for m in mappings),),
+    )  # fmt: skip
+
+
+def become_root_inside() -> Operation:
+    """In a user namespace the process takes the mapped identity before it mounts anything."""
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.SETUP,
+        title="become root of the user namespace",
+        why="What it makes from here on shall belong to the ids of the map.",
+        spec="config-linux.md#user-namespace-mappings",
+        man="setresuid(2)",
+        calls=(
+            Call("setresgid", (0, 0, 0)),
+            Call("setgroups", (0, 0), tolerate=(errno.EPERM,)),
+            Call("setresuid", (0, 0, 0)),
+        ),
+    )
+
+
+def new_session(identifier: str) -> Operation:
+    """Leave the caller's session and its keyring."""
+    keyring = f"_ses.{identifier}"
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.SETUP,
+        title="start a new session and keyring",
+        why="Signals and keys of whoever called the runtime must not reach the container.",
+        spec="config.md#process",
+        man="setsid(2), keyctl(2)",
+        calls=(
+            Call("setsid"),
+            Call(
+                "keyctl",
+                (Flags(1, "KEYCTL_JOIN_SESSION_KEYRING"), Text(keyring)),
+                tolerate=(errno.ENOSYS, errno.EPERM, errno.EDQUOT, errno.EACCES),
+            ),
+        ),
+    )
+
+
+def host_name(name: str) -> Operation:
+    """sethostname in the new UTS namespace."""
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.SETUP,
+        title=f"set the host name to {name}",
+        why="The UTS namespace has its own; the host keeps its name.",
+        source="hostname",
+        spec="config.md#hostname",
+        man="sethostname(2)",
+        calls=(Call("sethostname", (Text(name), len(name.encode()))),),
+        shell=(f"hostname {quote(name)}",),
+    )
+
+
+def domain_name(name: str) -> Operation:
+    """setdomainname in the new UTS namespace."""
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.SETUP,
+        title=f"set the domain name to {name}",
+        why="The UTS namespace has its own NIS domain name.",
+        source="domainname",
+        spec="config.md#domainname",
+        man="setdomainname(2)",
+        calls=(Call("setdomainname", (Text(name), len(name.encode()))),),
+        shell=(f"printf %s {quote(name)} > /proc/sys/kernel/domainname",),
+    )
+
+
+def loopback() -> Operation:
+    """A new network namespace has one interface, and that is down."""
+    socket = Cell("socket")
+    request = b"lo".ljust(16, b"\0") + struct.pack("=H", 0x41).ljust(24, b"\0")
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.SETUP,
+        title="bring the loopback interface up",
+        why="A new network namespace has only `lo`, and it is down.",
+        spec="config-linux.md#network",
+        man="netdevice(7)",
+        calls=(
+            Call("socket", (Flags(2, "AF_INET"), Flags(0x80002, "SOCK_DGRAM|SOCK_CLOEXEC"), 0),
+                 result=socket),
+            Call("ioctl", (socket, Flags(c.SIOCSIFFLAGS, "SIOCSIFFLAGS"),
+                           Data(request, '{"lo", IFF_UP|IFF_RUNNING}'))),
+            close(socket),
+        ),
+        shell=("ip link set lo up",),
+    )  # fmt: skip
+
+
+def sysctls(values: dict[str, str]) -> list[Operation]:
+    """Kernel parameters that belong to one of the new namespaces."""
+    operations = []
+    for key, value in values.items():
+        path = "/proc/sys/" + key.replace(".", "/")
+        operations.append(
+            Operation(
+                actor=Actor.CHILD,
+                phase=Phase.SETUP,
+                title=f"set {key} = {value}",
+                why="Written from inside the new namespace, it changes only there.",
+                source=f'linux.sysctl["{key}"]',
+                spec="config-linux.md#sysctl",
+                man="sysctl(2)",
+                calls=tuple(write_file(path, value)),
+                shell=(f"printf %s {quote(value)} > {path}",),
+            )
+        )
+    return operations
+
+
+def gate(title: str, why: str, phase: Phase, tell: bytes = b"") -> Operation:
+    """The child waits until the runtime lets it go on; `tell` is what it says first."""
+    calls = []
+    if tell:
+        calls.append(Call("write", (SYNC, Data(tell, repr(tell.decode())), len(tell))))
+    # one byte, or 0 when the runtime died: then this process must not go on alone
+    calls.append(Call("read", (SYNC, Data(b"\0", "<gate>"), 1), expect=1))
+    return Operation(
+        actor=Actor.CHILD, phase=phase, title=title, why=why, man="read(2)", calls=tuple(calls)
+    )

@@ -1,0 +1,222 @@
+"""The flat form of a plan's calls: numbers in one shared mapping, ready before the fork.
+
+Owns the layout. A program is an array of records of ten 64-bit words,
+
+    number  a0 a1 a2 a3 a4 a5  control  tolerated  expected
+
+followed by one report of three words per record (result, errno, nanoseconds), the result cells,
+and the arena with the strings and structs that the arguments point to. The mapping is anonymous
+and shared, so every address is known before the child exists and the parent reads the reports
+while and after the child runs. Whatever can walk this array can execute a plan: `executor` does
+it in portable Python; nothing in the format needs Python.
+
+control: bits 0-5 argument n is a cell index, 8-15 skip on error, 16-23 skip on success,
+24 has a result cell, 25 has an expected result, 32-47 the result cell.
+tolerated: up to eight errnos, one a byte. Number -1 stores: a0 address, a1 width in bytes, a2 value.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from mobyshell.core.linux.syscalls import number
+from mobyshell.core.runtime.plan import Arg, Call, Cell, Data, Flags, Operation, Text, Vector
+
+WORDS = 10
+REPORT = 3
+STORE = 0xFFFFFFFFFFFFFFFF
+MASK = 0xFFFFFFFFFFFFFFFF
+
+NOT_RUN = 0
+"""A report's nanoseconds before its record ran (a skipped call keeps it)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Which call of which operation a record came from. `call` is -1 for a store."""
+
+    operation: int
+    call: int
+
+
+class Program:
+    """A program in its mapping. Close it when no process runs it any more."""
+
+    def __init__(
+        self, mapping: mmap.mmap, length: int, origins: tuple[Origin, ...], cells: dict[str, int]
+    ) -> None:
+        self.mapping = mapping
+        self.length = length
+        self.origins = origins
+        self.cells = cells
+        self.words = memoryview(mapping).cast("Q")
+        self.reports_at = length * WORDS
+        self.cells_at = self.reports_at + length * REPORT
+
+    def set(self, name: str, value: int) -> None:
+        """Fill the cell `name` before the program runs. A name no call uses is fine."""
+        index = self.cells.get(name)
+        if index is not None:
+            self.words[self.cells_at + index] = value & MASK
+
+    def get(self, name: str) -> int:
+        """The cell `name` as a signed number."""
+        value: int = self.words[self.cells_at + self.cells[name]]
+        return value - (1 << 64) if value >> 63 else value
+
+    def report(self, index: int) -> tuple[int, int, int]:
+        """(result, errno, nanoseconds) of record `index`; nanoseconds 0 if it did not run."""
+        at = self.reports_at + index * REPORT
+        result, errno, spent = self.words[at], self.words[at + 1], self.words[at + 2]
+        return (result - (1 << 64) if result >> 63 else result), errno, spent
+
+    def close(self) -> None:
+        self.words.release()
+        self.mapping.close()
+
+
+class _Arena:
+    """Collects bytes with relocations; offsets are fixed once the words' size is known."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.pointers: list[tuple[int, int]] = []
+        self._texts: dict[str, int] = {}
+
+    def _place(self, value: bytes) -> int:
+        self.data.extend(b"\0" * (-len(self.data) % 8))
+        at = len(self.data)
+        self.data.extend(value)
+        return at
+
+    def text(self, value: str) -> int:
+        at = self._texts.get(value)
+        if at is None:
+            at = self._texts[value] = self._place(value.encode("utf-8", "surrogateescape") + b"\0")
+        return at
+
+    def vector(self, values: Iterable[str]) -> int:
+        places = [self.text(value) for value in values]
+        at = self._place(b"\0" * 8 * (len(places) + 1))
+        self.pointers.extend((at + 8 * index, place) for index, place in enumerate(places))
+        return at
+
+    def struct(self, data: Data) -> tuple[int, list[tuple[int, int, Cell]]]:
+        """Where `data` lies, and the stores (place, width, cell) it needs before each call."""
+        at = self._place(data.value)
+        stores = [(at + offset, width, cell) for offset, width, cell in data.cells]
+        for offset, target in data.pointers:
+            if isinstance(target, Text):
+                place = self.text(target.value)
+            else:
+                place, more = self.struct(target)
+                stores += more
+            self.pointers.append((at + offset, place))
+        return at, stores
+
+
+def _stores(data: Data) -> int:
+    """How many store records `data` needs, those of what it points to included."""
+    inner = sum(_stores(target) for _, target in data.pointers if isinstance(target, Data))
+    return len(data.cells) + inner
+
+
+class _Assembler:
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self.values = values
+        self.arena = _Arena()
+        self.cells: dict[str, int] = {}
+        self.records: list[list[int]] = []
+        self.origins: list[Origin] = []
+        self.relocations: list[tuple[int, int, int]] = []  # record, word, arena offset
+
+    def cell(self, cell: Cell) -> int:
+        return self.cells.setdefault(cell.name, len(self.cells))
+
+    def operation(self, index: int, operation: Operation) -> None:
+        # skips count calls; a call may be preceded by stores, so count in records
+        sizes = [
+            1 + sum(_stores(arg) for arg in call.args if isinstance(arg, Data))
+            for call in operation.calls
+        ]
+        for position, call in enumerate(operation.calls):
+            error_skip = sum(sizes[position + 1 : position + 1 + call.skip_on_error])
+            success_skip = sum(sizes[position + 1 : position + 1 + call.skip_on_success])
+            self.call(Origin(index, position), call, error_skip, success_skip)
+
+    def call(self, origin: Origin, call: Call, error_skip: int, success_skip: int) -> None:
+        control = error_skip << 8 | success_skip << 16
+        record = [number(call.name) & MASK, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+        places: list[tuple[int, int]] = []
+        for position, arg in enumerate(call.args):
+            if isinstance(arg, Cell):
+                control |= 1 << position
+                record[1 + position] = self.cell(arg)
+                continue
+            value, place = self.argument(origin, arg)
+            record[1 + position] = value
+            if place is not None:
+                places.append((1 + position, place))
+        if call.result is not None:
+            control |= 1 << 24 | self.cell(call.result) << 32
+        if call.expect is not None:
+            control |= 1 << 25
+            record[9] = call.expect & MASK
+        record[7] = control
+        for shift, errno in enumerate(call.tolerate):
+            record[8] |= errno << (8 * shift)
+        self.relocations.extend((len(self.records), word, place) for word, place in places)
+        self.records.append(record)
+        self.origins.append(origin)
+
+    def argument(self, origin: Origin, arg: Arg) -> tuple[int, int | None]:
+        """(number, None), or (0, where in the arena the pointer leads)."""
+        match arg:
+            case int():
+                return arg & MASK, None
+            case Flags(value):
+                return value & MASK, None
+            case Text(value, template):
+                return 0, self.arena.text(value.format_map(self.values) if template else value)
+            case Vector(values):
+                return 0, self.arena.vector(values)
+            case Data():
+                place, stores = self.arena.struct(arg)
+                for where, width, cell in stores:
+                    self.store(origin, where, width, cell)
+                return 0, place
+            case Cell():
+                raise AssertionError("cells are handled by the caller")
+
+    def store(self, origin: Origin, place: int, width: int, cell: Cell) -> None:
+        self.relocations.append((len(self.records), 1, place))
+        self.records.append([STORE, 0, width, self.cell(cell), 0, 0, 0, 1 << 2, 0, 0])
+        self.origins.append(Origin(origin.operation, -1))
+
+
+def assemble(
+    operations: Iterable[tuple[int, Operation]], values: Mapping[str, str] | None = None
+) -> Program:
+    """Flatten `operations` (with their plan indices). `values` fill the templates of texts.
+
+    Raises Unsupported for a call that this architecture does not have.
+    """
+    assembler = _Assembler(values or {})
+    for index, operation in operations:
+        assembler.operation(index, operation)
+    length = len(assembler.records)
+    arena_at = 8 * (length * (WORDS + REPORT) + len(assembler.cells))
+    mapping = mmap.mmap(-1, max(arena_at + len(assembler.arena.data), 8))
+    base = ctypes.addressof(ctypes.c_char.from_buffer(mapping)) + arena_at
+    for index, word, place in assembler.relocations:
+        assembler.records[index][word] = base + place
+    for at, place in assembler.arena.pointers:
+        struct.pack_into("=Q", assembler.arena.data, at, base + place)
+    flat = [word for record in assembler.records for word in record]
+    mapping[: 8 * len(flat)] = struct.pack(f"={len(flat)}Q", *flat)
+    mapping[arena_at : arena_at + len(assembler.arena.data)] = bytes(assembler.arena.data)
+    return Program(mapping, length, tuple(assembler.origins), assembler.cells)
