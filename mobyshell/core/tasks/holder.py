@@ -1,0 +1,133 @@
+"""What the shim gives its keeper to keep: descriptors under names, and pids to look out for.
+
+Owns the language between the two: datagrams of words between NUL bytes over a socketpair, with
+descriptors beside them. The keeper keeps its copies while the shim lives; a successor inherits
+them by being forked from it. Names are `namespace/id/exec_id/kind`.
+
+    hold NAME + fd      drop NAME      watch PID DIRECTORY      unwatch PID
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+from collections import deque
+from collections.abc import Callable
+
+from mobyshell.core.tasks.loop import Loop, Watch
+
+
+class Holder:
+    """The shim's end of the line. Never blocks: what the keeper does not take now waits here.
+
+    `lost` is called once when the keeper is gone.
+    """
+
+    def __init__(
+        self, loop: Loop, line: socket.socket, held: dict[str, int], lost: Callable[[], None]
+    ) -> None:
+        self._loop = loop
+        self._line = line
+        self._inherited = held
+        self._lost = lost
+        self._waiting: deque[tuple[bytes, int]] = deque()
+        self._writing: Watch | None = None
+        self.held: dict[str, int] = {}
+        self.watched: dict[int, str] = {}
+        line.setblocking(False)
+        self._reading: Watch | None = loop.watch(line.fileno(), self._read)
+
+    def take(self, name: str) -> int:
+        """The descriptor a predecessor left under `name`, now the caller's; -1 if there is none."""
+        return self._inherited.pop(name, -1)
+
+    def leftovers(self) -> list[str]:
+        """Close what nobody took; the names."""
+        names = list(self._inherited)
+        for fd in self._inherited.values():
+            os.close(fd)
+        self._inherited.clear()
+        for name in names:
+            self._send(f"drop\0{name}")
+        return names
+
+    def hold(self, name: str, fd: int) -> None:
+        """Have the keeper keep a copy of `fd`; it stays the caller's to close, after `drop`."""
+        self.held[name] = fd
+        self._send(f"hold\0{name}", fd)
+
+    def drop(self, name: str) -> None:
+        """Have the keeper close its copy."""
+        if self.held.pop(name, None) is not None:
+            self._send(f"drop\0{name}")
+
+    def watch(self, pid: int, directory: str) -> None:
+        """If `pid` becomes the keeper's child and ends, have it written to `directory`/exit."""
+        self.watched[pid] = directory
+        self._send(f"watch\0{pid}\0{directory}")
+
+    def unwatch(self, pid: int) -> None:
+        """Forget `pid`."""
+        if self.watched.pop(pid, None) is not None:
+            self._send(f"unwatch\0{pid}")
+
+    def _send(self, words: str, fd: int = -1) -> None:
+        # a copy, as the caller may close its own before the keeper takes it
+        copy = os.dup(fd) if fd >= 0 else -1
+        self._waiting.append((words.encode(), copy))
+        self._flush()
+
+    def _flush(self) -> None:
+        while self._waiting:
+            words, fd = self._waiting[0]
+            beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
+            try:
+                self._line.sendmsg([words], beside if fd >= 0 else [], socket.MSG_NOSIGNAL)
+            except BlockingIOError:
+                if self._writing is None:
+                    self._writing = self._loop.watch(self._line.fileno(), self._flush, write=True)
+                return
+            except OSError:
+                self._gone()
+                return
+            self._waiting.popleft()
+            if fd >= 0:
+                os.close(fd)
+        if self._writing is not None:
+            self._writing.close()
+            self._writing = None
+
+    def _read(self) -> None:
+        try:
+            if self._line.recv(64):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        self._gone()
+
+    def _gone(self) -> None:
+        self.close()
+        lost, self._lost = self._lost, lambda: None
+        lost()
+
+    def close(self) -> None:
+        """Hang up. Copies the keeper has, it keeps."""
+        for watch in (self._reading, self._writing):
+            if watch is not None:
+                watch.close()
+        self._reading = self._writing = None
+        for _, fd in self._waiting:
+            if fd >= 0:
+                os.close(fd)
+        self._waiting.clear()
+        self._line.close()
+
+    def renew(self, line: socket.socket, lost: Callable[[], None]) -> None:
+        """A new keeper, which has everything already: it is the process this one was forked from."""
+        self._line = line
+        self._lost = lost
+        line.setblocking(False)
+        self._reading = self._loop.watch(line.fileno(), self._read)

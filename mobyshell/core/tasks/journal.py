@@ -1,0 +1,137 @@
+"""Events on their way: to the task's trace, to the namespace's recent events, to who listens.
+
+Owns the order and the bounds. An event costs its sender an append to a list; it is written and
+sent after what is being handled now, in one piece per file. Kernel calls are in the trace only
+and with listeners who keep up; the recent events of a namespace are about tasks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Protocol
+
+from mobyshell.core.clock import Clock
+from mobyshell.core.events import Event, EventSink, Payload
+from mobyshell.core.tasks import wire
+from mobyshell.core.tasks.loop import Loop
+from mobyshell.core.tasks.paths import EVENTS, container_dir
+
+RECENT_BYTES = 256 << 10
+"""Per namespace, in `events.jsonl`; as much again in `events.jsonl.1`."""
+TRACE_BYTES = 4 << 20
+"""Per task; past it only what is about the task is added, no more kernel calls."""
+LISTENER_BYTES = 1 << 20
+_CALL_TOPICS = "/runtime/call"
+
+
+class Listener(Protocol):
+    """A client that wants events."""
+
+    @property
+    def backlog(self) -> int: ...
+
+    def send(self, data: bytes) -> None: ...
+
+
+class Journal:
+    """Where the shim and the runtimes put their events."""
+
+    def __init__(self, state: str, loop: Loop, clock: Clock) -> None:
+        self._state = state
+        self._loop = loop
+        self._clock = clock
+        self._waiting: list[Event] = []
+        self._making: dict[tuple[str, str], list[Event]] = {}
+        self.listeners: dict[Listener, str] = {}
+        """Who listens, and to which namespace."""
+
+    def sink(self, namespace: str) -> EventSink:
+        """The sink for the runtime of `namespace`."""
+
+        def emit(id: str, payload: Payload, /) -> None:
+            self.emit(namespace, id, payload)
+
+        return emit
+
+    def emit(self, namespace: str, id: str, payload: Payload) -> None:
+        """Take an event; it is written and sent soon."""
+        if not self._waiting:
+            self._loop.call_soon(self.flush)
+        self._waiting.append(Event(self._clock.now_ns(), namespace, id, payload))
+
+    def begin(self, namespace: str, id: str) -> None:
+        """`id` is being made: keep its trace until it has a directory."""
+        self._making[namespace, id] = []
+
+    def made(self, namespace: str, id: str, *, kept: bool) -> None:
+        """`id` has a directory now, or will never have one."""
+        self.flush()
+        events = self._making.pop((namespace, id), [])
+        if kept and events:
+            self._trace(namespace, id, events)
+
+    def flush(self) -> None:
+        """Write and send what waits."""
+        events, self._waiting = self._waiting, []
+        tasks: dict[tuple[str, str], list[Event]] = {}
+        recent: dict[str, list[Event]] = {}
+        for event in events:
+            tasks.setdefault((event.namespace, event.id), []).append(event)
+            if event.topic != _CALL_TOPICS:
+                recent.setdefault(event.namespace, []).append(event)
+            if self.listeners:
+                self._tell(event)
+        for (namespace, id), group in tasks.items():
+            if (namespace, id) in self._making:
+                self._making[namespace, id] += group
+            else:
+                self._trace(namespace, id, group)
+        for namespace, group in recent.items():
+            self._keep_recent(namespace, group)
+
+    def _tell(self, event: Event) -> None:
+        about_calls = event.topic == _CALL_TOPICS
+        limit = LISTENER_BYTES // 2 if about_calls else LISTENER_BYTES
+        data = b""
+        for listener, namespace in tuple(self.listeners.items()):
+            if namespace == event.namespace and listener.backlog < limit:
+                data = data or wire.message({"event": event.to_json()})
+                listener.send(data)
+
+    def _trace(self, namespace: str, id: str, events: list[Event]) -> None:
+        directory = container_dir(self._state, namespace, id)
+        path = f"{directory}/{EVENTS}"
+        try:
+            full = os.stat(path).st_size > TRACE_BYTES
+        except OSError:
+            full = False
+        _append(path, [one for one in events if not (full and one.topic == _CALL_TOPICS)])
+
+    def _keep_recent(self, namespace: str, events: list[Event]) -> None:
+        path = f"{self._state}/{namespace}/{EVENTS}"
+        try:
+            if os.stat(path).st_size > RECENT_BYTES:
+                os.rename(path, f"{path}.1")
+        except OSError:
+            pass  # the first one
+        _append(path, events)
+
+
+def _append(path: str, events: list[Event]) -> None:
+    """Add a line each; nothing where there is no directory (any more) or no space."""
+    if not events:
+        return
+    data = b"".join(
+        json.dumps(event.to_json(), separators=(",", ":")).encode() + b"\n" for event in events
+    )
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return
+    try:
+        os.write(fd, data)
+    except OSError:
+        pass  # no space left
+    finally:
+        os.close(fd)

@@ -1,0 +1,267 @@
+"""The keeper: what makes the shim's death harmless.
+
+A tiny single-threaded process per state root and the child subreaper. It forks the shim (a clean
+small image of itself), forks another one if that dies, keeps descriptors for it, and reaps what a
+dead shim left behind, writing down how it ended. It parses nothing but the short words of
+`holder`, and knows nothing of containers.
+
+Started by `connect` with the lock on the state root as descriptor 3 and a pipe as descriptor 4,
+which gets one byte once the shim's socket listens:
+
+    python -I -S keeper.py STATE LINGER PATH…      PATH: what sys.path is, without running .pth files
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+if __name__ == "__main__" and not __package__:  # run by path, where -I leaves sys.path bare
+    sys.path[:0] = sys.argv[3:]
+
+import array
+import contextlib
+import gc
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable
+
+from mobyshell.core.linux.syscalls import call
+from mobyshell.core.tasks.paths import DIARY, LOCK, SOCKET
+from mobyshell.core.tasks.records import EXIT, decode_wait_status, write_atomically
+
+LOCK_FD, READY_FD = 3, 4
+_PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 36
+_DIARY_BYTES = 256 << 10
+_FIRST_DELAY, _LAST_DELAY = 0.05, 5.0
+_STEADY = 10.0
+"""A shim that lived this long, in seconds, did not die of its start."""
+
+RunShim = Callable[[socket.socket, "dict[str, int]"], int]
+"""The shim's main: its end of the line to the keeper, and the descriptors held for it."""
+
+
+class Keeper:
+    """Keeps one shim alive until it ends by itself."""
+
+    def __init__(self, run_shim: RunShim, *, held: dict[str, int] | None = None,
+                 watched: dict[int, str] | None = None) -> None:  # fmt: skip
+        self._run_shim = run_shim
+        self.held = held if held is not None else {}
+        self.watched = watched if watched is not None else {}
+        self._line: socket.socket | None = None
+        self._shim = 0
+        self._born = 0.0
+        self._delay = 0.0
+        self._alarm, self._ring = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._ring, warn_on_full_buffer=False)
+
+    def adopt(self, shim: int, line: socket.socket) -> None:
+        """Keep a shim that has just been forked by somebody else (this process, earlier)."""
+        self._shim, self._line, self._born = shim, line, time.monotonic()
+
+    def run(self) -> int:
+        """Until the shim has left; its exit status."""
+        while True:
+            if self._shim == 0:
+                if self._delay:
+                    self._listen(self._delay)
+                self._fork()
+            status = self._reap()
+            if status == 0:
+                return 0
+            if status is None:
+                self._listen(None)
+            else:
+                self._mourn()
+
+    def _fork(self) -> None:
+        line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                line.close()
+                self._leave_to_child()
+                status = self._run_shim(theirs, self.held)
+            finally:
+                os._exit(status)
+        theirs.close()
+        self.adopt(pid, line)
+
+    def _leave_to_child(self) -> None:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.close(self._alarm)
+        os.close(self._ring)
+
+    def _listen(self, timeout: float | None) -> None:
+        """Take what the shim says until a child ends (or the time is over)."""
+        until = None if timeout is None else time.monotonic() + timeout
+        while True:
+            poller = select.poll()
+            poller.register(self._alarm, select.POLLIN)
+            if self._line is not None:
+                poller.register(self._line.fileno(), select.POLLIN)
+            left = None if until is None else max(0, int((until - time.monotonic()) * 1000))
+            ready = [fd for fd, _ in poller.poll(left)]
+            if self._line is not None and self._line.fileno() in ready and not self._hear():
+                self._line.close()
+                self._line = None
+            if self._alarm in ready:
+                os.read(self._alarm, 4096)
+                if until is None:
+                    return
+                self._reap()
+            if until is not None and time.monotonic() >= until:
+                return
+
+    def _hear(self) -> bool:
+        """One datagram from the shim; False when it has hung up."""
+        assert self._line is not None
+        room = socket.CMSG_SPACE(array.array("i").itemsize)
+        try:
+            data, beside, _, _ = self._line.recvmsg(8192, room, socket.MSG_CMSG_CLOEXEC)
+        except OSError:
+            return False
+        fds = array.array("i")
+        for level, kind, content in beside:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
+        if not data:
+            return False
+        match data.decode().split("\0"):
+            case ["hold", name] if len(fds) == 1:
+                self._drop(name)
+                self.held[name] = fds[0]
+            case ["drop", name]:
+                self._drop(name)
+            case ["watch", pid, directory]:
+                self.watched[int(pid)] = directory
+            case ["unwatch", pid]:
+                self.watched.pop(int(pid), None)
+        return True
+
+    def _drop(self, name: str) -> None:
+        fd = self.held.pop(name, -1)
+        if fd >= 0:
+            os.close(fd)
+
+    def _reap(self) -> int | None:
+        """Bury every dead child; the shim's exit status if it was among them."""
+        ended = None
+        while True:
+            try:
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return ended
+            if found is None:
+                return ended
+            if found.si_pid == self._shim:
+                self._hear_out()
+            else:
+                self._write_down(found)
+            _, status = os.waitpid(found.si_pid, 0)
+            if found.si_pid == self._shim:
+                self._shim, ended = 0, decode_wait_status(status)
+
+    def _hear_out(self) -> None:
+        """What the shim said before it died still counts."""
+        if self._line is not None:
+            self._line.setblocking(False)
+            while self._hear():
+                pass
+            self._line.close()
+            self._line = None
+
+    def _write_down(self, found: os.waitid_result) -> None:
+        directory = self.watched.pop(found.si_pid, None)
+        if directory is not None:
+            killed = found.si_code != os.CLD_EXITED
+            text = f"{found.si_status + (128 if killed else 0)} {time.time_ns()}"
+            try:
+                write_atomically(f"{directory}/{EXIT}", text.encode())
+            except OSError:
+                pass  # the task was deleted meanwhile
+
+    def _mourn(self) -> None:
+        if time.monotonic() - self._born > _STEADY:
+            self._delay = 0.0
+        else:
+            self._delay = min(self._delay * 2 or _FIRST_DELAY, _LAST_DELAY)
+
+
+def main(arguments: list[str]) -> int:
+    """Detach from whoever started us, then keep a shim for `STATE`."""
+    state, linger = arguments[0], float(arguments[1])
+    if os.fork():
+        return 0
+    os.setsid()
+    detach(state)
+    from mobyshell.core.tasks import shim
+
+    def run_shim(line: socket.socket, held: dict[str, int]) -> int:
+        name_process("mobyshell-shim")
+        return shim.run(state, line, held, linger=linger)
+
+    call("prctl", _PR_SET_CHILD_SUBREAPER, 1)
+    gc.collect()
+    gc.freeze()  # what is loaded now is never collected: its pages stay shared with the shim
+    return keep(Keeper(run_shim), state)
+
+
+def keep(keeper: Keeper, state: str) -> int:
+    """Run `keeper` to its end and leave the state root without lock and socket."""
+    name_process("mobyshell-keep")
+    status = keeper.run()
+    for name in (SOCKET, LOCK):  # the lock last, and while it is still held
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{state}/{name}")
+    return status
+
+
+def name_process(name: str) -> None:
+    """What ps and top show (15 bytes at most)."""
+    call("prctl", _PR_SET_NAME, name.encode() + b"\0")
+
+
+def detach(state: str) -> None:
+    """Carry nothing of the client: descriptors, directory, mask, signals, cgroup, limit of files."""
+    os.closerange(READY_FD + 1, 1 << 30)
+    for fd in (LOCK_FD, READY_FD):
+        os.set_inheritable(fd, False)
+    diary = os.open(
+        f"{state}/{DIARY}", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+    )
+    if os.fstat(diary).st_size > _DIARY_BYTES:
+        os.ftruncate(diary, 0)
+    os.dup2(diary, 2)
+    os.close(diary)
+    os.chdir("/")
+    os.umask(0o022)
+    # handled, not ignored: what is ignored stays so in every program a container runs
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    _leave_cgroups()
+
+
+def _leave_cgroups() -> None:
+    """Out of the client's session, which may be frozen or killed with all that is in it.
+
+    Root only, as only root may; and only the hierarchies that stop or kill, not those that count.
+    """
+    if os.geteuid() != 0:
+        return
+    for place in ("freezer", "systemd", "unified", "."):
+        try:
+            with open(f"/sys/fs/cgroup/{place}/cgroup.procs", "w") as file:
+                file.write("0")
+        except OSError:
+            pass  # no such hierarchy; or not allowed, as in a container: then we stay
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,265 @@
+"""One process the shim answers for: a task's init or a further process in it.
+
+Owns its streams, its log, its attached clients, and how its end becomes known: drained, written
+down, only then announced. Makes no processes and gives no orders; that is the runtime's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mobyshell.core.clock import Clock
+from mobyshell.core.errors import WrongState
+from mobyshell.core.events import TaskExited
+from mobyshell.core.tasks import exits
+from mobyshell.core.tasks.attach import Attached, Line, LiveAttachment, LogAttachment
+from mobyshell.core.tasks.holder import Holder
+from mobyshell.core.tasks.intake import Intake
+from mobyshell.core.tasks.journal import Journal
+from mobyshell.core.tasks.logs import LogWriter
+from mobyshell.core.tasks.loop import Loop, Timer, Watch
+from mobyshell.core.tasks.records import UNKNOWN_STATUS, Record, write_record
+from mobyshell.core.tasks.streams import OUTPUTS, Input, Output, Terminal
+
+LOGS = "logs"
+_ASK_AGAIN = 0.02
+_ASK_TIMES = 150
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What every part of the shim shares."""
+
+    state: str
+    loop: Loop
+    clock: Clock
+    intake: Intake
+    holder: Holder
+    journal: Journal
+
+
+class Process:
+    """A live (or just ended) process. `ended` is called once, after its end was written down.
+
+    `ours`: the shim's ends: stdin, stdout, stderr, or master. All are closed in `close`.
+    """
+
+    def __init__(
+        self, house: House, namespace: str, directory: str, record: Record, pidfd: int,
+        ours: dict[str, int], ended: Callable[[Process], None],
+    ) -> None:  # fmt: skip
+        self.namespace = namespace
+        self.directory = directory
+        self.record = record
+        self.pidfd = pidfd
+        self.attached: list[Attached] = []
+        self.ever_attached = False
+        self.waiters: list[Callable[[int], None]] = []
+        self._house = house
+        self._ended = ended
+        self._asked = 0
+        self._timer: Timer | None = None
+        self._log: LogWriter | None = LogWriter(f"{directory}/{LOGS}")
+        self.terminal: Terminal | None = None
+        self.input: Input | None = None
+        self._outputs: list[Output] = []
+        self._wire_up(ours)
+        for kind, fd in ours.items():
+            house.holder.hold(self._name(kind), fd)
+        self._watch: Watch | None = None
+        if pidfd >= 0:
+            house.holder.hold(self._name("pidfd"), pidfd)
+            house.holder.watch(record.pid, directory)
+            self._watch = house.loop.watch(pidfd, self._ask)
+        else:
+            house.loop.call_soon(self._ask)
+
+    def _name(self, kind: str) -> str:
+        return held_name(self.namespace, self.record.id, self.record.exec_id, kind)
+
+    def _wire_up(self, ours: dict[str, int]) -> None:
+        house, log = self._house, self._log
+        assert log is not None
+        if "master" in ours:
+            self.terminal = Terminal(house.loop, house.clock, ours["master"], log, self._live)
+            self.input = self.terminal.input
+        if "stdin" in ours:
+            self.input = Input(house.loop, ours["stdin"], terminal=False)
+        for name in OUTPUTS:
+            if name in ours:
+                self._outputs.append(
+                    Output(house.loop, house.intake, ours[name], name, log, self._grown, self._dry)
+                )
+
+    @property
+    def alive(self) -> bool:
+        return self.record.exit_status is None
+
+    def save(self) -> None:
+        """Write the record down."""
+        write_record(self.directory, self.record)
+
+    # output
+
+    def _live(self, data: bytes) -> None:
+        for attached in self.attached:
+            attached.data(data)
+
+    def _grown(self) -> None:
+        if self._log is not None:
+            for attached in self.attached:
+                attached.grown(self._log.end)
+
+    def _dry(self, output: Output) -> None:
+        """An output stream has ended."""
+        self._outputs.remove(output)
+        self._house.holder.drop(self._name(output.name))
+        self._close_log()
+
+    def _close_log(self) -> None:
+        if self._log is not None and not self.alive and not self._outputs:
+            self._log.close()
+            self._log = None
+
+    # clients
+
+    def attach(self, line: Line) -> tuple[Attached, dict[str, object], bytes]:
+        """A new attached client, what it is told, and what it is shown first.
+
+        WrongState once the process is over and was on a terminal, which is gone then.
+        """
+        if self.record.terminal:
+            if self.terminal is None:
+                raise WrongState(
+                    f"{self.label} has ended, and its terminal with it",
+                    hint="its output is in the log",
+                )
+            live = LiveAttachment(line)
+            self.attached.append(live)
+            return live, {"terminal": True}, self.terminal.recent()
+        attachment = LogAttachment(line)
+        end = self._log.end if self._log is not None else 0
+        whole = self.record.exec_id and not self.ever_attached
+        start = 0 if whole else max(0, end - Terminal.KEPT)
+        self.ever_attached = True
+        if self.alive:
+            self.attached.append(attachment)
+            attachment.grown(end)
+        told = {"terminal": False, "position": start, "log": f"{self.directory}/{LOGS}"}
+        return attachment, told, b""
+
+    def detach(self, attached: Attached) -> None:
+        """A client has left."""
+        if attached in self.attached:
+            self.attached.remove(attached)
+
+    def finish_input(self) -> None:
+        """Pass the end of input on."""
+        if self.input is not None:
+            self.input.finish()
+            if self.terminal is None:  # the keeper's copy would keep the FIFO from ending
+                self._house.holder.drop(self._name("stdin"))
+
+    @property
+    def label(self) -> str:
+        exec_id = self.record.exec_id
+        return (
+            f"process {exec_id} of task {self.record.id}" if exec_id else f"task {self.record.id}"
+        )
+
+    # the end
+
+    def _ask(self) -> None:
+        """The pidfd says it has ended: how?"""
+        time_ns = 0
+        try:
+            if self.pidfd < 0:
+                raise ChildProcessError
+            status = exits.of_child(self.pidfd)
+            if status is None:
+                return
+        except ChildProcessError:
+            found = exits.of_stranger(
+                self.pidfd, self.directory, self.record.pid, self.record.pid_start
+            )
+            if found is None:
+                self._ask_later()
+                return
+            status, time_ns = found
+        self._finish(status, time_ns)
+
+    def _ask_later(self) -> None:
+        """It ended, but who knows how has not said it yet. Without a pidfd there is nobody."""
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+        self._asked += 1
+        if self._asked > _ASK_TIMES or self.pidfd < 0:
+            self._finish(UNKNOWN_STATUS, 0)
+        else:
+            self._timer = self._house.loop.call_later(_ASK_AGAIN, self._ask)
+
+    def _finish(self, status: int, time_ns: int) -> None:
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+        for output in tuple(self._outputs):
+            output.drain()
+        if self.terminal is not None:
+            self.terminal.drain()
+        record = self.record
+        record.exit_status = status
+        record.exited_ns = time_ns or self._house.clock.now_ns()
+        record.paused = False
+        self.save()
+        self._let_go()
+        self._house.journal.emit(
+            self.namespace, record.id, TaskExited(record.pid, status, record.exec_id)
+        )
+        for attached in tuple(self.attached):
+            attached.end(status)
+        waiters, self.waiters = self.waiters, []
+        for waiter in waiters:
+            waiter(status)
+        self._close_log()
+        self._ended(self)
+
+    def _let_go(self) -> None:
+        """Of what only a live process needs. The zombie goes now that its status is written."""
+        holder = self._house.holder
+        if self.pidfd >= 0:
+            exits.reap(self.pidfd)
+            holder.drop(self._name("pidfd"))
+            holder.unwatch(self.record.pid)
+            os.close(self.pidfd)
+            self.pidfd = -1
+        if self.input is not None:
+            holder.drop(self._name("stdin"))
+            self.input.close()
+        if self.terminal is not None:
+            holder.drop(self._name("master"))
+            self.terminal.close()
+            self.terminal = None
+
+    def close(self) -> None:
+        """Let go of everything; nobody is told."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+        self._let_go()
+        for output in tuple(self._outputs):
+            self._house.holder.drop(self._name(output.name))
+            output.close()
+        self._outputs.clear()
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+
+def held_name(namespace: str, id: str, exec_id: str, kind: str) -> str:
+    """The name under which the keeper holds a descriptor."""
+    return f"{namespace}/{id}/{exec_id}/{kind}"

@@ -1,0 +1,210 @@
+"""The shim: the parent of every task of a state root.
+
+Owns the tables of live tasks, their adoption from a dead predecessor, and the shim's coming and
+going. Single-threaded; what a request means is in `verbs`. `run` is called in a process that the
+keeper has just forked.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from mobyshell.core.clock import SystemClock
+from mobyshell.core.tasks import adopt, keeper
+from mobyshell.core.tasks.holder import Holder
+from mobyshell.core.tasks.intake import Intake
+from mobyshell.core.tasks.journal import Journal
+from mobyshell.core.tasks.loop import Loop, Timer
+from mobyshell.core.tasks.paths import DIARY, MAKING, SOCKET, STAGING
+from mobyshell.core.tasks.process import House, Process
+from mobyshell.core.tasks.server import Connection, Server
+from mobyshell.core.tasks.tables import Tables
+from mobyshell.core.tasks.verbs import Verbs
+
+_DIARY_BYTES = 256 << 10
+_STAGING_NAMES = ("/staging/take", "/staging/put")
+
+
+class Shim:
+    """One shim's life."""
+
+    def __init__(
+        self, state: str, line: socket.socket, held: dict[str, int], linger: float
+    ) -> None:
+        self._state = state
+        self._linger = linger
+        self._timer: Timer | None = None
+        self._keeper_lost = False
+        clock = SystemClock()
+        self.loop = Loop(self._report)
+        self.holder = Holder(self.loop, line, held, self._lost_keeper)
+        intake = self._make_intake(clock)
+        journal = Journal(state, self.loop, clock)
+        self.house = House(state, self.loop, clock, intake, self.holder, journal)
+        self.tables = Tables(self.house, self._consider)
+        self._verbs = Verbs(self.house, self.tables)
+        self._empty_making()
+        adopt.adopt_all(self.house, self.tables, self._verbs.runtime)
+        self.holder.leftovers()
+        self._server = Server(self.loop, f"{state}/{SOCKET}", self)
+
+    def _make_intake(self, clock: SystemClock) -> Intake:
+        ends = [self.holder.take(name) for name in _STAGING_NAMES]
+        inherited = min(ends) >= 0
+        if not inherited:
+            ends = list(os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK))
+        for name, fd in zip(_STAGING_NAMES, ends, strict=True):
+            self.holder.hold(name, fd)
+        intake = Intake(f"{self._state}/{STAGING}", (ends[0], ends[1]), clock)
+        intake.recover(inherited=inherited)
+        return intake
+
+    def _empty_making(self) -> None:
+        """What a predecessor left half made or half deleted."""
+        making = f"{self._state}/{MAKING}"
+        shutil.rmtree(making, ignore_errors=True)
+        os.makedirs(making, 0o700, exist_ok=True)
+
+    def run(self) -> int:
+        """Serve until there is nothing to do; 0."""
+        self._consider()
+        self.loop.run()
+        return 0
+
+    # the desk
+
+    def ask(
+        self, verb: str, namespace: str, args: dict[str, Any], connection: Connection,
+        reply: Callable[[Any, BaseException | None], None],
+    ) -> None:  # fmt: skip
+        """A request came in: to its verb, with what goes wrong on the way."""
+
+        def answered(result: Any, error: BaseException | None) -> None:
+            if error is not None:
+                self._report_unexpected(error)
+            self.house.journal.flush()
+            reply(result, error)
+            self._consider()
+
+        self._verbs.ask(verb, namespace, args, connection, answered)
+
+    def left(self, connection: Connection) -> None:
+        """A client has gone."""
+        self._server.connections.discard(connection)
+        self.house.journal.listeners.pop(connection, None)
+        self._consider()
+
+    # coming and going
+
+    def _idle(self) -> bool:
+        return (
+            not self._server.connections
+            and not self.loop.driving
+            and not any(process.alive for process in self.tables.processes())
+        )
+
+    def _consider(self) -> None:
+        """Something changed: leave in a while if there is nothing to do, unless that changes."""
+        if not hasattr(self, "_server"):
+            return
+        if self._keeper_lost:
+            self.loop.call_soon(self._replace_keeper)
+        if not self._idle():
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+        elif self._timer is None:
+            self._timer = self.loop.call_later(self._linger, self._leave)
+
+    def _leave(self) -> None:
+        self._timer = None
+        if self._idle() and self._server.leave():
+            self.loop.stop()
+
+    def _lost_keeper(self) -> None:
+        self._keeper_lost = True
+        self.loop.call_soon(self._replace_keeper)
+
+    def _replace_keeper(self) -> None:
+        """The keeper died. This process, whose children the tasks are, becomes the keeper; its
+        fork goes on as the shim, with every table and every client."""
+        if not self._keeper_lost or self.loop.driving:
+            return
+        self._keeper_lost = False
+        line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        pid = os.fork()
+        if pid == 0:
+            line.close()
+            self.loop.renew()
+            self.holder.renew(theirs, self._lost_keeper)
+            return
+        try:
+            self._become_keeper(pid, line)
+        finally:
+            os._exit(1)
+
+    def _become_keeper(self, shim: int, line: socket.socket) -> None:
+        """Never returns, so that what is closed behind the objects' backs stays untouched."""
+        keep = {*self.holder.held.values(), line.fileno(), 0, 1, 2, keeper.LOCK_FD}
+        for fd in [int(name) for name in os.listdir("/proc/self/fd")]:
+            if fd not in keep:
+                try:
+                    os.close(fd)
+                except OSError:
+                    pass  # the directory we have just listed
+        gc.freeze()
+        state, linger = self._state, self._linger
+
+        def run_shim(line: socket.socket, held: dict[str, int]) -> int:
+            return run(state, line, held, linger=linger)
+
+        successor = keeper.Keeper(run_shim, held=dict(self.holder.held),
+                                  watched=dict(self.holder.watched))  # fmt: skip
+        successor.adopt(shim, line)
+        keeper.become_subreaper()
+        os._exit(keeper.keep(successor, state))
+
+    # what goes wrong
+
+    def _report_unexpected(self, error: BaseException) -> None:
+        from mobyshell.core.errors import MobyshellError
+
+        if not isinstance(error, MobyshellError):
+            self._report(error)
+
+    def _report(self, error: BaseException) -> None:
+        report(f"{self._state}/{DIARY}", error)
+
+
+def report(path: str, error: BaseException) -> None:
+    """Write a traceback into the diary, which stays small."""
+    text = "".join(traceback.format_exception(error))
+    try:
+        if os.stat(path).st_size > _DIARY_BYTES:
+            os.truncate(path, 0)
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:
+        pass  # no space: then not
+
+
+def run(state: str, line: socket.socket, held: dict[str, int], *, linger: float) -> int:
+    """Be the shim of `state` until it is not needed any more; the exit status for the keeper."""
+    keeper.name_process("mobyshell-shim")
+    shim = Shim(state, line, dict(held), linger)
+    try:
+        os.write(keeper.READY_FD, b"\n")
+        os.close(keeper.READY_FD)
+    except OSError:
+        pass  # the client that started the first of us has gone
+    return shim.run()
+
+
+__all__ = ["Process", "Shim", "run"]

@@ -1,0 +1,110 @@
+"""The shim's tables: which tasks and processes there are, and which are being made.
+
+Owns membership and the look-up errors. Tasks that ended stay until they are deleted; further
+processes too, but only the last ones.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from mobyshell.core.errors import AlreadyExists, NotFound, WrongState
+from mobyshell.core.tasks.process import House, Process
+
+_EXECS_KEPT = 32
+
+
+@dataclass(slots=True)
+class Task:
+    """A task: its init and its further processes. `busy`: the verb that changes it right now."""
+
+    init: Process
+    execs: dict[str, Process] = field(default_factory=dict)
+    busy: str = ""
+
+
+class Tables:
+    """All tasks of a state root, by namespace and id. `changed` is called when one comes or ends."""
+
+    def __init__(self, house: House, changed: Callable[[], None]) -> None:
+        self._house = house
+        self._changed = changed
+        self._tasks: dict[tuple[str, str], Task] = {}
+        self._making: set[tuple[str, str, str]] = set()
+
+    def processes(self) -> Iterator[Process]:
+        """Every process of every task."""
+        for task in self._tasks.values():
+            yield task.init
+            yield from task.execs.values()
+
+    def ended(self, process: Process) -> None:
+        """A process has ended and everybody was told."""
+        self._changed()
+
+    def reserve(self, namespace: str, id: str, exec_id: str = "") -> None:
+        """Take a name that is about to be made. AlreadyExists if it is taken."""
+        key = (namespace, id, exec_id)
+        task = self._tasks.get((namespace, id))
+        taken = task is not None if not exec_id else task is not None and exec_id in task.execs
+        if taken or key in self._making:
+            what = f"process {exec_id} of task {id}" if exec_id else f"task {id}"
+            raise AlreadyExists(f"{what} exists already", hint="choose another name, or delete it")
+        self._making.add(key)
+
+    def release(self, namespace: str, id: str, exec_id: str = "") -> None:
+        """It was made, or will not be."""
+        self._making.discard((namespace, id, exec_id))
+
+    def add(self, process: Process) -> None:
+        """A process is there: a task's init, or one more in it."""
+        key = (process.namespace, process.record.id)
+        if process.record.exec_id:
+            self._tasks[key].execs[process.record.exec_id] = process
+        else:
+            self._tasks[key] = Task(process)
+        self._changed()
+
+    def task(self, namespace: str, id: str) -> Task:
+        """The task, or NotFound; WrongState while it is still being made."""
+        task = self._tasks.get((namespace, id))
+        if task is not None:
+            return task
+        if (namespace, id, "") in self._making:
+            raise WrongState(f"task {id} is still being created", hint="wait for the create")
+        others = sorted({space for space, name in self._tasks if name == id})
+        hint = (
+            f"there is one in namespace {', '.join(others)}"
+            if others
+            else "`mobyshell task ls` lists those there are"
+        )
+        raise NotFound(f"no task {id} in namespace {namespace}", hint=hint)
+
+    def process(self, namespace: str, id: str, exec_id: str = "") -> Process:
+        """A task's init, or a further process; NotFound."""
+        task = self.task(namespace, id)
+        if not exec_id:
+            return task.init
+        process = task.execs.get(exec_id)
+        if process is None:
+            raise NotFound(f"task {id} has no process {exec_id}")
+        return process
+
+    def remove(self, namespace: str, id: str) -> None:
+        """A task was deleted: let go of all of it."""
+        task = self._tasks.pop((namespace, id), None)
+        if task is not None:
+            for process in (*task.execs.values(), task.init):
+                process.close()
+        self._changed()
+
+    def forget_old_execs(self, namespace: str, id: str) -> None:
+        """Of the processes that ended, keep the last ones."""
+        task = self.task(namespace, id)
+        ended = [process for process in task.execs.values() if not process.alive]
+        for process in ended[: max(0, len(ended) - _EXECS_KEPT)]:
+            del task.execs[process.record.exec_id]
+            process.close()
+            shutil.rmtree(process.directory, ignore_errors=True)
