@@ -1,0 +1,1 @@
+"""runC: spec → plan → container. One file a verb; `Runtime` is the face."""

@@ -19,7 +19,7 @@ class Host:
 
     `cgroup_mode`: v1, v2, hybrid or none. `cgroup_own`: controller (v2: "") → the absolute
     directory of the cgroup that the runtime itself is in. `cgroup_writable`: may cgroups be made
-    there. `last_capability`: the highest number. `lsm`: names of active security modules.
+    there. `cpuset`: CPUs and memory nodes of that cgroup (v1). `last_capability`: the highest number. `lsm`: names of active security modules.
     """
 
     euid: int = 0
@@ -28,6 +28,7 @@ class Host:
     cgroup_own: Mapping[str, str] = field(default_factory=dict)
     cgroup_v2_controllers: tuple[str, ...] = ()
     cgroup_writable: bool = True
+    cpuset: tuple[str, str] = ("", "")
     last_capability: int = 40
     lsm: tuple[str, ...] = ()
     newuidmap: str | None = None
@@ -50,11 +51,18 @@ class Host:
             cgroup_own=own,
             cgroup_v2_controllers=layout.v2_controllers,
             cgroup_writable=writable,
+            cpuset=_cpuset(own.get("cpuset")),
             last_capability=capabilities.last(),
             lsm=_active_lsm(),
             newuidmap=_helper("newuidmap"),
             newgidmap=_helper("newgidmap"),
         )
+
+
+def _cpuset(path: str | None) -> tuple[str, str]:
+    if path is None:
+        return "", ""
+    return cgroups.read(path, "cpuset.cpus"), cgroups.read(path, "cpuset.mems")
 
 
 def _helper(name: str) -> str | None:

@@ -210,7 +210,8 @@ def assemble(
         assembler.operation(index, operation)
     length = len(assembler.records)
     arena_at = 8 * (length * (WORDS + REPORT) + len(assembler.cells))
-    mapping = mmap.mmap(-1, max(arena_at + len(assembler.arena.data), 8))
+    size = arena_at + len(assembler.arena.data)
+    mapping = mmap.mmap(-1, max(size + -size % 8, 8))
     base = ctypes.addressof(ctypes.c_char.from_buffer(mapping)) + arena_at
     for index, word, place in assembler.relocations:
         assembler.records[index][word] = base + place

@@ -250,8 +250,8 @@ def masked(path: str, index: int) -> Operation:
     place = attach(over, TARGET)
     file = [
         Call("open_tree", (CWD, Text("/dev/null"), flags("open_tree", how)), result=over),
-        # a file cannot be mounted on a directory: then the tmpfs takes its place
-        Call(place.name, place.args, tolerate=(errno.ENOTDIR,), skip_on_error=2),
+        # a file cannot be mounted on a directory (EINVAL): then the tmpfs takes its place
+        Call(place.name, place.args, tolerate=(errno.EINVAL, errno.ENOTDIR), skip_on_error=2),
         close(over),
         Call("close", (TARGET,), skip_on_success=len(directory)),
     ]

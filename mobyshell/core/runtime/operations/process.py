@@ -36,7 +36,7 @@ _ALL = Flags(0xFFFFFFFF, "~0")
 MASTER, SLAVE = Cell("master"), Cell("slave")
 
 
-def streams(fifo: bool) -> Operation:
+def streams() -> Operation:
     """The caller's three descriptors become 0, 1 and 2; everything else of the host is closed."""
     calls = [
         Call("dup3", (Cell("stdin"), 0, 0)),
@@ -44,8 +44,8 @@ def streams(fifo: bool) -> Operation:
         Call("dup3", (Cell("stderr"), 2, 0)),
         Call("dup3", (Cell("sync"), SYNC, flags("open", c.O_CLOEXEC))),
     ]
-    if fifo:
-        calls.append(Call("dup3", (Cell("fifo"), FIFO, flags("open", c.O_CLOEXEC))))
+
+    calls.append(Call("dup3", (Cell("fifo"), FIFO, flags("open", c.O_CLOEXEC))))
     return Operation(
         actor=Actor.CHILD,
         phase=Phase.SETUP,

@@ -1,0 +1,88 @@
+"""What /proc says of a process. Owns the parsing; every reader copes with vanished processes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from mobyshell.core.errors import NotFound
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """Fields of /proc/PID/stat (proc_pid_stat(5)). `start` in clock ticks since boot, `cpu_ns`
+    user and system time, `rss` bytes."""
+
+    pid: int
+    command: str
+    state: str
+    ppid: int
+    start: int
+    cpu_ns: int
+    threads: int
+    rss: int
+
+
+_TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def read_file(pid: int, name: str) -> bytes:
+    """/proc/PID/name whole. NotFound if the process is gone, OSError for other refusals."""
+    try:
+        fd = os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            chunks = []
+            while chunk := os.read(fd, 65536):
+                chunks.append(chunk)
+            return b"".join(chunks)
+        finally:
+            os.close(fd)
+    except (FileNotFoundError, ProcessLookupError):
+        raise NotFound(f"no process {pid}") from None
+
+
+def stat(pid: int) -> Stat:
+    """/proc/PID/stat. NotFound if the process is gone."""
+    text = read_file(pid, "stat").decode(errors="replace")
+    # the command may hold spaces and parentheses: it ends at the last one
+    head, _, tail = text.rpartition(")")
+    words = tail.split()
+    return Stat(
+        pid=pid,
+        command=head.partition("(")[2],
+        state=words[0],
+        ppid=int(words[1]),
+        start=int(words[19]),
+        cpu_ns=(int(words[11]) + int(words[12])) * _TICK_NS,
+        threads=int(words[17]),
+        rss=int(words[21]) * _PAGE,
+    )
+
+
+def start_time(pid: int) -> int:
+    """When `pid` started, in clock ticks since boot: with it a pid is unmistakable."""
+    return stat(pid).start
+
+
+def alive(pid: int, start: int) -> bool:
+    """Whether the process that started at `start` still runs under `pid` (a zombie does not)."""
+    if pid <= 0:
+        return False
+    try:
+        now = stat(pid)
+    except NotFound:
+        return False
+    return now.start == start and now.state not in "ZX"
+
+
+def status_fields(pid: int) -> dict[str, str]:
+    """/proc/PID/status as a dictionary. NotFound if the process is gone."""
+    lines = read_file(pid, "status").decode(errors="replace").splitlines()
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def command_line(pid: int) -> tuple[str, ...]:
+    """The arguments of a process; empty for kernel threads and zombies."""
+    data = read_file(pid, "cmdline").rstrip(b"\0")
+    return tuple(one.decode(errors="replace") for one in data.split(b"\0")) if data else ()

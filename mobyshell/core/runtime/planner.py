@@ -1,0 +1,432 @@
+"""From a spec to a plan. Pure: looks at the spec and the `Host`, never at the machine.
+
+Owns the order of things and the reasons for it. What the spec asks for and this runtime cannot
+do is refused here, by name, before anything has happened.
+"""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from mobyshell.core.errors import InvalidSpec, Unsupported
+from mobyshell.core.linux.capabilities import known
+from mobyshell.core.linux.cgroup_limits import limits_v1, limits_v2
+from mobyshell.core.oci import Capabilities, Mount, Namespace, Spec, spec_to_json
+from mobyshell.core.runtime.host import Host
+from mobyshell.core.runtime.operations import (
+    cgroups,
+    devices,
+    hooks,
+    identity,
+    mounts,
+    namespaces,
+    process,
+)  # fmt: skip
+from mobyshell.core.runtime.plan import Operation, Phase, Plan
+
+CompileSeccomp = Callable[[dict[str, Any], bool], tuple[bytes, int, str]]
+"""(the spec's seccomp object, no_new_privs) → (BPF, flags for seccomp(2), a summary)."""
+
+
+def make_plan(
+    spec: Spec,
+    *,
+    bundle: str,
+    id: str,
+    host: Host,
+    terminal: bool | None = None,
+    rows: int = 0,
+    columns: int = 0,
+    compile_seccomp: CompileSeccomp | None = None,
+    cgroup: str = "",
+) -> Plan:
+    """The plan that makes container `id` from `spec` on `host`.
+
+    `terminal` replaces the spec's; `cgroup` is where its cgroups are if the spec has no
+    cgroupsPath (default `mobyshell-ID`). Without `compile_seccomp` a filter is planned but empty: fit
+    to be shown, not to be run. Raises Unsupported for what this runtime cannot do, InvalidSpec
+    for what only a planner can see.
+    """
+    planner = _Planner(spec, bundle, id, host, terminal, rows, columns, compile_seccomp)
+    planner.groups = planner.choose_groups(cgroup or f"mobyshell-{id}")
+    return planner.plan()
+
+
+class _Planner:
+    def __init__(
+        self, spec: Spec, bundle: str, id: str, host: Host, terminal: bool | None, rows: int,
+        columns: int, compile_seccomp: CompileSeccomp | None,
+    ) -> None:  # fmt: skip
+        if spec.process is None or spec.root is None or spec.linux is None:
+            raise InvalidSpec(
+                "a container needs process, root and linux in its config.json",
+                hint="`mobyshell bundle spec` shows a complete one",
+            )
+        self.spec, self.bundle, self.id, self.host = spec, bundle, id, host
+        self.process, self.root, self.linux = spec.process, spec.root, spec.linux
+        self.terminal = self.process.terminal if terminal is None else terminal
+        size = self.process.console_size
+        self.rows = rows or (size.height if size else 0)
+        self.columns = columns or (size.width if size else 0)
+        self.compile_seccomp = compile_seccomp
+        self.rootfs = os.path.normpath(os.path.join(bundle, self.root.path))
+        self.notices: list[str] = []
+        self.joined: list[tuple[int, Namespace]] = []
+        self.new: list[tuple[int, Namespace]] = []
+        for index, one in enumerate(self.linux.namespaces or ()):
+            (self.joined if one.path else self.new).append((index, one))
+        self.made = {one.type for _, one in self.new}
+        self.user_namespace = any(one.type == "user" for _, one in (*self.new, *self.joined))
+        self.groups: dict[str, str] = {}
+
+    def plan(self) -> Plan:
+        self._refuse()
+        flags = 0
+        for kind in self.made - {"cgroup"}:
+            flags |= namespaces.CLONE_FLAG[kind]
+        operations = [
+            *self._prepare(),
+            *(namespaces.join(index, one) for index, one in self.joined),
+            namespaces.clone([(i, n) for i, n in self.new if n.type != "cgroup"], flags),
+            *self._attach(),
+            *self._setup(),
+            *self._hooks(),
+            *self._pivot(),
+            process.wait_for_start(),
+            *hooks.planned("startContainer", self.spec, Phase.START),
+            *self._exec(),
+            *hooks.planned("poststart", self.spec, Phase.START),
+        ]
+        return Plan(
+            id=self.id,
+            bundle=self.bundle,
+            rootfs=self.rootfs,
+            operations=tuple(operations),
+            clone_flags=flags,
+            cgroups=self.groups,
+            terminal=bool(self.terminal),
+            notices=tuple(self.notices),
+        )
+
+    # what cannot be done
+
+    def _refuse(self) -> None:
+        linux, proc = self.linux, self.process
+        asked = {
+            "linux.timeOffsets": linux.time_offsets,
+            "linux.intelRdt": linux.intel_rdt,
+            "linux.personality": linux.personality,
+            "linux.memoryPolicy": getattr(linux, "memory_policy", None),
+            "process.scheduler": proc.scheduler,
+            "process.ioPriority": proc.io_priority,
+            "process.execCPUAffinity": getattr(proc, "exec_cpu_affinity", None),
+        }
+        for path, value in asked.items():
+            if value:
+                raise self._unsupported(path)
+        for index, one in enumerate(self.linux.namespaces or ()):
+            if one.type == "time":
+                raise self._unsupported(f"linux.namespaces[{index}] (time)")
+        for index, entry in enumerate(self.spec.mounts or ()):
+            options = entry.options or ()
+            if getattr(entry, "uid_mappings", None) or "idmap" in options or "ridmap" in options:
+                raise self._unsupported(f"mounts[{index}].uidMappings (id-mapped mounts)")
+            if "tmpcopyup" in options:
+                raise self._unsupported(f"mounts[{index}].options: tmpcopyup")
+        resources = linux.resources
+        if resources is not None and getattr(resources, "rdma", None):
+            raise self._unsupported("linux.resources.rdma")
+        if "mount" not in self.made:
+            raise self._unsupported("linux.namespaces without a new mount namespace")
+        for kind, label in (("apparmor", proc.apparmor_profile), ("selinux", proc.selinux_label)):
+            if label and kind not in self.host.lsm:
+                raise Unsupported(
+                    f"process.{'apparmorProfile' if kind == 'apparmor' else 'selinuxLabel'} is set, "
+                    f"but this kernel does not run {kind}",
+                    hint="boot with it among lsm=, or take the label out of the spec",
+                )
+        if linux.mount_label and "selinux" not in self.host.lsm:
+            raise Unsupported("linux.mountLabel is set, but this kernel does not run selinux")
+
+    def _unsupported(self, what: str) -> Unsupported:
+        return Unsupported(
+            f"{what} is not supported by this version of mobyshell",
+            hint="take it out of config.json, or run the bundle with runc or crun",
+        )
+
+    # the parent's part
+
+    def choose_groups(self, default: str) -> dict[str, str]:
+        """Controller → directory of the container's cgroup; empty where none can be made."""
+        host = self.host
+        if not host.cgroup_own:
+            return {}
+        resources = self.linux.resources
+        asked = spec_to_json(resources) if resources is not None else {}
+        if not host.cgroup_writable:
+            limits = {key: value for key, value in asked.items() if key != "devices"}
+            if limits:
+                raise Unsupported(
+                    "limits are asked for, but this user may not make cgroups",
+                    hint="run as root, or have the cgroup delegated to this user",
+                )
+            self.notices.append("no cgroups: they are not writable for this user")
+            return {}
+        path = self.linux.cgroups_path or default
+        own = host.cgroup_own
+        groups = {}
+        for controller, base in own.items():
+            root = base if not path.startswith("/") else self._root_of(controller, base)
+            groups[controller] = os.path.normpath(f"{root}/{path.strip('/')}")
+        return groups
+
+    @staticmethod
+    def _root_of(controller: str, base: str) -> str:
+        """The hierarchy's mount point: an absolute cgroupsPath starts there."""
+        name = controller.removeprefix("name=") or "unified"
+        top = f"/sys/fs/cgroup/{name}"
+        return top if base.startswith(top) else "/sys/fs/cgroup"
+
+    def _prepare(self) -> list[Operation]:
+        operations = []
+        for controller, path in self.groups.items():
+            base = self._base(controller, path)
+            inherit = []
+            if controller == "cpuset":
+                cpus, nodes = self.host.cpuset
+                inherit = [("cpuset.cpus", cpus), ("cpuset.mems", nodes)]
+            operations.append(cgroups.make(controller, path, base, inherit))
+        return operations + self._limits()
+
+    def _base(self, controller: str, path: str) -> str:
+        own = self.host.cgroup_own[controller]
+        return own if path.startswith(own + "/") else self._root_of(controller, own)
+
+    def _limits(self) -> list[Operation]:
+        resources = self.linux.resources
+        if resources is None or not self.groups:
+            return []
+        asked = spec_to_json(resources)
+        if self.host.cgroup_mode == "v2":
+            writes = limits_v2(asked)
+        else:
+            writes = limits_v1(asked)
+            if asked.get("unified"):
+                raise Unsupported("linux.resources.unified needs cgroup v2 alone")
+        operations = []
+        for write in writes:
+            path = self.groups.get(write.controller)
+            if path is None:
+                raise Unsupported(
+                    f"{write.source}: this machine has no {write.controller} controller",
+                    hint="`mobyshell doctor` lists the controllers",
+                )
+            operations.append(cgroups.limit(write, path))
+        return operations
+
+    def _attach(self) -> list[Operation]:
+        operations = [cgroups.attach_child(name, path) for name, path in self.groups.items()]
+        if "user" in self.made:
+            host = self.host
+            for kind, mappings, helper in (
+                ("gid", self.linux.gid_mappings or (), host.newgidmap),
+                ("uid", self.linux.uid_mappings or (), host.newuidmap),
+            ):
+                simple = len(mappings) == 1 and mappings[0].size == 1 and mappings[0].host_id == (
+                    host.euid if kind == "uid" else host.egid
+                )  # fmt: skip
+                alone = host.privileged or simple
+                if not alone and helper is None:
+                    raise Unsupported(
+                        f"linux.{kind}Mappings: an unprivileged user may map only their own id",
+                        hint=f"apt install uidmap (for new{kind}map), with a range in /etc/sub{kind}",
+                    )
+                operations.append(
+                    namespaces.id_maps(
+                        kind,
+                        tuple(mappings),
+                        deny_setgroups=kind == "gid" and not host.privileged and alone,
+                        helper=None if alone else helper,
+                    )
+                )
+        return operations
+
+    # the child's part
+
+    def _setup(self) -> list[Operation]:
+        linux, made = self.linux, self.made
+        operations = [
+            process.streams(),
+            namespaces.gate(
+                "wait until the runtime has put this process into its cgroups and maps",
+                "Only then do limits hold and ids mean something.",
+                Phase.SETUP,
+            ),
+        ]
+        if self.user_namespace:
+            operations.append(namespaces.become_root_inside())
+        operations.append(namespaces.new_session(self.id))
+        if self.process.oom_score_adj is not None:
+            operations.append(identity.oom_score(self.process.oom_score_adj))
+        for index, one in self.new:
+            if one.type == "cgroup":
+                operations.append(namespaces.unshare_cgroup(index))
+        if self.spec.hostname:
+            operations.append(namespaces.host_name(self.spec.hostname))
+        if self.spec.domainname:
+            operations.append(namespaces.domain_name(self.spec.domainname))
+        if "network" in made:
+            operations.append(namespaces.loopback())
+        operations += namespaces.sysctls(dict(linux.sysctl or {}))
+        operations.append(identity.mask_for_setup())
+        operations.append(mounts.isolate(linux.rootfs_propagation))
+        operations.append(mounts.root_filesystem(self.rootfs))
+        for index, entry in enumerate(self.spec.mounts or ()):
+            operations.append(self._mount(index, entry))
+        if not any(self._binds_dev(entry) for entry in self.spec.mounts or ()):
+            operations.append(devices.default_devices(self.user_namespace))
+            for index, device in enumerate(linux.devices or ()):
+                operations.append(devices.device(index, device, self.user_namespace))
+            operations.append(devices.links())
+        if self.terminal:
+            operations.append(process.console_file())
+        return operations
+
+    @staticmethod
+    def _binds_dev(entry: Mount) -> bool:
+        binds = {"bind", "rbind"} & set(entry.options or ())
+        return os.path.normpath(entry.destination) == "/dev" and bool(binds)
+
+    def _mount(self, index: int, entry: Mount) -> Operation:
+        if entry.type == "cgroup" and not {"bind", "rbind"} & set(entry.options or ()):
+            if not self.groups:
+                self.notices.append(f"{entry.destination}: no cgroup to show, left empty")
+                return mounts.mount(index, _empty(entry), self.bundle)
+            return cgroups.mount(index, entry, self.groups, self.host.cgroup_mode)
+        return mounts.mount(index, entry, self.bundle)
+
+    def _hooks(self) -> list[Operation]:
+        planned = [
+            *hooks.planned("prestart", self.spec, Phase.HOOKS),
+            *hooks.planned("createRuntime", self.spec, Phase.HOOKS),
+            *hooks.planned("createContainer", self.spec, Phase.HOOKS),
+        ]
+        if not planned:
+            return []
+        return [
+            namespaces.gate(
+                "wait for the hooks",
+                "The namespaces exist, the old root is still in reach: this is where hooks run.",
+                Phase.PIVOT,
+                tell=b"h",
+            ),
+            *planned,
+        ]
+
+    def _pivot(self) -> list[Operation]:
+        linux = self.linux
+        operations = [
+            mounts.masked(path, index) for index, path in enumerate(linux.masked_paths or ())
+        ]
+        operations += [
+            mounts.read_only_path(path, index)
+            for index, path in enumerate(linux.readonly_paths or ())
+        ]
+        operations.append(mounts.pivot())
+        if linux.rootfs_propagation:
+            operations.append(mounts.root_propagation(linux.rootfs_propagation))
+        if self.terminal:
+            operations += [
+                process.open_terminal(self.rows, self.columns),
+                process.console(),
+                process.control_terminal(),
+            ]
+        if self.root.readonly:
+            operations.append(mounts.read_only_root())
+        return [*operations, process.undumpable(), process.ready(bool(self.terminal))]
+
+    def _exec(self) -> list[Operation]:
+        rlimits = [
+            identity.rlimit(index, entry)
+            for index, entry in enumerate(self.process.rlimits or ())
+        ]  # fmt: skip
+        return rlimits + self._identity()
+
+    def _identity(self) -> list[Operation]:
+        proc = self.process
+        capabilities = self._capabilities()
+        umask = proc.user.umask
+        operations = [identity.mask(umask if umask is not None else 0o022)]
+        filter_operation = self._seccomp()
+        if proc.apparmor_profile:
+            path = "/proc/self/attr/apparmor/exec"
+            operations.append(identity.exec_label(
+                "AppArmor", proc.apparmor_profile, path, "process.apparmorProfile"))  # fmt: skip
+        if proc.selinux_label:
+            path = "/proc/self/attr/exec"
+            operations.append(identity.exec_label(
+                "SELinux", proc.selinux_label, path, "process.selinuxLabel"))  # fmt: skip
+        if filter_operation and not proc.no_new_privileges:
+            # without no_new_privs loading a filter needs CAP_SYS_ADMIN: now or never
+            operations.append(filter_operation)
+        operations.append(identity.bounding_set(capabilities, self.host.last_capability))
+        operations.append(
+            identity.become(
+                proc.user,
+                keep_capabilities=proc.user.uid != 0,
+                may_set_groups=self.host.privileged,
+            )
+        )
+        operations.append(identity.working_directory(proc.cwd))
+        operations.append(identity.capability_sets(capabilities))
+        if proc.no_new_privileges:
+            operations.append(identity.no_new_privileges())
+            if filter_operation:
+                operations.append(filter_operation)
+        operations.append(process.execute(tuple(proc.args or ()), tuple(proc.env or ())))
+        return operations
+
+    def _capabilities(self) -> Capabilities:
+        """The sets, without what this kernel does not have: runc warns and goes on, so do we."""
+        given = self.process.capabilities
+        if given is None:
+            return Capabilities()
+        sets = {}
+        for name in ("bounding", "effective", "permitted", "inheritable", "ambient"):
+            listed = getattr(given, name) or ()
+            sets[name] = tuple(one for one in listed if known(one))
+            for one in listed:
+                notice = f"unknown capability {one} ignored"
+                if not known(one) and notice not in self.notices:
+                    self.notices.append(notice)
+        both = set(sets["permitted"]) & set(sets["inheritable"])
+        lost = [one for one in sets["ambient"] if one not in both]
+        if lost:
+            # capabilities(7): the kernel refuses to raise them; runc goes on silently
+            self.notices.append(
+                f"not raised as ambient, because not permitted and inheritable: {', '.join(lost)}"
+            )
+            sets["ambient"] = tuple(one for one in sets["ambient"] if one in both)
+        return replace(given, **sets)
+
+    def _seccomp(self) -> Operation | None:
+        asked = self.linux.seccomp
+        if asked is None:
+            return None
+        document = spec_to_json(asked)
+        if self.compile_seccomp is None:
+            rules = len(document.get("syscalls") or ())
+            summary = f"default {document.get('defaultAction')}, {rules} rules"
+            return identity.seccomp(b"", 0, summary)
+        return identity.seccomp(
+            *self.compile_seccomp(document, bool(self.process.no_new_privileges))
+        )
+
+
+def _empty(entry: Mount) -> Mount:
+    """An empty tmpfs in the place of cgroups that cannot be shown."""
+    kept = tuple(one for one in entry.options or () if one in ("nosuid", "noexec", "nodev", "ro"))
+    return replace(entry, type="tmpfs", source="tmpfs", options=kept)

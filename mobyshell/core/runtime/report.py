@@ -1,0 +1,100 @@
+"""What a program's reports say: events for those who look, one precise error when it failed."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+
+from mobyshell.core.errors import MobyshellError, SyscallFailed
+from mobyshell.core.events import CallDone, EventSink
+from mobyshell.core.linux.syscalls import hint
+from mobyshell.core.runtime.plan import Call, Operation, Plan, Text, show_arg
+from mobyshell.core.runtime.program import Program
+
+
+def events(plan: Plan, program: Program, first: int = 0) -> Iterator[CallDone]:
+    """One event for each call that ran, from record `first` on, in order."""
+    for index in range(first, program.length):
+        origin = program.origins[index]
+        result, code, spent = program.report(index)
+        if origin.call < 0 or spent == 0:
+            continue
+        operation = plan.operations[origin.operation]
+        call = operation.calls[origin.call]
+        yield CallDone(
+            actor=str(operation.actor),
+            operation=origin.operation,
+            call=origin.call,
+            title=operation.title,
+            name=call.name,
+            args=[show_arg(arg) for arg in call.args],
+            result=result,
+            errno=errno.errorcode.get(code, str(code)) if code else "",
+            duration_ns=spent,
+            man=operation.man,
+            spec=operation.spec,
+        )
+
+
+def emit(plan: Plan, program: Program, sink: EventSink, first: int = 0) -> None:
+    """Send `events` to `sink`."""
+    for event in events(plan, program, first):
+        sink(plan.id, event)
+
+
+def stopped_at(program: Program) -> int:
+    """The last record that ran; -1 if none did. A program only walks forward."""
+    for index in range(program.length - 1, -1, -1):
+        if program.report(index)[2]:
+            return index
+    return -1
+
+
+def failure(plan: Plan, program: Program, index: int | None = None) -> MobyshellError:
+    """The error of a program that stopped at record `index` (default: the last that ran)."""
+    at = stopped_at(program) if index is None else index
+    if at < 0:
+        return MobyshellError("the child ended before its first call")
+    origin = program.origins[at]
+    operation = plan.operations[origin.operation]
+    call = operation.calls[max(origin.call, 0)]
+    result, code, _ = program.report(at)
+    what = f"{operation.title} ({operation.source})" if operation.source else operation.title
+    if code == 0:
+        if call.expect is not None and result != call.expect:
+            return MobyshellError(f"{what}: {call.name} returned {result}, not {call.expect}")
+        return MobyshellError(f"the child was killed after: {what}")
+    if call.name == "execve":
+        return _not_executed(operation, program, at, code)
+    path = next((arg.value for arg in reversed(call.args) if isinstance(arg, Text)), "")
+    return SyscallFailed(call.name, code, path=path, what=what, hint=hint(call.name, code))
+
+
+def _not_executed(operation: Operation, program: Program, at: int, code: int) -> SyscallFailed:
+    """Why the program could not be executed, in the words callers of runc look for."""
+    origin = program.origins[at]
+    tried: list[tuple[Call, int]] = []
+    for index in range(at + 1):
+        other = program.origins[index]
+        if other.operation == origin.operation and other.call >= 0:
+            call = operation.calls[other.call]
+            if call.name == "execve":
+                tried.append((call, program.report(index)[1]))
+    path = next(arg.value for arg in tried[-1][0].args if isinstance(arg, Text))
+    name = path if len(tried) == 1 else path.rpartition("/")[2]
+    codes = [one for _, one in tried]
+    if len(tried) > 1 and errno.EACCES not in codes and code in (errno.ENOENT, errno.ENOTDIR):
+        reason, help = "executable file not found in $PATH", "is it in the image?"
+    elif code == errno.ENOENT and len(tried) == 1:
+        reason = "no such file or directory"
+        help = "the file, or the interpreter or loader that it names, is not in the image"
+    elif errno.EACCES in codes:
+        code = errno.EACCES
+        reason, help = "permission denied", "is it a program, executable, and not a directory?"
+    else:
+        reason, help = os.strerror(code).lower(), hint("execve", code)
+    error = SyscallFailed("execve", code, path=path, what=operation.title, hint=help)
+    error.message = f'exec: "{name}": {reason}'
+    error.args = (error.message,)
+    return error

@@ -1,0 +1,103 @@
+"""start: let the created container's program run (runtime.md#start)."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from mobyshell.core.clock import Clock
+from mobyshell.core.errors import MobyshellError, SyscallFailed, TimedOut, WrongState
+from mobyshell.core.events import EventSink, Failed, TaskStarted
+from mobyshell.core.oci import Spec
+from mobyshell.core.runtime import hooks, report
+from mobyshell.core.runtime import state as states
+from mobyshell.core.runtime.create import Waiting, namespace_flags
+from mobyshell.core.runtime.steps import Readable, Steps
+from mobyshell.core.runtime.values import Status
+
+PATIENCE = 30.0
+"""Seconds until execve must have happened: a container frozen meanwhile would wait for ever."""
+
+
+def start(
+    root: Path, id: str, spec: Spec, waiting: Waiting | None, *, sink: EventSink, clock: Clock
+) -> Steps[states.State]:
+    """Start container `id`; returns when its program has been executed.
+
+    `waiting` is what its creator kept, None in another process. WrongState unless it is created;
+    SyscallFailed with the reason if the program cannot be executed.
+    """
+    state = states.read(root, id)
+    now = states.status(root, state)
+    if now is Status.STOPPED:
+        raise WrongState(f"cannot start a container that has stopped: {id}")
+    if now is not Status.CREATED:
+        raise WrongState(f"cannot start an already running container: {id}")
+    path = states.directory(root, id)
+    given = spec.hooks
+    try:
+        if given is not None and given.start_container:
+            inside = (state.pid, namespace_flags(state), True)
+            document = states.oci_state(state, Status.CREATED)
+            yield from hooks.run(
+                "startContainer", given.start_container, document, sink=sink, enter=inside
+            )
+        fifo = _claim(path, id)
+        try:
+            yield from _let_go(fifo)
+        finally:
+            os.close(fifo)
+        (path / _CLAIMED).unlink(missing_ok=True)
+        _check(state, waiting, sink)
+    except MobyshellError as error:
+        sink(id, Failed(verb="start", error=error.to_wire()))
+        raise
+    state = states.started(path, state, clock.now_ns())
+    sink(id, TaskStarted(pid=state.pid))
+    if given is not None and given.poststart:
+        document = states.oci_state(state, Status.RUNNING)
+        yield from hooks.run("poststart", given.poststart, document, sink=sink)
+    return state
+
+
+_CLAIMED = states.FIFO + ".claimed"
+
+
+def _claim(path: Path, id: str) -> int:
+    """Of several that start it at once, the one whose rename succeeds."""
+    try:
+        os.rename(path / states.FIFO, path / _CLAIMED)
+    except FileNotFoundError:
+        raise WrongState(f"cannot start an already running container: {id}") from None
+    try:
+        return os.open(path / _CLAIMED, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # nobody has it open for reading: the init is gone
+            raise WrongState(f"cannot start a container that has stopped: {id}") from None
+        raise SyscallFailed.of(error, "open", path=str(path / _CLAIMED)) from None
+
+
+def _let_go(fifo: int) -> Steps[None]:
+    """Write the byte the child waits for; wait until execve (or its death) closes the other end."""
+    os.write(fifo, b"1")
+    # a writing end reports an error, and nothing else, when its last reader is gone
+    if not (yield Readable((fifo,), PATIENCE)):
+        raise TimedOut(
+            f"the container did not execute its program within {PATIENCE:.0f} s",
+            hint="is its cgroup frozen?",
+        )
+
+
+def _check(state: states.State, waiting: Waiting | None, sink: EventSink) -> None:
+    """Emit the calls up to execve; raise the error of the one that failed."""
+    if waiting is None:
+        return
+    report.emit(waiting.plan, waiting.program, sink, waiting.reported)
+    last = report.stopped_at(waiting.program)
+    origin = waiting.program.origins[last]
+    call = waiting.plan.operations[origin.operation].calls[max(origin.call, 0)]
+    result, code, _ = waiting.program.report(last)
+    refused = code != 0 and code not in call.tolerate
+    if refused or (call.expect is not None and result != call.expect):
+        raise report.failure(waiting.plan, waiting.program, last)
