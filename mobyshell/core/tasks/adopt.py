@@ -7,16 +7,119 @@ finished with the status somebody remembers; what was half made is cleared away.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Protocol
 
 from mobyshell.core.errors import MobyshellError
 from mobyshell.core.events import TaskAdopted
-from mobyshell.core.runtime.steps import Steps
+from mobyshell.core.runtime import Runtime
 from mobyshell.core.tasks import exits
-from mobyshell.core.tasks.paths import MAKING, exec_dir, task_dir
+from mobyshell.core.tasks.paths import MAKING, container_dir, exec_dir, task_dir
 from mobyshell.core.tasks.process import House, Process, held_name
 from mobyshell.core.tasks.records import Record, read_record
 from mobyshell.core.tasks.streams import OUTPUTS, open_output
 from mobyshell.core.tasks.tables import Tables
+
+RuntimeOf = Callable[[str], Runtime]
+"""The runtime of a namespace."""
+
+
+def adopt_all(house: House, tables: Tables, runtime: RuntimeOf) -> None:
+    """Every task of the state root into the tables."""
+    clear_making(house, runtime)
+    for namespace, id in _tasks(house.state):
+        record = _readable(task_dir(house.state, namespace, id))
+        if record is None:
+            continue
+        tables.add(_adopt(house, tables, namespace, task_dir(house.state, namespace, id), record))
+        if record.exit_status is None:
+            house.journal.emit(namespace, id, TaskAdopted(record.pid))
+        for exec_id in _names(f"{task_dir(house.state, namespace, id)}/execs"):
+            directory = exec_dir(house.state, namespace, id, exec_id)
+            found = _readable(directory)
+            if found is not None:
+                tables.add(_adopt(house, tables, namespace, directory, found))
+
+
+def clear_making(house: House, runtime: RuntimeOf) -> None:
+    """Undo the creates a shim died in: their clients were told that it was lost."""
+    making = f"{house.state}/{MAKING}"
+    for name in _names(making):
+        record = _readable(f"{making}/{name}")
+        if record is not None and record.namespace:
+            _undo(house, runtime(record.namespace), record.namespace, record)
+        shutil.rmtree(f"{making}/{name}", ignore_errors=True)
+    os.makedirs(making, 0o700, exist_ok=True)
+
+
+def _undo(house: House, runtime: Runtime, namespace: str, record: Record) -> None:
+    """Delete the container of an unfinished create; not one that somebody else has made."""
+    directory = container_dir(house.state, namespace, record.id)
+    try:
+        made = os.stat(f"{directory}/state.json").st_mtime_ns
+    except OSError:
+        return  # the runtime clears what has no state when the id is taken again
+    if made < record.created_ns or os.path.lexists(task_dir(house.state, namespace, record.id)):
+        return
+
+    def done(result: object, error: BaseException | None) -> None:
+        """Deleted, or not to be deleted: `task delete --force` will say why."""
+
+    house.loop.drive(runtime.delete(record.id, force=True), done)
+
+
+def _adopt(house: House, tables: Tables, namespace: str, directory: str, record: Record) -> Process:
+    """One process: with its pidfd and streams if it lives, just to be looked up if it has ended."""
+
+    def held(kind: str) -> int:
+        return house.holder.take(held_name(namespace, record.id, record.exec_id, kind))
+
+    pidfd = held("pidfd")
+    ours: dict[str, int] = {}
+    if record.exit_status is None:
+        if pidfd < 0:
+            pidfd = exits.open_process(record.pid, record.pid_start)
+        for kind in ("master",) if record.terminal else ("stdin",):
+            fd = held(kind)
+            if fd >= 0:
+                ours[kind] = fd
+    elif pidfd >= 0:
+        os.close(pidfd)
+        pidfd = -1
+    for name in () if record.terminal else OUTPUTS:
+        fd = held(name)
+        if fd < 0 and record.exit_status is None:
+            fd = _reopen(f"{directory}/{name}")
+        if fd >= 0:
+            ours[name] = fd
+    return Process(house, namespace, directory, record, pidfd, ours, tables.ended)
+
+
+def _reopen(path: str) -> int:
+    """The shim's end of an output FIFO that nobody held: what it holds, it has kept."""
+    try:
+        return open_output(path)
+    except OSError:
+        return -1
+
+
+def _tasks(state: str) -> Iterator[tuple[str, str]]:
+    for namespace in _names(state):
+        for id in _names(f"{state}/{namespace}"):
+            yield namespace, id
+
+
+def _names(directory: str) -> list[str]:
+    """Entries of a directory that are not hidden; none if it is no directory."""
+    try:
+        return sorted(name for name in os.listdir(directory) if not name.startswith("."))
+    except OSError:
+        return []
+
+
+def _readable(directory: str) -> Record | None:
+    """The record there; None also for a damaged one, which `task ls` shows to its owner."""
+    try:
+        return read_record(directory)
+    except MobyshellError:
+        return None

@@ -29,6 +29,10 @@ class Line(Protocol):
         """Call `drained` of what is attached once the backlog is gone."""
         ...
 
+    def finish(self) -> None:
+        """Hang up once everything was sent."""
+        ...
+
 
 class LiveAttachment:
     """A client at a terminal."""
@@ -59,6 +63,7 @@ class LiveAttachment:
         """The process has ended and said all."""
         self.drained()
         self._line.send(wire.frame(wire.END, wire.STATUS.pack(status)))
+        self._line.finish()
 
 
 class LogAttachment:
@@ -90,6 +95,7 @@ class LogAttachment:
     def end(self, status: int) -> None:
         """The process has ended and all it said is in the log."""
         self._line.send(wire.frame(wire.END, wire.STATUS.pack(status)))
+        self._line.finish()
 
 
 Attached = LiveAttachment | LogAttachment

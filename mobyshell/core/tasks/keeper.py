@@ -16,8 +16,11 @@ from __future__ import annotations
 import os
 import sys
 
-if __name__ == "__main__" and not __package__:  # run by path, where -I leaves sys.path bare
+if __name__ == "__main__":  # run by its path, as -I leaves sys.path bare; not to be loaded twice
     sys.path[:0] = sys.argv[3:]
+    from mobyshell.core.tasks.keeper import main as _main
+
+    sys.exit(_main(sys.argv[1:]))
 
 import array
 import contextlib
@@ -204,10 +207,9 @@ def main(arguments: list[str]) -> int:
     from mobyshell.core.tasks import shim
 
     def run_shim(line: socket.socket, held: dict[str, int]) -> int:
-        name_process("mobyshell-shim")
-        return shim.run(state, line, held, linger=linger)
+        return shim.run(state, line, held, linger=linger, ready=READY_FD)
 
-    call("prctl", _PR_SET_CHILD_SUBREAPER, 1)
+    become_subreaper()
     gc.collect()
     gc.freeze()  # what is loaded now is never collected: its pages stay shared with the shim
     return keep(Keeper(run_shim), state)
@@ -221,6 +223,11 @@ def keep(keeper: Keeper, state: str) -> int:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{state}/{name}")
     return status
+
+
+def become_subreaper() -> None:
+    """Inherit the children of a dead shim (PR_SET_CHILD_SUBREAPER(2const))."""
+    call("prctl", _PR_SET_CHILD_SUBREAPER, 1)
 
 
 def name_process(name: str) -> None:
@@ -261,7 +268,3 @@ def _leave_cgroups() -> None:
                 file.write("0")
         except OSError:
             pass  # no such hierarchy; or not allowed, as in a container: then we stay
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

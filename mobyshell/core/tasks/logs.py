@@ -192,6 +192,17 @@ class LogReader:
                 self.position += len(rest)
                 self.close()
 
+    def at_end(self) -> bool:
+        """Whether everything that was written up to now has been read."""
+        found = segments(self._directory)
+        if not found or found[-1] > self.position:
+            return not found
+        try:
+            size = os.stat(segment_path(self._directory, found[-1])).st_size
+        except FileNotFoundError:
+            return False
+        return self.position >= found[-1] + size
+
     def _enter(self) -> bool:
         """Open the segment that holds `position`, or the oldest after it."""
         found = segments(self._directory)

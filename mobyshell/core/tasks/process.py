@@ -213,7 +213,10 @@ class Process:
         record.exit_status = status
         record.exited_ns = time_ns or self._house.clock.now_ns()
         record.paused = False
-        self.save()
+        try:
+            self.save()
+        except FileNotFoundError:
+            pass  # being deleted: who deletes it is told, and nobody else will ask
         self._let_go()
         self._house.journal.emit(
             self.namespace, record.id, TaskExited(record.pid, status, record.exec_id)

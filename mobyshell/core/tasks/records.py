@@ -30,6 +30,7 @@ class Record:
     """
 
     id: str
+    namespace: str = ""
     exec_id: str = ""
     pid: int = 0
     pid_start: int = 0

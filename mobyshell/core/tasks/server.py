@@ -7,6 +7,7 @@ mean is the `Desk`'s business.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -22,6 +23,7 @@ from mobyshell.core.tasks.process import Process
 _PENDING_REQUESTS = 64
 _PENDING_BYTES = 1 << 20
 _CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid
+_OUT_OF_FILES_PAUSE = 0.5
 VERSION = 1
 
 
@@ -53,9 +55,12 @@ class Connection:
         self._process: Process | None = None
         self._attached: Attached | None = None
         self._want_drained = False
+        self._finishing = False
         self._reading: Watch | None = None
         self._writing: Watch | None = None
         self.closed = False
+        self.cleanups: set[Callable[[], None]] = set()
+        """What else is to be undone when the client leaves."""
         self.send(wire.message({"hello": VERSION, "pid": os.getpid()}))
         self._read_on()
 
@@ -76,6 +81,12 @@ class Connection:
     def on_drained(self) -> None:
         self._want_drained = True
 
+    def finish(self) -> None:
+        """Hang up once everything was sent."""
+        self._finishing = True
+        if not self._out:
+            self._loop.call_soon(self.close)
+
     def _flush(self) -> None:
         try:
             while self._out:
@@ -95,6 +106,8 @@ class Connection:
             self._want_drained = False
             if self._attached is not None:
                 self._attached.drained()
+        if self._finishing and not self._out:
+            self._loop.call_soon(self.close)
         self._read_on()
 
     # inwards
@@ -220,6 +233,8 @@ class Connection:
         self._out.clear()
         if self._process is not None and self._attached is not None:
             self._process.detach(self._attached)
+        for cleanup in tuple(self.cleanups):
+            cleanup()
         self._desk.left(self)
 
 
@@ -243,12 +258,21 @@ class Server:
             listener.close()
             raise
         self._listener = listener
-        self._watch = self._loop.watch(listener.fileno(), self._accept)
+        self._watch_door()
+
+    def _watch_door(self) -> None:
+        self._watch = self._loop.watch(self._listener.fileno(), self._welcome)
+
+    def _welcome(self) -> None:
+        self._accept()
 
     def _accept(self) -> bool:
         try:
             peer, _ = self._listener.accept()
-        except OSError:  # gone again, or no descriptor is left
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):  # it stays readable: not at once again
+                self._watch.close()
+                self._loop.call_later(_OUT_OF_FILES_PAUSE, self._watch_door)
             return False
         if not allowed(peer):
             peer.close()

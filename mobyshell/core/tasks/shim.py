@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import os
-import shutil
 import socket
 import sys
 import traceback
@@ -22,8 +21,8 @@ from mobyshell.core.tasks.holder import Holder
 from mobyshell.core.tasks.intake import Intake
 from mobyshell.core.tasks.journal import Journal
 from mobyshell.core.tasks.loop import Loop, Timer
-from mobyshell.core.tasks.paths import DIARY, MAKING, SOCKET, STAGING
-from mobyshell.core.tasks.process import House, Process
+from mobyshell.core.tasks.paths import DIARY, SOCKET, STAGING
+from mobyshell.core.tasks.process import House
 from mobyshell.core.tasks.server import Connection, Server
 from mobyshell.core.tasks.tables import Tables
 from mobyshell.core.tasks.verbs import Verbs
@@ -50,7 +49,6 @@ class Shim:
         self.house = House(state, self.loop, clock, intake, self.holder, journal)
         self.tables = Tables(self.house, self._consider)
         self._verbs = Verbs(self.house, self.tables)
-        self._empty_making()
         adopt.adopt_all(self.house, self.tables, self._verbs.runtime)
         self.holder.leftovers()
         self._server = Server(self.loop, f"{state}/{SOCKET}", self)
@@ -65,12 +63,6 @@ class Shim:
         intake = Intake(f"{self._state}/{STAGING}", (ends[0], ends[1]), clock)
         intake.recover(inherited=inherited)
         return intake
-
-    def _empty_making(self) -> None:
-        """What a predecessor left half made or half deleted."""
-        making = f"{self._state}/{MAKING}"
-        shutil.rmtree(making, ignore_errors=True)
-        os.makedirs(making, 0o700, exist_ok=True)
 
     def run(self) -> int:
         """Serve until there is nothing to do; 0."""
@@ -195,16 +187,19 @@ def report(path: str, error: BaseException) -> None:
         pass  # no space: then not
 
 
-def run(state: str, line: socket.socket, held: dict[str, int], *, linger: float) -> int:
-    """Be the shim of `state` until it is not needed any more; the exit status for the keeper."""
+def run(
+    state: str, line: socket.socket, held: dict[str, int], *, linger: float, ready: int = -1
+) -> int:
+    """Be the shim of `state` until it is not needed any more; the exit status for the keeper.
+
+    `ready` gets a byte, and is closed, once clients can come.
+    """
     keeper.name_process("mobyshell-shim")
     shim = Shim(state, line, dict(held), linger)
-    try:
-        os.write(keeper.READY_FD, b"\n")
-        os.close(keeper.READY_FD)
-    except OSError:
-        pass  # the client that started the first of us has gone
+    if ready >= 0:
+        try:
+            os.write(ready, b"\n")
+        except OSError:
+            pass  # the client that started the first of us has gone
+        os.close(ready)
     return shim.run()
-
-
-__all__ = ["Process", "Shim", "run"]

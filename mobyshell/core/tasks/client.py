@@ -1,0 +1,363 @@
+"""The real `Tasks`: asks the shim, reads from disk what is there, and starts a shim where needed.
+
+Owns the choice between the three, and a small pool of connections, so that several threads may
+call at once. Importing this costs little; what talks to the shim is imported when it is needed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from mobyshell.core.errors import MobyshellError, ShimLost, TimedOut
+from mobyshell.core.events import Event
+from mobyshell.core.runtime.values import Difference, ProcessInfo, Stats
+from mobyshell.core.tasks import view
+from mobyshell.core.tasks.paths import (
+    EVENTS,
+    check_name,
+    container_dir,
+    default_namespace,
+    process_dir,
+)
+from mobyshell.core.tasks.paths import (
+    state_root as default_root,
+)
+from mobyshell.core.tasks.records import Record
+from mobyshell.core.tasks.service import Attachment, ExecInfo, LogLine, TaskInfo
+
+if TYPE_CHECKING:
+    from mobyshell.core.runtime import Runtime
+    from mobyshell.core.tasks.connect import Connection
+
+_POOLED = 4
+_FOLLOW_PAUSE = 0.05
+_COME_BACK = 0.05
+
+
+class TaskClient:
+    """Tasks of one namespace below one state root. Close it (or use `with`) to let the shim go.
+
+    Every method raises the tree of `core.errors`; ShimLost when the shim went away during a call
+    whose outcome is not known then. Waiting and reading go on with the shim's successor.
+    """
+
+    def __init__(
+        self, state_root: str | os.PathLike[str] | None = None, namespace: str | None = None
+    ) -> None:
+        chosen = os.fspath(state_root) if state_root is not None else default_root()
+        self.state = os.path.abspath(chosen)
+        self.namespace = check_name(namespace or default_namespace(), "namespace")
+        self._pool: list[Connection] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def __enter__(self) -> TaskClient:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hang up. Tasks live on."""
+        with self._lock:
+            self._closed = True
+            pool, self._pool = self._pool, []
+        for connection in pool:
+            connection.close()
+
+    # connections
+
+    def _take(self) -> tuple[Connection, bool]:
+        """A connection, and whether it was used before (and may so be dead by now)."""
+        with self._lock:
+            if self._pool:
+                return self._pool.pop(), True
+        return self._dial(), False
+
+    def _dial(self) -> Connection:
+        from mobyshell.core.tasks.connect import connect
+
+        return connect(self.state)
+
+    def _give(self, connection: Connection) -> None:
+        with self._lock:
+            if not self._closed and len(self._pool) < _POOLED:
+                self._pool.append(connection)
+                return
+        connection.close()
+
+    def _call(self, verb: str, timeout: float | None = None, **args: Any) -> Any:
+        """One request. A pooled connection is looked at first: a shim may have left behind it."""
+        while True:
+            connection, used = self._take()
+            if used and connection.hung_up():
+                connection.close()
+                continue
+            break
+        try:
+            answer = connection.request(verb, self.namespace, args, timeout)
+        except (ShimLost, TimedOut, OSError):
+            connection.close()
+            raise
+        except MobyshellError:
+            self._give(connection)
+            raise
+        except BaseException:
+            connection.close()
+            raise
+        self._give(connection)
+        return answer
+
+    # from disk
+
+    def ls(self) -> list[TaskInfo]:
+        """All tasks of the namespace, by id."""
+        return view.list_tasks(self.state, self.namespace)
+
+    def get(self, id: str) -> TaskInfo:
+        """One task. NotFound."""
+        return view.info_of(view.require(self.state, self.namespace, id), self.namespace)
+
+    def trace(self, id: str) -> list[Event]:
+        """See `service.Tasks.trace`."""
+        view.require(self.state, self.namespace, id)
+        self._sync()
+        return _read_events(f"{container_dir(self.state, self.namespace, id)}/{EVENTS}")
+
+    def recent_events(self) -> list[Event]:
+        """What happened in this namespace lately (not the kernel calls), oldest first."""
+        self._sync()
+        path = f"{self.state}/{self.namespace}/{EVENTS}"
+        return [*_read_events(f"{path}.1"), *_read_events(path)]
+
+    def _sync(self) -> None:
+        """Have a living shim write what it has not written yet; a dead one has nothing."""
+        from mobyshell.core.tasks.connect import dial
+
+        connection = dial(self.state)
+        if connection is not None:
+            try:
+                connection.request("sync", self.namespace, {})
+            except ShimLost:
+                pass  # it has nothing any more
+            finally:
+                connection.close()
+
+    def logs(
+        self, id: str, *, follow: bool = False, tail: int | None = None, since_ns: int = 0,
+        exec_id: str = "",
+    ) -> Iterator[LogLine]:  # fmt: skip
+        """See `service.Tasks.logs`. With `follow`, ends when the process has, and all was read."""
+        from mobyshell.core.tasks.logs import LogReader, tail_position
+
+        view.require(self.state, self.namespace, id, exec_id)
+        directory = process_dir(self.state, self.namespace, id, exec_id)
+        logs = f"{directory}/logs"
+        reader = LogReader(logs, tail_position(logs, tail) if tail is not None else 0)
+        try:
+            over = not follow
+            while True:
+                lines = reader.read()
+                yield from (line for line in lines if line.time_ns >= since_ns)
+                if lines:
+                    continue
+                if over:
+                    return
+                record = view.read_live(directory)
+                over = record is None or record.exit_status is not None
+                if not over:
+                    time.sleep(_FOLLOW_PAUSE)
+        finally:
+            reader.close()
+
+    # by the shim
+
+    def create(
+        self,
+        id: str,
+        bundle: str,
+        *,
+        args: Sequence[str] | None = None,
+        terminal: bool | None = None,
+        stdin: bool = False,
+        rows: int = 0,
+        columns: int = 0,
+    ) -> TaskInfo:
+        """See `service.Tasks.create`."""
+        return self._info(
+            self._call(
+                "create", id=check_name(id), bundle=os.path.abspath(bundle), terminal=terminal,
+                args=None if args is None else list(args), stdin=stdin, rows=rows,
+                columns=columns,
+            )
+        )  # fmt: skip
+
+    def _info(self, document: dict[str, Any]) -> TaskInfo:
+        return view.info_of(Record(**document), self.namespace)
+
+    def start(self, id: str) -> TaskInfo:
+        """Let the program of a created task run. WrongState if it is not created."""
+        return self._info(self._call("start", id=check_name(id)))
+
+    def exec(
+        self,
+        id: str,
+        args: Sequence[str],
+        *,
+        exec_id: str = "",
+        terminal: bool = False,
+        stdin: bool = False,
+        env: Sequence[str] = (),
+        cwd: str = "",
+        user: str = "",
+        rows: int = 0,
+        columns: int = 0,
+    ) -> ExecInfo:
+        """See `service.Tasks.exec`. `user`: as `users.resolve` has it."""
+        found = self._call(
+            "exec", id=check_name(id), args=list(args), exec_id=exec_id, terminal=terminal,
+            stdin=stdin, env=list(env), cwd=cwd, user=user, rows=rows, columns=columns,
+        )  # fmt: skip
+        return ExecInfo(id, found["exec_id"], found["pid"], found["terminal"])
+
+    def attach(self, id: str, *, exec_id: str = "") -> Attachment:
+        """See `service.Tasks.attach`."""
+        from mobyshell.core.tasks.attachment import LogAttachment, TerminalAttachment
+
+        check_name(id)
+
+        def attach(again: bool) -> tuple[Connection, dict[str, Any]]:
+            connection = self._dial()
+            try:
+                args = {"id": id, "exec_id": exec_id, "resume": again}
+                return connection, connection.request("attach", self.namespace, args)
+            except BaseException:
+                connection.close()
+                raise
+
+        connection, told = attach(False)
+        if told["terminal"]:
+            return TerminalAttachment(attach, connection)
+        return LogAttachment(attach, connection, told)
+
+    def wait(self, id: str, *, exec_id: str = "", timeout: float | None = None) -> int:
+        """See `service.Tasks.wait`. A shim's death in between is waited out."""
+        until = None if timeout is None else time.monotonic() + timeout
+        while True:
+            record = view.require(self.state, self.namespace, id, exec_id)
+            # -1 may be what is not known yet: a new shim finds out more than /proc can tell
+            if record.exit_status is not None and record.exited_ns:
+                return record.exit_status
+            left = None if until is None else max(0.0, until - time.monotonic())
+            try:
+                status: int = self._call("wait", left, id=id, exec_id=exec_id)["exit_status"]
+                return status
+            except ShimLost:
+                time.sleep(_COME_BACK)
+            except TimedOut:
+                what = f"process {exec_id} of task {id}" if exec_id else f"task {id}"
+                raise TimedOut(
+                    f"{what} has not ended within {timeout:g} s", hint="it goes on running"
+                ) from None
+
+    def kill(self, id: str, signal: int, *, all_processes: bool = False, exec_id: str = "") -> None:
+        """Send `signal` to a task's init (or all its processes), or to a further process."""
+        self._call(
+            "kill", id=check_name(id), signal=int(signal), all=all_processes, exec_id=exec_id
+        )
+
+    def pause(self, id: str) -> None:
+        """Freeze a running task."""
+        self._call("pause", id=check_name(id))
+
+    def resume(self, id: str) -> None:
+        """Thaw a paused task."""
+        self._call("resume", id=check_name(id))
+
+    def delete(self, id: str, *, force: bool = False) -> int:
+        """See `service.Tasks.delete`."""
+        status: int = self._call("delete", id=check_name(id), force=force)["exit_status"]
+        return status
+
+    def update(self, id: str, resources: Mapping[str, Any]) -> None:
+        """See `service.Tasks.update`. Asked again of the successor if the shim dies meanwhile."""
+        try:
+            self._call("update", id=check_name(id), resources=dict(resources))
+        except ShimLost:
+            self._call("update", id=check_name(id), resources=dict(resources))
+
+    def events(self) -> Iterator[Event]:
+        """See `service.Tasks.events`. Goes on with the successor if the shim dies."""
+        while True:
+            connection = self._dial()
+            try:
+                connection.request("events", self.namespace, {})
+                while True:
+                    found = _event(connection.message().get("event"))
+                    if found is not None:
+                        yield found
+            except ShimLost:
+                time.sleep(_COME_BACK)
+            finally:
+                connection.close()
+
+    # by the runtime, in this process: they only read
+
+    def _runtime(self) -> Runtime:
+        from pathlib import Path
+
+        from mobyshell.core.runtime import Runtime
+
+        return Runtime(Path(self.state) / self.namespace)
+
+    def ps(self, id: str) -> list[ProcessInfo]:
+        """The processes of a task."""
+        view.require(self.state, self.namespace, id)
+        return list(self._runtime().ps(id))
+
+    def stats(self, id: str) -> Stats:
+        """What the cgroups of a task count."""
+        view.require(self.state, self.namespace, id)
+        return self._runtime().stats(id)
+
+    def diff(self, id: str) -> list[Difference]:
+        """The spec against what the kernel says now."""
+        view.require(self.state, self.namespace, id)
+        return list(self._runtime().diff(id))
+
+
+def _event(document: Any) -> Event | None:
+    """The event in a message; None for one of a later version."""
+    try:
+        return Event.from_json(document)
+    except (KeyError, TypeError):
+        return None
+
+
+def _read_events(path: str) -> list[Event]:
+    """The events in a file; a line that is cut off or unknown is passed over."""
+    try:
+        with open(path, "rb") as file:
+            lines = file.readlines()
+    except FileNotFoundError:
+        return []
+    events = []
+    for line in lines:
+        try:
+            found = _event(json.loads(line))
+        except ValueError:
+            continue
+        if found is not None:
+            events.append(found)
+    return events

@@ -1,0 +1,248 @@
+"""Reaching the shim: a connection to it, and a keeper that starts one where there is none.
+
+Owns the client's half of the coming and going: who holds the lock on the state root is, or is
+about to be, the keeper; a client that finds neither socket nor lock takes the lock and starts one
+with it. A request is sent only once the shim has greeted, so a shim that was just leaving is not
+noticed at all.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from mobyshell.core.errors import MobyshellError, ShimLost, TimedOut, from_wire
+from mobyshell.core.tasks import wire
+from mobyshell.core.tasks.paths import DIARY, LOCK, SOCKET, prepare_state_root
+
+LINGER = 5.0
+"""Seconds a shim without tasks and clients stays; MOBYSHELL_LINGER is another number."""
+_PATIENCE = 15.0
+_ENVIRONMENT = (
+    "PATH", "HOME", "USER", "LOGNAME", "LANG", "TMPDIR", "XDG_RUNTIME_DIR",
+    "DBUS_SESSION_BUS_ADDRESS",
+)  # fmt: skip
+
+
+class Connection:
+    """A greeted connection to the shim. One thread at a time."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.decoder = wire.Decoder()
+        self._frames: list[tuple[int, bytes]] = []
+        self._number = 0
+
+    def close(self) -> None:
+        self.sock.close()
+
+    def receive(self, timeout: float | None = None) -> tuple[int, bytes] | None:
+        """The next frame; None when the shim has hung up. TimedOut after `timeout` seconds."""
+        until = None if timeout is None else time.monotonic() + timeout
+        while not self._frames:
+            left = None if until is None else max(0.0, until - time.monotonic())
+            poller = select.poll()
+            poller.register(self.sock.fileno(), select.POLLIN)
+            if not poller.poll(None if left is None else int(left * 1000 + 0.999)):
+                raise TimedOut("the shim did not answer in time")
+            try:
+                data = self.sock.recv(256 << 10)
+            except OSError:
+                return None
+            if not data:
+                return None
+            self._frames.extend(self.decoder.feed(data))
+        return self._frames.pop(0)
+
+    def hung_up(self) -> bool:
+        """Whether the shim is gone, as far as can be seen without asking it."""
+        poller = select.poll()
+        poller.register(self.sock.fileno(), select.POLLIN)
+        return bool(poller.poll(0))  # between requests it has nothing else to say
+
+    @property
+    def pending(self) -> bool:
+        """Whether frames are here already."""
+        return bool(self._frames)
+
+    def message(self, timeout: float | None = None) -> dict[str, Any]:
+        """The next message. ShimLost if the shim hangs up instead."""
+        frame = self.receive(timeout)
+        if frame is None:
+            raise lost()
+        return wire.parse_message(frame[1])
+
+    def send(self, verb: str, namespace: str, args: dict[str, Any]) -> int:
+        """Ask; the number of the request. ShimLost if that is not possible any more."""
+        self._number += 1
+        request = {"id": self._number, "verb": verb, "namespace": namespace, "args": args}
+        try:
+            self.sock.sendall(wire.message(request))
+        except OSError:
+            raise lost() from None
+        return self._number
+
+    def request(
+        self, verb: str, namespace: str, args: dict[str, Any], timeout: float | None = None
+    ) -> Any:
+        """Ask and wait for the answer; raises the error that is the answer."""
+        number = self.send(verb, namespace, args)
+        while True:
+            answer = self.message(timeout)
+            if "error" in answer and answer.get("id") in (number, None):
+                raise from_wire(answer["error"])
+            if answer.get("id") == number:
+                return answer.get("ok")
+
+
+def lost() -> ShimLost:
+    """The shim went away during a call."""
+    return ShimLost(
+        "the shim went away during the call",
+        hint="a new one takes its tasks over; `mobyshell task ls` shows how they are",
+    )
+
+
+def dial(state: str) -> Connection | None:
+    """A greeted connection; None if there is no shim, or it was just leaving."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _connect(sock, f"{state}/{SOCKET}")
+        connection = Connection(sock)
+        greeting = connection.receive(_PATIENCE)
+        if greeting is not None and "hello" in wire.parse_message(greeting[1]):
+            return connection
+    except (FileNotFoundError, ConnectionError, NotADirectoryError):
+        pass
+    except PermissionError:
+        sock.close()
+        raise MobyshellError(
+            f"the shim of {state} belongs to another user",
+            hint="use a state directory of your own: --state or MOBYSHELL_STATE",
+        ) from None
+    except BaseException:
+        sock.close()
+        raise
+    sock.close()
+    return None
+
+
+def _connect(sock: socket.socket, path: str) -> None:
+    """Connect also where the path is longer than the 107 bytes of sun_path."""
+    if len(os.fsencode(path)) < 108:
+        sock.connect(path)
+        return
+    directory, name = os.path.split(path)
+    parent = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        sock.connect(f"/proc/self/fd/{parent}/{name}")
+    finally:
+        os.close(parent)
+
+
+def connect(state: str) -> Connection:
+    """A greeted connection, to a shim that is started if need be. ShimLost if it does not come."""
+    prepare_state_root(state)
+    until = time.monotonic() + _PATIENCE
+    for pause in _pauses():
+        connection = dial(state)
+        if connection is not None:
+            return connection
+        lock = take_lock(state)
+        if lock >= 0:
+            try:
+                start_keeper(state, lock)
+            finally:
+                os.close(lock)
+            continue
+        if time.monotonic() > until:
+            break
+        time.sleep(pause)
+    raise ShimLost(f"the shim of {state} does not answer", hint=f"{state}/{DIARY} may say why")
+
+
+def _pauses() -> Iterator[float]:
+    pause = 0.001
+    while True:
+        yield pause
+        pause = min(pause * 2, 0.05)
+
+
+def take_lock(state: str) -> int:
+    """The lock on the state root, open and held; -1 if somebody has it."""
+    path = f"{state}/{LOCK}"
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            there = os.stat(path)
+            mine = os.fstat(fd)
+        except FileNotFoundError:
+            os.close(fd)  # a leaving keeper removed what we had opened
+            continue
+        except BlockingIOError:
+            os.close(fd)
+            return -1
+        if (there.st_ino, there.st_dev) == (mine.st_ino, mine.st_dev):
+            return fd
+        os.close(fd)
+
+
+def start_keeper(state: str, lock: int) -> None:
+    """Start a keeper that inherits `lock`, and wait until its shim listens. ShimLost if not."""
+    from mobyshell.core.tasks import keeper
+
+    ready, told = os.pipe2(os.O_CLOEXEC)
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    # out of the way of the numbers they get in the keeper
+    sources = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (null, lock, told)]
+    os.close(told)
+    os.close(null)
+    try:
+        actions: list[tuple[int, int, int]] = [
+            (os.POSIX_SPAWN_DUP2, sources[0], fd) for fd in (0, 1, 2)
+        ]
+        actions.append((os.POSIX_SPAWN_DUP2, sources[1], keeper.LOCK_FD))
+        actions.append((os.POSIX_SPAWN_DUP2, sources[2], keeper.READY_FD))
+        linger = os.environ.get("MOBYSHELL_LINGER") or str(LINGER)
+        pid = os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-I", "-S", keeper.__file__, state, linger, *_import_paths()],
+            {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+            file_actions=actions,
+            setsid=True,
+            setsigmask=[],
+            setsigdef=[one for one in signal.valid_signals() if one not in _UNCHANGEABLE],
+        )
+    finally:
+        for fd in sources:
+            os.close(fd)
+    try:
+        os.waitpid(pid, 0)  # it forks at once
+        poller = select.poll()
+        poller.register(ready, select.POLLIN)
+        if not poller.poll(int(_PATIENCE * 1000)) or not os.read(ready, 1):
+            raise ShimLost(
+                f"the shim of {state} could not be started", hint=f"{state}/{DIARY} says why"
+            )
+    finally:
+        os.close(ready)
+
+
+_UNCHANGEABLE = (signal.SIGKILL, signal.SIGSTOP)
+
+
+def _import_paths() -> list[str]:
+    """Where the keeper finds what we find: this package first, then what is importable here."""
+    package = os.path.abspath(__file__)
+    for _ in range(4):
+        package = os.path.dirname(package)
+    rest = [path for path in sys.path if path and path != package and os.path.isdir(path)]
+    return [package, *rest]

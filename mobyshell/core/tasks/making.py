@@ -1,0 +1,146 @@
+"""Making a task or a further process: streams first, then the runtime, then the record.
+
+Owns the order, so that a death in the middle leaves nothing that looks finished. A task's files
+are put together in `.making` and appear in the container's directory by one rename.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mobyshell.core.errors import AlreadyExists, SyscallFailed, UsageError
+from mobyshell.core.oci import IDMapping, Spec, User
+from mobyshell.core.oci import Process as SpecProcess
+from mobyshell.core.runtime import Runtime, Stdio
+from mobyshell.core.runtime.steps import Steps
+from mobyshell.core.tasks.paths import MAKING, exec_dir, task_dir
+from mobyshell.core.tasks.process import House, Process
+from mobyshell.core.tasks.records import Record, process_start, write_record
+from mobyshell.core.tasks.streams import Ends, open_ends
+from mobyshell.core.tasks.tables import Tables
+
+
+def make_task(
+    house: House, tables: Tables, runtime: Runtime, record: Record, spec: Spec, *,
+    rows: int, columns: int,
+) -> Steps[Process]:  # fmt: skip
+    """The container of `record` and `spec`, created, with its process in the tables."""
+    directory = f"{house.state}/{MAKING}/{house.clock.new_id()}"
+    os.mkdir(directory, 0o700)
+    ends: Ends | None = None
+    try:
+        write_record(directory, record)
+        ends = open_ends(
+            directory, terminal=record.terminal, stdin=record.stdin, owner=owner_of(spec, None)
+        )
+        container = yield from runtime.create(
+            record.id, record.bundle, stdio=Stdio(*ends.theirs), spec=spec, rows=rows,
+            columns=columns,
+        )  # fmt: skip
+    except BaseException:
+        if ends is not None:
+            ends.close()
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+    ends.close_theirs()
+    if container.master is not None:
+        ends.ours["master"] = container.master
+    record.pid = container.pid
+    record.pid_start = process_start(container.pid)
+    record.created_ns = house.clock.now_ns()
+    write_record(directory, record)
+    final = task_dir(house.state, record.namespace, record.id)
+    os.rename(directory, final)
+    process = Process(
+        house, record.namespace, final, record, container.pidfd, ends.ours, tables.ended
+    )
+    tables.add(process)
+    return process
+
+
+def make_exec(
+    house: House, tables: Tables, runtime: Runtime, record: Record, process: SpecProcess,
+    spec: Spec, *, rows: int, columns: int,
+) -> Steps[Process]:  # fmt: skip
+    """One more process in a running task, in the tables."""
+    directory = exec_dir(house.state, record.namespace, record.id, record.exec_id)
+    _make_directory(directory, record)
+    ends: Ends | None = None
+    try:
+        ends = open_ends(
+            directory, terminal=record.terminal, stdin=record.stdin,
+            owner=owner_of(spec, process.user),
+        )  # fmt: skip
+        made = yield from runtime.exec(
+            record.id, process, stdio=Stdio(*ends.theirs), rows=rows, columns=columns
+        )
+    except BaseException:
+        if ends is not None:
+            ends.close()
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+    ends.close_theirs()
+    if made.master is not None:
+        ends.ours["master"] = made.master
+    record.pid = made.pid
+    record.pid_start = process_start(made.pid)
+    record.created_ns = record.started_ns = house.clock.now_ns()
+    write_record(directory, record)
+    further = Process(
+        house, record.namespace, directory, record, made.pidfd, ends.ours, tables.ended
+    )
+    tables.add(further)
+    return further
+
+
+def _make_directory(directory: str, record: Record) -> None:
+    try:
+        os.makedirs(os.path.dirname(directory), 0o700, exist_ok=True)
+        os.mkdir(directory, 0o700)
+    except FileExistsError:
+        raise AlreadyExists(
+            f"process {record.exec_id} of task {record.id} exists already",
+            hint="choose another name",
+        ) from None
+    except OSError as error:
+        raise SyscallFailed.of(error, "mkdir", path=directory) from None
+
+
+def adapted(spec: Spec, args: Sequence[str] | None, terminal: bool | None) -> Spec:
+    """`spec` with the arguments and the terminal of this one task. UsageError without a process."""
+    process = spec.process
+    if process is None:
+        if args is None and terminal is None:
+            return spec
+        raise UsageError(
+            "the bundle's config.json has no process", hint="add one: `bundle spec` shows how"
+        )
+    if args is not None:
+        if not args:
+            raise UsageError("args must not be empty")
+        process = replace(process, args=tuple(args))
+    if terminal is not None:
+        process = replace(process, terminal=terminal)
+    return replace(spec, process=process)
+
+
+def owner_of(spec: Spec, user: User | None) -> tuple[int, int]:
+    """The host's ids of the process's user; our own where the container does not map them."""
+    if user is None:
+        user = spec.process.user if spec.process is not None else None
+    uid, gid = (user.uid or 0, user.gid or 0) if user is not None else (0, 0)
+    linux = spec.linux
+    maps = (linux.uid_mappings or (), linux.gid_mappings or ()) if linux is not None else ((), ())
+    return _outside(uid, maps[0], os.geteuid()), _outside(gid, maps[1], os.getegid())
+
+
+def _outside(id: int, maps: Sequence[IDMapping], default: int) -> int:
+    if not maps:
+        return id if os.geteuid() == 0 else default
+    for one in maps:
+        if one.container_id <= id < one.container_id + one.size:
+            return one.host_id + id - one.container_id
+    return default

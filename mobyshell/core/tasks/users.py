@@ -1,0 +1,117 @@
+"""Who a further process runs as: `user`, `uid`, `user:group`, `uid:gid`, as people write them.
+
+Owns the look-up of names in the task's own /etc/passwd and /etc/group, which are hostile files:
+opened beneath the task's root (openat2 with RESOLVE_IN_ROOT), regular, of bounded size.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+from dataclasses import replace
+
+from mobyshell.core.errors import NotFound, SyscallFailed, UsageError
+from mobyshell.core.linux.constants import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS
+from mobyshell.core.linux.syscalls import call
+from mobyshell.core.oci import User
+
+_MAX_BYTES = 1 << 20
+_MAX_ID = 0xFFFFFFFE
+
+
+def resolve(text: str, base: User, pid: int) -> User:
+    """The user `text` names in the root of process `pid`; `base` if it is empty.
+
+    NotFound for a name that is not there, UsageError for an id out of range.
+    """
+    if not text:
+        return base
+    user, colon, group = text.partition(":")
+    uid, gid, more = _user(user, pid)
+    if colon:
+        gid, more = _group(group, pid), ()
+    return replace(base, uid=uid, gid=gid, additional_gids=more)
+
+
+def _user(name: str, pid: int) -> tuple[int, int, tuple[int, ...]]:
+    """uid, gid, supplementary gids. A number that passwd does not know gets gid 0, as docker's."""
+    number = _number(name)
+    try:
+        lines = _fields(pid, "etc/passwd", 4)
+    except NotFound:
+        if number is None:
+            raise
+        lines = []
+    for fields in lines:
+        if fields[0] == name or (number is not None and fields[2] == name):
+            if not (fields[2].isdigit() and fields[3].isdigit()):
+                continue
+            gid = int(fields[3])
+            return _in_range(fields[2]), gid, _groups_of(fields[0], gid, pid)
+    if number is None:
+        raise NotFound(
+            f"no user {name!r:.100} in the task's /etc/passwd", hint="a number always works"
+        )
+    return number, 0, ()
+
+
+def _groups_of(name: str, gid: int, pid: int) -> tuple[int, ...]:
+    try:
+        lines = _fields(pid, "etc/group", 4)
+    except NotFound:
+        return ()
+    found = {int(one[2]) for one in lines if one[2].isdigit() and name in one[3].split(",")}
+    return tuple(sorted(one for one in found - {gid} if one <= _MAX_ID))
+
+
+def _group(name: str, pid: int) -> int:
+    number = _number(name)
+    if number is not None:
+        return number
+    for fields in _fields(pid, "etc/group", 3):
+        if fields[0] == name and fields[2].isdigit():
+            return _in_range(fields[2])
+    raise NotFound(f"no group {name!r:.100} in the task's /etc/group", hint="a number always works")
+
+
+def _number(text: str) -> int | None:
+    return _in_range(text) if text.isascii() and text.isdigit() else None
+
+
+def _in_range(text: str) -> int:
+    if len(text) > 10 or int(text) > _MAX_ID:
+        raise UsageError(f"{text:.20} is no user or group id", hint=f"0 to {_MAX_ID}")
+    return int(text)
+
+
+def _fields(pid: int, path: str, count: int) -> list[list[str]]:
+    """The lines of a colon-separated file with at least `count` fields. NotFound if it is not one."""
+    try:
+        text = _read_inside(pid, path).decode("utf-8", "replace")
+    except (SyscallFailed, OSError):
+        raise NotFound(f"the task has no readable /{path}", hint="give numbers: uid:gid") from None
+    lines = (line.split(":") for line in text.splitlines())
+    return [fields for fields in lines if len(fields) >= count]
+
+
+def _read_inside(pid: int, path: str) -> bytes:
+    how = struct.pack(
+        "=QQQ", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY, 0,
+        RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
+    )  # fmt: skip
+    root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fd = call("openat2", root, path.encode() + b"\0", how, len(how), path=f"/{path}")
+    finally:
+        os.close(root)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError("not a regular file")
+        chunks, left = [], _MAX_BYTES
+        while left > 0 and (chunk := os.read(fd, left)):
+            chunks.append(chunk)
+            left -= len(chunk)
+        return b"".join(chunks)
+    finally:
+        os.close(fd)

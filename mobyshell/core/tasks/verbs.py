@@ -1,0 +1,301 @@
+"""What a request means: one method per verb, each checks its words and starts the work.
+
+Owns the translation between the shim's language, the runtime's verbs and the tables. A verb that
+takes time is driven by the loop beside everything else; verbs that change one task come one after
+the other, but `kill` always gets through.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from mobyshell.core.errors import SyscallFailed, UsageError, WrongState
+from mobyshell.core.events import ExecStarted, TaskSignalled
+from mobyshell.core.oci import load_spec
+from mobyshell.core.runtime import Runtime
+from mobyshell.core.runtime.steps import Sleep, Steps
+from mobyshell.core.tasks import users
+from mobyshell.core.tasks.making import adapted, make_exec, make_task
+from mobyshell.core.tasks.paths import check_name, container_dir
+from mobyshell.core.tasks.process import House, Process
+from mobyshell.core.tasks.records import UNKNOWN_STATUS, Record
+from mobyshell.core.tasks.server import Connection
+from mobyshell.core.tasks.tables import Tables
+from mobyshell.core.tasks.words import Words
+
+Reply: TypeAlias = Callable[[Any, BaseException | None], None]
+_BUSY_PAUSE = 0.01
+
+
+class Verbs:
+    """Answers requests with the runtimes of all namespaces."""
+
+    def __init__(self, house: House, tables: Tables) -> None:
+        self._house = house
+        self._tables = tables
+        self._runtimes: dict[str, Runtime] = {}
+        self._driven: dict[str, Callable[[str, Words], Steps[Any]]] = {
+            "create": self._create,
+            "start": self._start,
+            "exec": self._exec,
+            "kill": self._kill,
+            "pause": self._pause,
+            "resume": self._resume,
+            "delete": self._delete,
+            "update": self._update,
+            "sync": self._sync,
+        }
+
+    def runtime(self, namespace: str) -> Runtime:
+        """The runtime of `namespace`."""
+        found = self._runtimes.get(namespace)
+        if found is None:
+            found = self._runtimes[namespace] = Runtime(
+                Path(self._house.state) / namespace,
+                sink=self._house.journal.sink(namespace),
+                clock=self._house.clock,
+            )
+        return found
+
+    def ask(
+        self, verb: str, namespace: str, args: dict[str, Any], connection: Connection,
+        reply: Reply,
+    ) -> None:  # fmt: skip
+        """Do what is asked; `reply` once, now or later."""
+        words = Words(args)
+        try:
+            check_name(namespace, "namespace")
+            if verb == "wait":
+                self._wait(namespace, words, connection, reply)
+            elif verb == "attach":
+                self._attach(namespace, words, connection, reply)
+            elif verb == "events":
+                self._house.journal.listeners[connection] = namespace
+                reply({}, None)
+            elif verb in self._driven:
+                self._house.loop.drive(self._driven[verb](namespace, words), reply)
+            else:
+                raise UsageError(
+                    f"the shim knows no verb {verb!r:.40}",
+                    hint="it may be of an older version: it leaves when its last task is gone",
+                )
+        except Exception as error:
+            reply(None, error)
+
+    # making
+
+    def _create(self, namespace: str, words: Words) -> Steps[Any]:
+        id = check_name(words.text("id"))
+        bundle = words.text("bundle")
+        rows, columns = words.size("rows"), words.size("columns")
+        args, terminal, stdin = words.texts("args"), words.maybe("terminal"), words.flag("stdin")
+        if not os.path.isabs(bundle):
+            raise UsageError(f"the bundle's path must be absolute: {bundle!r:.200}")
+        self._tables.reserve(namespace, id)
+        self._house.journal.begin(namespace, id)
+        made = False
+        try:
+            spec = adapted(load_spec(bundle), args, terminal)
+            process = spec.process
+            record = Record(
+                id, namespace, bundle=bundle, created_ns=self._house.clock.now_ns(), stdin=stdin,
+                terminal=bool(process and process.terminal),
+                args=list((process.args if process else None) or ()),
+                annotations=dict(spec.annotations or {}),
+            )  # fmt: skip
+            runtime = self.runtime(namespace)
+            yield from make_task(
+                self._house, self._tables, runtime, record, spec, rows=rows, columns=columns
+            )
+            made = True
+        finally:
+            self._tables.release(namespace, id)
+            self._house.journal.made(namespace, id, kept=made)
+        return asdict(record)
+
+    def _exec(self, namespace: str, words: Words) -> Steps[Any]:
+        id = words.text("id")
+        task = self._tables.task(namespace, id)
+        exec_id = check_name(
+            words.text("exec_id", "") or self._house.clock.new_id(), "name of a process"
+        )
+        args = words.texts("args")
+        if not args:
+            raise UsageError("args must not be empty")
+        rows, columns = words.size("rows"), words.size("columns")
+        spec = load_spec(container_dir(self._house.state, namespace, id))
+        if spec.process is None:
+            raise WrongState(f"task {id} has no process to take the environment from")
+        process = replace(
+            spec.process, args=args, terminal=words.flag("terminal"),
+            env=_merged(spec.process.env or (), words.texts("env") or ()),
+            cwd=words.text("cwd", "") or spec.process.cwd,
+            user=users.resolve(words.text("user", ""), spec.process.user, task.init.record.pid),
+        )  # fmt: skip
+        record = Record(
+            id, namespace, exec_id, stdin=words.flag("stdin"), terminal=bool(process.terminal),
+            args=list(args),
+        )  # fmt: skip
+        self._tables.reserve(namespace, id, exec_id)
+        try:
+            self._tables.forget_old_execs(namespace, id)
+            yield from make_exec(
+                self._house, self._tables, self.runtime(namespace), record, process, spec,
+                rows=rows, columns=columns,
+            )  # fmt: skip
+        finally:
+            self._tables.release(namespace, id, exec_id)
+        self._emit(namespace, id, ExecStarted(exec_id, record.pid, list(args)))
+        return asdict(record)
+
+    # changing
+
+    def _alone(self, namespace: str, id: str, verb: str, steps: Steps[Any]) -> Steps[Any]:
+        """`steps`, once no other verb is changing the task."""
+        task = self._tables.task(namespace, id)
+        try:
+            while task.busy:
+                yield Sleep(_BUSY_PAUSE)
+                task = self._tables.task(namespace, id)
+            task.busy = verb
+            try:
+                return (yield from steps)
+            finally:
+                task.busy = ""
+        finally:
+            steps.close()
+
+    def _start(self, namespace: str, words: Words) -> Steps[Any]:
+        id = words.text("id")
+        record = self._tables.process(namespace, id).record
+
+        def steps() -> Steps[Any]:
+            state = yield from self.runtime(namespace).start(id)
+            record.started_ns = state.started_ns or self._house.clock.now_ns()
+            self._tables.process(namespace, id).save()
+            return asdict(record)
+
+        return (yield from self._alone(namespace, id, "start", steps()))
+
+    def _pause(self, namespace: str, words: Words) -> Steps[Any]:
+        return self._set_paused(namespace, words, True)
+
+    def _resume(self, namespace: str, words: Words) -> Steps[Any]:
+        return self._set_paused(namespace, words, False)
+
+    def _set_paused(self, namespace: str, words: Words, paused: bool) -> Steps[Any]:
+        id = words.text("id")
+        runtime = self.runtime(namespace)
+        process = self._tables.process(namespace, id)
+
+        def steps() -> Steps[Any]:
+            yield from (runtime.pause(id) if paused else runtime.resume(id))
+            if process.alive:
+                process.record.paused = paused
+                process.save()
+            return {}
+
+        return (yield from self._alone(namespace, id, "pause" if paused else "resume", steps()))
+
+    def _update(self, namespace: str, words: Words) -> Steps[Any]:
+        id, resources = words.text("id"), words.table("resources")
+
+        def steps() -> Steps[Any]:
+            yield from self.runtime(namespace).update(id, resources)
+            return {}
+
+        return (yield from self._alone(namespace, id, "update", steps()))
+
+    def _kill(self, namespace: str, words: Words) -> Steps[Any]:
+        id, exec_id, number = words.text("id"), words.text("exec_id", ""), words.number("signal")
+        if not 0 <= number <= signal.SIGRTMAX:
+            raise UsageError(f"there is no signal {number}")
+        process = self._tables.process(namespace, id, exec_id)
+        if not exec_id:
+            every = words.flag("all")
+            yield from self.runtime(namespace).kill(id, number, all_processes=every)
+            return {}
+        if not process.alive or process.pidfd < 0:
+            raise WrongState(f"{process.label} has ended")
+        try:
+            signal.pidfd_send_signal(process.pidfd, number)
+        except OSError as error:
+            raise SyscallFailed.of(error, "pidfd_send_signal", path=process.label) from None
+        self._emit(namespace, id, TaskSignalled(_signal_name(number), exec_id=exec_id))
+        return {}
+
+    def _delete(self, namespace: str, words: Words) -> Steps[Any]:
+        id, force = words.text("id"), words.flag("force")
+        process = self._tables.process(namespace, id)
+
+        def steps() -> Steps[Any]:
+            yield from self.runtime(namespace).delete(id, force=force)
+            status = yield from self._last_status(process)
+            self._tables.remove(namespace, id)
+            return {"exit_status": status}
+
+        return (yield from self._alone(namespace, id, "delete", steps()))
+
+    def _last_status(self, process: Process) -> Steps[int]:
+        """How a process that the runtime saw die has ended, as its zombie tells us in a moment."""
+        for _ in range(200):
+            if process.record.exit_status is not None:
+                return process.record.exit_status
+            yield Sleep(0.005)
+        return UNKNOWN_STATUS
+
+    def _emit(self, namespace: str, id: str, payload: Any) -> None:
+        self._house.journal.emit(namespace, id, payload)
+
+    def _sync(self, namespace: str, words: Words) -> Steps[Any]:
+        """Everything that has happened is in the files once this is answered."""
+        self._house.journal.flush()
+        return {}
+        yield Sleep(0)
+
+    # clients that stay
+
+    def _wait(self, namespace: str, words: Words, connection: Connection, reply: Reply) -> None:
+        process = self._tables.process(namespace, words.text("id"), words.text("exec_id", ""))
+        if process.record.exit_status is not None:
+            reply({"exit_status": process.record.exit_status}, None)
+            return
+
+        def waiter(status: int) -> None:
+            connection.cleanups.discard(forget)
+            reply({"exit_status": status}, None)
+
+        def forget() -> None:
+            if waiter in process.waiters:
+                process.waiters.remove(waiter)
+
+        process.waiters.append(waiter)
+        connection.cleanups.add(forget)
+
+    def _attach(self, namespace: str, words: Words, connection: Connection, reply: Reply) -> None:
+        process = self._tables.process(namespace, words.text("id"), words.text("exec_id", ""))
+        attached, told, first = process.attach(connection)
+        reply(told, None)
+        connection.attach(process, attached)
+        if first and not words.flag("resume"):
+            attached.data(first)
+        if process.record.exit_status is not None:
+            attached.end(process.record.exit_status)
+
+
+def _merged(base: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
+    """The environment `base` with the settings of `more` in place of its own."""
+    names = {one.partition("=")[0] for one in more}
+    return (*(one for one in base if one.partition("=")[0] not in names), *more)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)
