@@ -394,7 +394,7 @@ class _Planner:
         given = self.process.capabilities
         if given is None:
             return Capabilities()
-        sets = {}
+        sets: dict[str, Any] = {}
         for name in ("bounding", "effective", "permitted", "inheritable", "ambient"):
             listed = getattr(given, name) or ()
             sets[name] = tuple(one for one in listed if known(one))

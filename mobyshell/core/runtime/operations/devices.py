@@ -110,6 +110,7 @@ def device(index: int, entry: Device, in_user_namespace: bool) -> Operation:
     parent_path, _, name = path.strip("/").rpartition("/")
     mode = entry.file_mode if entry.file_mode is not None else 0o666
     calls: list[Call]
+    shell: tuple[str, ...]
     if in_user_namespace:
         calls = _bound(path)
         shell = (f'mkdir -p "$(dirname "$rootfs"{quote(path)})"; : > "$rootfs"{quote(path)}; '

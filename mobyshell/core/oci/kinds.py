@@ -1,0 +1,210 @@
+"""What a field may hold: one declaration serves decoding, checking and writing.
+
+Owns the machinery; the spec's objects are declared in `process`, `linux`, `resources`, `seccomp`
+and `spec`. A dataclass field carries its JSON name, its kind and the section of the spec in its
+metadata; `decode` and `encode` walk tables that are made once per class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, TypeVar
+
+from mobyshell.core.oci.safejson import show
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something a document may not be. `path` as in `linux.namespaces[0].type`; `found` what is
+    there, `allowed` what may be, `section` where the spec says so."""
+
+    path: str
+    found: str
+    allowed: str
+    section: str
+
+    def __str__(self) -> str:
+        return f"{self.path or 'config.json'}: found {self.found}, allowed: {self.allowed}"
+
+
+Problems = list[Problem]
+Decode = Callable[[Any, str, str, Problems], Any]
+"""(value, path, section, problems) → the typed value; None where there was a problem."""
+
+
+def _wrong(value: Any, allowed: str, path: str, section: str, problems: Problems) -> None:
+    problems.append(Problem(path, show(value), allowed, section))
+
+
+def text(*, empty: bool = True, absolute: bool = False) -> Decode:
+    """A string without NUL; `absolute`: one that begins with a slash."""
+    allowed = "an absolute path" if absolute else "a string" if empty else "a string, not empty"
+
+    def decode(value: Any, path: str, section: str, problems: Problems) -> Any:
+        if not isinstance(value, str):
+            return _wrong(value, allowed, path, section, problems)
+        if "\0" in value:
+            return _wrong(value, "a string without NUL", path, section, problems)
+        if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                return _wrong("a lone surrogate", "Unicode text", path, section, problems)
+        if (absolute and not value.startswith("/")) or not (empty or value):
+            return _wrong(value, allowed, path, section, problems)
+        return value
+
+    return decode
+
+
+def one_of(*names: str) -> Decode:
+    """One of these strings."""
+    known = frozenset(names)
+    allowed = ", ".join(names) if len(names) <= 12 else f"one of {len(names)} names, as {names[0]}"
+
+    def decode(value: Any, path: str, section: str, problems: Problems) -> Any:
+        if not isinstance(value, str) or value not in known:
+            return _wrong(value, allowed, path, section, problems)
+        return value
+
+    return decode
+
+
+def integer(low: int, high: int) -> Decode:
+    """A whole number in this range, ends included."""
+    allowed = f"a whole number from {low} to {high}"
+
+    def decode(value: Any, path: str, section: str, problems: Problems) -> Any:
+        if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+            value = int(value)  # JSON has one kind of number: 1e3 is 1000
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            return _wrong(value, allowed, path, section, problems)
+        return value
+
+    return decode
+
+
+U16, U32, U64 = integer(0, 2**16 - 1), integer(0, 2**32 - 1), integer(0, 2**64 - 1)
+I32, I64 = integer(-(2**31), 2**31 - 1), integer(-(2**63), 2**63 - 1)
+
+
+def boolean(value: Any, path: str, section: str, problems: Problems) -> Any:
+    """true or false."""
+    if not isinstance(value, bool):
+        return _wrong(value, "true or false", path, section, problems)
+    return value
+
+
+def array(of: Decode) -> Decode:
+    """An array whose elements are all of one kind; a tuple here."""
+
+    def decode(value: Any, path: str, section: str, problems: Problems) -> Any:
+        if not isinstance(value, list):
+            return _wrong(value, "an array", path, section, problems)
+        return tuple(
+            of(one, f"{path}[{index}]", section, problems) for index, one in enumerate(value)
+        )
+
+    return decode
+
+
+def mapping(of: Decode) -> Decode:
+    """An object with any keys, whose values are all of one kind; a dict here."""
+    key_kind = text(empty=False)
+
+    def decode(value: Any, path: str, section: str, problems: Problems) -> Any:
+        if not isinstance(value, dict):
+            return _wrong(value, "an object", path, section, problems)
+        found = {}
+        for key, one in value.items():
+            at = f"{path}[{show(key)}]"
+            if key_kind(key, at, section, problems) is not None:
+                found[key] = of(one, at, section, problems)
+        return found
+
+    return decode
+
+
+def record(kind: type[Any]) -> Decode:
+    """An object of the spec."""
+
+    def decode(value: Any, path: str, section: str, problems: Problems) -> Any:
+        return decode_object(kind, value, path, section, problems)
+
+    return decode
+
+
+def member(name: str, kind: Decode, section: str = "", *, required: bool = False) -> Any:
+    """A dataclass field for the JSON member `name`. Absent is None, unless it is required."""
+    metadata = {"json": name, "kind": kind, "section": section}
+    return field(metadata=metadata) if required else field(default=None, metadata=metadata)
+
+
+def extras() -> Any:
+    """The field that keeps an object's unknown members."""
+    return field(default_factory=dict)
+
+
+_Entry = tuple[str, str, Decode, str, bool]
+_TABLES: dict[type[Any], tuple[_Entry, ...]] = {}  # a memo of constants, not state
+
+
+def table(kind: type[Any]) -> tuple[_Entry, ...]:
+    """(JSON name, attribute, kind, section, required) of each member, in the spec's order."""
+    found = _TABLES.get(kind)
+    if found is None:
+        found = _TABLES[kind] = tuple(
+            (one.metadata["json"], one.name, one.metadata["kind"], one.metadata["section"],
+             one.default is MISSING and one.default_factory is MISSING)
+            for one in fields(kind)
+            if one.metadata
+        )  # fmt: skip
+    return found
+
+
+def decode_object(
+    kind: type[T], value: Any, path: str, section: str, problems: Problems
+) -> T | None:
+    """The `kind` in the JSON object `value`; None, with problems noted, if it cannot be one."""
+    if not isinstance(value, dict):
+        _wrong(value, "an object", path, section, problems)
+        return None
+    values: dict[str, Any] = {}
+    rest = dict(value)
+    before = len(problems)
+    prefix = f"{path}." if path else ""
+    for name, attribute, decode, where, required in table(kind):
+        if name in rest:
+            given = rest.pop(name)
+            if given is None and not required:
+                continue  # Go writes null for what is absent
+            values[attribute] = decode(given, prefix + name, where or section, problems)
+        elif required:
+            problems.append(Problem(prefix + name, "nothing", "it is required", where or section))
+    if any(entry[4] and values.get(entry[1]) is None for entry in table(kind)):
+        if len(problems) == before:
+            problems.append(Problem(path, "null", "a value", section))
+        return None
+    if rest:
+        values["extra"] = rest
+    return kind(**values)
+
+
+def encode(value: Any) -> Any:
+    """JSON values of an object of the spec: members in the spec's order, then unknown ones."""
+    if isinstance(value, tuple):
+        return [encode(one) for one in value]
+    if isinstance(value, dict):
+        return {key: encode(one) for key, one in value.items()}
+    if not hasattr(type(value), "__dataclass_fields__"):
+        return value
+    document = {}
+    for name, attribute, _, _, _ in table(type(value)):
+        one = getattr(value, attribute)
+        if one is not None:
+            document[name] = encode(one)
+    document.update(value.extra)
+    return document
