@@ -1,0 +1,1 @@
+"""Tests of the tasks floor (a package, so that its module names are its own)."""
