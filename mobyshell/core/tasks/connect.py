@@ -39,6 +39,7 @@ class Connection:
         self.decoder = wire.Decoder()
         self._frames: list[tuple[int, bytes]] = []
         self._number = 0
+        self.shim_pid = 0
 
     def close(self) -> None:
         self.sock.close()
@@ -117,7 +118,9 @@ def dial(state: str) -> Connection | None:
         _connect(sock, f"{state}/{SOCKET}")
         connection = Connection(sock)
         greeting = connection.receive(_PATIENCE)
-        if greeting is not None and "hello" in wire.parse_message(greeting[1]):
+        hello = wire.parse_message(greeting[1]) if greeting is not None else {}
+        if "hello" in hello:
+            connection.shim_pid = int(hello.get("pid", 0))
             return connection
     except (FileNotFoundError, ConnectionError, NotADirectoryError):
         pass
@@ -240,9 +243,12 @@ _UNCHANGEABLE = (signal.SIGKILL, signal.SIGSTOP)
 
 
 def _import_paths() -> list[str]:
-    """Where the keeper finds what we find: this package first, then what is importable here."""
+    """Where the keeper finds what we do: this package, and what is installed beside it.
+
+    Not the rest of our sys.path: a script's directory has no business in a process that lives on.
+    """
     package = os.path.abspath(__file__)
     for _ in range(4):
         package = os.path.dirname(package)
-    rest = [path for path in sys.path if path and path != package and os.path.isdir(path)]
-    return [package, *rest]
+    beside = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
+    return [package, *(path for path in beside if path != package)]

@@ -8,7 +8,7 @@ dead shim left behind, writing down how it ended. It parses nothing but the shor
 Started by `connect` with the lock on the state root as descriptor 3 and a pipe as descriptor 4,
 which gets one byte once the shim's socket listens:
 
-    python -I -S keeper.py STATE LINGER PATH…      PATH: what sys.path is, without running .pth files
+    python -I -S keeper.py STATE LINGER PATH…      PATH: where our modules are (.pth files are not run)
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import os
 import sys
 
 if __name__ == "__main__":  # run by its path, as -I leaves sys.path bare; not to be loaded twice
-    sys.path[:0] = sys.argv[3:]
+    sys.path += sys.argv[3:]
     from mobyshell.core.tasks.keeper import main as _main
 
     sys.exit(_main(sys.argv[1:]))

@@ -1,0 +1,189 @@
+"""A state root, a bundle, a client: real containers below a temporary directory.
+
+Every test ends with no process left: neither of its tasks nor of its shim.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from mobyshell.core.errors import MobyshellError, NotFound
+from mobyshell.core.oci import Spec, default_spec, dump_spec
+from mobyshell.core.tasks.client import TaskClient
+from mobyshell.core.tasks.connect import connect, dial
+
+BUSYBOX = "/bin/busybox"
+APPLETS = (
+    "sh", "true", "false", "echo", "sleep", "cat", "stty", "id", "ls", "kill", "dd", "yes", "head",
+    "seq", "readlink", "grep", "wc", "tail",
+)  # fmt: skip
+
+
+@dataclass
+class House:
+    """What a test of tasks works with."""
+
+    path: Path
+    state: Path
+    bundle: Path
+    client: TaskClient
+    _count: int = field(default=0)
+
+    def id(self) -> str:
+        """A fresh id, which no other test uses (cgroups are named by it)."""
+        self._count += 1
+        return f"tt-{os.getpid()}-{time.monotonic_ns() & 0xFFFFFFFF:x}-{self._count}"
+
+    def run(
+        self, *args: str, terminal: bool = False, stdin: bool = False, start: bool = True,
+        rows: int = 0, columns: int = 0, client: TaskClient | None = None,
+    ) -> str:  # fmt: skip
+        """Create and start a task; its id."""
+        id = self.id()
+        client = client or self.client
+        client.create(
+            id, str(self.bundle), args=args, terminal=terminal, stdin=stdin, rows=rows,
+            columns=columns,
+        )  # fmt: skip
+        if start:
+            client.start(id)
+        return id
+
+    def sh(self, script: str, **options: object) -> str:
+        """`run` with a shell script."""
+        return self.run("sh", "-c", script, **options)  # type: ignore[arg-type]
+
+    def output(self, id: str, stream: str = "stdout", client: TaskClient | None = None) -> bytes:
+        """What the log has of `stream`."""
+        return b"".join(
+            line.data + (b"" if line.partial else b"\n")
+            for line in (client or self.client).logs(id)
+            if line.stream == stream
+        )
+
+    def pids(self) -> tuple[int, int]:
+        """The keeper's and the shim's pid; a shim is started if there is none."""
+        connection = connect(str(self.state))
+        connection.close()
+        return parent_of(connection.shim_pid), connection.shim_pid
+
+    def task_pid(self, id: str) -> int:
+        return self.client.get(id).pid
+
+
+def parent_of(pid: int) -> int:
+    """The parent of `pid`."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return int(file.read().rpartition(b")")[2].split()[1])
+
+
+def eventually(what: Callable[[], object], seconds: float = 10.0) -> None:
+    """Wait until `what()` is true."""
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, "it did not become true in time"
+        time.sleep(0.01)
+
+
+def kill_now(*pids: int) -> None:
+    """SIGKILL, as close together as can be."""
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+
+def processes_of(state: Path) -> list[int]:
+    """Keepers and shims of a state root, by their command line."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/cmdline", "rb") as file:
+                    words = file.read().split(b"\0")
+            except OSError:
+                continue
+            if os.fsencode(state) in words:
+                found.append(int(name))
+    return found
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _subreaper() -> None:
+    """Orphans come to this process, which buries them: the machine's init may not."""
+    ctypes.CDLL(None, use_errno=True).prctl(36, 1, 0, 0, 0)
+
+
+def bury() -> None:
+    """Reap every child that has ended."""
+    while True:
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                return
+        except ChildProcessError:
+            return
+
+
+def make_bundle(path: Path, change: Callable[[Spec], Spec] | None = None) -> Path:
+    """A bundle with a static busybox."""
+    (path / "rootfs" / "bin").mkdir(parents=True)
+    for name in ("proc", "dev", "sys", "tmp", "etc"):
+        (path / "rootfs" / name).mkdir()
+    shutil.copy2(BUSYBOX, path / "rootfs" / "bin" / "busybox")
+    for name in APPLETS:
+        (path / "rootfs" / "bin" / name).symlink_to("busybox")
+    (path / "rootfs" / "etc" / "passwd").write_text(
+        "root:x:0:0::/:/bin/sh\nmoby:x:1000:1001::/:/bin/sh\n"
+    )
+    (path / "rootfs" / "etc" / "group").write_text("root:x:0:\nmoby:x:1001:\ndocks:x:50:moby,x\n")
+    spec = default_spec()
+    assert spec.process is not None
+    spec = replace(spec, process=replace(spec.process, terminal=False, args=("true",)))
+    (path / "config.json").write_text(dump_spec(change(spec) if change else spec))
+    return path
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    """A state root of its own. Afterwards everything in it is ended, and that is checked."""
+    monkeypatch.setenv("MOBYSHELL_LINGER", "0.2")
+    state = tmp_path / "state"
+    found = House(tmp_path, state, make_bundle(tmp_path / "bundle"), TaskClient(state))
+    yield found
+    _clear(found)
+
+
+def _clear(house: House) -> None:
+    leftovers: Sequence[str] = ()
+    try:
+        for namespace in sorted(p.name for p in house.state.glob("[!.]*") if p.is_dir()):
+            with TaskClient(house.state, namespace) as client:
+                for task in client.ls():
+                    try:
+                        client.delete(task.id, force=True)
+                    except NotFound:
+                        pass
+                leftovers = [*leftovers, *(task.id for task in client.ls())]
+    finally:
+        house.client.close()
+    bury()
+
+    def gone() -> bool:
+        bury()
+        return not processes_of(house.state)
+
+    eventually(gone)
+    assert not leftovers
+    assert dial(str(house.state)) is None
+    diary = house.state / "shim.log"
+    assert not diary.exists() or diary.read_text() == "", "the shim complained"
+
+
+__all__ = ["House", "MobyshellError", "bury", "eventually", "kill_now", "make_bundle", "parent_of"]
