@@ -7,20 +7,14 @@ only record there is until then.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import struct
 
+from mobyshell.core.errors import NotFound
+from mobyshell.core.linux import pidfd as pidfds
 from mobyshell.core.tasks.records import (
-    decode_wait_status,
-    process_start,
     read_exit,
     zombie_status,
 )
-
-# include/uapi/linux/pidfd.h: _IOWR(0xFF, 11, struct pidfd_info), whose first version is 64 bytes
-_PIDFD_GET_INFO = 0xC040FF0B
-_PIDFD_INFO_EXIT = 1 << 3
 
 
 def of_child(pidfd: int) -> int | None:
@@ -50,24 +44,10 @@ def of_stranger(pidfd: int, directory: str, pid: int, start: int) -> tuple[int, 
     written = read_exit(directory)
     if written is not None:
         return written
-    status = of_reaped(pidfd) if pidfd >= 0 else None
+    status = pidfds.exit_status(pidfd) if pidfd >= 0 else None
     if status is None:
         status = zombie_status(pid, start)
     return None if status is None else (status, 0)
-
-
-def of_reaped(pidfd: int) -> int | None:
-    """What the kernel keeps with a pidfd about a process that was reaped; None if nothing."""
-    info = struct.pack("=Q56x", _PIDFD_INFO_EXIT)
-    try:
-        found = fcntl.ioctl(pidfd, _PIDFD_GET_INFO, info)
-    except OSError:  # older kernels: ENOTTY or EINVAL; not reaped yet: nothing to tell
-        return None
-    (mask,) = struct.unpack_from("=Q", found, 0)
-    if not mask & _PIDFD_INFO_EXIT:
-        return None
-    (status,) = struct.unpack_from("=i", found, 60)
-    return decode_wait_status(status)
 
 
 def open_process(pid: int, start: int) -> int:
@@ -75,10 +55,6 @@ def open_process(pid: int, start: int) -> int:
     if pid <= 0:
         return -1
     try:
-        pidfd = os.pidfd_open(pid)
-    except OSError:
+        return pidfds.open_verified(pid, start)
+    except NotFound:
         return -1
-    if process_start(pid) != start:
-        os.close(pidfd)
-        return -1
-    return pidfd

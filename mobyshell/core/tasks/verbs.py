@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from mobyshell.core.errors import SyscallFailed, UsageError, WrongState
-from mobyshell.core.events import ExecStarted, TaskSignalled
+from mobyshell.core.events import ExecStarted, TaskDeleted, TaskSignalled
 from mobyshell.core.oci import load_spec
 from mobyshell.core.runtime import Runtime
 from mobyshell.core.runtime.steps import Sleep, Steps
@@ -237,6 +237,7 @@ class Verbs:
             yield from self.runtime(namespace).delete(id, force=force)
             status = yield from self._last_status(process)
             self._tables.remove(namespace, id)
+            self._emit(namespace, id, TaskDeleted(status))
             return {"exit_status": status}
 
         return (yield from self._alone(namespace, id, "delete", steps()))

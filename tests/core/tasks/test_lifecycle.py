@@ -1,0 +1,370 @@
+"""Tasks from create to delete, as a client sees them; with real containers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from mobyshell.core.errors import (
+    AlreadyExists,
+    MobyshellError,
+    NotFound,
+    TimedOut,
+    UsageError,
+    WrongState,
+)
+from mobyshell.core.events import Event, TaskExited
+from mobyshell.core.runtime.values import Status
+from mobyshell.core.tasks.client import TaskClient
+from tasks.conftest import House, eventually
+
+pytestmark = pytest.mark.root
+
+
+def test_a_task_from_create_to_delete(house: House) -> None:
+    client = house.client
+    id = house.id()
+    made = client.create(id, str(house.bundle), args=["sh", "-c", "echo out; echo err >&2; exit 7"])
+    assert (made.status, made.exit_status, made.args[0]) == (Status.CREATED, None, "sh")
+    assert client.ls() == [made] == [client.get(id)]
+    running = client.start(id)
+    assert running.pid == made.pid
+    assert running.started_ns >= made.created_ns > 0
+    assert client.wait(id, timeout=10) == 7
+    ended = client.get(id)
+    assert (ended.status, ended.exit_status, ended.pid) == (Status.STOPPED, 7, 0)
+    assert ended.exited_ns >= ended.started_ns
+    assert (house.output(id), house.output(id, "stderr")) == (b"out\n", b"err\n")
+    assert client.wait(id) == 7
+    assert client.delete(id) == 7
+    assert client.ls() == []
+    with pytest.raises(NotFound):
+        client.get(id)
+    with pytest.raises(NotFound):
+        client.delete(id)
+
+
+def test_what_the_bundle_says_runs_when_nothing_else_is_said(house: House) -> None:
+    id = house.id()
+    assert house.client.create(id, str(house.bundle)).args == ("true",)
+    house.client.start(id)
+    assert house.client.wait(id, timeout=10) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_is_128_and_its_number(house: House, number: int) -> None:
+    # as pid 1 of its namespace it gets only signals it has a handler for, and SIGKILL
+    id = house.sh("trap 'trap - TERM; exit 143' TERM; trap 'exit 138' USR1; echo ready; "
+                  "while :; do sleep 0.02; done")  # fmt: skip
+    eventually(lambda: house.output(id) == b"ready\n")
+    house.client.kill(id, number)
+    assert house.client.wait(id, timeout=10) == 128 + number
+
+
+def test_a_wait_that_takes_too_long_says_so_and_the_task_lives(house: House) -> None:
+    id = house.run("sleep", "60")
+    with pytest.raises(TimedOut) as caught:
+        house.client.wait(id, timeout=0.1)
+    assert id in caught.value.message
+    assert house.client.get(id).status is Status.RUNNING
+
+
+def test_pause_and_resume(house: House) -> None:
+    id = house.run("sleep", "60")
+    with pytest.raises(WrongState):
+        house.client.resume(id)
+    house.client.pause(id)
+    assert house.client.get(id).status is Status.PAUSED
+    with pytest.raises(WrongState):
+        house.client.pause(id)
+    house.client.resume(id)
+    assert house.client.get(id).status is Status.RUNNING
+    house.client.pause(id)
+    house.client.kill(id, signal.SIGKILL)
+    assert house.client.wait(id, timeout=10) == 137
+    assert house.client.get(id).status is Status.STOPPED
+
+
+def test_what_runs_is_not_deleted_unless_forced(house: House) -> None:
+    id = house.run("sleep", "60")
+    with pytest.raises(WrongState):
+        house.client.delete(id)
+    assert house.client.delete(id, force=True) == 137
+    assert house.client.ls() == []
+
+
+def test_a_created_task_can_be_deleted_and_its_name_used_again(house: House) -> None:
+    id = house.run("sleep", "60", start=False)
+    house.client.delete(id)
+    house.client.create(id, str(house.bundle))
+    house.client.start(id)
+    assert house.client.wait(id, timeout=10) == 0
+
+
+def test_wrong_states_and_wrong_names(house: House) -> None:
+    client, id = house.client, house.run("true")
+    client.wait(id, timeout=10)
+    for verb in (client.start, client.pause, client.resume):
+        with pytest.raises(WrongState):
+            verb(id)
+        with pytest.raises(NotFound):
+            verb("no-such-task")
+    with pytest.raises(WrongState):
+        client.kill(id, signal.SIGTERM)
+    with pytest.raises(UsageError):
+        client.kill(id, 999)
+    with pytest.raises(AlreadyExists):
+        client.create(id, str(house.bundle))
+    with pytest.raises(UsageError):
+        client.create("../x", str(house.bundle))
+    with pytest.raises(WrongState):
+        client.exec(id, ["true"])
+
+
+@pytest.mark.parametrize("content", [None, "", "{", '{"ociVersion": 3}'])
+def test_a_bad_bundle_is_an_error_and_leaves_nothing(house: House, content: str | None) -> None:
+    bundle = house.path / "bad"
+    bundle.mkdir()
+    if content is not None:
+        (bundle / "config.json").write_text(content)
+    with pytest.raises(MobyshellError):
+        house.client.create(house.id(), str(bundle))
+    assert house.client.ls() == []
+    assert os.listdir(house.state / ".making") == []
+
+
+def test_a_create_that_fails_half_way_leaves_nothing(house: House) -> None:
+    id = house.id()
+    with pytest.raises(MobyshellError):
+        house.client.create(id, str(house.bundle), args=[])
+    (house.bundle / "rootfs").rename(house.bundle / "elsewhere")
+    with pytest.raises(MobyshellError):
+        house.client.create(id, str(house.bundle))
+    assert os.listdir(house.state / ".making") == []
+    assert not (house.state / "default" / id).exists()
+    (house.bundle / "elsewhere").rename(house.bundle / "rootfs")
+    house.client.create(id, str(house.bundle))
+
+
+def test_a_program_that_is_not_there_fails_at_start(house: House) -> None:
+    id = house.run("/no/such/program", start=False)
+    with pytest.raises(MobyshellError) as caught:
+        house.client.start(id)
+    assert "/no/such/program" in caught.value.message + caught.value.hint
+    assert house.client.wait(id, timeout=10) != 0
+
+
+def test_of_two_that_create_one_id_at_once_one_wins(house: House) -> None:
+    id, found = house.id(), []
+
+    def create() -> None:
+        with TaskClient(house.state) as client:
+            try:
+                found.append(client.create(id, str(house.bundle), args=["sleep", "60"]).status)
+            except AlreadyExists as error:
+                found.append(error)
+
+    threads = [threading.Thread(target=create) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found.count(Status.CREATED) == 1
+    assert sum(isinstance(one, AlreadyExists) for one in found) == 3
+
+
+def test_clients_that_need_a_shim_at_once_start_one(house: House) -> None:
+    pids = set()
+
+    def ask() -> None:
+        pids.add(house.pids())
+
+    threads = [threading.Thread(target=ask) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(pids) == 1
+
+
+def test_namespaces_do_not_see_each_other(house: House) -> None:
+    id = house.run("sleep", "60")
+    with TaskClient(house.state, "other") as other:
+        assert other.ls() == []
+        with pytest.raises(NotFound) as caught:
+            other.kill(id, 9)
+        assert "default" in caught.value.hint
+        with pytest.raises(NotFound) as caught:
+            other.get(id)
+        assert "default" in caught.value.hint
+        same = house.run("sh", "-c", "exit 3", client=other)
+        assert other.wait(same, timeout=10) == 3
+        assert [one.id for one in other.ls()] == [same]
+
+
+def test_many_threads_may_use_one_client(house: House) -> None:
+    statuses = []
+
+    def go(code: int) -> None:
+        id = f"{prefix}-{code}"
+        house.client.create(id, str(house.bundle), args=["sh", "-c", f"exit {code}"])
+        house.client.start(id)
+        statuses.append((code, house.client.wait(id, timeout=20)))
+        house.client.delete(id)
+
+    prefix = house.id()
+    threads = [threading.Thread(target=go, args=(code,)) for code in range(1, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(statuses) == [(code, code) for code in range(1, 9)]
+
+
+def test_the_trace_has_the_calls_and_the_recent_events_have_not(house: House) -> None:
+    id = house.sh("exit 5")
+    house.client.wait(id, timeout=10)
+    trace = house.client.trace(id)
+    topics = [event.topic for event in trace if event.topic.startswith("/tasks/")]
+    assert topics == ["/tasks/create", "/tasks/start", "/tasks/exit"]
+    calls = [event for event in trace if event.topic == "/runtime/call"]
+    assert len(calls) > 20
+    assert [event.time_ns for event in trace] == sorted(event.time_ns for event in trace)
+    recent = house.client.recent_events()
+    assert [event.topic for event in recent if event.id == id] == topics
+    house.client.delete(id)
+    assert house.client.recent_events()[-1].topic == "/tasks/delete"
+
+
+def test_events_come_as_they_happen(house: House) -> None:
+    found: list[Event] = []
+    ready = threading.Event()
+
+    def listen() -> None:
+        with TaskClient(house.state) as client:
+            for event in client.events():
+                if event.topic == "/runtime/call":
+                    ready.set()
+                    continue
+                found.append(event)
+                if event.topic == "/tasks/delete":
+                    return
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    house.pids()
+    time.sleep(0.3)  # subscribed by then; there is nothing to see it by
+    id = house.sh("exit 4")
+    house.client.wait(id, timeout=10)
+    house.client.delete(id)
+    thread.join(10)
+    assert not thread.is_alive()
+    assert ready.is_set()
+    topics = [event.topic for event in found if event.id == id]
+    assert topics == ["/tasks/create", "/tasks/start", "/tasks/exit", "/tasks/delete"]
+    (exited,) = [event.payload for event in found if isinstance(event.payload, TaskExited)]
+    assert exited.exit_status == 4
+
+
+def test_ps_stats_update_and_diff(house: House) -> None:
+    id = house.sh("sleep 60 & sleep 61; true")
+    eventually(lambda: len(house.client.ps(id)) == 3)
+    assert {one.command for one in house.client.ps(id)} >= {"sleep 60", "sleep 61"}
+    assert house.client.stats(id).pids == 3
+    house.client.update(id, {"pids": {"limit": 44}})
+    assert house.client.stats(id).pids_limit == 44
+    assert house.client.diff(id)
+
+
+def test_the_shim_leaves_when_there_is_nothing_to_do(house: House) -> None:
+    id = house.sh("exit 6")
+    house.client.wait(id, timeout=10)
+    keeper, shim = house.pids()
+    house.client.close()
+    eventually(lambda: not os.path.exists(f"/proc/{shim}") or not (house.state / "shim.sock").exists())
+    eventually(lambda: not (house.state / "shim.lock").exists())
+    # what it knew is on disk, and a new one takes over
+    with TaskClient(house.state) as client:
+        assert client.get(id).exit_status == 6
+        assert client.wait(id, timeout=5) == 6
+        assert client.delete(id) == 6
+        assert house.pids() != (keeper, shim)
+
+
+def test_the_shim_stays_while_a_task_or_a_client_is_there(house: House) -> None:
+    id = house.run("sleep", "60")
+    pids = house.pids()
+    house.client.close()
+    time.sleep(0.6)  # three times as long as it lingers
+    assert house.pids() == pids
+    with TaskClient(house.state) as client:
+        client.delete(id, force=True)
+        time.sleep(0.6)
+        assert house.pids() == pids
+
+
+def test_coming_and_going_clients_never_meet_a_closed_door(house: House) -> None:
+    """The moment a shim leaves is when a new client is told `no`, unless the protocol is right."""
+    with TaskClient(house.state) as client:
+        id = house.run("true", client=client)
+        client.wait(id, timeout=10)
+    for turn in range(12):
+        time.sleep(0.17 + turn * 0.006)  # around the linger of 0.2 s
+        with TaskClient(house.state) as client:
+            with pytest.raises(WrongState):
+                client.kill(id, 15)
+
+
+def test_keeper_and_shim_carry_nothing_of_their_client(house: House) -> None:
+    leak, other = os.pipe()
+    os.set_inheritable(leak, True)
+    os.set_inheritable(other, True)
+    house.path.joinpath("cwd").mkdir()
+    before = os.getcwd()
+    os.chdir(house.path / "cwd")
+    try:
+        pids = house.pids()
+    finally:
+        os.chdir(before)
+        os.close(leak)
+        os.close(other)
+    for pid in pids:
+        proc = Path(f"/proc/{pid}")
+        assert os.readlink(proc / "cwd") == "/"
+        assert {os.readlink(proc / "fd" / name) for name in ("0", "1")} == {"/dev/null"}
+        assert os.stat(proc / "fd" / "0")
+        targets = [os.readlink(one) for one in (proc / "fd").iterdir()]
+        assert f"pipe:[{leak}]" not in targets
+        stat = (proc / "stat").read_text().rpartition(")")[2].split()
+        assert stat[4] == "0", "it has no terminal"
+        assert int(stat[3]) != os.getsid(0)
+        assert len(os.listdir(proc / "task")) == 1
+
+
+def test_a_container_gets_nothing_of_the_shim(house: House) -> None:
+    """No descriptor but its own, no ignored signal, no environment, the usual mask."""
+    id = house.sh(
+        "for f in /proc/self/fd/*; do echo $(readlink $f); done; grep Sig[BIC] /proc/1/status;"
+        "umask; cat /proc/1/environ | tail -c 3000 | sed 's/\\x00/ /g' 2>/dev/null || true"
+    )
+    house.client.wait(id, timeout=10)
+    lines = house.output(id).decode().splitlines()
+    links = [line for line in lines if line.startswith(("/", "pipe:", "socket:", "anon_inode:"))]
+    assert [one for one in links if one.startswith(("socket:", "anon_inode:"))] == []
+    assert len([one for one in links if not one.startswith("/proc")]) <= 4, links
+    signals = dict(line.split(":\t") for line in lines if line.startswith("Sig"))
+    assert int(signals["SigIgn"], 16) == 0
+    assert int(signals["SigBlk"], 16) == 0
+    assert "0022" in lines
+
+
+def test_a_created_container_holds_nothing_of_the_shim_either(house: House) -> None:
+    """It is a copy of the shim until it executes its program; it must not keep locks alive."""
+    pid = house.client.get(house.run("true", start=False)).pid
+    targets = [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
+    assert not [one for one in targets if "shim" in one or "staging" in one or "epoll" in one]
