@@ -116,6 +116,64 @@ def run_here(
         program.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A child on its way, with our end of the socket to it."""
+
+    child: Spawned
+    program: Program
+    socket: socket.socket
+
+
+def launch(
+    plan: Plan, executor: Executor, stdio: Stdio, sink: EventSink, descriptors: dict[str, int]
+) -> Launched:
+    """Make the child of `plan`. `descriptors` are given to its programs under their names."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    main = assemble(plan.of(Actor.CHILD, Phase.SETUP, Phase.PIVOT, Phase.WAIT, Phase.EXEC))
+    joins = plan.of(Actor.CHILD, Phase.JOIN)
+    before = assemble(joins) if joins else None
+    handed = {
+        "stdin": stdio.stdin, "stdout": stdio.stdout, "stderr": stdio.stderr,
+        "sync": theirs.fileno(), **descriptors,
+    }  # fmt: skip
+    with ExitStack() as copies:
+        copies.enter_context(theirs)
+        for name, fd in handed.items():
+            copy = given(fd)
+            copies.callback(os.close, copy)
+            for program in (main, before):
+                if program is not None:
+                    program.set(name, copy)
+        try:
+            child = executor.spawn(main, flags=plan.clone_flags, before=before)
+        except SyscallFailed as error:
+            ours.close()
+            failed = before is not None and error.errno == 0
+            precise = report.failure(plan, before) if failed and before is not None else error
+            main.close()
+            raise precise from None
+        finally:
+            if before is not None:
+                report.emit(plan, before, sink)
+                before.close()
+    return Launched(child, main, ours)
+
+
+def hear(ours: socket.socket) -> Steps[tuple[bytes, int | None]]:
+    """The child's next word (empty: it is gone), and the terminal's master that may come along."""
+    yield Readable((ours.fileno(),))
+    try:
+        data, control, _, _ = ours.recvmsg(16, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
+    except ConnectionResetError:
+        return b"", None
+    master = None
+    for level, kind, payload in control:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            (master,) = struct.unpack("=i", payload[:4])
+    return data, master
+
+
 class _Creation:
     """One create under way: what it has made, so that it can be undone."""
 
@@ -165,40 +223,17 @@ class _Creation:
 
     def _spawn(self) -> socket.socket:
         """Make the child; returns our end of the socket to it."""
-        plan = self.plan
         fifo_path = self.path / states.FIFO
         os.mkfifo(fifo_path, 0o600)
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with ExitStack() as handed:
-            self._open.enter_context(ours)
-            handed.enter_context(theirs)
-            # for writing too: so that the child's read waits for `start`, whoever comes and goes
-            fifo = os.open(fifo_path, os.O_RDWR | os.O_CLOEXEC)
-            handed.callback(os.close, fifo)
-            child = plan.of(Actor.CHILD, Phase.SETUP, Phase.PIVOT, Phase.WAIT, Phase.EXEC)
-            self.program = assemble(child)
-            for name, fd in (
-                ("stdin", self.stdio.stdin), ("stdout", self.stdio.stdout),
-                ("stderr", self.stdio.stderr), ("sync", theirs.fileno()), ("fifo", fifo),
-            ):  # fmt: skip
-                copy = given(fd)
-                handed.callback(os.close, copy)
-                self.program.set(name, copy)
-            joins = plan.of(Actor.CHILD, Phase.JOIN)
-            before = assemble(joins) if joins else None
-            try:
-                self.child = self.executor.spawn(
-                    self.program, flags=plan.clone_flags, before=before
-                )
-            except SyscallFailed as error:
-                if before is not None and error.errno == 0:
-                    raise report.failure(plan, before) from None
-                raise
-            finally:
-                if before is not None:
-                    report.emit(plan, before, self.sink)
-                    before.close()
-        return ours
+        # for writing too: so that the child's read waits for `start`, whoever comes and goes
+        fifo = os.open(fifo_path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            launched = launch(self.plan, self.executor, self.stdio, self.sink, {"fifo": fifo})
+        finally:
+            os.close(fifo)
+        self.program, self.child = launched.program, launched.child
+        self._open.enter_context(launched.socket)
+        return launched.socket
 
     def _attach(self) -> Steps[None]:
         """Cgroups and maps; maps that need it through newuidmap(1)."""
@@ -240,21 +275,17 @@ class _Creation:
             raise report.failure(self.plan, self.program) from None
 
     def _hear(self, ours: socket.socket) -> Steps[bytes]:
-        """The child's next word; takes the terminal's master that may come with it."""
-        assert self.child is not None
-        ready = yield Readable((ours.fileno(),))
-        assert ready
-        data, control, _, _ = ours.recvmsg(16, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
-        for level, kind, payload in control:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                (self.master,) = struct.unpack("=i", payload[:4])
-        if not data:
+        told, master = yield from hear(ours)
+        if master is not None:
+            self.master = master
+        if not told:
             report.emit(self.plan, self.program, self.sink)
             raise report.failure(self.plan, self.program)
-        return data
+        return told
 
     def _hooks(self) -> Steps[None]:
-        assert self.state is not None and self.spec.hooks is not None
+        assert self.state is not None
+        assert self.spec.hooks is not None
         given_hooks = self.spec.hooks
         document = states.oci_state(self.state, Status.CREATING)
         yield from hooks.run("prestart", given_hooks.prestart or (), document, sink=self.sink)

@@ -19,7 +19,8 @@ class Host:
 
     `cgroup_mode`: v1, v2, hybrid or none. `cgroup_own`: controller (v2: "") → the absolute
     directory of the cgroup that the runtime itself is in. `cgroup_writable`: may cgroups be made
-    there. `cpuset`: CPUs and memory nodes of that cgroup (v1). `last_capability`: the highest number. `lsm`: names of active security modules.
+    there. `cpuset`: CPUs and memory nodes of that cgroup (v1). `last_capability`: the highest
+    number. `lsm`: names of active security modules.
     """
 
     euid: int = 0

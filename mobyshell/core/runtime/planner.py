@@ -14,7 +14,14 @@ from typing import Any
 from mobyshell.core.errors import InvalidSpec, Unsupported
 from mobyshell.core.linux.capabilities import known
 from mobyshell.core.linux.cgroup_limits import limits_v1, limits_v2
-from mobyshell.core.oci import Capabilities, Mount, Namespace, Spec, spec_to_json
+from mobyshell.core.oci import (
+    Capabilities,
+    Mount,
+    Namespace,
+    Process,
+    Spec,
+    spec_to_json,
+)
 from mobyshell.core.runtime.host import Host
 from mobyshell.core.runtime.operations import (
     cgroups,
@@ -53,6 +60,34 @@ def make_plan(
     planner = _Planner(spec, bundle, id, host, terminal, rows, columns, compile_seccomp)
     planner.groups = planner.choose_groups(cgroup or f"mobyshell-{id}")
     return planner.plan()
+
+
+def make_exec_plan(
+    spec: Spec,
+    process: Process,
+    *,
+    id: str,
+    bundle: str,
+    host: Host,
+    cgroups: dict[str, str],
+    rows: int = 0,
+    columns: int = 0,
+    compile_seccomp: CompileSeccomp | None = None,
+) -> Plan:
+    """The plan that runs `process` in the container `id`, which was made from `spec`.
+
+    What `process` leaves open (capabilities, rlimits) is as in the container's own.
+    """
+    assert spec.process is not None
+    inherited = replace(
+        process,
+        capabilities=process.capabilities or spec.process.capabilities,
+        rlimits=spec.process.rlimits if process.rlimits is None else process.rlimits,
+    )
+    merged = replace(spec, process=inherited)
+    planner = _Planner(merged, bundle, id, host, None, rows, columns, compile_seccomp)
+    planner.groups = cgroups
+    return planner.exec_plan()
 
 
 class _Planner:
@@ -106,6 +141,43 @@ class _Planner:
             rootfs=self.rootfs,
             operations=tuple(operations),
             clone_flags=flags,
+            cgroups=self.groups,
+            terminal=bool(self.terminal),
+            notices=tuple(self.notices),
+        )
+
+    def exec_plan(self) -> Plan:
+        kinds = tuple(one.type for _, one in (*self.new, *self.joined))
+        operations = [
+            namespaces.enter(kinds),
+            *(cgroups.attach_child(name, path) for name, path in self.groups.items()),
+            process.streams(fifo=False),
+            namespaces.gate(
+                "wait until the runtime has put this process into the container's cgroups",
+                "Its limits hold for this process too.",
+                Phase.SETUP,
+            ),
+        ]
+        if self.user_namespace:
+            operations.append(namespaces.become_root_inside())
+        operations.append(namespaces.new_session(self.id))
+        if self.process.oom_score_adj is not None:
+            operations.append(identity.oom_score(self.process.oom_score_adj))
+        if self.terminal:
+            operations += [
+                process.open_terminal(self.rows, self.columns),
+                process.control_terminal(),
+            ]
+        operations += [
+            process.undumpable(),
+            process.ready(bool(self.terminal), last=False),
+            *self._exec(),
+        ]
+        return Plan(
+            id=self.id,
+            bundle=self.bundle,
+            rootfs=self.rootfs,
+            operations=tuple(operations),
             cgroups=self.groups,
             terminal=bool(self.terminal),
             notices=tuple(self.notices),

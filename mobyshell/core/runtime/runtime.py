@@ -6,24 +6,38 @@ that are created but not started.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 from mobyshell.core.clock import Clock, SystemClock
 from mobyshell.core.events import EventSink, discard
-from mobyshell.core.oci import Spec, load_spec
+from mobyshell.core.oci import Process, Spec, load_spec
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.create import Container, Stdio, Waiting, create
+from mobyshell.core.runtime.delete import delete
+from mobyshell.core.runtime.diff import diff
+from mobyshell.core.runtime.exec import ExecProcess, check_running, exec_process
 from mobyshell.core.runtime.executor import Executor, PortableExecutor
 from mobyshell.core.runtime.host import Host
+from mobyshell.core.runtime.kill import kill
+from mobyshell.core.runtime.list import list_states
+from mobyshell.core.runtime.pause import pause, resume
 from mobyshell.core.runtime.plan import Plan
-from mobyshell.core.runtime.planner import make_plan
+from mobyshell.core.runtime.planner import make_exec_plan, make_plan
+from mobyshell.core.runtime.ps import ps
+from mobyshell.core.runtime.seccomp import SeccompCompiler
 from mobyshell.core.runtime.start import start
+from mobyshell.core.runtime.stats import stats
 from mobyshell.core.runtime.steps import Steps
+from mobyshell.core.runtime.update import update
+from mobyshell.core.runtime.values import Difference, ProcessInfo, Stats, Status
+from mobyshell.core.runtime.wait import wait
 
 
 class Runtime:
-    """Containers below `root`. Must live in a process with one thread."""
+    """Containers below `root`. What forks (create, exec) needs a process with one thread."""
 
     def __init__(
         self,
@@ -39,6 +53,7 @@ class Runtime:
         self.clock = clock or SystemClock()
         self.executor = executor or PortableExecutor()
         self._host = host
+        self._seccomp = SeccompCompiler()
         self._waiting: dict[str, Waiting] = {}
 
     @property
@@ -53,9 +68,15 @@ class Runtime:
     ) -> Plan:
         """The plan that `create` would execute."""
         return make_plan(
-            spec or load_spec(bundle), bundle=bundle, id=id, host=self.host, rows=rows,
-            columns=columns, cgroup=f"mobyshell-{self._family()}-{id}",
-        )  # fmt: skip
+            spec or load_spec(bundle),
+            bundle=bundle,
+            id=id,
+            host=self.host,
+            rows=rows,
+            columns=columns,
+            compile_seccomp=self._seccomp,
+            cgroup=f"mobyshell-{self._family()}-{id}",
+        )
 
     def _family(self) -> str:
         """What tells equal ids of different roots apart in the tree of cgroups."""
@@ -91,14 +112,79 @@ class Runtime:
             waiting.program.close()
 
     def start(self, id: str) -> Steps[states.State]:
-        """Start a created container."""
+        """Let the program of a created container run."""
+        states.read(self.root, id)
         spec = load_spec(states.directory(self.root, id))
-        try:
-            waiting = self._waiting.get(id)
-            return (
-                yield from start(
-                    self.root, id, spec, waiting, sink=self.sink, clock=self.clock
-                )
-            )  # fmt: skip
-        finally:
-            self._drop(id)
+        waiting = self._waiting.get(id)
+        state = yield from start(self.root, id, spec, waiting, sink=self.sink, clock=self.clock)
+        self._drop(id)
+        return state
+
+    def exec(
+        self, id: str, process: Process, *, stdio: Stdio, rows: int = 0, columns: int = 0
+    ) -> Steps[ExecProcess]:
+        """Run one more process in a container."""
+        state = check_running(self.root, id)
+        plan = make_exec_plan(
+            load_spec(states.directory(self.root, id)),
+            process,
+            id=id,
+            bundle=state.bundle,
+            host=self.host,
+            cgroups=dict(state.cgroups),
+            rows=rows,
+            columns=columns,
+            compile_seccomp=self._seccomp,
+        )
+        return (
+            yield from exec_process(
+                self.root, plan, stdio=stdio, executor=self.executor, sink=self.sink
+            )
+        )
+
+    def state(self, id: str) -> tuple[states.State, Status]:
+        """What is known of a container, and what it is doing now."""
+        state = states.read(self.root, id)
+        return state, states.status(self.root, state)
+
+    def kill(self, id: str, number: int, *, all_processes: bool = False) -> Steps[None]:
+        """Signal the init, or every process."""
+        return kill(self.root, id, number, all_processes=all_processes, sink=self.sink)
+
+    def pause(self, id: str) -> Steps[None]:
+        """Freeze."""
+        return pause(self.root, id, sink=self.sink)
+
+    def resume(self, id: str) -> Steps[None]:
+        """Thaw."""
+        return resume(self.root, id, sink=self.sink)
+
+    def delete(self, id: str, *, force: bool = False) -> Steps[None]:
+        """Take back what create made."""
+        yield from delete(self.root, id, force=force, sink=self.sink)
+        self._drop(id)
+
+    def update(self, id: str, resources: Mapping[str, Any]) -> Steps[None]:
+        """Change limits."""
+        mode = self.host.cgroup_mode
+        return update(self.root, id, resources, mode=mode, sink=self.sink)
+
+    def wait(self, id: str, *, timeout: float | None = None) -> Steps[int]:
+        """How the init ends."""
+        return wait(self.root, id, timeout=timeout)
+
+    def stats(self, id: str) -> Stats:
+        """What the cgroups count."""
+        return stats(self.root, id, clock=self.clock)
+
+    def ps(self, id: str) -> list[ProcessInfo]:
+        """The processes."""
+        return ps(self.root, id)
+
+    def diff(self, id: str) -> list[Difference]:
+        """The spec against the kernel."""
+        return diff(self.root, id)
+
+    def list(self) -> list[tuple[states.State, Status]]:
+        """All containers of this root."""
+        return list_states(self.root)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -94,8 +95,6 @@ def _abandoned(path: Path) -> bool:
             age = os.stat(path).st_mtime
         except FileNotFoundError:
             return False
-        import time
-
         return time.time() - age > 10
 
 

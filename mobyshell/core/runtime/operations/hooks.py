@@ -14,7 +14,7 @@ _ATTRIBUTE = {
 
 _WHY = {
     "prestart": "The old name of createRuntime, still in use.",
-    "createRuntime": "Runs in the host's namespaces, when the container's exist: to wire its network, mostly.",
+    "createRuntime": "Runs in the host's namespaces, when the container's exist: to wire its network.",
     "createContainer": "Runs in the container's namespaces, while the host's root is still in reach.",
     "startContainer": "Runs inside, as the last thing before the program.",
     "poststart": "Runs in the host's namespaces, when the program has started.",

@@ -76,6 +76,23 @@ def join(index: int, namespace: Namespace) -> Operation:
     )
 
 
+def enter(kinds: tuple[str, ...]) -> Operation:
+    """Enter the namespaces of a running container, all at once, by the pidfd of its init."""
+    flag = 0
+    for kind in kinds:
+        flag |= CLONE_FLAG[kind]
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.JOIN,
+        title=f"enter the container's namespaces: {', '.join(kinds)}",
+        why="By a descriptor of its process, not by its number: that cannot have been reused.",
+        source="linux.namespaces",
+        spec="runtime.md#operations",
+        man="setns(2)",
+        calls=(Call("setns", (Cell("init"), flags("clone", flag))),),
+    )
+
+
 def unshare_cgroup(index: int) -> Operation:
     """The cgroup namespace comes last: its root is the cgroup the process is in at that moment."""
     return Operation(

@@ -36,7 +36,7 @@ _ALL = Flags(0xFFFFFFFF, "~0")
 MASTER, SLAVE = Cell("master"), Cell("slave")
 
 
-def streams() -> Operation:
+def streams(*, fifo: bool = True) -> Operation:
     """The caller's three descriptors become 0, 1 and 2; everything else of the host is closed."""
     calls = [
         Call("dup3", (Cell("stdin"), 0, 0)),
@@ -44,8 +44,8 @@ def streams() -> Operation:
         Call("dup3", (Cell("stderr"), 2, 0)),
         Call("dup3", (Cell("sync"), SYNC, flags("open", c.O_CLOEXEC))),
     ]
-
-    calls.append(Call("dup3", (Cell("fifo"), FIFO, flags("open", c.O_CLOEXEC))))
+    if fifo:
+        calls.append(Call("dup3", (Cell("fifo"), FIFO, flags("open", c.O_CLOEXEC))))
     return Operation(
         actor=Actor.CHILD,
         phase=Phase.SETUP,
@@ -141,8 +141,11 @@ def control_terminal() -> Operation:
     )
 
 
-def ready(terminal: bool) -> Operation:
-    """Tell the runtime that all is set up; hand it the terminal's master."""
+def ready(terminal: bool, *, last: bool = True) -> Operation:
+    """Tell the runtime that all is set up; hand it the terminal's master.
+
+    `last`: it is the last word. Otherwise the socket stays until execve closes it.
+    """
     byte = Data(b"r", '"r"')
     if terminal:
         # struct msghdr with one iovec and one SCM_RIGHTS control message (cmsg(3))
@@ -165,7 +168,7 @@ def ready(terminal: bool) -> Operation:
         why="Up to here an error is the error of `create`.",
         spec="runtime.md#lifecycle",
         man="sendmsg(2), unix(7)" if terminal else "write(2)",
-        calls=(*calls, Call("close", (SYNC,))),
+        calls=(*calls, Call("close", (SYNC,))) if last else tuple(calls),
     )
 
 

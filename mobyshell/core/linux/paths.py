@@ -1,0 +1,54 @@
+"""Paths beneath a root that belongs to a stranger, by openat2(2): no link leads out of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+
+from mobyshell.core.errors import SyscallFailed
+from mobyshell.core.linux import constants as c
+from mobyshell.core.linux.syscalls import call
+
+
+def _openat2(root: int, path: str, flags: int, mode: int, resolve: int) -> int:
+    how = struct.pack("=QQQ", flags | os.O_CLOEXEC, mode, resolve)
+    return call("openat2", root, os.fsencode(path) + b"\0", how, len(how), path=path)
+
+
+def open_beneath(root: int, path: str, flags: int, mode: int = 0) -> int:
+    """Open `path` below the directory `root`, with no symbolic link on the way or at its end.
+
+    SyscallFailed with ELOOP if there is one, with EXDEV if the path would lead out.
+    """
+    return _openat2(root, path, flags, mode, c.RESOLVE_BENEATH | c.RESOLVE_NO_SYMLINKS)
+
+
+def open_in_root(root: int, path: str, flags: int, mode: int = 0) -> int:
+    """Open `path` as a process would whose root is `root`: links are followed, inside."""
+    return _openat2(root, path.lstrip("/") or ".", flags, mode, c.RESOLVE_IN_ROOT)
+
+
+def make_directories(root: int, path: str, mode: int = 0o755) -> int:
+    """mkdir -p `path` below `root`; an O_PATH descriptor of it. No symbolic link is followed."""
+    directory = c.O_PATH | os.O_DIRECTORY
+    try:
+        return open_beneath(root, path or ".", directory)
+    except SyscallFailed as error:
+        if error.errno != errno.ENOENT:
+            raise
+    current = open_beneath(root, ".", directory)
+    for part in path.split("/"):
+        try:
+            os.mkdir(part, mode, dir_fd=current)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            os.close(current)
+            raise SyscallFailed.of(error, "mkdirat", path=path) from None
+        try:
+            deeper = open_beneath(current, part, directory)
+        finally:
+            os.close(current)
+        current = deeper
+    return current

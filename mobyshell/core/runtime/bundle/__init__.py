@@ -1,0 +1,9 @@
+"""Bundles: a directory with a config.json and a root filesystem (bundle.md).
+
+Owns how one is made from what the machine has (`new_bundle`) and read (`load_bundle`).
+"""
+
+from mobyshell.core.runtime.bundle.load import Bundle, load_bundle
+from mobyshell.core.runtime.bundle.new import SOURCES, new_bundle
+
+__all__ = ["SOURCES", "Bundle", "load_bundle", "new_bundle"]

@@ -1,0 +1,110 @@
+"""delete: what `create` made is taken back (runtime.md#delete)."""
+
+from __future__ import annotations
+
+import os
+import signal as signals
+import time
+from pathlib import Path
+
+from mobyshell.core.errors import MobyshellError, NotFound, TimedOut, WrongState
+from mobyshell.core.events import EventSink, Failed
+from mobyshell.core.linux import cgroups, procfs
+from mobyshell.core.linux import pidfd as pidfds
+from mobyshell.core.oci import Hook, load_spec
+from mobyshell.core.runtime import hooks
+from mobyshell.core.runtime import state as states
+from mobyshell.core.runtime.kill import members, signal_process, thaw
+from mobyshell.core.runtime.steps import Readable, Sleep, Steps
+from mobyshell.core.runtime.values import Status
+
+PATIENCE = 10.0
+"""Seconds for killed processes to be gone."""
+
+
+def delete(root: Path, id: str, *, force: bool = False, sink: EventSink) -> Steps[None]:
+    """Remove a stopped container; a created one is killed first; `force` kills any.
+
+    WrongState if it runs; NotFound if there is none (unless `force`). Poststop hooks run at the
+    end; that one fails is reported as an event and does not bring the container back. A delete
+    that was interrupted can be repeated.
+    """
+    try:
+        state = states.read(root, id)
+    except NotFound:
+        if force:
+            return
+        raise
+    now = states.status(root, state)
+    if now not in (Status.STOPPED, Status.CREATED) and not force:
+        raise WrongState(
+            f"cannot delete container {id} that is not stopped: {now}",
+            hint="kill it first, or use --force",
+        )
+    yield from _end(state)
+    path = states.directory(root, id)
+    try:
+        cgroups.remove(state.cgroups.values())
+    except MobyshellError as error:
+        sink(id, Failed(verb="delete", error=error.to_wire()))
+        raise
+    try:
+        given = load_spec(path).hooks
+    except MobyshellError:
+        given = None  # a half deleted one: its config is gone already
+    states.forget(path)
+    if given is not None and given.poststop:
+        yield from _poststop(given.poststop, state, sink)
+
+
+def _end(state: states.State) -> Steps[None]:
+    """Kill what is left of the container and wait until it is gone."""
+    try:
+        init = pidfds.open_verified(state.pid, state.pid_start)
+    except NotFound:
+        init = -1
+    if init >= 0:
+        try:
+            pidfds.send(init, signals.SIGKILL)
+            thaw(state.cgroups)
+            if not pidfds.has_ended(init) and not (yield Readable((init,), PATIENCE)):
+                raise TimedOut(f"process {state.pid} does not end after SIGKILL",
+                               hint=f"see /proc/{state.pid}/stack")  # fmt: skip
+        finally:
+            os.close(init)
+    # without a pid namespace of its own, the death of the init takes nobody along
+    deadline = time.monotonic() + PATIENCE
+    while left := _living(state):
+        if not cgroups.kill_all(state.cgroups):
+            for pid in left:
+                try:
+                    signal_process(pid, procfs.start_time(pid), signals.SIGKILL)
+                except NotFound:
+                    continue
+        thaw(state.cgroups)
+        if time.monotonic() > deadline:
+            raise TimedOut(f"processes {left[:5]} of {state.id} do not end after SIGKILL")
+        yield Sleep(0.002)
+
+
+def _living(state: states.State) -> list[int]:
+    if not state.cgroups:
+        return []
+    found = []
+    for pid in members(state):
+        try:
+            if procfs.stat(pid).state not in "ZX":
+                found.append(pid)
+        except NotFound:
+            continue
+    return found
+
+
+def _poststop(given: tuple[Hook, ...], state: states.State, sink: EventSink) -> Steps[None]:
+    document = states.oci_state(state, Status.STOPPED)
+    for hook in given:
+        # each runs, whatever the ones before did (runtime.md#lifecycle, step 13)
+        try:
+            yield from hooks.run("poststop", (hook,), document, sink=sink)
+        except MobyshellError as error:
+            sink(state.id, Failed(verb="poststop", error=error.to_wire()))

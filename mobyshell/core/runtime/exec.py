@@ -1,0 +1,91 @@
+"""exec: one more process in a container that is there already."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from mobyshell.core.errors import MobyshellError, WrongState
+from mobyshell.core.events import EventSink, Failed
+from mobyshell.core.linux import pidfd as pidfds
+from mobyshell.core.runtime import report
+from mobyshell.core.runtime import state as states
+from mobyshell.core.runtime.create import Launched, Stdio, hear, launch, run_here
+from mobyshell.core.runtime.executor import Executor
+from mobyshell.core.runtime.plan import Actor, Phase, Plan
+from mobyshell.core.runtime.steps import Readable, Steps
+from mobyshell.core.runtime.values import Status
+
+
+@dataclass(frozen=True, slots=True)
+class ExecProcess:
+    """A process in a container. `pidfd` and `master` are the caller's to close."""
+
+    pid: int
+    pidfd: int
+    master: int | None = None
+
+
+def check_running(root: Path, id: str) -> states.State:
+    """The state of a container in which a process can be started. WrongState otherwise."""
+    state = states.read(root, id)
+    now = states.status(root, state)
+    if now is Status.STOPPED:
+        raise WrongState(f"cannot exec in a stopped container: {id}")
+    if now is Status.PAUSED:
+        raise WrongState(
+            f"cannot exec in a paused container: {id}", hint="`mobyshell task resume` it first"
+        )
+    return state
+
+
+def exec_process(
+    root: Path, plan: Plan, *, stdio: Stdio, executor: Executor, sink: EventSink
+) -> Steps[ExecProcess]:
+    """Execute an exec plan; returns when the program runs.
+
+    WrongState unless the container runs (or is created); SyscallFailed with what failed.
+    """
+    state = check_running(root, plan.id)
+    init = pidfds.open_verified(state.pid, state.pid_start)
+    try:
+        launched = launch(plan, executor, stdio, sink, {"init": init})
+    finally:
+        os.close(init)
+    try:
+        return (yield from _follow(plan, launched, executor, sink))
+    except BaseException as error:
+        signal.pidfd_send_signal(launched.child.pidfd, signal.SIGKILL)
+        os.waitid(os.P_PIDFD, launched.child.pidfd, os.WEXITED)
+        os.close(launched.child.pidfd)
+        if isinstance(error, MobyshellError):
+            sink(plan.id, Failed(verb="exec", error=error.to_wire()))
+        raise
+    finally:
+        launched.socket.close()
+        launched.program.close()
+
+
+def _follow(
+    plan: Plan, launched: Launched, executor: Executor, sink: EventSink
+) -> Steps[ExecProcess]:
+    child, program, ours = launched.child, launched.program, launched.socket
+    pid = {"pid": str(child.pid)}
+    run_here(executor, plan, plan.of(Actor.PARENT, Phase.ATTACH), sink, pid)
+    ours.send(b"1")
+    told, master = yield from hear(ours)
+    if told == b"r":
+        # execve closes the socket; so does death
+        yield Readable((ours.fileno(),))
+    report.emit(plan, program, sink)
+    last = report.stopped_at(program)
+    code = program.report(last)[1] if last >= 0 else 0
+    origin = program.origins[last]
+    call = plan.operations[origin.operation].calls[max(origin.call, 0)]
+    if told != b"r" or (code and code not in call.tolerate):
+        if master is not None:
+            os.close(master)
+        raise report.failure(plan, program)
+    return ExecProcess(child.pid, child.pidfd, master)

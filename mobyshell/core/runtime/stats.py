@@ -1,0 +1,109 @@
+"""stats: what the cgroups of a container have counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from mobyshell.core.clock import Clock
+from mobyshell.core.errors import SyscallFailed
+from mobyshell.core.linux import cgroups
+from mobyshell.core.runtime import state as states
+from mobyshell.core.runtime.values import Stats
+
+# cgroup v1 says "no limit" as the largest multiple of the page size (page_counter.h)
+_UNLIMITED = 2**63 - 4096
+
+
+def stats(root: Path, id: str, *, clock: Clock) -> Stats:
+    """The counters now. None in a field that this machine does not count."""
+    return read_stats(states.read(root, id).cgroups, clock.now_ns())
+
+
+def read_stats(paths: Mapping[str, str], now_ns: int) -> Stats:
+    """The counters of the cgroups `paths` (controller, or "" for v2 → directory)."""
+    if "cpuacct" in paths or "memory" in paths or "pids" in paths:
+        return _v1(paths, now_ns)
+    return _v2(paths, now_ns)
+
+
+def _text(paths: Mapping[str, str], controller: str, file: str) -> str | None:
+    path = paths.get(controller)
+    if path is None:
+        return None
+    try:
+        return cgroups.read(path, file)
+    except SyscallFailed:
+        return None  # not on this kernel, or the container has just gone
+
+
+def _number(paths: Mapping[str, str], controller: str, file: str) -> int | None:
+    text = _text(paths, controller, file)
+    if text is None:
+        return None
+    return 0 if text == "max" else int(text)
+
+
+def _field(paths: Mapping[str, str], controller: str, file: str, name: str) -> int | None:
+    for line in (_text(paths, controller, file) or "").splitlines():
+        key, _, value = line.partition(" ")
+        if key == name:
+            return int(value)
+    return None
+
+
+def _v1(paths: Mapping[str, str], now_ns: int) -> Stats:
+    limit = _number(paths, "memory", "memory.limit_in_bytes") or 0
+    return Stats(
+        time_ns=now_ns,
+        cpu_ns=_number(paths, "cpuacct", "cpuacct.usage"),
+        cpu_throttled_ns=_field(paths, "cpu", "cpu.stat", "throttled_time"),
+        memory=_number(paths, "memory", "memory.usage_in_bytes"),
+        memory_limit=0 if limit >= _UNLIMITED else limit,
+        memory_peak=_number(paths, "memory", "memory.max_usage_in_bytes"),
+        pids=_number(paths, "pids", "pids.current"),
+        pids_limit=_number(paths, "pids", "pids.max") or 0,
+        io_read=_bytes_v1(paths, "Read"),
+        io_write=_bytes_v1(paths, "Write"),
+        oom_kills=_field(paths, "memory", "memory.oom_control", "oom_kill"),
+    )
+
+
+def _bytes_v1(paths: Mapping[str, str], direction: str) -> int | None:
+    text = _text(paths, "blkio", "blkio.throttle.io_service_bytes_recursive")
+    if text is None:
+        return None
+    return sum(
+        int(words[2])
+        for words in (line.split() for line in text.splitlines())
+        if len(words) == 3 and words[1] == direction
+    )
+
+
+def _v2(paths: Mapping[str, str], now_ns: int) -> Stats:
+    usage = _field(paths, "", "cpu.stat", "usage_usec")
+    throttled = _field(paths, "", "cpu.stat", "throttled_usec")
+    return Stats(
+        time_ns=now_ns,
+        cpu_ns=None if usage is None else usage * 1000,
+        cpu_throttled_ns=None if throttled is None else throttled * 1000,
+        memory=_number(paths, "", "memory.current"),
+        memory_limit=_number(paths, "", "memory.max") or 0,
+        memory_peak=_number(paths, "", "memory.peak"),
+        pids=_number(paths, "", "pids.current"),
+        pids_limit=_number(paths, "", "pids.max") or 0,
+        io_read=_bytes_v2(paths, "rbytes"),
+        io_write=_bytes_v2(paths, "wbytes"),
+        oom_kills=_field(paths, "", "memory.events", "oom_kill"),
+    )
+
+
+def _bytes_v2(paths: Mapping[str, str], key: str) -> int | None:
+    text = _text(paths, "", "io.stat")
+    if text is None:
+        return None
+    return sum(
+        int(word.partition("=")[2])
+        for word in text.split()
+        if word.startswith(f"{key}=")
+    )  # fmt: skip
