@@ -19,6 +19,8 @@ SYNC = Flags(3, "<runtime>")
 """The child's end of the socket to the runtime: gates, readiness, the terminal's master."""
 FIFO = Flags(4, "<exec.fifo>")
 """The FIFO on which the created container waits for `start`."""
+CONSOLE = Flags(5, "<console>")
+"""The master of the container's terminal, until the runtime has it."""
 FIRST_FREE = 6
 """Descriptors from here on are closed at the child's start, and again before its program runs."""
 

@@ -7,6 +7,7 @@ import struct
 
 from mobyshell.core.linux import constants as c
 from mobyshell.core.runtime.operations.calls import (
+    CONSOLE,
     CWD,
     EMPTY,
     FIFO,
@@ -76,6 +77,9 @@ def open_terminal(rows: int, columns: int) -> Operation:
             # by the master's descriptor, not by name: nobody can have put another file there
             Call("ioctl", (MASTER, Flags(c.TIOCGPTPEER, "TIOCGPTPEER"), noctty), result=SLAVE),
             *([Call("ioctl", (MASTER, Flags(c.TIOCSWINSZ, "TIOCSWINSZ"), size))] if rows else []),
+            # below FIRST_FREE, so that it is still there when everything else has been closed
+            Call("dup3", (MASTER, CONSOLE, flags("open", c.O_CLOEXEC))),
+            close(MASTER),
         ),
     )
 
@@ -149,16 +153,14 @@ def ready(terminal: bool, *, last: bool = True) -> Operation:
     byte = Data(b"r", '"r"')
     if terminal:
         # struct msghdr with one iovec and one SCM_RIGHTS control message (cmsg(3))
-        control = Data(
-            struct.pack("=QiiI4x", 20, 1, 1, 0), "{SCM_RIGHTS, <master>}", cells=((16, 4, MASTER),)
-        )
+        control = Data(struct.pack("=QiiI4x", 20, 1, 1, CONSOLE.value), "{SCM_RIGHTS, <console>}")
         vector = Data(struct.pack("=QQ", 0, 1), pointers=((0, byte),))
         header = Data(
             struct.pack("=QIxxxxQQQQI4x", 0, 0, 0, 1, 0, 24, 0),
-            '{"r", SCM_RIGHTS [<master>]}',
+            '{"r", SCM_RIGHTS [<console>]}',
             pointers=((16, vector), (32, control)),
         )
-        calls = [Call("sendmsg", (SYNC, header, 0), expect=1), close(MASTER)]
+        calls = [Call("sendmsg", (SYNC, header, 0), expect=1), Call("close", (CONSOLE,))]
     else:
         calls = [Call("write", (SYNC, byte, 1), expect=1)]
     return Operation(
