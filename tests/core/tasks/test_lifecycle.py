@@ -21,7 +21,7 @@ from mobyshell.core.errors import (
 from mobyshell.core.events import Event, TaskExited
 from mobyshell.core.runtime.values import Status
 from mobyshell.core.tasks.client import TaskClient
-from tasks.conftest import House, eventually
+from tests.core.tasks.conftest import House, eventually
 
 pytestmark = pytest.mark.root
 

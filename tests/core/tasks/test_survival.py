@@ -13,7 +13,7 @@ import pytest
 from mobyshell.core.errors import ShimLost
 from mobyshell.core.runtime.values import Status
 from mobyshell.core.tasks.client import TaskClient
-from tasks.conftest import House, bury, eventually, kill_now, parent_of
+from tests.core.tasks.conftest import House, bury, eventually, kill_now, parent_of
 
 pytestmark = pytest.mark.root
 
