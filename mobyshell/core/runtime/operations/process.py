@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import struct
 
 from mobyshell.core.linux import constants as c
@@ -242,5 +243,6 @@ def execute(
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-# Python ignores these, and an ignored signal stays ignored through execve
-_IGNORED = ((13, "SIGPIPE"), (25, "SIGXFSZ"))
+# whoever started the runtime may have ignored some (a shell does so for its background jobs), and
+# an ignored signal stays ignored through execve; KILL and STOP cannot be
+_SIGNALS = tuple((one.value, one.name) for one in signal.Signals if one < 32 and one not in (9, 19))

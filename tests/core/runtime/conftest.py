@@ -1,0 +1,142 @@
+"""Real containers for the runtime's tests: a busybox root, a runtime in a temporary root."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mobyshell.core.errors import MobyshellError
+from mobyshell.core.events import Payload
+from mobyshell.core.oci import Process, Spec, User, default_spec, parse_spec, spec_to_json
+from mobyshell.core.runtime import Container, Runtime, Stdio
+from mobyshell.core.runtime.bundle import new_bundle
+from mobyshell.core.runtime.steps import run
+
+
+@pytest.fixture(scope="session")
+def busybox(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of the machine's busybox; tests must not write into its rootfs."""
+    return new_bundle(tmp_path_factory.mktemp("bundles") / "busybox", "busybox")
+
+
+@dataclass
+class Result:
+    """How a container's program ended, and what it said."""
+
+    status: int
+    output: str
+    errors: str = ""
+
+
+@dataclass
+class House:
+    """A runtime with a bundle, and shortcuts to run things in it."""
+
+    runtime: Runtime
+    bundle: Path
+    directory: Path
+    events: list[Payload] = field(default_factory=list)
+
+    def spec(self, change: Callable[[dict[str, Any]], object] | None = None, *args: str) -> Spec:
+        """The default spec without a terminal, changed as JSON, running `args`."""
+        document = spec_to_json(default_spec())
+        document["process"]["terminal"] = False
+        document["root"]["path"] = str(self.bundle / "rootfs")
+        if args:
+            document["process"]["args"] = list(args)
+        if change is not None:
+            change(document)
+        import json
+
+        return parse_spec(json.dumps(document))
+
+    def create(self, id: str, spec: Spec, stdin: str = "/dev/null") -> Container:
+        """Create a container whose output goes to files in the house."""
+        with (
+            open(stdin) as source,
+            open(self.directory / f"{id}.out", "w") as out,
+            open(self.directory / f"{id}.err", "w") as err,
+        ):
+            stdio = Stdio(source.fileno(), out.fileno(), err.fileno())
+            return run(self.runtime.create(id, str(self.bundle), stdio=stdio, spec=spec))
+
+    def finish(self, container: Container) -> Result:
+        """Wait for a started container, delete it."""
+        status = run(self.runtime.wait(container.id, timeout=30))
+        os.close(container.pidfd)
+        run(self.runtime.delete(container.id))
+        return self.result(container.id, status)
+
+    def result(self, id: str, status: int) -> Result:
+        output = (self.directory / f"{id}.out").read_text()
+        return Result(status, output, (self.directory / f"{id}.err").read_text())
+
+    def run(
+        self, *args: str, change: Callable[[dict[str, Any]], object] | None = None, id: str = "c"
+    ) -> Result:
+        """Run `args` in a container to its end."""
+        container = self.create(id, self.spec(change, *args))
+        try:
+            run(self.runtime.start(id))
+        except MobyshellError:
+            os.close(container.pidfd)
+            run(self.runtime.delete(id, force=True))
+            raise
+        return self.finish(container)
+
+    def sh(
+        self, script: str, change: Callable[[dict[str, Any]], object] | None = None
+    ) -> list[str]:
+        """The lines that a shell script prints inside; it must succeed."""
+        result = self.run("sh", "-c", script, change=change)
+        assert result.status == 0, result.errors
+        return result.output.splitlines()
+
+    def exec(self, id: str, *args: str, **changes: Any) -> Result:
+        """Run one more process in container `id` to its end."""
+        process = Process(user=User(uid=0, gid=0), cwd="/", args=args,
+                          env=("PATH=/bin:/sbin:/usr/bin",), no_new_privileges=True)  # fmt: skip
+        process = replace(process, **changes)
+        name = f"{id}-exec"
+        with (
+            open("/dev/null") as source,
+            open(self.directory / f"{name}.out", "w") as out,
+            open(self.directory / f"{name}.err", "w") as err,
+        ):
+            stdio = Stdio(source.fileno(), out.fileno(), err.fileno())
+            made = run(self.runtime.exec(id, process, stdio=stdio))
+        done = os.waitid(os.P_PIDFD, made.pidfd, os.WEXITED)
+        os.close(made.pidfd)
+        assert done is not None
+        return self.result(name, done.si_status)
+
+
+def cgroups_left(root: Path) -> list[str]:
+    """Cgroups that carry the mark of containers of `root`."""
+    from zlib import crc32
+
+    mark = f"mobyshell-{crc32(bytes(root)):08x}-"
+    found = []
+    for top, names, _ in os.walk("/sys/fs/cgroup"):
+        found += [f"{top}/{name}" for name in names if name.startswith(mark)]
+    return found
+
+
+@pytest.fixture
+def house(tmp_path: Path, busybox: Path) -> Iterator[House]:
+    """A runtime of one's own; afterwards nothing of it may be left."""
+    events: list[Payload] = []
+    root = tmp_path / "root"
+    runtime = Runtime(root, sink=lambda _, payload: events.append(payload))
+    mounts = Path("/proc/self/mountinfo").read_text()
+    yield House(runtime, busybox, tmp_path, events)
+    for state, _ in runtime.list():
+        run(runtime.delete(state.id, force=True))
+    assert not root.exists() or os.listdir(root) == []
+    assert cgroups_left(root) == []
+    assert Path("/proc/self/mountinfo").read_text() == mounts
