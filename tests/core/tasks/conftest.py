@@ -24,7 +24,7 @@ from mobyshell.core.tasks.connect import connect, dial
 BUSYBOX = "/bin/busybox"
 APPLETS = (
     "sh", "true", "false", "echo", "sleep", "cat", "stty", "id", "ls", "kill", "dd", "yes", "head",
-    "seq", "readlink", "grep", "wc", "tail",
+    "seq", "tr", "fold", "pwd", "readlink", "grep", "wc", "tail",
 )  # fmt: skip
 
 

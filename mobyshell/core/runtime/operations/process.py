@@ -231,7 +231,7 @@ def execute(
         calls=(
             *(
                 Call("rt_sigaction", (Flags(number, name), reset, 0, 8))
-                for number, name in _IGNORED
+                for number, name in _SIGNALS
             ),
             Call("rt_sigprocmask", (Flags(c.SIG_SETMASK, "SIG_SETMASK"), unblock, 0, 8)),
             *tries,
