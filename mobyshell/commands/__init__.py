@@ -1,0 +1,1 @@
+"""The verbs: each written once, with a face of its own nowhere. See `registry`."""

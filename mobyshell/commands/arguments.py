@@ -1,0 +1,218 @@
+"""From words to a verb's arguments. Owns the grammar of options, and how each kind is read.
+
+`--name value`, `--name=value`, `-n value`, `-nvalue`, `-dt` for switches together; options stand
+anywhere before `--`. For greedy verbs (`task exec ID COMMAND…`) everything after the positional
+words is the command, options and all.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mobyshell.commands import registry as r
+from mobyshell.commands.registry import Parameter, Verb
+from mobyshell.core.errors import UsageError
+
+
+def parse(verb: Verb, words: list[str]) -> dict[str, Any]:
+    """The arguments of `verb` in `words`, by name, each as its kind says.
+
+    UsageError for an unknown option, one too many or too few, or a word that its kind refuses.
+    """
+    reader = _Reader(verb)
+    reader.read(list(words))
+    return reader.finish()
+
+
+class _Reader:
+    def __init__(self, verb: Verb) -> None:
+        self.verb = verb
+        self.flags = {flag: one for one in verb.parameters for flag in one.flags}
+        self.values: dict[str, Any] = {}
+        self.loose: list[str] = []
+        self.rest: list[str] = []
+
+    def read(self, words: list[str]) -> None:
+        needed = len(self.verb.positional)
+        while words:
+            word = words.pop(0)
+            if word == "--":
+                self._take_rest(words)
+                return
+            if word.startswith("--"):
+                self._long(word, words)
+            elif word.startswith("-") and len(word) > 1 and not _is_number(word):
+                self._short(word, words)
+            else:
+                self.loose.append(word)
+                if self.verb.greedy and len(self.loose) == needed:
+                    self._take_rest(words[1:] if words[:1] == ["--"] else words)
+                    return
+
+    def _take_rest(self, words: list[str]) -> None:
+        if self.verb.rest is None:
+            self.loose += words
+        else:
+            self.rest = words
+
+    def _long(self, word: str, words: list[str]) -> None:
+        flag, given, value = word.partition("=")
+        parameter = self._find(flag)
+        if parameter.switch:
+            if given:
+                raise UsageError(f"{self.verb.name}: {flag} takes no value")
+            self.values[parameter.name] = True
+        else:
+            self._value(parameter, flag, value if given else None, words)
+
+    def _short(self, word: str, words: list[str]) -> None:
+        letters = word[1:]
+        while letters:
+            flag, letters = f"-{letters[0]}", letters[1:]
+            parameter = self._find(flag)
+            if parameter.switch:
+                self.values[parameter.name] = True
+                continue
+            self._value(parameter, flag, letters.removeprefix("=") or None, words)
+            return
+
+    def _find(self, flag: str) -> Parameter:
+        parameter = self.flags.get(flag)
+        if parameter is None:
+            close = [one for one in self.flags if len(flag) > 2 and one.startswith(flag)]
+            hint = f"did you mean {close[0]}?" if close else f"usage: {self.verb.usage}"
+            raise UsageError(f"{self.verb.name}: unknown option {_show(flag)}", hint=hint)
+        return parameter
+
+    def _value(self, parameter: Parameter, flag: str, value: str | None, words: list[str]) -> None:
+        if value is None:
+            if not words:
+                raise UsageError(
+                    f"{self.verb.name}: {flag} needs a value", hint=f"{flag} {parameter.metavar}"
+                )
+            value = words.pop(0)
+        read = convert(parameter, value)
+        if parameter.many:
+            self.values.setdefault(parameter.name, []).append(read)
+        else:
+            self.values[parameter.name] = read
+
+    def finish(self) -> dict[str, Any]:
+        positional, loose = self.verb.positional, list(self.loose)
+        usage = f"usage: mobyshell {self.verb.usage}"
+        for parameter in positional:
+            if parameter.many:
+                if parameter.required and not loose:
+                    raise UsageError(
+                        f"{self.verb.name}: {parameter.metavar} is missing", hint=usage
+                    )
+                self.values[parameter.name] = [convert(parameter, word) for word in loose]
+                loose = []
+            elif loose:
+                self.values[parameter.name] = convert(parameter, loose.pop(0))
+            elif parameter.required:
+                raise UsageError(f"{self.verb.name}: {parameter.metavar} is missing", hint=usage)
+        if loose:
+            hint = "a command goes after --" if self.verb.rest is not None else usage
+            raise UsageError(f"{self.verb.name}: unexpected word {_show(loose[0])}", hint=hint)
+        if self.verb.rest is not None:
+            self.values[self.verb.rest.name] = self.rest
+            if self.verb.rest.required and not self.rest:
+                raise UsageError(f"{self.verb.name}: the command is missing", hint=usage)
+        for parameter in self.verb.parameters:
+            value = self.values.setdefault(parameter.name, parameter.default)
+            if parameter.many or parameter.rest:
+                self.values[parameter.name] = tuple(value)
+        return self.values
+
+
+def _is_number(word: str) -> bool:
+    return word[1:].isdecimal()
+
+
+def _show(word: str) -> str:
+    text = "".join(ch if ch.isprintable() else "?" for ch in word)
+    return repr(text if len(text) <= 60 else text[:59] + "…")
+
+
+_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def convert(parameter: Parameter, word: str) -> Any:
+    """`word` as the parameter's kind reads it. UsageError if it cannot be."""
+    if "\0" in word:
+        raise UsageError(f"{parameter.metavar} holds a NUL byte")
+    if parameter.choices and word not in parameter.choices:
+        raise UsageError(
+            f"{parameter.metavar} {_show(word)} is unknown",
+            hint=f"one of {', '.join(parameter.choices)}",
+        )
+    kind = parameter.kind
+    if kind in (r.NUMBER, r.PID):
+        if not word.removeprefix("-").isdecimal() or len(word) > 18:
+            raise UsageError(f"{parameter.metavar} {_show(word)} is not a number")
+        return int(word)
+    if kind == r.SECONDS:
+        return _seconds(parameter, word)
+    if kind == r.SIZE:
+        return parse_size(word, parameter.metavar)
+    if kind == r.SIGNAL:
+        return parse_signal(word)
+    if kind == r.TASK:
+        from mobyshell.core.oci.ids import check_id
+
+        check_id(word)
+    elif not word and kind in (r.BUNDLE, r.FILE):
+        raise UsageError(f"{parameter.metavar} is empty")
+    return word
+
+
+def _seconds(parameter: Parameter, word: str) -> float:
+    factor = 1.0
+    number = word
+    for suffix, seconds in (("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)):
+        if word.endswith(suffix):
+            number, factor = word.removesuffix(suffix), seconds
+            break
+    try:
+        value = float(number) * factor
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e9:
+        raise UsageError(f"{parameter.metavar} {_show(word)} is not a duration",
+                         hint="as in 5, 1.5s, 10m")  # fmt: skip
+    return value
+
+
+def parse_size(word: str, what: str = "SIZE") -> int:
+    """Bytes: 64M, 1.5g, 4096; -1 for no limit. Units are powers of 1024."""
+    low = word.lower().removesuffix("ib") if len(word) > 2 else word.lower()
+    unit = low[-1:] if low[-1:].isalpha() else ""
+    number = low.removesuffix(unit) if unit else low
+    if low == "-1":
+        return -1
+    try:
+        value = float(number) * _UNITS[unit]
+    except (KeyError, ValueError):
+        value = -1.0
+    if not 0 <= value < 2**63:
+        raise UsageError(f"{what} {_show(word)} is not a size", hint="as in 64M, 1.5G or 4096")
+    return int(value)
+
+
+def parse_signal(word: str) -> int:
+    """A signal by number or name, with or without SIG, in any case."""
+    import signal
+
+    if word.isdecimal() and len(word) < 4:
+        if 0 <= int(word) <= signal.SIGRTMAX:
+            return int(word)
+    else:
+        name = word.upper() if word.upper().startswith("SIG") else f"SIG{word.upper()}"
+        base, plus, offset = name.partition("+")
+        found = getattr(signal, base, None) if base.isalnum() else None
+        if isinstance(found, int) and (not plus or offset.isdecimal()):
+            number = int(found) + (int(offset) if plus else 0)
+            if number <= signal.SIGRTMAX:
+                return number
+    raise UsageError(f"unknown signal {_show(word)}", hint="a number, or a name such as TERM")

@@ -1,0 +1,240 @@
+"""The verb table: what can be said, and all that every face must know to say it.
+
+A verb is a function in `commands/<noun>.py`, declared by `@verb`. From this one declaration come
+the command line, the REPL, completion, the TUI's command line, palette, keys, confirmations and
+read-only mode, and the reference in docs/.
+
+Plain classes, and nouns loaded when they are first asked for: this file is on the way of every
+call of `mobyshell`, where each import is milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from mobyshell.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from mobyshell.commands.results import Result
+
+READ, WRITE, DESTROY = "read", "write", "destroy"
+"""What a verb does to the world: looks, makes or changes, or takes away what cannot be had back."""
+
+TASK, BUNDLE, FILE, SIGNAL, TEXT, NUMBER = "task", "bundle", "file", "signal", "text", "number"
+SIZE, SECONDS, SOURCE, NAMESPACE_KIND, SHELL, PID = (
+    "size", "seconds", "source", "namespace-kind", "shell", "pid",
+)  # fmt: skip
+"""Kinds of arguments: how they are completed, and how their words are read (`arguments`)."""
+
+
+class Parameter:
+    """One argument of a verb.
+
+    `flags` are its spellings (`--detach`, `-d`); without any it is positional. A `switch` takes no
+    value; `many` may be given several times; `rest` takes the command after `--` (or, for verbs
+    that are `greedy`, every word after the positional ones).
+    """
+
+    __slots__ = ("choices", "default", "flags", "help", "kind", "many", "name", "required", "rest",
+                 "switch")  # fmt: skip
+
+    def __init__(
+        self, name: str, kind: str = TEXT, help: str = "", *, flags: tuple[str, ...] = (),
+        switch: bool = False, many: bool = False, rest: bool = False, required: bool = False,
+        default: Any = None, choices: tuple[str, ...] = (),
+    ) -> None:  # fmt: skip
+        self.name, self.kind, self.help, self.flags = name, kind, help, flags
+        self.switch, self.many, self.rest, self.required = switch, many, rest, required
+        self.choices = choices
+        self.default = False if switch and default is None else () if many or rest else default
+
+    @property
+    def metavar(self) -> str:
+        """How the value is called in usage lines."""
+        return "COMMAND…" if self.rest else self.name.upper().replace("_", "-")
+
+    @property
+    def usage(self) -> str:
+        """How the parameter stands in a usage line."""
+        if self.rest:
+            return f"[-- {self.metavar}]"
+        if not self.flags:
+            word = f"{self.metavar}…" if self.many else self.metavar
+            return word if self.required else f"[{word}]"
+        flag = min(self.flags, key=len)
+        return f"[{flag}]" if self.switch else f"[{flag} {self.metavar}]"
+
+
+def argument(name: str, kind: str, help: str, **more: Any) -> Parameter:
+    """A required positional argument."""
+    return Parameter(name, kind, help, required=True, **more)
+
+
+def optional(name: str, kind: str, help: str, **more: Any) -> Parameter:
+    """A positional argument that may be left out."""
+    return Parameter(name, kind, help, **more)
+
+
+def option(flags: str, help: str, kind: str = TEXT, **more: Any) -> Parameter:
+    """An option with a value; `flags` as in `--name` or `-n --name`."""
+    spellings = tuple(flags.split())
+    name = next(one for one in spellings if one.startswith("--"))[2:].replace("-", "_")
+    return Parameter(more.pop("name", name), kind, help, flags=spellings, **more)
+
+
+def switch(flags: str, help: str, **more: Any) -> Parameter:
+    """An option without a value."""
+    return option(flags, help, switch=True, **more)
+
+
+def command(help: str) -> Parameter:
+    """The words of a command to run."""
+    return Parameter("command", TEXT, help, rest=True)
+
+
+class Verb:
+    """A verb of the table."""
+
+    __slots__ = ("effect", "example", "greedy", "key", "noun", "parameters", "plan", "run", "verb")
+
+    def __init__(
+        self, noun: str, verb: str, run: Callable[..., Result], *, effect: str,
+        parameters: tuple[Parameter, ...], example: str, key: str, greedy: bool,
+        plan: Callable[..., Result] | None,
+    ) -> None:  # fmt: skip
+        self.noun, self.verb, self.run, self.effect = noun, verb, run, effect
+        self.parameters, self.example, self.key = parameters, example, key
+        self.greedy, self.plan = greedy, plan
+
+    @property
+    def name(self) -> str:
+        """`task run`; a verb without a noun is its own name."""
+        return f"{self.noun} {self.verb}" if self.verb else self.noun
+
+    @property
+    def summary(self) -> str:
+        """The first line of its docstring."""
+        return (self.run.__doc__ or "").strip().partition("\n")[0]
+
+    @property
+    def description(self) -> str:
+        """Its whole docstring, without the indentation."""
+        import inspect
+
+        return inspect.cleandoc(self.run.__doc__ or "")
+
+    @property
+    def usage(self) -> str:
+        """`task run [-d] … BUNDLE [-- COMMAND…]`."""
+        options = [one.usage for one in self.parameters if one.flags]
+        words = [one.usage for one in self.parameters if not one.flags]
+        if self.greedy:
+            words = [word.replace("[-- COMMAND…]", "COMMAND…") for word in words]
+        return " ".join((self.name, *options, *words))
+
+    @property
+    def positional(self) -> tuple[Parameter, ...]:
+        """The positional parameters, without the rest."""
+        return tuple(one for one in self.parameters if not one.flags and not one.rest)
+
+    @property
+    def rest(self) -> Parameter | None:
+        """The parameter that takes a command, if there is one."""
+        return next((one for one in self.parameters if one.rest), None)
+
+    @property
+    def subject(self) -> str:
+        """The kind of what it acts on: that of its first positional argument; "" if none."""
+        first = self.positional
+        return first[0].kind if first else ""
+
+
+NOUNS = {
+    "bundle": "bundles: a config.json and a root filesystem",
+    "task": "tasks: containers alive",
+    "ns": "the kernel's namespaces",
+    "events": "what happens, as it happens",
+    "bench": "measuring against runc and others",
+    "doctor": "what this machine can and cannot do",
+    "completion": "shell completion",
+    "version": "versions",
+}
+"""Every noun with what it is; its verbs are in the module of its name."""
+
+SHORTCUTS = {
+    "run": ("task", "run"), "ps": ("task", "ls"), "exec": ("task", "exec"),
+    "logs": ("task", "logs"), "stop": ("task", "stop"), "rm": ("task", "delete"),
+}  # fmt: skip
+"""The everyday words, and the verbs they stand for."""
+
+_VERBS: dict[str, dict[str, Verb]] = {}  # filled once per noun by its module's import
+
+
+def verb(
+    noun: str, name: str, *parameters: Parameter, effect: str = READ, example: str, key: str = "",
+    greedy: bool = False, plan: Callable[..., Result] | None = None,
+) -> Callable[[Callable[..., Result]], Callable[..., Result]]:  # fmt: skip
+    """Declare the decorated function as a verb.
+
+    It is called with the context and its parameters by name. `example` is a line that a test
+    runs; `key` the TUI's key for it; `plan` shows what it would do, for `--plan`.
+    """
+
+    def declare(run: Callable[..., Result]) -> Callable[..., Result]:
+        table = _VERBS.setdefault(noun, {})
+        table[name] = Verb(noun, name, run, effect=effect, parameters=parameters, example=example,
+                           key=key, greedy=greedy, plan=plan)  # fmt: skip
+        return run
+
+    return declare
+
+
+def verbs_of(noun: str) -> dict[str, Verb]:
+    """The verbs of a noun, by name, in the order they were declared. UsageError for another word."""
+    if noun not in NOUNS:
+        raise UsageError(f"unknown command {noun!r}", hint=_nearest(noun, (*NOUNS, *SHORTCUTS)))
+    if noun not in _VERBS:
+        import_module(f"mobyshell.commands.{noun}")
+    return _VERBS[noun]
+
+
+def all_verbs() -> Iterator[Verb]:
+    """Every verb of every noun."""
+    for noun in NOUNS:
+        yield from verbs_of(noun).values()
+
+
+def find(noun: str, name: str) -> Verb:
+    """The verb `noun name`. UsageError, with what was perhaps meant, if there is none."""
+    table = verbs_of(noun)
+    if name not in table:
+        raise UsageError(f"unknown command {f'{noun} {name}'.strip()!r}",
+                         hint=_nearest(name, tuple(table), noun))  # fmt: skip
+    return table[name]
+
+
+def lookup(words: list[str]) -> tuple[Verb, list[str]]:
+    """The verb that `words` begin with, and the words after it. UsageError if they name none."""
+    if not words:
+        raise UsageError("no command", hint="`mobyshell help` lists them")
+    first = words[0]
+    if first in SHORTCUTS:
+        return find(*SHORTCUTS[first]), words[1:]
+    table = verbs_of(first)
+    if "" in table:
+        return table[""], words[1:]
+    if len(words) < 2 or words[1].startswith("-"):
+        raise UsageError(f"{first}: which of {', '.join(table)}?",
+                         hint=f"`mobyshell help {first}` explains them")  # fmt: skip
+    return find(first, words[1]), words[2:]
+
+
+def _nearest(word: str, known: tuple[str, ...], noun: str = "") -> str:
+    import difflib
+
+    close = difflib.get_close_matches(word, known, n=1)
+    if close:
+        return f"did you mean {f'{noun} {close[0]}'.strip()!r}?"
+    return f"known: {', '.join(one for one in known if one)}"

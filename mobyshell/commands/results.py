@@ -1,0 +1,64 @@
+"""What a verb answers: data, for the face to show. Never text that only one face could use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+Row: TypeAlias = Mapping[str, Any]
+
+
+class Rows:
+    """A table. `columns`: (key, title, kind); kinds are text, id, number, bytes, ago, duration,
+    percent, state, check. `key` names the column that identifies a row (`-q` shows only it);
+    `extra` keys of rows that have no column go into JSON and YAML."""
+
+    __slots__ = ("columns", "key", "rows")
+
+    def __init__(
+        self, columns: Sequence[tuple[str, str, str]], rows: Sequence[Row], key: str = "id"
+    ) -> None:
+        self.columns, self.rows, self.key = tuple(columns), list(rows), key
+
+
+class Record:
+    """One thing with named fields, which may be nested."""
+
+    __slots__ = ("fields", "key")
+
+    def __init__(self, fields: Row, key: str = "id") -> None:
+        self.fields, self.key = fields, key
+
+
+class Text:
+    """A document: a config.json, a script, a help page. Shown as it is."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+class Stream:
+    """Things that come one by one, perhaps for ever. `show` makes a line of text of one."""
+
+    __slots__ = ("items", "show")
+
+    def __init__(self, items: Iterable[Any], show: Any = str) -> None:
+        self.items: Iterator[Any] = iter(items)
+        self.show = show
+
+
+class Done:
+    """It is done: nothing to show but perhaps the id it made; `code` is the exit code to pass on.
+
+    `said` goes to stderr: narration, not data.
+    """
+
+    __slots__ = ("code", "id", "said")
+
+    def __init__(self, id: str = "", *, code: int = 0, said: str = "") -> None:
+        self.id, self.code, self.said = id, code, said
+
+
+Result: TypeAlias = Rows | Record | Text | Stream | Done
