@@ -98,4 +98,24 @@ class LogAttachment:
         self._line.finish()
 
 
-Attached = LiveAttachment | LogAttachment
+class InputAttachment:
+    """A client's second connection, for input alone: what waits there holds nothing else up."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+
+    def data(self, data: bytes) -> None:
+        """Output: none of ours."""
+
+    def drained(self) -> None:
+        """Nothing was held back."""
+
+    def grown(self, end: int) -> None:
+        """The log: none of ours."""
+
+    def end(self, status: int) -> None:
+        """The process takes no more."""
+        self._line.finish()
+
+
+Attached = LiveAttachment | LogAttachment | InputAttachment

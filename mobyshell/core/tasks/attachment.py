@@ -7,21 +7,21 @@ never lost by that, nor by reading slowly, but by rotation, and then it is said 
 
 from __future__ import annotations
 
-import os
 import select
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
-from mobyshell.core.errors import MobyshellError, NotFound, ShimLost
+from mobyshell.core.errors import MobyshellError, NotFound, ShimLost, WrongState
 from mobyshell.core.tasks import wire
 from mobyshell.core.tasks.connect import Connection, lost
 from mobyshell.core.tasks.logs import LogReader, content
 
 _PATIENCE = 15.0
 
-Attach = Callable[[bool], "tuple[Connection, dict[str, Any]]"]
-"""Attach (again: True) and return the connection and what the shim told."""
+Attach = Callable[[str], "tuple[Connection, dict[str, Any]]"]
+"""Attach (`resume`: again; `input`: for input alone): the connection and what the shim told."""
 
 
 class _Attached:
@@ -31,6 +31,13 @@ class _Attached:
         self._attach = attach
         self._connection = connection
         self._closed = False
+        self._over = False
+        """The end is among the frames that have come."""
+        self._deaf = False
+        """The process takes no more input."""
+        self._generation = 0
+        self._mending = threading.Lock()
+        self._sending = threading.Lock()
         self.exit_status: int | None = None
         """How the process ended, once `read` has returned None."""
 
@@ -39,14 +46,35 @@ class _Attached:
         return self._connection.sock.fileno()
 
     def _send(self, data: bytes) -> None:
-        if self._closed or self.exit_status is not None:
-            return
-        try:
-            self._connection.sock.sendall(data)
-        except OSError:
-            if not self._closed:
+        """To the task; dropped if it has ended."""
+        with self._sending:
+            while not self._closed and not self._deaf:
+                generation = self._generation
+                try:
+                    self._outlet().sock.sendall(data)
+                except OSError:
+                    self._outlet_lost(generation)
+                else:
+                    return
+
+    def _outlet(self) -> Connection:
+        """What input is sent to."""
+        return self._connection
+
+    def _outlet_lost(self, generation: int) -> None:
+        """The shim takes no more input there."""
+        self._mend(generation)
+
+    def _mend(self, generation: int) -> None:
+        """The shim has hung up: because the task ended, or because it died. Any thread may call."""
+        with self._mending:
+            if generation != self._generation or self._closed or self._over:
+                return
+            self._connection.drain()
+            if self._connection.has(wire.END):
+                self._over = self._deaf = True
+            else:
                 self._come_back()
-                self._connection.sock.sendall(data)
 
     def write(self, data: bytes) -> None:
         """Input for the task; blocks while the task does not read. Nothing after its end."""
@@ -65,10 +93,7 @@ class _Attached:
         """Detach; a `read` under way in another thread returns None."""
         if not self._closed:
             self._closed = True
-            try:
-                self._connection.sock.shutdown(2)
-            except OSError:
-                pass  # the shim was first
+            self._connection.hang_up()
             self._release()
 
     def _release(self) -> None:
@@ -79,18 +104,16 @@ class _Attached:
         until = time.monotonic() + _PATIENCE
         while True:
             try:
-                fresh, told = self._attach(True)
+                fresh, told = self._attach("resume")
                 break
             except ShimLost:
                 if time.monotonic() > until:
                     raise
             except NotFound:
                 raise lost() from None
-        old = self._connection.sock
-        os.dup2(fresh.sock.fileno(), old.fileno(), inheritable=False)
-        fresh.sock.close()
-        fresh.sock = old
+        fresh.take_over(self._connection)
         self._connection = fresh
+        self._generation += 1
         self._welcome(told)
 
     def _welcome(self, told: dict[str, Any]) -> None:
@@ -103,11 +126,10 @@ class TerminalAttachment(_Attached):
     def read(self) -> tuple[str, bytes] | None:
         """See `service.Attachment.read`."""
         while not self._closed and self.exit_status is None:
+            generation = self._generation
             frame = self._connection.receive()
             if frame is None:
-                if self._closed:
-                    return None
-                self._come_back()
+                self._mend(generation)
                 continue
             kind, payload = frame
             if kind == wire.STDOUT:
@@ -128,6 +150,7 @@ class LogAttachment(_Attached):
         self._reader.align()
         self._ready: list[tuple[str, bytes]] = []
         self._ended = False
+        self._input: Connection | None = None
         self._arm()
 
     def _welcome(self, told: dict[str, Any]) -> None:
@@ -135,7 +158,11 @@ class LogAttachment(_Attached):
 
     def _arm(self) -> None:
         """Ask to be told of what comes after what was read."""
-        self._send(wire.frame(wire.ARM, wire.POSITION.pack(self._reader.position)))
+        try:
+            position = wire.POSITION.pack(self._reader.position)
+            self._connection.sock.sendall(wire.frame(wire.ARM, position))
+        except OSError:
+            pass  # it has hung up: whoever reads next notices, and finds out why
 
     def read(self) -> tuple[str, bytes] | None:
         """See `service.Attachment.read`."""
@@ -184,10 +211,10 @@ class LogAttachment(_Attached):
 
     def _listen(self) -> None:
         """The next word of the shim."""
+        generation = self._generation
         frame = self._connection.receive()
         if frame is None:
-            if not self._closed:
-                self._come_back()
+            self._mend(generation)
             return
         kind, payload = frame
         if kind == wire.END:
@@ -196,8 +223,27 @@ class LogAttachment(_Attached):
         elif kind == wire.RING:
             self._arm()
 
+    def _outlet(self) -> Connection:
+        """A connection of its own: input that the task does not take must not hold up the rest."""
+        if self._input is None:
+            try:
+                self._input, _ = self._attach("input")
+            except (WrongState, NotFound):
+                self._deaf = True
+                return self._connection
+        return self._input
+
+    def _outlet_lost(self, generation: int) -> None:
+        if self._input is not None:
+            self._input.close()
+            self._input = None
+
     def _release(self) -> None:
         super()._release()
+        if self._input is not None:
+            self._input.hang_up()
+            with self._sending:
+                self._input.close()
         self._reader.close()
 
     _status = -1

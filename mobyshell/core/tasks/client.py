@@ -158,18 +158,22 @@ class TaskClient:
         self, id: str, *, follow: bool = False, tail: int | None = None, since_ns: int = 0,
         exec_id: str = "",
     ) -> Iterator[LogLine]:  # fmt: skip
-        """See `service.Tasks.logs`. With `follow`, ends when the process has, and all was read."""
-        from mobyshell.core.tasks.logs import LogReader, tail_position
+        """See `service.Tasks.logs`. With `follow`, ends when the process has, and all was read.
+
+        Lines that were written in parts are whole again, as far as they are there.
+        """
+        from mobyshell.core.tasks.logs import Joiner, LogReader, tail_position
 
         view.require(self.state, self.namespace, id, exec_id)
         directory = process_dir(self.state, self.namespace, id, exec_id)
         logs = f"{directory}/logs"
         reader = LogReader(logs, tail_position(logs, tail) if tail is not None else 0)
         try:
-            over = not follow
+            over, joiner = not follow, Joiner()
             while True:
                 lines = reader.read()
-                yield from (line for line in lines if line.time_ns >= since_ns)
+                found = joiner.feed(lines) if lines else joiner.rest()
+                yield from (line for line in found if line.time_ns >= since_ns)
                 if lines:
                     continue
                 if over:
@@ -237,16 +241,16 @@ class TaskClient:
 
         check_name(id)
 
-        def attach(again: bool) -> tuple[Connection, dict[str, Any]]:
+        def attach(how: str) -> tuple[Connection, dict[str, Any]]:
             connection = self._dial()
             try:
-                args = {"id": id, "exec_id": exec_id, "resume": again}
+                args = {"id": id, "exec_id": exec_id, **({how: True} if how else {})}
                 return connection, connection.request("attach", self.namespace, args)
             except BaseException:
                 connection.close()
                 raise
 
-        connection, told = attach(False)
+        connection, told = attach("")
         if told["terminal"]:
             return TerminalAttachment(attach, connection)
         return LogAttachment(attach, connection, told)

@@ -14,6 +14,7 @@ import select
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -32,7 +33,7 @@ _ENVIRONMENT = (
 
 
 class Connection:
-    """A greeted connection to the shim. One thread at a time."""
+    """A greeted connection to the shim. One thread at a time, but for `drain`."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -40,9 +41,17 @@ class Connection:
         self._frames: list[tuple[int, bytes]] = []
         self._number = 0
         self.shim_pid = 0
+        self._lock = threading.Lock()
 
     def close(self) -> None:
         self.sock.close()
+
+    def hang_up(self) -> None:
+        """Wake whoever sends or receives in another thread."""
+        try:
+            self.sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # the shim was first
 
     def receive(self, timeout: float | None = None) -> tuple[int, bytes] | None:
         """The next frame; None when the shim has hung up. TimedOut after `timeout` seconds."""
@@ -53,14 +62,43 @@ class Connection:
             poller.register(self.sock.fileno(), select.POLLIN)
             if not poller.poll(None if left is None else int(left * 1000 + 0.999)):
                 raise TimedOut("the shim did not answer in time")
-            try:
-                data = self.sock.recv(256 << 10)
-            except OSError:
+            if not self._gather():
                 return None
-            if not data:
-                return None
-            self._frames.extend(self.decoder.feed(data))
         return self._frames.pop(0)
+
+    def _gather(self) -> bool:
+        """Take what is here already, without waiting; False once the shim has hung up."""
+        with self._lock:
+            if self._frames:
+                return True
+            try:
+                data = self.sock.recv(256 << 10, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+            self._frames.extend(self.decoder.feed(data))
+            return bool(data)
+
+    def drain(self) -> None:
+        """Take everything that a shim which has hung up had sent before."""
+        with self._lock:
+            try:
+                while data := self.sock.recv(256 << 10, socket.MSG_DONTWAIT):
+                    self._frames.extend(self.decoder.feed(data))
+            except OSError:
+                return
+
+    def has(self, kind: int) -> bool:
+        """Whether a frame of `kind` is here and not yet received."""
+        return any(found == kind for found, _ in self._frames)
+
+    def take_over(self, other: Connection) -> None:
+        """Go on with the socket number, and the frames not yet received, of one that was lost."""
+        os.dup2(self.sock.fileno(), other.sock.fileno(), inheritable=False)
+        self.sock.close()
+        self.sock = other.sock
+        self._frames[:0] = other._frames
 
     def hung_up(self) -> bool:
         """Whether the shim is gone, as far as can be seen without asking it."""

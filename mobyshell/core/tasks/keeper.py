@@ -250,8 +250,8 @@ def detach(state: str) -> None:
     os.chdir("/")
     os.umask(0o022)
     # handled, not ignored: what is ignored stays so in every program a container runs
-    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+    for one in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT):
+        signal.signal(one, lambda *_: None)
     for number in (32, 33):  # glibc's own; its posix_spawn leaves them ignored, and so exec would
         call("rt_sigaction", number, bytes(32), 0, 8)
     _leave_cgroups()

@@ -289,3 +289,41 @@ def tail_position(directory: str, lines: int) -> int:
 def content(line: LogLine) -> bytes:
     """What the task wrote, of which `line` is the record."""
     return line.data if line.partial else line.data + b"\n"
+
+
+class Joiner:
+    """Makes lines whole that were logged in parts, a stream at a time; bounded."""
+
+    MAX = 256 << 10
+
+    def __init__(self) -> None:
+        self._parts: dict[str, list[LogLine]] = {}
+
+    def feed(self, lines: list[LogLine]) -> list[LogLine]:
+        """The lines that are complete (or long enough to be shown as they are)."""
+        whole = []
+        for line in lines:
+            parts = self._parts.get(line.stream)
+            if parts is None:
+                if not line.partial:
+                    whole.append(line)
+                    continue
+                parts = self._parts[line.stream] = []
+            parts.append(line)
+            if not line.partial or sum(len(one.data) for one in parts) > self.MAX:
+                del self._parts[line.stream]
+                whole.append(_join(parts))
+        return whole
+
+    def rest(self) -> list[LogLine]:
+        """What is not complete, when there is no more for now."""
+        left = [_join(parts) for parts in self._parts.values()]
+        self._parts.clear()
+        return left
+
+
+def _join(parts: list[LogLine]) -> LogLine:
+    """One line of several; its time is when it began."""
+    first, last = parts[0], parts[-1]
+    data = b"".join(one.data for one in parts)
+    return LogLine(first.time_ns, first.stream, last.partial, data)

@@ -14,7 +14,13 @@ from mobyshell.core.clock import Clock
 from mobyshell.core.errors import WrongState
 from mobyshell.core.events import TaskExited
 from mobyshell.core.tasks import exits
-from mobyshell.core.tasks.attach import Attached, Line, LiveAttachment, LogAttachment
+from mobyshell.core.tasks.attach import (
+    Attached,
+    InputAttachment,
+    Line,
+    LiveAttachment,
+    LogAttachment,
+)
 from mobyshell.core.tasks.holder import Holder
 from mobyshell.core.tasks.intake import Intake
 from mobyshell.core.tasks.journal import Journal
@@ -152,6 +158,13 @@ class Process:
             attachment.grown(end)
         told = {"terminal": False, "position": start, "log": f"{self.directory}/{LOGS}"}
         return attachment, told, b""
+
+    def attach_input(self, line: Line) -> Attached:
+        """A client that only sends. WrongState once the process is over."""
+        if not self.alive:
+            raise WrongState(f"{self.label} has ended")
+        self.attached.append(attached := InputAttachment(line))
+        return attached
 
     def detach(self, attached: Attached) -> None:
         """A client has left."""

@@ -280,6 +280,11 @@ class Verbs:
 
     def _attach(self, namespace: str, words: Words, connection: Connection, reply: Reply) -> None:
         process = self._tables.process(namespace, words.text("id"), words.text("exec_id", ""))
+        if words.flag("input"):
+            only = process.attach_input(connection)
+            reply({}, None)
+            connection.attach(process, only)
+            return
         attached, told, first = process.attach(connection)
         reply(told, None)
         connection.attach(process, attached)
