@@ -199,7 +199,7 @@ class _Creation:
                 hint="root.path in config.json is relative to the bundle",
             )
         # known before they are made: the next start can clear away what a killed creator left
-        states.write_file(self.path / "cgroups.json", json.dumps(plan.cgroups).encode())
+        states.write_file(self.path / states.CGROUPS, json.dumps(plan.cgroups).encode())
         states.write_file(self.path / states.CONFIG, dump_spec(self.spec).encode())
         run_here(self.executor, plan, plan.of(Actor.PARENT, Phase.PREPARE), self.sink)
         ours = self._spawn()
@@ -265,6 +265,7 @@ class _Creation:
             args=tuple(process.args or ()) if process else (),
             annotations=states.annotations_of(spec.annotations),
             owner=os.geteuid(),
+            oci_version=spec.oci_version,
         )
         states.write(self.path, self.state)
 
@@ -315,7 +316,7 @@ class _Creation:
     def close(self) -> None:
         self._open.close()
         (self.path / states.CREATOR).unlink(missing_ok=True)
-        (self.path / "cgroups.json").unlink(missing_ok=True)
+        (self.path / states.CGROUPS).unlink(missing_ok=True)
 
 
 def namespace_flags(state: states.State) -> int:

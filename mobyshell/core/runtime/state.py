@@ -1,22 +1,32 @@
 """The state directory of a container: `<root>/<id>/`, with `state.json` and the exec fifo.
 
 Owns the record and its atomic writing, the lock that an id is, and the status, which is never
-stored but computed from what the kernel says now.
+stored but computed from what the kernel says now. What lies below the root may be half made,
+foreign or damaged: it is read with suspicion, and nothing is removed that is not provably ours.
+
+    state.json    what is remembered; without it there is no container
+    config.json   the spec it was made from: later edits of the bundle change nothing
+    exec.fifo     there while the container is created and not started
+    creator       there while it is being made: PID and start time of who makes it
+    cgroups.json  likewise: what the next creator has to remove if this one is killed
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
+import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mobyshell.core.clock import rfc3339
-from mobyshell.core.errors import AlreadyExists, MobyshellError, NotFound
+from mobyshell.core.errors import AlreadyExists, MobyshellError, NotFound, SyscallFailed
 from mobyshell.core.linux import cgroups, procfs
 from mobyshell.core.oci import check_id
 from mobyshell.core.runtime.values import Status
@@ -25,8 +35,15 @@ STATE = "state.json"
 FIFO = "exec.fifo"
 CREATOR = "creator"
 CONFIG = "config.json"
+CGROUPS = "cgroups.json"
 
 OCI_VERSION = "1.2.0"
+
+LARGEST = 4 << 20
+"""Bytes: a state.json is a few hundred; what is larger is not one."""
+
+_GONE = ".gone-"
+_GRACE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +51,8 @@ class State:
     """What a runtime must remember of a container. Times in ns since the epoch.
 
     `pid_start`: field 22 of /proc/PID/stat. `cgroups`: controller (v2: "") → directory.
-    `namespaces`: kinds that are not the host's, as in the spec.
+    `namespaces`: kinds that are not the host's, as in the spec. `exit_status`: of the init, once
+    somebody has waited for it (128+n for signal n).
     """
 
     id: str
@@ -50,6 +68,9 @@ class State:
     args: tuple[str, ...] = ()
     annotations: dict[str, str] = field(default_factory=dict)
     owner: int = 0
+    oci_version: str = OCI_VERSION
+    exit_status: int | None = None
+    exited_ns: int = 0
 
 
 def directory(root: Path, id: str) -> Path:
@@ -61,52 +82,112 @@ def directory(root: Path, id: str) -> Path:
 def reserve(root: Path, id: str) -> Path:
     """Take the id: whoever makes its directory has it. AlreadyExists for everybody else.
 
-    What a killed creator left half made (no state, creator gone) is cleared away first.
+    What a killed creator left half made (its creator gone, no init alive) is cleared away first.
     """
     path = directory(root, id)
-    root.mkdir(mode=0o711, parents=True, exist_ok=True)
-    for attempt in (1, 2):
+    try:
+        root.mkdir(mode=0o711, parents=True, exist_ok=True)
         try:
             path.mkdir(mode=0o711)
         except FileExistsError:
-            if attempt == 2 or not _abandoned(path):
-                raise AlreadyExists(
-                    f"container with given ID already exists: {id}",
-                    hint="choose another id, or delete that one first",
-                ) from None
-            _clear(path)
-            continue
-        pid = os.getpid()
-        (path / CREATOR).write_text(f"{pid} {procfs.start_time(pid)}")
-        return path
-    raise AssertionError("unreachable")
+            # one at a time: of two that find it abandoned, the second must not clear away the
+            # directory that the first has made anew
+            with _locked(root):
+                if not clear_abandoned(path):
+                    raise _taken(id) from None
+                path.mkdir(mode=0o711)
+                _sign(path)
+        else:
+            _sign(path)
+        _clear_gone(root)
+    except FileExistsError:
+        raise _taken(id) from None
+    except OSError as error:
+        raise SyscallFailed.of(error, "mkdir", path=str(path)) from None
+    return path
 
 
-def _abandoned(path: Path) -> bool:
-    """Whether `path` has no state, and whoever was making it is dead."""
-    if (path / STATE).exists():
+def _taken(id: str) -> AlreadyExists:
+    return AlreadyExists(
+        f"container with given ID already exists: {id}",
+        hint="choose another id, or delete that one first",
+    )
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """Alone among those who take away or take over directories of `root`."""
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _sign(path: Path) -> None:
+    pid = os.getpid()
+    write_file(path / CREATOR, f"{pid} {procfs.start_time(pid)}".encode())
+
+
+def _creator_lives(path: Path) -> bool | None:
+    """Whether who makes this container is alive; None if it is not (any more) being made."""
+    try:
+        pid, start = _read_small(path / CREATOR).split()
+        return procfs.alive(int(pid), int(start))
+    except (OSError, ValueError):
+        return None
+
+
+def clear_abandoned(path: Path) -> bool:
+    """Remove `path` if its creator was killed before it was done; whether it was removed.
+
+    Only on proof: its creator is gone and no init of it lives; or there is nothing in it at all,
+    and has not been for a while (killed between mkdir and its first file).
+    """
+    lives = _creator_lives(path)
+    if lives is None:
+        return _remove_empty(path)
+    if lives:
         return False
     try:
-        pid, start = (path / CREATOR).read_text().split()
-        return not procfs.alive(int(pid), int(start))
-    except (OSError, ValueError):
-        # between mkdir and its creator file: give it the benefit of the doubt for a while
-        try:
-            age = os.stat(path).st_mtime
-        except FileNotFoundError:
-            return False
-        return time.time() - age > 10
-
-
-def _clear(path: Path) -> None:
-    """Remove an abandoned directory and the cgroups that were made for it."""
-    plan = path / "cgroups.json"
-    if plan.exists():
-        try:
-            cgroups.remove(json.loads(plan.read_text()).values())
-        except (ValueError, AttributeError):
-            pass
+        state = decode(_read_small(path / STATE), path)
+        if procfs.alive(state.pid, state.pid_start):
+            return False  # created completely; only the last clean-up is missing
+    except (OSError, MobyshellError):
+        pass
+    _clear_cgroups(path)
     shutil.rmtree(path, ignore_errors=True)
+    return True
+
+
+def _remove_empty(path: Path) -> bool:
+    try:
+        if time.time() - path.stat().st_mtime < _GRACE:
+            return False
+        path.rmdir()
+    except OSError:
+        return False
+    return True
+
+
+def _clear_cgroups(path: Path) -> None:
+    """Remove the cgroups that were made for it. Its init ended when its creator did."""
+    try:
+        groups = json.loads(_read_small(path / CGROUPS))
+    except (OSError, ValueError):
+        return
+    if isinstance(groups, dict):
+        wanted = [one for one in groups.values() if isinstance(one, str)]
+        cgroups.kill_all({"": groups[""]} if isinstance(groups.get(""), str) else {})
+        cgroups.remove(wanted, timeout=1.0)
+
+
+def _clear_gone(root: Path) -> None:
+    """Finish what a `forget` that was interrupted has begun."""
+    for name in os.listdir(root):
+        if name.startswith(_GONE):
+            shutil.rmtree(root / name, ignore_errors=True)
 
 
 def write(path: Path, state: State) -> None:
@@ -117,38 +198,74 @@ def write(path: Path, state: State) -> None:
 def write_file(path: Path, data: bytes) -> None:
     """Write a file by rename. No fsync: pids and FIFOs do not survive a power loss either."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.write(fd, data)
-    finally:
-        os.close(fd)
-    os.rename(temporary, path)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(fd, rest) :]
+        finally:
+            os.close(fd)
+        os.rename(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise SyscallFailed.of(error, "write", path=str(path)) from None
 
 
 def read(root: Path, id: str) -> State:
     """The state of a container. NotFound if there is no such container."""
     path = directory(root, id)
     try:
-        data = (path / STATE).read_bytes()
+        data = _read_small(path / STATE)
     except (FileNotFoundError, NotADirectoryError):
         raise NotFound(
             f"container does not exist: {id}", hint="`mobyshell task ls` lists those there are"
         ) from None
+    except OSError as error:
+        raise SyscallFailed.of(error, "open", path=str(path / STATE)) from None
     return decode(data, path)
 
 
+def _read_small(path: Path) -> bytes:
+    """A regular file of ours, whole. OSError for anything else: not even a FIFO makes us wait."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST:
+            raise OSError(22, "not a file of the runtime", str(path))
+        return os.read(fd, found.st_size)
+    finally:
+        os.close(fd)
+
+
 def decode(data: bytes, path: Path) -> State:
-    """The state in `data`. MobyshellError if it is not one."""
+    """The state in `data`, which lies in `path`. MobyshellError if it is not one."""
     try:
         document: dict[str, Any] = json.loads(data)
         known = {name: document[name] for name in State.__slots__ if name in document}
         known["namespaces"] = tuple(known.get("namespaces", ()))
         known["args"] = tuple(known.get("args", ()))
-        return State(**known)
-    except (ValueError, TypeError, AttributeError):
-        raise MobyshellError(
-            f"{path / STATE} is damaged", hint="remove the directory if its container is gone"
-        ) from None
+        state = State(**known)
+        if state.id == path.name and _well_formed(state):
+            return state
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        pass
+    raise MobyshellError(
+        f"{path / STATE} is damaged", hint="remove the directory if its container is gone"
+    )
+
+
+def _well_formed(state: State) -> bool:
+    numbers = (state.pid, state.pid_start, state.created_ns, state.started_ns, state.owner,
+               state.exited_ns, 0 if state.exit_status is None else state.exit_status)  # fmt: skip
+    words = (state.bundle, state.rootfs, state.oci_version, *state.namespaces, *state.args)
+    maps = (state.cgroups, state.annotations)
+    return (
+        all(type(one) is int and -(2**63) <= one < 2**63 for one in numbers)
+        and all(isinstance(one, str) for one in words)
+        and all(isinstance(one, dict) for one in maps)
+        and all(isinstance(one, str) for group in maps for pair in group.items() for one in pair)
+    )
 
 
 def started(path: Path, state: State, now_ns: int) -> State:
@@ -158,18 +275,50 @@ def started(path: Path, state: State, now_ns: int) -> State:
     return later
 
 
-def forget(path: Path) -> None:
-    """Remove the state directory. state.json goes first: without it, the container is no more."""
-    (path / STATE).unlink(missing_ok=True)
-    shutil.rmtree(path, ignore_errors=True)
+def record_exit(root: Path, state: State, status: int, now_ns: int) -> None:
+    """Remember how the init ended, for those who ask later. Nothing if it has been deleted."""
+    path = directory(root, state.id)
+    try:
+        with _locked(root):
+            if _same(path, state):
+                write(path, replace(state, exit_status=status, exited_ns=now_ns))
+    except (OSError, SyscallFailed):
+        return  # another user's container: then the kernel's answer is not kept
+
+
+def forget(path: Path, state: State | None = None) -> bool:
+    """Remove the state directory; False if another has done so already.
+
+    With `state`, only if it still is that container's: meanwhile the id may have been deleted by
+    another process, and taken anew. It is renamed first, so that it is there whole or not at all.
+    """
+    gone = path.with_name(f"{_GONE}{os.getpid()}-{os.urandom(4).hex()}")
+    try:
+        with _locked(path.parent):
+            if state is not None and not _same(path, state):
+                return False
+            os.rename(path, gone)
+    except FileNotFoundError:
+        return False
+    shutil.rmtree(gone, ignore_errors=True)
+    return True
+
+
+def _same(path: Path, state: State) -> bool:
+    try:
+        now = decode(_read_small(path / STATE), path)
+    except (OSError, MobyshellError):
+        return False
+    return (now.pid, now.pid_start) == (state.pid, state.pid_start)
 
 
 def status(root: Path, state: State) -> Status:
     """What the container is doing, by what the kernel says now (runtime.md#state)."""
     if not procfs.alive(state.pid, state.pid_start):
         return Status.STOPPED
-    if os.path.lexists(root / state.id / FIFO):
-        return Status.CREATED
+    path = root / state.id
+    if os.path.lexists(path / FIFO):
+        return Status.CREATING if _creator_lives(path) else Status.CREATED
     if state.cgroups and cgroups.frozen(state.cgroups):
         return Status.PAUSED
     return Status.RUNNING
@@ -178,10 +327,10 @@ def status(root: Path, state: State) -> Status:
 def oci_state(state: State, now: Status) -> dict[str, Any]:
     """The state as the spec's JSON: what hooks get on standard input (runtime.md#state)."""
     document: dict[str, Any] = {
-        "ociVersion": OCI_VERSION,
+        "ociVersion": state.oci_version,
         "id": state.id,
-        "status": str(now),
         "pid": 0 if now is Status.STOPPED else state.pid,
+        "status": str(now),
         "bundle": state.bundle,
         "rootfs": state.rootfs,
         "created": rfc3339(state.created_ns),
