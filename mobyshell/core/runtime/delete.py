@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal as signals
 import time
 from pathlib import Path
 
-from mobyshell.core.errors import MobyshellError, NotFound, TimedOut, WrongState
+from mobyshell.core.errors import MobyshellError, NotFound, SyscallFailed, TimedOut, WrongState
 from mobyshell.core.events import EventSink, Failed
 from mobyshell.core.linux import cgroups, procfs
 from mobyshell.core.linux import pidfd as pidfds
-from mobyshell.core.oci import Hook, load_spec
+from mobyshell.core.oci import Hook, Hooks, load_spec
 from mobyshell.core.runtime import hooks
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.kill import members, signal_process, thaw
@@ -19,15 +20,16 @@ from mobyshell.core.runtime.steps import Readable, Sleep, Steps
 from mobyshell.core.runtime.values import Status
 
 PATIENCE = 10.0
-"""Seconds for killed processes to be gone."""
+"""Seconds for killed processes to be gone, and again for their cgroups to be free."""
 
 
 def delete(root: Path, id: str, *, force: bool = False, sink: EventSink) -> Steps[None]:
     """Remove a stopped container; a created one is killed first; `force` kills any.
 
-    WrongState if it runs; NotFound if there is none (unless `force`). Poststop hooks run at the
-    end; that one fails is reported as an event and does not bring the container back. A delete
-    that was interrupted can be repeated.
+    WrongState if it runs; NotFound if there is none (unless `force`); TimedOut or SyscallFailed,
+    naming it, for what does not go away. A delete that was interrupted, or failed, can be
+    repeated. Poststop hooks run at the end; that one fails is reported as an event and does not
+    bring the container back.
     """
     try:
         state = states.read(root, id)
@@ -41,20 +43,23 @@ def delete(root: Path, id: str, *, force: bool = False, sink: EventSink) -> Step
             f"cannot delete container {id} that is not stopped: {now}",
             hint="kill it first, or use --force",
         )
-    yield from _end(state)
     path = states.directory(root, id)
+    given = _hooks(path)
     try:
-        cgroups.remove(state.cgroups.values())
+        yield from _end(state)
+        yield from _remove(state)
     except MobyshellError as error:
         sink(id, Failed(verb="delete", error=error.to_wire()))
         raise
-    try:
-        given = load_spec(path).hooks
-    except MobyshellError:
-        given = None  # a half deleted one: its config is gone already
-    states.forget(path)
-    if given is not None and given.poststop:
+    if states.forget(path, state) and given is not None and given.poststop:
         yield from _poststop(given.poststop, state, sink)
+
+
+def _hooks(path: Path) -> Hooks | None:
+    try:
+        return load_spec(path).hooks
+    except MobyshellError:
+        return None  # its config is damaged or gone: no reason to keep the container
 
 
 def _end(state: states.State) -> Steps[None]:
@@ -83,7 +88,8 @@ def _end(state: states.State) -> Steps[None]:
                     continue
         thaw(state.cgroups)
         if time.monotonic() > deadline:
-            raise TimedOut(f"processes {left[:5]} of {state.id} do not end after SIGKILL")
+            raise TimedOut(f"processes {left[:5]} of {state.id} do not end after SIGKILL",
+                           hint=f"see /proc/{left[0]}/stack")  # fmt: skip
         yield Sleep(0.002)
 
 
@@ -98,6 +104,24 @@ def _living(state: states.State) -> list[int]:
         except NotFound:
             continue
     return found
+
+
+def _remove(state: states.State) -> Steps[None]:
+    """Remove the cgroups, and those the container made below them.
+
+    They are busy until the kernel is through with the last process, its zombie included.
+    """
+    deadline = time.monotonic() + PATIENCE
+    pause = 0.0005
+    while True:
+        try:
+            cgroups.remove(state.cgroups.values(), timeout=0)
+            return
+        except SyscallFailed as error:
+            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                raise
+        yield Sleep(pause)
+        pause = min(pause * 2, 0.05)
 
 
 def _poststop(given: tuple[Hook, ...], state: states.State, sink: EventSink) -> Steps[None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from mobyshell.core.errors import NotFound, TimedOut, Unsupported, WrongState
+from mobyshell.core.errors import NotFound, SyscallFailed, TimedOut, Unsupported, WrongState
 from mobyshell.core.events import EventSink, TaskPaused, TaskResumed
 from mobyshell.core.linux import cgroups, procfs
 from mobyshell.core.runtime import state as states
@@ -23,36 +23,62 @@ def pause(root: Path, id: str, *, sink: EventSink) -> Steps[None]:
     TimedOut, naming the processes that do not freeze; the container then runs on.
     """
     state = states.read(root, id)
-    if states.status(root, state) not in (Status.RUNNING, Status.CREATED):
+    found = _freezer(state)
+    running = states.status(root, state) in (Status.RUNNING, Status.CREATED)
+    if not running or cgroups.frozen(state.cgroups):
         raise WrongState(f"container not running: {id}")
-    directory, file, freeze, _ = _freezer(state)
-    cgroups.write(directory, file, freeze)
-    deadline = time.monotonic() + PATIENCE
-    pause = 0.0005
-    while not cgroups.frozen(state.cgroups):
-        if time.monotonic() > deadline:
-            stubborn = ", ".join(_describe(pid) for pid in members(state)[:5])
-            thaw(state.cgroups)
-            raise TimedOut(
-                f"container {id} does not freeze",
-                hint=f"waiting in the kernel, perhaps on a dead disk or network share: {stubborn}",
-            )
-        if file == "freezer.state":
-            # v1 can stay at FREEZING when a task was being moved: writing again starts it over
-            cgroups.write(directory, file, freeze)
-        yield Sleep(pause)
-        pause = min(pause * 2, 0.02)
+    try:
+        yield from _freeze(state, *found[:3])
+    except SyscallFailed:
+        if procfs.alive(state.pid, state.pid_start):
+            raise
+        raise WrongState(f"container not running: {id}") from None  # its cgroup went with it
     sink(id, TaskPaused())
+
+
+def _freeze(state: states.State, directory: str, file: str, value: str) -> Steps[None]:
+    deadline = time.monotonic() + PATIENCE
+    delay = 0.0005
+    cgroups.write(directory, file, value)
+    try:
+        while not cgroups.frozen(state.cgroups):
+            if not procfs.alive(state.pid, state.pid_start):
+                raise WrongState(f"container not running: {state.id}")
+            if time.monotonic() > deadline:
+                raise TimedOut(f"container {state.id} does not freeze", hint=_diagnosis(state))
+            if file == "freezer.state":
+                # v1 can stay at FREEZING when a task was being moved: writing again starts it over
+                cgroups.write(directory, file, value)
+            yield Sleep(delay)
+            delay = min(delay * 2, 0.02)
+    except BaseException:  # also GeneratorExit: nobody waits any more
+        thaw(state.cgroups)
+        raise
+
+
+def _diagnosis(state: states.State) -> str:
+    """Who does not freeze: what sleeps in the kernel where no signal reaches it."""
+    stubborn: list[str] = []
+    others: list[str] = []
+    for pid in members(state):
+        try:
+            stat = procfs.stat(pid)
+            channel = procfs.read_file(pid, "wchan").decode(errors="replace").strip("\0\n0")
+        except (NotFound, OSError):
+            continue
+        place = f" in {channel}" if channel else ""
+        line = f"{pid} {stat.command} ({stat.state}{place})"
+        (stubborn if stat.state == "D" and "refrigerator" not in channel else others).append(line)
+    names = ", ".join((stubborn or others)[:5])
+    return f"waiting in the kernel, perhaps on a dead disk or network share: {names}"
 
 
 def resume(root: Path, id: str, *, sink: EventSink) -> Steps[None]:
     """Thaw the container. WrongState ("container not paused") unless it is frozen."""
     state = states.read(root, id)
-    if states.status(root, state) is not Status.PAUSED and not (
-        state.cgroups and cgroups.frozen(state.cgroups)
-    ):
-        raise WrongState(f"container not paused: {id}")
     _freezer(state)
+    if not procfs.alive(state.pid, state.pid_start) or not cgroups.frozen(state.cgroups):
+        raise WrongState(f"container not paused: {id}")
     thaw(state.cgroups)
     sink(id, TaskResumed())
     return
@@ -67,11 +93,3 @@ def _freezer(state: states.State) -> tuple[str, str, str, str]:
             hint="run as root, or have a cgroup delegated to this user",
         )
     return found
-
-
-def _describe(pid: int) -> str:
-    try:
-        stat = procfs.stat(pid)
-    except NotFound:
-        return f"{pid} (gone)"
-    return f"{pid} {stat.command} ({stat.state})"

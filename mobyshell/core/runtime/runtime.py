@@ -171,7 +171,7 @@ class Runtime:
 
     def wait(self, id: str, *, timeout: float | None = None) -> Steps[int]:
         """How the init ends."""
-        return wait(self.root, id, timeout=timeout)
+        return wait(self.root, id, timeout=timeout, clock=self.clock)
 
     def stats(self, id: str) -> Stats:
         """What the cgroups count."""
