@@ -6,17 +6,12 @@ call at once. Importing this costs little; what talks to the shim is imported wh
 
 from __future__ import annotations
 
-import json
 import os
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from _thread import allocate_lock
+from typing import TYPE_CHECKING
 
 from mobyshell.core.errors import MobyshellError, ShimLost, TimedOut
-from mobyshell.core.events import Event
-from mobyshell.core.runtime.values import Difference, ProcessInfo, Stats
 from mobyshell.core.tasks import view
 from mobyshell.core.tasks.paths import (
     EVENTS,
@@ -29,11 +24,18 @@ from mobyshell.core.tasks.paths import (
     state_root as default_root,
 )
 from mobyshell.core.tasks.records import Record
-from mobyshell.core.tasks.service import Attachment, ExecInfo, LogLine, TaskInfo
+from mobyshell.core.tasks.service import ExecInfo
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from types import TracebackType
+    from typing import Any
+
+    from mobyshell.core.events import Event
+    from mobyshell.core.runtime.values import Difference, ProcessInfo, Stats
     from mobyshell.core.runtime import Runtime
     from mobyshell.core.tasks.connect import Connection
+    from mobyshell.core.tasks.service import Attachment, LogLine, TaskInfo
 
 _POOLED = 4
 _FOLLOW_PAUSE = 0.05
@@ -54,7 +56,7 @@ class TaskClient:
         self.state = os.path.abspath(chosen)
         self.namespace = check_name(namespace or default_namespace(), "namespace")
         self._pool: list[Connection] = []
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._closed = False
 
     def __enter__(self) -> TaskClient:
@@ -343,6 +345,8 @@ class TaskClient:
 
 def _event(document: Any) -> Event | None:
     """The event in a message; None for one of a later version."""
+    from mobyshell.core.events import Event
+
     try:
         return Event.from_json(document)
     except (KeyError, TypeError):
@@ -351,6 +355,8 @@ def _event(document: Any) -> Event | None:
 
 def _read_events(path: str) -> list[Event]:
     """The events in a file; a line that is cut off or unknown is passed over."""
+    import json
+
     try:
         with open(path, "rb") as file:
             lines = file.readlines()

@@ -1,8 +1,9 @@
 """Events on their way: to the task's trace, to the namespace's recent events, to who listens.
 
 Owns the order and the bounds. An event costs its sender an append to a list; it is written and
-sent after what is being handled now, in one piece per file. Kernel calls are in the trace only
-and with listeners who keep up; the recent events of a namespace are about tasks.
+sent a moment later, in one piece per file: nobody waits for it, but `flush` when a reader asks.
+Kernel calls are in the trace only and with listeners who keep up; the recent events of a
+namespace are about tasks.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ TRACE_BYTES = 4 << 20
 """Per task; past it only what is about the task is added, no more kernel calls."""
 LISTENER_BYTES = 1 << 20
 _CALL_TOPICS = "/runtime/call"
+_MOMENT = 0.02
+"""Seconds until events are written, where nobody listens. A shim that is killed loses as much."""
 
 
 class Listener(Protocol):
@@ -55,9 +58,12 @@ class Journal:
         return emit
 
     def emit(self, namespace: str, id: str, payload: Payload) -> None:
-        """Take an event; it is written and sent soon."""
+        """Take an event; it is written and sent in a moment."""
         if not self._waiting:
-            self._loop.call_soon(self.flush)
+            if self.listeners:
+                self._loop.call_soon(self.flush)
+            else:
+                self._loop.call_later(_MOMENT, self.flush)
         self._waiting.append(Event(self._clock.now_ns(), namespace, id, payload))
 
     def begin(self, namespace: str, id: str) -> None:
@@ -66,7 +72,6 @@ class Journal:
 
     def made(self, namespace: str, id: str, *, kept: bool) -> None:
         """`id` has a directory now, or will never have one."""
-        self.flush()
         events = self._making.pop((namespace, id), [])
         if kept and events:
             self._trace(namespace, id, events)
@@ -96,7 +101,7 @@ class Journal:
         data = b""
         for listener, namespace in tuple(self.listeners.items()):
             if namespace == event.namespace and listener.backlog < limit:
-                data = data or wire.message({"event": event.to_json()})
+                data = data or wire.frame(wire.MESSAGE, b'{"event":' + encode(event) + b"}")
                 listener.send(data)
 
     def _trace(self, namespace: str, id: str, events: list[Event]) -> None:
@@ -118,13 +123,28 @@ class Journal:
         _append(path, events)
 
 
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+
+def encode(event: Event) -> bytes:
+    """The JSON of `Event.to_json`, without copying what is inside: there are hundreds a task."""
+    payload = event.payload
+    return _encode(
+        {
+            "time_ns": event.time_ns,
+            "namespace": event.namespace,
+            "topic": payload.topic,
+            "id": event.id,
+            "data": {name: getattr(payload, name) for name in payload.__dataclass_fields__},
+        }
+    ).encode()
+
+
 def _append(path: str, events: list[Event]) -> None:
     """Add a line each; nothing where there is no directory (any more) or no space."""
     if not events:
         return
-    data = b"".join(
-        json.dumps(event.to_json(), separators=(",", ":")).encode() + b"\n" for event in events
-    )
+    data = b"".join([encode(event) + b"\n" for event in events])
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     except OSError:

@@ -6,13 +6,15 @@ what it says is announced, so that a reader who heard of it finds it. Never talk
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mobyshell.core.errors import MobyshellError
 from mobyshell.core.runtime.values import Status
+
+if TYPE_CHECKING:
+    from typing import Any
 
 RECORD = "process.json"
 EXIT = "exit"
@@ -60,6 +62,8 @@ _FIELDS = frozenset(one.name for one in fields(Record))
 
 def write_record(directory: str, record: Record) -> None:
     """Put `record` in place at once: a reader sees the old or the new one."""
+    import json
+
     write_atomically(f"{directory}/{RECORD}", json.dumps(asdict(record)).encode())
 
 
@@ -76,6 +80,8 @@ def write_atomically(path: str, data: bytes) -> None:
 
 def read_record(directory: str) -> Record | None:
     """The record in `directory`; None if there is none. MobyshellError if it is not readable."""
+    import json
+
     try:
         with open(f"{directory}/{RECORD}", "rb", buffering=0) as file:
             document: Any = json.loads(file.read())

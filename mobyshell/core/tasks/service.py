@@ -6,12 +6,16 @@ faces call them from worker threads) and raises the tree of `core.errors`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from mobyshell.core.events import Event
 from mobyshell.core.runtime.values import Difference, ProcessInfo, Stats, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
+
+    from mobyshell.core.events import Event
 
 __all__ = [
     "Attachment",

@@ -81,7 +81,6 @@ class Shim:
         def answered(result: Any, error: BaseException | None) -> None:
             if error is not None:
                 self._report_unexpected(error)
-            self.house.journal.flush()
             reply(result, error)
             self._consider()
 
@@ -118,6 +117,7 @@ class Shim:
     def _leave(self) -> None:
         self._timer = None
         if self._idle() and self._server.leave():
+            self.house.journal.flush()
             self.loop.stop()
 
     def _lost_keeper(self) -> None:

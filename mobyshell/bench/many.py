@@ -1,0 +1,125 @@
+"""A hundred running tasks: memory per task, listing them, and the screen that shows them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mobyshell.bench.contest import Contestant
+from mobyshell.bench.workshop import Workshop, must_run, program
+from mobyshell.core.errors import MobyshellError, TimedOut
+
+
+@contextmanager
+def running(shop: Workshop, number: int) -> Iterator[None]:
+    """`number` sleeping tasks in the shop's state root, deleted at the end."""
+    bundle = shop.with_args("sleep", "/bin/sleep", "100000")
+    ids = [f"t{index:03}" for index in range(number)]
+    made: list[str] = []
+    try:
+        for id in ids:
+            shop.tasks.create(id, str(bundle))
+            made.append(id)
+            shop.tasks.start(id)
+        yield
+    finally:
+        for id in made:
+            shop.tasks.delete(id, force=True)
+
+
+def resident(pids: list[int]) -> int:
+    """Proportional set size of `pids` together, bytes (proc_pid_smaps_rollup(5))."""
+    total = 0
+    for pid in pids:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                total += int(line.split()[1]) * 1024
+    return total
+
+
+def processes(*needles: str) -> list[int]:
+    """The pids whose command line holds every needle."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and int(entry) != os.getpid():
+            try:
+                command = Path(f"/proc/{entry}/cmdline").read_bytes().decode(errors="replace")
+            except OSError:
+                continue
+            if all(needle in command for needle in needles):
+                found.append(int(entry))
+    return found
+
+
+@contextmanager
+def containerd_shim(shop: Workshop) -> Iterator[list[int]]:
+    """One real containerd with one running task, in private directories; the pids of its shim."""
+    daemon, ctr = program("containerd"), program("ctr")
+    home = shop.directory / "containerd"
+    home.mkdir()
+    config = home / "config.toml"
+    address = str(home / "containerd.sock")
+    config.write_text(
+        f'version = 2\nroot = "{home}/root"\nstate = "{home}/state"\n'
+        f'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
+        f'[grpc]\n  address = "{address}"\n[ttrpc]\n  address = "{address}.ttrpc"\n'
+    )
+    with open(home / "log", "wb") as log:
+        server = subprocess.Popen(
+            [daemon, "--config", str(config)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
+    base = [ctr, "--address", address]
+    try:
+        _until(lambda: subprocess.run([*base, "version"], capture_output=True).returncode == 0)
+        rootfs = str(shop.bundle / "rootfs")
+        must_run([*base, "run", "-d", "--rootfs", rootfs, "k", "/bin/sleep", "100000"])
+        yield processes("containerd-shim", address)
+    finally:
+        for tail in (["task", "kill", "-s", "9", "k"], ["task", "rm", "-f", "k"], ["c", "rm", "k"]):
+            subprocess.run([*base, *tail], capture_output=True)
+        server.terminate()
+        server.wait(10)
+
+
+def _until(true: object, seconds: float = 20) -> None:
+    assert callable(true)
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            raise TimedOut("containerd did not come up")
+        time.sleep(0.05)
+
+
+def listing(shop: Workshop, number: int) -> tuple[list[Contestant], Iterator[None]]:
+    """`task ls` as a process against `runc list`, both with `number` running containers."""
+    runc = program("runc")
+    root = str(shop.directory / "runc")
+    bundle = str(shop.directory / "sleep")
+    ours = [str(Path(sys.executable).parent / "mobyshell"), "--state", str(shop.state),
+            "--namespace", "bench", "task", "ls"]  # fmt: skip
+
+    def peers() -> Iterator[None]:
+        ids = [f"r{index:03}" for index in range(number)]
+        for id in ids:
+            # to files: a detached container keeps what it was given as its standard streams
+            done = subprocess.run(
+                [runc, "--root", root, "run", "-d", "--bundle", bundle, id],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+            if done.returncode != 0:
+                raise MobyshellError(f"runc run -d exited with {done.returncode}")
+        try:
+            yield
+        finally:
+            for id in ids:
+                must_run([runc, "--root", root, "delete", "--force", id])
+
+    return [
+        Contestant("mobyshell task ls", lambda: must_run(ours)),
+        Contestant("runc list", lambda: must_run([runc, "--root", root, "list"])),
+    ], peers()

@@ -1,0 +1,58 @@
+"""How long a container takes: create, start, wait and delete of /bin/true."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+
+from mobyshell.bench.contest import Contestant
+from mobyshell.bench.workshop import Workshop, must_run, program
+from mobyshell.core.errors import MobyshellError
+
+
+def contestants(shop: Workshop) -> tuple[list[Contestant], list[str]]:
+    """Ours through the library and a warm shim, and every peer that works here.
+
+    The second list says, a line each, which peers are missing and why.
+    """
+    bundle = shop.with_args("true", "/bin/true")
+    numbers = count()
+
+    def ours() -> None:
+        id = f"b{next(numbers)}"
+        shop.tasks.create(id, str(bundle))
+        shop.tasks.start(id)
+        status = shop.tasks.wait(id, timeout=30)
+        shop.tasks.delete(id)
+        if status != 0:
+            raise MobyshellError(f"/bin/true exited with {status}")
+
+    found = [Contestant("mobyshell (library, warm shim)", ours)]
+    missing: list[str] = []
+    for name, make in (("runc", _oci), ("crun", _oci), ("bwrap", _bubblewrap)):
+        try:
+            run = make(program(name), shop, str(bundle), numbers)
+            run()
+        except MobyshellError as error:
+            missing.append(f"{name}: {error}")
+        else:
+            found.append(Contestant(f"{name} run" if make is _oci else name, run))
+    return found, missing
+
+
+def _oci(path: str, shop: Workshop, bundle: str, numbers: count[int]) -> Callable[[], None]:
+    root = str(shop.directory / "peers")
+
+    def run() -> None:
+        must_run([path, "--root", root, "run", "--bundle", bundle, f"p{next(numbers)}"])
+
+    return run
+
+
+def _bubblewrap(path: str, shop: Workshop, bundle: str, numbers: count[int]) -> Callable[[], None]:
+    """Less work than the others (no cgroups, no masked paths): near the floor for a process."""
+    command = [
+        path, "--unshare-all", "--ro-bind", str(shop.bundle / "rootfs"), "/",
+        "--proc", "/proc", "--dev", "/dev", "/bin/true",
+    ]  # fmt: skip
+    return lambda: must_run(command)

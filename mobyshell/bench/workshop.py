@@ -1,0 +1,79 @@
+"""The material of a bench: a default bundle, a private state root, a warm shim; cleaned at the end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mobyshell.core.errors import MobyshellError, Unsupported
+from mobyshell.core.runtime.bundle import new_bundle
+from mobyshell.core.tasks.client import TaskClient
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """Where a bench works. `bundle` is `runc spec`'s default with busybox, without a terminal."""
+
+    directory: Path
+    bundle: Path
+    state: Path
+    tasks: TaskClient
+
+    def with_args(self, name: str, *args: str) -> Path:
+        """A bundle that runs `args`, sharing the root filesystem."""
+        directory = self.directory / name
+        directory.mkdir()
+        document = json.loads((self.bundle / "config.json").read_text())
+        document["process"]["args"] = list(args)
+        document["process"]["terminal"] = False
+        document["root"]["path"] = str(self.bundle / "rootfs")
+        (directory / "config.json").write_text(json.dumps(document))
+        return directory
+
+
+@contextmanager
+def workshop() -> Iterator[Workshop]:
+    """Make a workshop in a temporary directory; every task in it is deleted at the end."""
+    directory = Path(tempfile.mkdtemp(prefix="mobyshell-bench-"))
+    try:
+        new_bundle(directory / "bundle", "busybox")
+        tasks = TaskClient(directory / "state", "bench")
+        try:
+            yield Workshop(directory, directory / "bundle", directory / "state", tasks)
+        finally:
+            for task in tasks.ls():
+                tasks.delete(task.id, force=True)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def program(name: str) -> str:
+    """The path of a peer. Raises Unsupported if it is not installed."""
+    path = shutil.which(name, path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    if path is None:
+        raise Unsupported(f"{name} is not installed", hint=f"apt install {name}")
+    return path
+
+
+def version(path: str) -> str:
+    """The first line that a peer says of its version."""
+    done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+    return (done.stdout or done.stderr).splitlines()[0].strip() if done.stdout else "?"
+
+
+def must_run(command: list[str]) -> None:
+    """Run a peer once, quietly. Raises with what it said if it fails."""
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise MobyshellError(
+            f"{command[0]} exited with {done.returncode}: {said[-1] if said else 'no message'}"
+        )

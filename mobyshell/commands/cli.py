@@ -1,0 +1,253 @@
+"""The command line: argv in, exit code out. Owns global options, output and error reporting."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from mobyshell.core.errors import ExitCode, MobyshellError, UsageError
+
+if TYPE_CHECKING:
+    from mobyshell.commands.context import Context
+    from mobyshell.commands.results import Result
+
+VALUED = ("--state", "--namespace")
+SWITCHES = ("--json", "--yaml", "--table", "-q", "--quiet", "--readonly", "--debug", "--plan",
+            "-h", "--help")  # fmt: skip
+
+
+class Options:
+    """The options that every verb takes, wherever they stand before `--`."""
+
+    __slots__ = ("debug", "form", "help", "namespace", "plan", "quiet", "readonly", "state")
+
+    def __init__(self) -> None:
+        self.state = os.environ.get("MOBYSHELL_STATE") or None
+        self.namespace = os.environ.get("MOBYSHELL_NAMESPACE") or None
+        self.readonly = os.environ.get("MOBYSHELL_READONLY", "") not in ("", "0")
+        self.form, self.quiet, self.help, self.plan, self.debug = "", False, False, False, False
+
+    def take(self, words: list[str]) -> list[str]:
+        """`words` without the global options that stand before the verb or among its options.
+
+        A verb that takes a command keeps every word from its first own argument on.
+        """
+        left: list[str] = []
+        words = list(words)
+        while words:
+            word = words.pop(0)
+            if word == "--" or _begins_command(left, word):
+                return [*left, word, *words]
+            if word.startswith(VALUED) and word.partition("=")[0] in VALUED:
+                name, given, value = word.partition("=")
+                if not given:
+                    if not words:
+                        raise UsageError(f"{name} needs a value")
+                    value = words.pop(0)
+                setattr(self, name[2:], value)
+            elif word in SWITCHES:
+                self._switch(word)
+            else:
+                left.append(word)
+        return left
+
+    def _switch(self, word: str) -> None:
+        if word in ("--json", "--yaml", "--table"):
+            self.form = word[2:]
+        elif word in ("-q", "--quiet"):
+            self.quiet = True
+        elif word in ("-h", "--help"):
+            self.help = True
+        else:
+            setattr(self, word[2:], True)
+
+
+def _begins_command(left: list[str], word: str) -> bool:
+    """Whether `word` is the id of an exec: what follows belongs to the command inside."""
+    head = 1 if left[:1] == ["exec"] else 2 if left[:2] == ["task", "exec"] else 0
+    if not head or word.startswith("-"):
+        return False
+    last = left[-1] if len(left) > head else ""
+    takes = ("-e", "--env", "-w", "--cwd", "-u", "--user", "--exec-id")
+    return last not in takes
+
+
+def run(argv: list[str]) -> int:
+    """Run `mobyshell` with these arguments and return its exit code."""
+    options = Options()
+    try:
+        words = options.take(argv)
+        return _dispatch(words, options)
+    except MobyshellError as error:
+        _show_rows(error, options)
+        report(error)
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        return int(ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        # the reader went away (`| head`): no complaint, but not a success either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+    except Exception as error:
+        if options.debug:
+            raise
+        return _bug(error)
+
+
+def _dispatch(words: list[str], options: Options) -> int:
+    from mobyshell.commands.context import Context
+
+    if not words and not options.help:
+        return _tui(options)
+    if words[:1] in (["--version"], ["-v"]):
+        words = ["version"]
+    if words[:1] == ["repl"] and not options.help:
+        from mobyshell.commands import faces
+
+        return faces.repl(words[1:], options)
+    if not words or words[0] == "help" or options.help:
+        from mobyshell.commands.help import show_help
+
+        rest = words[1:] if words[:1] == ["help"] else words
+        print(show_help(rest), end="")
+        return 0
+    interactive = sys.stdin.isatty() and sys.stdout.isatty()
+    context = Context(state=options.state, namespace=options.namespace,
+                      readonly=options.readonly, interactive=interactive)  # fmt: skip
+    try:
+        result = call(context, words, plan=options.plan)
+        return show(result, options)
+    finally:
+        context.close()
+
+
+def call(context: Context, words: list[str], *, plan: bool = False) -> Result:
+    """Run the verb that `words` name. UsageError, Refused, and whatever the verb raises."""
+    from mobyshell.commands.arguments import parse
+    from mobyshell.commands.registry import lookup
+
+    verb, rest = lookup(words)
+    arguments = parse(verb, rest)
+    if plan:
+        if verb.plan is None:
+            raise UsageError(
+                f"{verb.name} has no plan to show", hint="task run and task create have"
+            )
+        return verb.plan(context, **arguments)
+    context.permit(verb)
+    return verb.run(context, **arguments)
+
+
+def _tui(options: Options) -> int:
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError(
+            "the workbench needs a terminal", hint="`mobyshell help` lists the commands"
+        )
+    from mobyshell.commands import faces
+
+    return faces.tui(options)
+
+
+def show(result: Result, options: Options) -> int:
+    """Print a result and return the exit code."""
+    from mobyshell.commands import results as r
+
+    tty = sys.stdout.isatty()
+    form = options.form or ("table" if tty else "json")
+    write = sys.stdout.write
+    if isinstance(result, r.Done):
+        if result.said and not options.quiet and sys.stderr.isatty():
+            print(result.said, file=sys.stderr)
+        if result.id:
+            write(result.id + "\n")
+        return result.code
+    if isinstance(result, r.Text):
+        write(result.text)
+    elif isinstance(result, r.Rows):
+        _rows(result, form, options.quiet, write, tty)
+    elif isinstance(result, r.Record):
+        _record(result, form, options.quiet, write, tty)
+    else:
+        _stream(result, options, write)
+    sys.stdout.flush()
+    return 0
+
+
+def _width(tty: bool) -> int | None:
+    if not tty:
+        return None
+    import shutil
+
+    return shutil.get_terminal_size().columns
+
+
+def _rows(result: Any, form: str, quiet: bool, write: Any, tty: bool) -> None:
+    from mobyshell.commands import output
+
+    if quiet:
+        for row in result.rows:
+            write(f"{output.clean(str(row[result.key]))}\n")
+    elif form == "json":
+        for row in result.rows:
+            write(output.json_line(row) + "\n")
+    elif form == "yaml":
+        write(output.yaml_document(result.rows))
+    else:
+        write(output.table(result, _width(tty)) + "\n")
+
+
+def _record(result: Any, form: str, quiet: bool, write: Any, tty: bool) -> None:
+    from mobyshell.commands import output
+
+    if quiet:
+        write(f"{output.clean(str(result.fields.get(result.key, '')))}\n")
+    elif form == "json":
+        write(output.json_line(result.fields) + "\n")
+    elif form == "yaml":
+        write(output.yaml_document(result.fields))
+    else:
+        write(output.record(result, _width(tty)) + "\n")
+
+
+def _stream(result: Any, options: Options, write: Any) -> None:
+    from mobyshell.commands import output
+
+    for item in result.items:
+        if options.form == "json":
+            write(output.json_line(item) + "\n")
+        elif options.form == "yaml":
+            write("---\n" + output.yaml_document(item))
+        else:
+            write(result.show(item) + "\n")
+        sys.stdout.flush()
+
+
+def _show_rows(error: MobyshellError, options: Options) -> None:
+    """The table that some errors bring along (`bundle validate`): data, so on stdout."""
+    rows = getattr(error, "rows", None)
+    if rows is not None:
+        show(rows, options)
+
+
+def report(error: MobyshellError) -> None:
+    """One line of what, one of what to do, on stderr."""
+    from mobyshell.commands.output import clean
+
+    print(f"mobyshell: {clean(error.message)}", file=sys.stderr)
+    if error.hint:
+        print(f"hint: {clean(error.hint)}", file=sys.stderr)
+
+
+def _bug(error: Exception) -> int:
+    """A mistake of ours: one line, and the traceback in a file for whoever mends it."""
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="mobyshell-", suffix=".traceback", delete=False
+    ) as file:
+        traceback.print_exc(file=file)
+    print(f"mobyshell: internal error: {type(error).__name__}: {error}", file=sys.stderr)
+    print(f"hint: the traceback is in {file.name}; --debug shows it", file=sys.stderr)
+    return int(ExitCode.FAILED)

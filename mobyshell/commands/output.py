@@ -1,0 +1,141 @@
+"""How results look as text: a table for people, JSON lines and YAML for programs.
+
+Control characters are escaped on their way out: names and output come from strangers.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from mobyshell.commands.results import Record, Rows
+
+_UNITS = ("B", "K", "M", "G", "T", "P")
+
+
+def clean(text: str) -> str:
+    """`text` in one line, with nothing in it that a terminal would obey."""
+    if text.isprintable():
+        return text
+    return "".join(ch if ch.isprintable() else repr(ch)[1:-1] for ch in text)
+
+
+def size(value: float) -> str:
+    """Bytes as a person reads them: 64.0M."""
+    unit = 0
+    while abs(value) >= 1024 and unit < len(_UNITS) - 1:
+        value /= 1024
+        unit += 1
+    return f"{value:.0f}B" if unit == 0 else f"{value:.1f}{_UNITS[unit]}"
+
+
+def duration(ns: float) -> str:
+    """Nanoseconds as a person reads them: 1.2ms, 3.4s, 2m05s, 3h04m, 2d03h."""
+    if ns < 1_000:
+        return f"{ns:.0f}ns"
+    if ns < 1_000_000:
+        return f"{ns / 1e3:.1f}µs"
+    if ns < 1_000_000_000:
+        return f"{ns / 1e6:.1f}ms"
+    seconds = ns / 1e9
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    minutes = int(seconds) // 60
+    if minutes < 60:
+        return f"{minutes}m{int(seconds) % 60:02}s"
+    hours = minutes // 60
+    return f"{hours}h{minutes % 60:02}m" if hours < 48 else f"{hours // 24}d{hours % 24:02}h"
+
+
+def cell(value: Any, kind: str, now_ns: int | None = None) -> str:
+    """One value of a table."""
+    if kind == "check":
+        return {True: "✓", False: "✗", None: "?"}[value]
+    if value is None or value == "":
+        return "–"
+    if kind == "bytes":
+        return size(value)
+    if kind == "duration":
+        return duration(value)
+    if kind == "percent":
+        return f"{value:.1f}"
+    if kind == "ago":
+        return duration(max((now_ns or time.time_ns()) - value, 0)) + " ago"
+    return clean(str(value))
+
+
+_RIGHT = ("number", "bytes", "duration", "percent")
+
+
+def table(rows: Rows, width: int | None = None, now_ns: int | None = None) -> str:
+    """`rows` as an aligned table with a line of titles; cut to `width` columns, if given."""
+    lines = [[title for _, title, _ in rows.columns]]
+    for row in rows.rows:
+        lines.append([cell(row.get(key), kind, now_ns) for key, _, kind in rows.columns])
+    widths = [max(len(line[index]) for line in lines) for index in range(len(rows.columns))]
+    out = []
+    for line in lines:
+        parts = []
+        for index, text in enumerate(line):
+            last = index == len(line) - 1
+            right = rows.columns[index][2] in _RIGHT
+            wide = widths[index]
+            parts.append(text.rjust(wide) if right else text if last else text.ljust(wide))
+        shown = "  ".join(parts).rstrip()
+        out.append(shown if width is None or len(shown) <= width else shown[: width - 1] + "…")
+    return "\n".join(out)
+
+
+def record(result: Record, width: int | None = None) -> str:
+    """A record as indented `name: value` lines, nested things below their names."""
+    lines: list[str] = []
+    _nested(result.fields, "", lines)
+    if width is not None:
+        lines = [line if len(line) <= width else line[: width - 1] + "…" for line in lines]
+    return "\n".join(lines)
+
+
+def _nested(value: Any, indent: str, lines: list[str]) -> None:
+    items = (
+        value.items() if hasattr(value, "items") else ((f"[{i}]", v) for i, v in enumerate(value))
+    )
+    for name, one in items:
+        if isinstance(one, (dict, list, tuple)) and one:
+            if isinstance(one, (list, tuple)) and all(isinstance(v, (str, int)) for v in one):
+                lines.append(f"{indent}{name}: {clean(', '.join(str(v) for v in one))}")
+                continue
+            lines.append(f"{indent}{name}:")
+            _nested(one, indent + "  ", lines)
+        else:
+            shown = "–" if one is None or one in ((), [], {}) else clean(str(one))
+            lines.append(f"{indent}{name}: {shown}")
+
+
+def to_plain(value: Any) -> Any:
+    """Values as JSON knows them: events and log lines as objects, bytes as text."""
+    if hasattr(value, "to_json"):
+        return to_plain(value.to_json())
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if hasattr(type(value), "__dataclass_fields__"):
+        return {name: to_plain(getattr(value, name)) for name in type(value).__dataclass_fields__}
+    if isinstance(value, dict) or hasattr(value, "items"):
+        return {str(key): to_plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(one) for one in value]
+    return value
+
+
+def json_line(value: Any) -> str:
+    """One JSON object in one line."""
+    import json
+
+    return json.dumps(to_plain(value), ensure_ascii=False, separators=(",", ":"))
+
+
+def yaml_document(value: Any) -> str:
+    """A YAML document."""
+    import yaml
+
+    text: str = yaml.safe_dump(to_plain(value), sort_keys=False, allow_unicode=True, width=100)
+    return text

@@ -1,0 +1,534 @@
+"""`task`: containers alive, from create to delete."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from mobyshell.commands.registry import (
+    BUNDLE,
+    DESTROY,
+    NUMBER,
+    READ,
+    SECONDS,
+    SIGNAL,
+    SIZE,
+    TASK,
+    TEXT,
+    WRITE,
+    Parameter,
+    argument,
+    command,
+    option,
+    optional,
+    switch,
+    verb,
+)  # fmt: skip
+from mobyshell.commands.results import Done, Record, Rows, Stream
+from mobyshell.core.errors import MobyshellError, NotFound, TimedOut, Unsupported, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mobyshell.commands.context import Context
+    from mobyshell.core.tasks.service import LogLine, TaskInfo
+
+N = "task"
+_ID = argument("id", TASK, "the id of the task")
+_IDS = argument("id", TASK, "the ids of tasks", many=True)
+_BUNDLE = argument("bundle", BUNDLE, "the directory of the bundle")
+_RUNTIME = option("--runtime", "what runs it", TEXT, default="mobyshell")
+_COMMAND = command("run this instead of the config's args")
+
+
+def task_row(info: TaskInfo) -> dict[str, Any]:
+    """A task as the values of a row."""
+    return {
+        "id": info.id, "status": str(info.status), "pid": info.pid or None,
+        "bundle": info.bundle, "command": " ".join(info.args), "created": info.created_ns,
+        "started": info.started_ns or None, "exited": info.exited_ns or None,
+        "exit": info.exit_status, "terminal": info.terminal, "namespace": info.namespace,
+        "runtime": info.runtime,
+    }  # fmt: skip
+
+
+@verb(
+    N, "ls",
+    switch("-a --all", "stopped tasks too"),
+    effect=READ, example="task ls -a",
+)  # fmt: skip
+def ls(ctx: Context, *, all: bool) -> Rows:
+    """List tasks; those that have stopped only with --all."""
+    columns = (("id", "ID", "id"), ("status", "STATUS", "state"), ("pid", "PID", "number"),
+               ("exit", "EXIT", "number"), ("created", "CREATED", "ago"),
+               ("command", "COMMAND", "text"), ("bundle", "BUNDLE", "text"))  # fmt: skip
+    rows = [task_row(one) for one in ctx.tasks.ls() if all or one.status != "stopped"]
+    return Rows(columns, rows)
+
+
+def _check_runtime(runtime: str) -> None:
+    if runtime != "mobyshell":
+        raise Unsupported(
+            f"runtime {runtime!r}: this version runs tasks with its own runtime only",
+            hint="leave --runtime away",
+        )
+
+
+def _new_id(ctx: Context, bundle: str) -> str:
+    """The bundle's name, with a number if there is such a task."""
+    name = os.path.basename(os.path.abspath(bundle))
+    base = "".join(
+        ch for ch in name if ch.isascii() and (ch.isalnum() or ch in "_.-")
+    ).lstrip(".-")[:60] or ctx.clock.new_id()  # fmt: skip
+    taken = {one.id for one in ctx.tasks.ls()}
+    number, name = 1, base
+    while name in taken:
+        number += 1
+        name = f"{base}-{number}"
+    return name
+
+
+def _plan(ctx: Context, *, bundle: str, command: tuple[str, ...], **_: Any) -> Rows:
+    from mobyshell.commands.bundle import plan_of, plan_rows
+
+    return plan_rows(plan_of(ctx, bundle, args=command))
+
+
+@verb(
+    N, "create",
+    _BUNDLE,
+    option("--name", "the id of the task (default: the bundle's name)", TASK),
+    switch("-t --tty", "give it a terminal"),
+    switch("-i --interactive", "keep its standard input open"),
+    _RUNTIME, _COMMAND,
+    effect=WRITE, example="task create --name made first", plan=_plan,
+)  # fmt: skip
+def create(
+    ctx: Context, *, bundle: str, name: str | None, tty: bool, interactive: bool, runtime: str,
+    command: tuple[str, ...],
+) -> Done:  # fmt: skip
+    """Make a container from a bundle, up to the point before its program runs."""
+    _check_runtime(runtime)
+    path = _bundle(bundle)
+    info = ctx.tasks.create(name or _new_id(ctx, path), path, args=command or None, terminal=tty,
+                            stdin=interactive)  # fmt: skip
+    return Done(info.id)
+
+
+def _bundle(bundle: str) -> str:
+    """The absolute path of a bundle that can be run. NotFound, with what images will need."""
+    from mobyshell.core.runtime.bundle import load_bundle
+
+    if not os.path.isdir(bundle) and "/" not in bundle.rstrip("/").partition("./")[0]:
+        raise NotFound(
+            f"no bundle {bundle!r} here",
+            hint="`mobyshell bundle new NAME` makes one; images come with a later version",
+        )
+    return load_bundle(bundle).directory
+
+
+@verb(N, "start", _IDS, effect=WRITE, example="task start made", key="S")
+def start(ctx: Context, *, id: tuple[str, ...]) -> Done:
+    """Let the program of created tasks run."""
+    for one in id:
+        ctx.tasks.start(one)
+    return Done(" ".join(id))
+
+
+@verb(
+    N, "run",
+    switch("-d --detach", "do not wait for it; print its id"),
+    switch("-t --tty", "give it a terminal"),
+    switch("-i --interactive", "keep its standard input open"),
+    switch("--rm", "forget it when it has ended"),
+    option("--name", "the id of the task (default: the bundle's name)", TASK),
+    _RUNTIME,
+    option("--detach-keys", "what leaves it running", TEXT, default="ctrl-p,ctrl-q"),
+    _BUNDLE, _COMMAND,
+    effect=WRITE, example="task run --rm first -- echo hello", plan=_plan,
+)  # fmt: skip
+def run(
+    ctx: Context, *, bundle: str, detach: bool, tty: bool, interactive: bool, rm: bool,
+    name: str | None, runtime: str, detach_keys: str, command: tuple[str, ...],
+) -> Done:  # fmt: skip
+    """Run a bundle as a task: create, start, and stay with it until it ends.
+
+    Its exit code is passed on (128+n for signal n). In a terminal, a bundle whose config asks for
+    one gets it without -t and -i; ctrl-p ctrl-q leaves it running.
+    """
+    _check_runtime(runtime)
+    implied = None if not (tty or interactive or detach) else False
+    return run_task(ctx, bundle, name=name, detach=detach, tty=tty or implied,
+                    stdin=interactive or implied, rm=rm, command=command, keys=detach_keys)  # fmt: skip
+
+
+def run_task(
+    ctx: Context, bundle: str, *, name: str | None, detach: bool, tty: bool | None,
+    stdin: bool | None, rm: bool, command: tuple[str, ...], keys: str = "ctrl-p,ctrl-q",
+) -> Done:  # fmt: skip
+    """Create and start; `tty` or `stdin` None: as the bundle's config says, if we are at a terminal."""
+    from mobyshell.commands.foreground import follow, window_size
+    from mobyshell.core.runtime.bundle import load_bundle
+
+    path = _bundle(bundle)
+    process = load_bundle(path).spec.process
+    asks = bool(process and process.terminal) and ctx.interactive and not detach
+    terminal = asks if tty is None else tty
+    reads = asks if stdin is None else stdin
+    if terminal and not detach and not ctx.interactive:
+        raise UsageError("-t needs a terminal, and standard input is none", hint="leave -t away")
+    rows, columns = window_size() if terminal and ctx.interactive else (0, 0)
+    id = name or _new_id(ctx, path)
+    ctx.tasks.create(id, path, args=command or None, terminal=terminal, stdin=reads or terminal,
+                     rows=rows, columns=columns)  # fmt: skip
+    try:
+        if detach:
+            ctx.tasks.start(id)
+            return Done(id)
+        attachment = ctx.tasks.attach(id)
+        ctx.tasks.start(id)
+    except BaseException:
+        ctx.tasks.delete(id, force=True)
+        raise
+    status = follow(ctx, id, attachment, terminal=terminal, stdin=reads, keys=keys)
+    if status is None:
+        return Done(id, said=f"left {id} running; `mobyshell task attach {id}` comes back")
+    if rm:
+        ctx.tasks.delete(id)
+    return Done(code=status)
+
+
+@verb(
+    N, "exec",
+    switch("-d --detach", "do not wait for it; print its name"),
+    switch("-t --tty", "give it a terminal"),
+    switch("-i --interactive", "keep its standard input open"),
+    option("-e --env", "NAME=VALUE", TEXT, many=True),
+    option("-w --cwd", "its working directory", TEXT, default=""),
+    option("-u --user", "UID[:GID]", TEXT, default=""),
+    option("--exec-id", "a name for the process", TASK, default=""),
+    _ID,
+    Parameter("command", TEXT, "the command", rest=True, required=True),
+    effect=WRITE, example="task exec up echo hi", key="s", greedy=True,
+)  # fmt: skip
+def exec(
+    ctx: Context, *, id: str, detach: bool, tty: bool, interactive: bool, env: tuple[str, ...],
+    cwd: str, user: str, exec_id: str, command: tuple[str, ...],
+) -> Done:  # fmt: skip
+    """Run one more process in a task, and pass its exit code on."""
+    from mobyshell.commands.foreground import follow, window_size
+
+    if tty and not detach and not ctx.interactive:
+        raise UsageError("-t needs a terminal, and standard input is none", hint="leave -t away")
+    rows, columns = window_size() if tty and ctx.interactive else (0, 0)
+    made = ctx.tasks.exec(id, command, exec_id=exec_id, terminal=tty, stdin=interactive or tty,
+                          env=env, cwd=cwd, user=user, rows=rows, columns=columns)  # fmt: skip
+    if detach:
+        return Done(made.exec_id)
+    attachment = ctx.tasks.attach(id, exec_id=made.exec_id)
+    status = follow(ctx, id, attachment, exec_id=made.exec_id, terminal=tty,
+                    stdin=interactive or tty)  # fmt: skip
+    return Done(made.exec_id, said="left it running") if status is None else Done(code=status)
+
+
+@verb(
+    N, "attach",
+    _ID,
+    option("--exec-id", "attach to this process of it", TASK, default=""),
+    option("--detach-keys", "what leaves it running", TEXT, default="ctrl-p,ctrl-q"),
+    effect=WRITE, example="task attach done", key="a",
+)  # fmt: skip
+def attach(ctx: Context, *, id: str, exec_id: str, detach_keys: str) -> Done:
+    """Connect this terminal to a task; ctrl-p ctrl-q leaves it running."""
+    from mobyshell.commands.foreground import follow
+
+    info = ctx.tasks.get(id)
+    attachment = ctx.tasks.attach(id, exec_id=exec_id)
+    status = follow(ctx, id, attachment, exec_id=exec_id, terminal=info.terminal, stdin=True,
+                    keys=detach_keys)  # fmt: skip
+    return Done(said=f"left {id} running") if status is None else Done(code=status)
+
+
+@verb(
+    N, "logs",
+    _ID,
+    switch("-f --follow", "go on until the task ends"),
+    option("-n --tail", "only the last lines", NUMBER),
+    switch("-t --timestamps", "the time before each line"),
+    effect=READ, example="task logs done", key="l",
+)  # fmt: skip
+def logs(ctx: Context, *, id: str, follow: bool, tail: int | None, timestamps: bool) -> Stream:
+    """Print what a task wrote: its standard output and standard error, line by line."""
+    from mobyshell.core.clock import rfc3339
+
+    def show(line: LogLine) -> str:
+        text = line.data.decode(errors="replace")
+        return f"{rfc3339(line.time_ns)} {text}" if timestamps else text
+
+    def rows() -> Iterator[LogLine]:
+        yield from ctx.tasks.logs(id, follow=follow, tail=tail)
+
+    ctx.tasks.get(id)
+    return Stream(rows(), show)
+
+
+@verb(
+    N, "wait",
+    _ID,
+    option("--timeout", "give up after so long", SECONDS),
+    option("--exec-id", "wait for this process of it", TASK, default=""),
+    effect=READ, example="task wait done",
+)  # fmt: skip
+def wait(ctx: Context, *, id: str, timeout: float | None, exec_id: str) -> Done:
+    """Wait until a task has ended, and pass its exit code on."""
+    return Done(code=ctx.tasks.wait(id, exec_id=exec_id, timeout=timeout) & 0xFF)
+
+
+@verb(N, "pause", _IDS, effect=WRITE, example="task pause up", key="P")
+def pause(ctx: Context, *, id: tuple[str, ...]) -> Done:
+    """Freeze every process of tasks."""
+    for one in id:
+        ctx.tasks.pause(one)
+    return Done(" ".join(id))
+
+
+@verb(N, "resume", _IDS, effect=WRITE, example="task resume up", key="R")
+def resume(ctx: Context, *, id: tuple[str, ...]) -> Done:
+    """Let frozen tasks run again."""
+    for one in id:
+        ctx.tasks.resume(one)
+    return Done(" ".join(id))
+
+
+@verb(
+    N, "kill",
+    _ID,
+    optional("signal", SIGNAL, "a number, or a name such as TERM", default=15),
+    switch("-a --all", "every process in it"),
+    option("--exec-id", "only this process of it", TASK, default=""),
+    effect=DESTROY, example="task kill up HUP", key="k",
+)  # fmt: skip
+def kill(ctx: Context, *, id: str, signal: int, all: bool, exec_id: str) -> Done:
+    """Send a signal to a task (default: TERM)."""
+    ctx.tasks.kill(id, signal, all_processes=all, exec_id=exec_id)
+    return Done(id)
+
+
+@verb(
+    N, "stop",
+    _IDS,
+    option("-t --time", "seconds until KILL follows TERM", SECONDS, default=10.0),
+    effect=DESTROY, example="task stop up",
+)  # fmt: skip
+def stop(ctx: Context, *, id: tuple[str, ...], time: float) -> Done:
+    """Ask tasks to end with TERM, and after a while make them with KILL."""
+    for one in id:
+        info = ctx.tasks.get(one)
+        if info.status == "stopped":
+            continue
+        if info.status == "paused":
+            ctx.tasks.resume(one)
+        ctx.tasks.kill(one, 15)
+        try:
+            ctx.tasks.wait(one, timeout=time)
+        except TimedOut:
+            ctx.tasks.kill(one, 9)
+            ctx.tasks.wait(one, timeout=30)
+    return Done(" ".join(id))
+
+
+@verb(
+    N, "delete",
+    _IDS,
+    switch("-f --force", "kill it first, if it runs"),
+    effect=DESTROY, example="task delete done", key="D",
+)  # fmt: skip
+def delete(ctx: Context, *, id: tuple[str, ...], force: bool) -> Done:
+    """Forget stopped tasks: their state, their cgroups, their logs."""
+    failed: list[MobyshellError] = []
+    for one in id:
+        try:
+            ctx.tasks.delete(one, force=force)
+        except MobyshellError as error:
+            failed.append(error)
+    if failed:
+        raise failed[0]
+    return Done(" ".join(id))
+
+
+@verb(N, "ps", _ID, effect=READ, example="task ps up")
+def ps(ctx: Context, *, id: str) -> Rows:
+    """List the processes of a task, with their numbers outside and inside."""
+    columns = (("pid", "PID", "number"), ("pid_inside", "INSIDE", "number"),
+               ("ppid", "PPID", "number"), ("uid", "UID", "number"), ("state", "STATE", "text"),
+               ("rss", "RSS", "bytes"), ("cpu_ns", "CPU", "duration"),
+               ("command", "COMMAND", "text"))  # fmt: skip
+    rows = [{name: getattr(one, name) for name in one.__slots__} for one in ctx.tasks.ps(id)]
+    return Rows(columns, rows, "pid")
+
+
+_STATS = (
+    ("id", "ID", "id"), ("cpu_ns", "CPU", "duration"), ("memory", "MEMORY", "bytes"),
+    ("memory_limit", "LIMIT", "bytes"), ("memory_peak", "PEAK", "bytes"),
+    ("pids", "PIDS", "number"), ("io_read", "READ", "bytes"), ("io_write", "WRITTEN", "bytes"),
+)  # fmt: skip
+
+
+def _running(ctx: Context) -> list[str]:
+    return [one.id for one in ctx.tasks.ls() if one.status in ("running", "paused", "created")]
+
+
+def _stats_rows(ctx: Context, ids: tuple[str, ...] | list[str]) -> list[dict[str, Any]]:
+    rows = []
+    for one in ids:
+        found = ctx.tasks.stats(one)
+        rows.append({"id": one, **{name: getattr(found, name) for name in found.__slots__}})
+    return rows
+
+
+@verb(
+    N, "stats",
+    optional("id", TASK, "tasks (default: all that run)", many=True),
+    effect=READ, example="task stats",
+)  # fmt: skip
+def stats(ctx: Context, *, id: tuple[str, ...]) -> Rows:
+    """Show what the cgroups of tasks have counted."""
+    return Rows(_STATS, _stats_rows(ctx, id or _running(ctx)))
+
+
+@verb(
+    N, "top",
+    option("--interval", "seconds between two looks", SECONDS, default=1.0),
+    option("-n --count", "how many looks (default: until ctrl-c)", NUMBER),
+    effect=READ, example="task top -n 2 --interval 0.1",
+)  # fmt: skip
+def top(ctx: Context, *, interval: float, count: int | None) -> Stream:
+    """Watch the running tasks: processor, memory and processes, every second."""
+    return Stream(_looks(ctx, interval, count), _show_look)
+
+
+def _looks(ctx: Context, interval: float, count: int | None) -> Iterator[list[dict[str, Any]]]:
+    import time
+
+    before: dict[str, tuple[int, int]] = {}
+    number = 0
+    while True:
+        rows = []
+        for id in _running(ctx):
+            try:
+                row = _stats_rows(ctx, [id])[0]
+            except MobyshellError:
+                continue  # it ended meanwhile
+            used, now = row["cpu_ns"], row["time_ns"]
+            if id in before and used is not None and now > before[id][1]:
+                row["cpu_percent"] = 100 * (used - before[id][0]) / (now - before[id][1])
+            if used is not None:
+                before[id] = (used, now)
+            rows.append(row)
+        yield rows
+        number += 1
+        if count is not None and number >= count:
+            return
+        time.sleep(interval)
+
+
+def _show_look(rows: list[dict[str, Any]]) -> str:
+    from mobyshell.commands.output import table
+
+    columns = (("id", "ID", "id"), ("cpu_percent", "CPU%", "percent"), *_STATS[2:6])
+    return table(Rows(columns, rows)) + "\n"
+
+
+_LIMITS = (
+    ("--memory", SIZE, "bytes of memory (64M, 1.5G, -1 for none)", ("memory", "limit")),
+    ("--memory-swap", SIZE, "memory and swap together", ("memory", "swap")),
+    ("--memory-reservation", SIZE, "memory it can count on", ("memory", "reservation")),
+    ("--cpu-shares", NUMBER, "weight against its neighbours", ("cpu", "shares")),
+    ("--cpu-quota", NUMBER, "microseconds of CPU per period", ("cpu", "quota")),
+    ("--cpu-period", NUMBER, "the period, in microseconds", ("cpu", "period")),
+    ("--cpuset-cpus", TEXT, "which CPUs: 0-3,7", ("cpu", "cpus")),
+    ("--cpuset-mems", TEXT, "which memory nodes", ("cpu", "mems")),
+    ("--pids-limit", NUMBER, "how many processes, -1 for no limit", ("pids", "limit")),
+    ("--blkio-weight", NUMBER, "weight of its disk use, 10 to 1000", ("blockIO", "weight")),
+)
+
+
+@verb(
+    N, "update",
+    _ID,
+    *(option(flag, help, kind) for flag, kind, help, _ in _LIMITS),
+    effect=WRITE, example="task update up --pids-limit 100 --memory 64M",
+)  # fmt: skip
+def update(ctx: Context, *, id: str, **values: Any) -> Done:
+    """Change the limits of a task while it runs."""
+    resources: dict[str, dict[str, Any]] = {}
+    for flag, _, _, (group, name) in _LIMITS:
+        value = values[flag[2:].replace("-", "_")]
+        if value is not None:
+            resources.setdefault(group, {})[name] = value
+    ctx.tasks.update(id, resources)
+    return Done(id)
+
+
+@verb(N, "inspect", _ID, effect=READ, example="task inspect up", key="d")
+def inspect(ctx: Context, *, id: str) -> Record:
+    """Show everything that is known of a task: its state, and the spec it was made from."""
+    from mobyshell.core.clock import rfc3339
+    from mobyshell.core.oci import load_spec, spec_to_json
+
+    info = ctx.tasks.get(id)
+    fields = task_row(info)
+    for name in ("created", "started", "exited"):
+        fields[name] = rfc3339(fields[name]) if fields[name] else None
+    fields["args"] = list(info.args)
+    fields["annotations"] = dict(info.annotations)
+    directory = getattr(ctx.tasks, "directory", None)
+    source = directory(id) if directory is not None else info.bundle
+    try:
+        fields["spec"] = spec_to_json(load_spec(source))
+    except MobyshellError as error:
+        fields["spec"] = None
+        ctx.say(f"note: {error}")
+    return Record(fields)
+
+
+@verb(
+    N, "trace",
+    _ID,
+    switch("--failed", "only calls that the kernel refused"),
+    option("--slowest", "only so many, the slowest first", NUMBER),
+    effect=READ, example="task trace done", key="y",
+)  # fmt: skip
+def trace(ctx: Context, *, id: str, failed: bool, slowest: int | None) -> Rows:
+    """Show the kernel calls that made a task, with arguments, results and times."""
+    from mobyshell.core.runtime.trace import call_rows
+
+    rows = call_rows(ctx.tasks.trace(id))
+    if failed:
+        rows = [row for row in rows if row["errno"]]
+    if slowest is not None:
+        rows = sorted(rows, key=lambda row: -row["ns"])[: max(slowest, 0)]
+    columns = (("operation", "#", "number"), ("actor", "WHO", "text"), ("ns", "TIME", "duration"),
+               ("call", "CALL", "text"), ("result", "RESULT", "text"))  # fmt: skip
+    return Rows(columns, rows, "call")
+
+
+@verb(
+    N, "diff", _ID,
+    switch("--all", "what agrees, too"),
+    effect=READ, example="task diff up",
+)  # fmt: skip
+def diff(ctx: Context, *, id: str, all: bool) -> Rows:
+    """Compare a running task's spec with what the kernel says of it."""
+    found = ctx.tasks.diff(id)
+    rows = [
+        {"agrees": one.agrees, "path": one.path, "wanted": one.wanted, "found": one.found,
+         "note": one.note}
+        for one in found
+        if all or one.agrees is not True
+    ]  # fmt: skip
+    right = sum(one.agrees is True for one in found)
+    ctx.say(f"{right} of {len(found)} lines agree" + ("" if all else "; --all shows them"))
+    columns = (("agrees", "", "check"), ("path", "PATH", "id"), ("wanted", "SPEC", "text"),
+               ("found", "KERNEL", "text"), ("note", "NOTE", "text"))  # fmt: skip
+    return Rows(columns, rows, "path")
