@@ -115,8 +115,8 @@ def spec(ctx: Context, *, rootless: bool) -> Text:
 @verb(N, "validate", _BUNDLE, effect=READ, example="bundle validate first", key="v")
 def validate(ctx: Context, *, bundle: str) -> Rows | Done:
     """Check a config.json: every problem, with what was found, what is allowed, and where it says so."""
-    from mobyshell.core.oci.safejson import read_json
-    from mobyshell.core.oci.spec import LARGEST, check
+    from mobyshell.core.oci import check
+    from mobyshell.core.oci.safejson import LARGEST, read_json
 
     path = os.path.join(bundle, "config.json")
     try:

@@ -135,7 +135,7 @@ def encode(event: Event) -> bytes:
             "namespace": event.namespace,
             "topic": payload.topic,
             "id": event.id,
-            "data": {name: getattr(payload, name) for name in payload.__dataclass_fields__},
+            "data": {name: getattr(payload, name) for name in payload.__match_args__},
         }
     ).encode()
 

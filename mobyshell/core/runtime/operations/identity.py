@@ -236,5 +236,4 @@ def working_directory(path: str) -> Operation:
             Call("fchdir", (there,)),
             close(there),
         ),
-        shell=(f"cd '{path}'",),
     )  # fmt: skip

@@ -146,7 +146,9 @@ def _filesystem(entry: Mount, options: MountOptions, kind: str) -> list[Call]:
     origin = entry.source or kind
     target = reach_directory(ROOT, entry.destination, TARGET)
     if all(len(one.encode()) <= LONGEST_VALUE for one in (origin, *options.data)):
-        made = new_filesystem(kind, origin, options.data, options.attr_set, MOUNT)
+        # as mount(2) does it: a new filesystem is read-only itself, not only this mount of it
+        data = (*options.data, "ro") if options.read_only else options.data
+        made = new_filesystem(kind, origin, data, options.attr_set, MOUNT)
         return [*made, *_finish(options, target, attributes=False)]
     # too long for fsconfig: the old call takes a page of options, on the working directory
     return [
@@ -198,7 +200,8 @@ def pivot() -> Operation:
             Call("umount2", (Text("."), flags("umount", c.MNT_DETACH))),
             Call("chdir", (Text("/"),)),
         ),
-        shell=('cd "$rootfs"', "pivot_root . .", "umount -l .", "cd /"),
+        # tools of the host cannot run from a new root; moving the mount over / comes to the same
+        shell=('cd "$rootfs"', "mount --move . /"),
     )
 
 
@@ -217,7 +220,7 @@ def read_only_root() -> Operation:
             set_attributes(MOUNT, c.MOUNT_ATTR_RDONLY),
             close(MOUNT),
         ),
-        shell=("mount -o remount,bind,ro /",),
+        shell=('mount -o remount,bind,ro "$rootfs"',),
     )
 
 
@@ -232,7 +235,7 @@ def root_propagation(name: str) -> Operation:
         spec="config-linux.md#rootfs-mount-propagation",
         man="mount_namespaces(7)",
         calls=(Call("mount", (0, Text("/"), 0, flags("mount", propagation_flags(name)), 0)),),
-        shell=(f"mount --make-{name} /",),
+        shell=(f'mount --make-{name} "$rootfs"',),
     )
 
 
@@ -241,7 +244,7 @@ def masked(path: str, index: int) -> Operation:
     over, empty = Cell("null"), Cell("empty")
     directory = [
         close(over),
-        *new_filesystem("tmpfs", "tmpfs", (), c.MOUNT_ATTR_RDONLY, empty),
+        *new_filesystem("tmpfs", "tmpfs", ("ro",), c.MOUNT_ATTR_RDONLY, empty),
         attach(empty, TARGET),
         close(empty),
         close(TARGET),

@@ -20,7 +20,6 @@ from mobyshell.core.runtime.operations.calls import (
     flags,
     in_root,
     make_file,
-    quote,
 )  # fmt: skip
 from mobyshell.core.runtime.plan import (
     Actor,
@@ -237,7 +236,6 @@ def execute(
             *tries,
             Call("execve", (Text(candidates[-1]), vector, environment)),
         ),
-        shell=(f"exec {' '.join(quote(word) for word in args)}",),
     )
 
 
