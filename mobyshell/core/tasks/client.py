@@ -23,7 +23,7 @@ from mobyshell.core.tasks.paths import (
 from mobyshell.core.tasks.paths import (
     state_root as default_root,
 )
-from mobyshell.core.tasks.records import Record
+from mobyshell.core.tasks.records import Record, read_record
 from mobyshell.core.tasks.service import ExecInfo
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mobyshell.core.events import Event
-    from mobyshell.core.runtime.values import Difference, ProcessInfo, Stats
     from mobyshell.core.runtime import Runtime
+    from mobyshell.core.runtime.values import Difference, ProcessInfo, Stats
     from mobyshell.core.tasks.connect import Connection
     from mobyshell.core.tasks.service import Attachment, LogLine, TaskInfo
 
@@ -180,12 +180,22 @@ class TaskClient:
                     continue
                 if over:
                     return
-                record = view.read_live(directory)
-                over = record is None or record.exit_status is not None
+                over = self._over(directory)
                 if not over:
                     time.sleep(_FOLLOW_PAUSE)
         finally:
             reader.close()
+
+    def _over(self, directory: str) -> bool:
+        """Whether a process has ended and its log is complete. A shim is started if one is needed
+        for that: what ended without one may have left output behind."""
+        record = read_record(directory)
+        if record is None or record.exit_status is not None:
+            return True
+        live = view.read_live(directory)
+        if live is not None and live.exit_status is not None:
+            self._dial().close()
+        return False
 
     # by the shim
 
@@ -261,9 +271,10 @@ class TaskClient:
         """See `service.Tasks.wait`. A shim's death in between is waited out."""
         until = None if timeout is None else time.monotonic() + timeout
         while True:
-            record = view.require(self.state, self.namespace, id, exec_id)
-            # -1 may be what is not known yet: a new shim finds out more than /proc can tell
-            if record.exit_status is not None and record.exited_ns:
+            view.require(self.state, self.namespace, id, exec_id)
+            record = read_record(process_dir(self.state, self.namespace, id, exec_id))
+            # only what a shim wrote is the last word: it has then logged all output, too
+            if record is not None and record.exit_status is not None:
                 return record.exit_status
             left = None if until is None else max(0.0, until - time.monotonic())
             try:

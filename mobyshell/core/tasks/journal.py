@@ -129,13 +129,14 @@ _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 def encode(event: Event) -> bytes:
     """The JSON of `Event.to_json`, without copying what is inside: there are hundreds a task."""
     payload = event.payload
+    names: tuple[str, ...] = payload.__match_args__
     return _encode(
         {
             "time_ns": event.time_ns,
             "namespace": event.namespace,
             "topic": payload.topic,
             "id": event.id,
-            "data": {name: getattr(payload, name) for name in payload.__match_args__},
+            "data": {name: getattr(payload, name) for name in names},
         }
     ).encode()
 

@@ -317,9 +317,8 @@ def test_coming_and_going_clients_never_meet_a_closed_door(house: House) -> None
         client.wait(id, timeout=10)
     for turn in range(12):
         time.sleep(0.17 + turn * 0.006)  # around the linger of 0.2 s
-        with TaskClient(house.state) as client:
-            with pytest.raises(WrongState):
-                client.kill(id, 15)
+        with TaskClient(house.state) as client, pytest.raises(WrongState):
+            client.kill(id, 15)
 
 
 def test_keeper_and_shim_carry_nothing_of_their_client(house: House) -> None:
