@@ -214,3 +214,8 @@ def _configure(context: Cell, key: str, value: str | None) -> Call:
 def quote(word: str) -> str:
     """`word` as one word of POSIX sh."""
     return "'" + word.replace("'", "'\\''") + "'"
+
+
+def inside(path: str) -> str:
+    """The shell's word for the container's `path`, before it has the new root."""
+    return '"$rootfs"' + quote("/" + path.strip("/"))

@@ -16,6 +16,7 @@ from mobyshell.core.runtime.operations.calls import (
     clone_tree,
     close,
     flags,
+    inside,
     new_filesystem,
     quote,
     reach_directory,
@@ -33,6 +34,7 @@ def make(controller: str, path: str, base: str, inherit: Sequence[tuple[str, str
     empty and takes no process before it has CPUs and memory nodes.
     """
     calls: list[Call] = []
+    shell: list[str] = []
     steps = path.removeprefix(base).strip("/").split("/")
     current = base
     for depth, step in enumerate(steps):
@@ -43,9 +45,13 @@ def make(controller: str, path: str, base: str, inherit: Sequence[tuple[str, str
             Call("mkdirat", (CWD, Text(current), 0o755),
                  tolerate=() if last else (errno.EEXIST,))
         )  # fmt: skip
+        shell.append(f"{'' if last else f'[ -d {quote(current)} ] || '}mkdir {quote(current)}")
         for name, value in inherit:
             # refused where a sibling's children already use more: then it is set already
             calls += write_file(f"{current}/{name}", value, tolerate=(errno.EBUSY, errno.EACCES))
+            shell.append(
+                f"echo {quote(value)} > {quote(f'{current}/{name}')}{'' if last else ' || :'}"
+            )
     label = controller or "v2"
     return Operation(
         actor=Actor.PARENT,
@@ -56,10 +62,8 @@ def make(controller: str, path: str, base: str, inherit: Sequence[tuple[str, str
         spec="config-linux.md#cgroups-path",
         man="cgroups(7)",
         calls=tuple(calls),
-        shell=(
-            f"mkdir -p {quote(path)}",
-            *(f"echo {quote(value)} > {quote(f'{path}/{name}')} || :" for name, value in inherit),
-        ),
+        # among the script's own arguments, which it removes at its end
+        shell=(*shell, f'set -- {quote(path)} "$@"'),
     )
 
 
@@ -115,7 +119,11 @@ def mount(index: int, entry: Mount, groups: dict[str, str], mode: str) -> Operat
             close(MOUNT),
             close(TARGET),
         ]
-        shell = [f'mount -t cgroup2 cgroup2 "$rootfs"{quote(entry.destination)}']
+        words = ",".join(entry.options or ()) or "defaults"
+        shell = [
+            f"mkdir -p {inside(entry.destination)}",
+            f"mount -t cgroup2 -o {quote(words)} cgroup2 {inside(entry.destination)}",
+        ]
     else:
         calls, shell = _mount_v1(entry, groups, attributes)
     return Operation(
@@ -136,7 +144,9 @@ def _mount_v1(
 ) -> tuple[list[Call], list[str]]:
     """A tmpfs with one directory per controller, each a bind of the container's own cgroup."""
     group, place = Cell("group"), Cell("place")
-    destination = f'"$rootfs"{quote(entry.destination)}'
+    destination = inside(entry.destination)
+    words = [word for word in entry.options or () if word not in ("ro", "rw")]
+    shown = quote(",".join([*(["ro"] if attributes & c.MOUNT_ATTR_RDONLY else []), *words]))
     writable = attributes & ~c.MOUNT_ATTR_RDONLY
     calls = [
         *reach_directory(ROOT, entry.destination, TARGET),
@@ -144,7 +154,10 @@ def _mount_v1(
         attach(MOUNT, TARGET),
         close(TARGET),
     ]
-    shell = [f"mount -t tmpfs -o nosuid,nodev,noexec,mode=755 cgroup {destination}"]
+    shell = [
+        f"mkdir -p {destination}",
+        f"mount -t tmpfs -o {quote(','.join([*words, 'mode=755']))} cgroup {destination}",
+    ]
     for controller, path in groups.items():
         if not controller:
             continue
@@ -161,7 +174,7 @@ def _mount_v1(
         shell += [
             f"mkdir {destination}/{name}",
             f"mount --bind {quote(path)} {destination}/{name}",
-            f"mount -o remount,bind,ro,nosuid,nodev,noexec {destination}/{name}",
+            f"mount -o remount,bind,{shown} {destination}/{name}",
         ]
     if attributes & c.MOUNT_ATTR_RDONLY:
         calls.append(set_attributes(MOUNT, c.MOUNT_ATTR_RDONLY))

@@ -14,6 +14,7 @@ from mobyshell.core.runtime.operations.calls import (
     clone_tree,
     close,
     in_root,
+    inside,
     make_directories,
     make_file,
     quote,
@@ -50,7 +51,8 @@ def default_devices(in_user_namespace: bool) -> Operation:
         name = path.removeprefix("/dev/")
         if in_user_namespace:
             calls += _bound(path)
-            shell.append(f': > "$rootfs{path}"; mount --bind {path} "$rootfs{path}"')
+            shell.append(f'[ -e "$rootfs{path}" ] || : > "$rootfs{path}"')
+            shell.append(f'mount --bind {path} "$rootfs{path}"')
         else:
             shown = Flags(c.S_IFCHR | 0o666, "S_IFCHR|0666")
             number = Flags(device_number(major, minor), f"makedev({major}, {minor})")
@@ -97,8 +99,9 @@ def links() -> Operation:
         man="symlinkat(2)",
         calls=tuple(calls),
         shell=tuple(
-            f'{"rm -f" if name == "ptmx" else ":"} "$rootfs/dev/{name}"; '
-            f'[ -e "$rootfs/dev/{name}" ] || ln -s {target} "$rootfs/dev/{name}"'
+            f'ln -sfn {target} "$rootfs/dev/{name}"'
+            if name == "ptmx"
+            else f'[ -e "$rootfs/dev/{name}" ] || ln -s {target} "$rootfs/dev/{name}"'
             for target, name in LINKS
         ),
     )
@@ -113,8 +116,11 @@ def device(index: int, entry: Device, in_user_namespace: bool) -> Operation:
     shell: tuple[str, ...]
     if in_user_namespace:
         calls = _bound(path)
-        shell = (f'mkdir -p "$(dirname "$rootfs"{quote(path)})"; : > "$rootfs"{quote(path)}; '
-                 f'mount --bind {quote(path)} "$rootfs"{quote(path)}',)  # fmt: skip
+        shell = (
+            f'mkdir -p "$(dirname {inside(path)})"',
+            f"[ -e {inside(path)} ] || : > {inside(path)}",
+            f"mount --bind {quote(path)} {inside(path)}",
+        )
     else:
         parent = Cell("directory")
         kind = _TYPE[entry.type]
@@ -136,9 +142,9 @@ def device(index: int, entry: Device, in_user_namespace: bool) -> Operation:
         ]  # fmt: skip
         numbers = "" if entry.type == "p" else f" {entry.major} {entry.minor}"
         shell = (
-            f'mkdir -p "$(dirname "$rootfs"{quote(path)})"',
-            f'mknod -m {mode:o} "$rootfs"{quote(path)} {entry.type}{numbers}',
-            f'chown {owner[0]}:{owner[1]} "$rootfs"{quote(path)}',
+            f'mkdir -p "$(dirname {inside(path)})"',
+            f"[ -e {inside(path)} ] || mknod -m {mode:o} {inside(path)} {entry.type}{numbers}",
+            f"chown -h {owner[0]}:{owner[1]} {inside(path)}",
         )
     return Operation(
         actor=Actor.CHILD,

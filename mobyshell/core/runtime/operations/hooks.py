@@ -33,6 +33,8 @@ def planned(kind: str, spec: Spec, phase: Phase) -> list[Operation]:
     hooks = getattr(spec.hooks, _ATTRIBUTE[kind]) if spec.hooks is not None else None
     for index, hook in enumerate(hooks or ()):
         args = tuple(hook.args or (hook.path,))
+        words = [*(hook.env or ()), hook.path, *args[1:]]
+        limit = f"timeout -s KILL {hook.timeout} " if hook.timeout else ""
         operations.append(
             Operation(
                 actor=Actor.PARENT,
@@ -43,7 +45,9 @@ def planned(kind: str, spec: Spec, phase: Phase) -> list[Operation]:
                 spec="config.md#posix-platform-hooks",
                 man="execve(2)",
                 calls=(Call("@hook", (Text(hook.path), Vector(args))),),
-                shell=(f"{quote(hook.path)} {' '.join(quote(word) for word in args[1:])}".strip(),),
+                shell=(
+                    f'printf %s "$state" | {limit}env -i {" ".join(quote(word) for word in words)}',
+                ),
             )
         )
     return operations

@@ -8,7 +8,7 @@ import struct
 from mobyshell.core.linux import constants as c
 from mobyshell.core.linux.capabilities import number as capability_number
 from mobyshell.core.oci import Capabilities, Rlimit, User
-from mobyshell.core.runtime.operations.calls import CWD, close, flags, write_file
+from mobyshell.core.runtime.operations.calls import CWD, close, flags, quote, write_file
 from mobyshell.core.runtime.plan import Actor, Call, Cell, Data, Flags, Operation, Phase, Text
 
 RLIMITS = {
@@ -18,12 +18,17 @@ RLIMITS = {
     "RLIMIT_RTPRIO": 14, "RLIMIT_RTTIME": 15,
 }  # fmt: skip
 
+_UNLIMITED = 2**64 - 1
+
 
 def rlimit(index: int, entry: Rlimit) -> Operation:
     """One resource limit."""
     number = RLIMITS[entry.type]
     data = Data(struct.pack("=QQ", entry.soft, entry.hard), f"{{{entry.soft}, {entry.hard}}}")
     option = entry.type.removeprefix("RLIMIT_").lower()
+    both = ":".join(
+        "unlimited" if value == _UNLIMITED else str(value) for value in (entry.soft, entry.hard)
+    )
     return Operation(
         actor=Actor.CHILD,
         phase=Phase.EXEC,
@@ -33,7 +38,7 @@ def rlimit(index: int, entry: Rlimit) -> Operation:
         spec="config.md#posix-process",
         man="prlimit(2)",
         calls=(Call("prlimit64", (0, Flags(number, entry.type), data, 0)),),
-        shell=(f'prlimit --pid "$$" --{option}={entry.soft}:{entry.hard}',),
+        shell=(f'prlimit --pid "$$" --{option}={both}',),
     )
 
 
@@ -64,7 +69,11 @@ def exec_label(kind: str, label: str, path: str, source: str) -> Operation:
         spec="config.md#linux-process",
         man="proc_pid_attr(5)",
         calls=tuple(write_file(path, text)),
+        shell=(f"setpriv --{_LABEL_OPTION[kind]}={quote(label)}",),
     )
+
+
+_LABEL_OPTION = {"AppArmor": "apparmor-profile", "SELinux": "selinux-label"}
 
 
 def mask(value: int) -> Operation:
@@ -111,7 +120,13 @@ def bounding_set(capabilities: Capabilities, last: int) -> Operation:
             Call("prctl", (Flags(c.PR_CAPBSET_DROP, "PR_CAPBSET_DROP"), number, 0, 0, 0))
             for number in drop
         ),
+        shell=(f"setpriv --bounding-set={_set_words(capabilities.bounding)}",),
     )
+
+
+def _set_words(names: tuple[str, ...] | None) -> str:
+    """A capability set in setpriv(1)'s words."""
+    return ",".join(("-all", *(f"+{name.removeprefix('CAP_').lower()}" for name in names or ())))
 
 
 def become(user: User, *, keep_capabilities: bool, may_set_groups: bool) -> Operation:
@@ -138,7 +153,14 @@ def become(user: User, *, keep_capabilities: bool, may_set_groups: bool) -> Oper
         spec="config.md#user",
         man="setresuid(2), setgroups(2)",
         calls=tuple(calls),
+        shell=(f"setpriv --reuid={user.uid} --regid={user.gid} {_group_words(groups, tolerate)}",),
     )
+
+
+def _group_words(groups: tuple[int, ...], tolerate: tuple[int, ...]) -> str:
+    if groups:
+        return f"--groups={','.join(str(one) for one in groups)}"
+    return "--keep-groups" if tolerate else "--clear-groups"
 
 
 def capability_sets(capabilities: Capabilities) -> Operation:
@@ -181,6 +203,11 @@ def capability_sets(capabilities: Capabilities) -> Operation:
                 for number in ambient
             ),
         ),
+        # permitted and effective follow from these and the bounding set, at the next execve
+        shell=(
+            f"setpriv --inh-caps={_set_words(capabilities.inheritable)} "
+            f"--ambient-caps={_set_words(capabilities.ambient)}",
+        ),
     )  # fmt: skip
 
 
@@ -195,6 +222,7 @@ def no_new_privileges() -> Operation:
         spec="config.md#linux-process",
         man="prctl(2), PR_SET_NO_NEW_PRIVS",
         calls=(Call("prctl", (Flags(c.PR_SET_NO_NEW_PRIVS, "PR_SET_NO_NEW_PRIVS"), 1, 0, 0, 0)),),
+        shell=("setpriv --no-new-privs",),
     )
 
 
@@ -236,4 +264,5 @@ def working_directory(path: str) -> Operation:
             Call("fchdir", (there,)),
             close(there),
         ),
+        shell=(f"env --chdir={quote(path)}",),
     )  # fmt: skip

@@ -18,6 +18,7 @@ from mobyshell.core.runtime.operations.calls import (
     close,
     flags,
     in_root,
+    inside,
     new_filesystem,
     quote,
     reach_directory,
@@ -91,9 +92,9 @@ def mount(index: int, entry: Mount, bundle: str) -> Operation:
         title = f"mount {kind} on {entry.destination}"
         man = "fsopen(2), fsconfig(2), fsmount(2), move_mount(2)"
         shell = (
-            f'mkdir -p "$rootfs"{quote(entry.destination)}',
+            f"mkdir -p {inside(entry.destination)}",
             f"mount -t {quote(kind)} {'-o ' + quote(words) + ' ' if words else ''}"
-            f'{quote(entry.source or kind)} "$rootfs"{quote(entry.destination)}',
+            f"{quote(entry.source or kind)} {inside(entry.destination)}",
         )
     return Operation(
         actor=Actor.CHILD,
@@ -162,7 +163,7 @@ def _filesystem(entry: Mount, options: MountOptions, kind: str) -> list[Call]:
 
 
 def _shell_bind(entry: Mount, options: MountOptions, origin: str) -> tuple[str, ...]:
-    target = f'"$rootfs"{quote(entry.destination)}'
+    target = inside(entry.destination)
     make = (
         f"if [ -d {quote(origin)} ]; then mkdir -p {target}; else "
         f'mkdir -p "$(dirname {target})"; [ -e {target} ] || : > {target}; fi'
@@ -171,9 +172,13 @@ def _shell_bind(entry: Mount, options: MountOptions, origin: str) -> tuple[str, 
     lines = [make, f"mount {kind} {quote(origin)} {target}"]
     plain = [word for word in entry.options or () if word not in ("bind", "rbind")]
     propagation = [word for word in plain if word.removeprefix("r") in _KINDS]
-    others = [word for word in plain if word not in propagation]
+    others = [
+        f"{word[1:]}=recursive" if word in ("rro", "rnosuid", "rnodev", "rnoexec") else word
+        for word in plain
+        if word not in propagation
+    ]
     if others:
-        lines.append(f"mount -o remount,bind,{','.join(others)} {target}")
+        lines.append(f"mount -o remount,bind,{quote(','.join(others))} {target}")
     lines += [f"mount --make-{word} {target}" for word in propagation]
     return tuple(lines)
 
@@ -200,8 +205,7 @@ def pivot() -> Operation:
             Call("umount2", (Text("."), flags("umount", c.MNT_DETACH))),
             Call("chdir", (Text("/"),)),
         ),
-        # tools of the host cannot run from a new root; moving the mount over / comes to the same
-        shell=('cd "$rootfs"', "mount --move . /"),
+        shell=('pivot_root "$rootfs" "$rootfs"', "umount -l /"),
     )
 
 
@@ -235,7 +239,7 @@ def root_propagation(name: str) -> Operation:
         spec="config-linux.md#rootfs-mount-propagation",
         man="mount_namespaces(7)",
         calls=(Call("mount", (0, Text("/"), 0, flags("mount", propagation_flags(name)), 0)),),
-        shell=(f'mount --make-{name} "$rootfs"',),
+        shell=(f"mount --make-{name} /",),
     )
 
 
@@ -271,9 +275,8 @@ def masked(path: str, index: int) -> Operation:
         man="move_mount(2)",
         calls=(open_target, *rest),
         shell=(
-            f'if [ -d "$rootfs"{quote(path)} ]; then mount -t tmpfs -o ro tmpfs "$rootfs"{quote(path)}; '
-            f'elif [ -e "$rootfs"{quote(path)} ]; then '
-            f'mount --bind /dev/null "$rootfs"{quote(path)}; fi',
+            f"if [ -d {inside(path)} ]; then mount -t tmpfs -o ro tmpfs {inside(path)}; "
+            f"elif [ -e {inside(path)} ]; then mount --bind /dev/null {inside(path)}; fi",
         ),
     )
 
@@ -299,7 +302,7 @@ def read_only_path(path: str, index: int) -> Operation:
         man="mount_setattr(2)",
         calls=(open_target, *rest),
         shell=(
-            f'if [ -e "$rootfs"{quote(path)} ]; then mount --rbind "$rootfs"{quote(path)} '
-            f'"$rootfs"{quote(path)}; mount -o remount,bind,ro "$rootfs"{quote(path)}; fi',
+            f"if [ -e {inside(path)} ]; then mount --rbind {inside(path)} {inside(path)} && "
+            f"mount -o remount,bind,ro {inside(path)}; fi",
         ),
     )

@@ -27,8 +27,10 @@ _GIVES = {
     "time": "its own boot and monotonic clocks",
 }
 
-_UNSHARE = {"user": "--user", "mount": "--mount", "pid": "--pid --fork", "network": "--net",
-            "ipc": "--ipc", "uts": "--uts", "cgroup": "--cgroup", "time": "--time"}  # fmt: skip
+# with a user namespace the child would lose its capabilities at its next execve: it has no id yet
+_UNSHARE = {"user": "--user --keep-caps", "mount": "--mount --propagation unchanged",
+            "pid": "--pid", "network": "--net", "ipc": "--ipc", "uts": "--uts",
+            "cgroup": "--cgroup", "time": "--time"}  # fmt: skip
 
 
 def clone(new: list[tuple[int, Namespace]], clone_flags: int) -> Operation:
@@ -50,7 +52,7 @@ def clone(new: list[tuple[int, Namespace]], clone_flags: int) -> Operation:
                 result=Cell("pid"),
             ),
         ),
-        shell=tuple(_UNSHARE[kind] for kind in kinds),
+        shell=(" ".join(("unshare --fork --kill-child", *(_UNSHARE[kind] for kind in kinds))),),
     )
 
 
@@ -72,7 +74,7 @@ def join(index: int, namespace: Namespace) -> Operation:
             Call("setns", (held, flags("clone", flag))),
             close(held),
         ),
-        shell=(f"--{namespace.type.replace('network', 'net')}={path}",),
+        shell=(f"nsenter --{namespace.type.replace('network', 'net')}={quote(path)}",),
     )
 
 
@@ -104,6 +106,7 @@ def unshare_cgroup(index: int) -> Operation:
         spec="config-linux.md#namespaces",
         man="cgroup_namespaces(7)",
         calls=(Call("unshare", (flags("clone", c.CLONE_NEWCGROUP),)),),
+        shell=("unshare --cgroup",),
     )
 
 
@@ -113,13 +116,19 @@ def id_maps(
     """Write the child's uid or gid map; through newuidmap(1) or newgidmap(1) if `helper` says so."""
     lines = [f"{one.container_id} {one.host_id} {one.size}" for one in mappings]
     calls: list[Call] = []
+    shell: list[str] = []
     if helper is not None:
         words = " ".join(lines).split()
+        shell.append(f'{quote(helper)} "$pid" {" ".join(words)}')
         calls.append(Call("@spawn", (Text(helper), Text("{pid}", template=True),
                                      *(Text(word) for word in words))))  # fmt: skip
     else:
         if deny_setgroups:
             calls += write_file("/proc/{pid}/setgroups", "deny", template=True)
+            shell.append('echo deny > "/proc/$pid/setgroups"')
+        shell.append(
+            f"printf '{''.join(f'{line}{chr(92)}n' for line in lines)}' > \"/proc/$pid/{kind}_map\""
+        )
         calls += write_file(f"/proc/{{pid}}/{kind}_map", "\n".join(lines) + "\n", template=True)
     return Operation(
         actor=Actor.PARENT,
@@ -130,9 +139,8 @@ def id_maps(
         spec="config-linux.md#user-namespace-mappings",
         man="newuidmap(1)" if helper else "user_namespaces(7)",
         calls=tuple(calls),
-        shell=(f"--map-{'users' if kind == 'uid' else 'groups'}="
-               + " ".join(f"{m.host_id},{m.container_id},{m.size}" for m in mappings),),
-    )  # fmt: skip
+        shell=tuple(shell),
+    )
 
 
 def become_root_inside() -> Operation:
@@ -148,6 +156,11 @@ def become_root_inside() -> Operation:
             Call("setresgid", (0, 0, 0)),
             Call("setgroups", (0, 0), tolerate=(errno.EPERM,)),
             Call("setresuid", (0, 0, 0)),
+        ),
+        shell=(
+            "setpriv --reuid=0 --regid=0 "
+            '"--$(if grep -q deny /proc/self/setgroups; then echo keep; else echo clear; fi)-groups" '
+            "--inh-caps=-all --ambient-caps=-all",
         ),
     )
 
@@ -199,7 +212,7 @@ def domain_name(name: str) -> Operation:
         spec="config.md#domainname",
         man="setdomainname(2)",
         calls=(Call("setdomainname", (Text(name), len(name.encode()))),),
-        shell=(f"printf %s {quote(name)} > /proc/sys/kernel/domainname",),
+        shell=(f"domainname {quote(name)}",),
     )
 
 
@@ -240,7 +253,7 @@ def sysctls(values: dict[str, str]) -> list[Operation]:
                 spec="config-linux.md#sysctl",
                 man="sysctl(2)",
                 calls=tuple(write_file(path, value)),
-                shell=(f"printf %s {quote(value)} > {path}",),
+                shell=(f"printf %s {quote(value)} > {quote(path)}",),
             )
         )
     return operations

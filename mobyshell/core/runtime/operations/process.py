@@ -20,6 +20,7 @@ from mobyshell.core.runtime.operations.calls import (
     flags,
     in_root,
     make_file,
+    quote,
 )  # fmt: skip
 from mobyshell.core.runtime.plan import (
     Actor,
@@ -235,6 +236,10 @@ def execute(
             Call("rt_sigprocmask", (Flags(c.SIG_SETMASK, "SIG_SETMASK"), unblock, 0, 8)),
             *tries,
             Call("execve", (Text(candidates[-1]), vector, environment)),
+        ),
+        shell=(
+            f"env -i {' '.join(quote(word) for word in env)}",
+            f"exec {' '.join(quote(word) for word in args)}",
         ),
     )
 

@@ -1,0 +1,160 @@
+"""`completion`: shell completion, and the hidden question that the shells ask."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from mobyshell.commands import registry as r
+from mobyshell.commands.registry import READ, Parameter, Verb, verb
+from mobyshell.commands.results import Text
+from mobyshell.core.errors import MobyshellError
+
+if TYPE_CHECKING:
+    from mobyshell.commands.context import Context
+
+_BASH = """\
+_mobyshell() {
+    local IFS=$'\\n'
+    COMPREPLY=($(mobyshell completion words -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null))
+    # a file name: let bash add the slash or the space
+    [ "${#COMPREPLY[@]}" -eq 0 ] && compopt -o default
+    return 0
+}
+complete -o nosort -F _mobyshell mobyshell
+"""
+
+_ZSH = """\
+#compdef mobyshell
+_mobyshell() {
+    local -a words_found
+    words_found=("${(@f)$(mobyshell completion words -- "${(@)words[2,CURRENT]}" 2>/dev/null)}")
+    if [[ -n "${words_found[1]}" ]]; then compadd -a words_found; else _files; fi
+}
+compdef _mobyshell mobyshell
+"""
+
+_FISH = """\
+function __mobyshell_words
+    set -l words (commandline -opc) (commandline -ct)
+    mobyshell completion words -- $words[2..-1] 2>/dev/null
+end
+complete -c mobyshell -f -a '(__mobyshell_words)'
+"""
+
+SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
+
+
+def _declare(shell: str, where: str) -> None:
+    @verb("completion", shell, effect=READ, example=f"completion {shell}")
+    def script(ctx: Context) -> Text:
+        return Text(SCRIPTS[shell])
+
+    script.__doc__ = f"Print the completion script for {shell}.\n\n{where}"
+
+
+_declare("bash", "    mobyshell completion bash > /etc/bash_completion.d/mobyshell")
+_declare("zsh", "    mobyshell completion zsh > /usr/share/zsh/site-functions/_mobyshell")
+_declare("fish", "    mobyshell completion fish > /etc/fish/completions/mobyshell.fish")
+
+
+@verb(
+    "completion", "words",
+    Parameter("words", "text", "the words so far, the last one unfinished", rest=True),
+    effect=READ, example="completion words -- task r",
+)  # fmt: skip
+def words(ctx: Context, *, words: tuple[str, ...]) -> Text:
+    """Print what the last of some words could become: what the shells' scripts ask."""
+    found = complete(ctx, list(words) or [""])
+    return Text("".join(f"{one}\n" for one in found))
+
+
+def complete(ctx: Context, words: list[str]) -> list[str]:
+    """The completions of the last word, given those before it; none where it may be anything."""
+    *before, last = words
+    try:
+        found = _candidates(ctx, before, last)
+    except MobyshellError:
+        return []
+    return [one for one in found if one.startswith(last)]
+
+
+def _candidates(ctx: Context, before: list[str], last: str) -> list[str]:
+    before = [one for one in before if one not in ("--json", "--yaml", "--table", "-q", "--plan")]
+    if not before:
+        return [*r.NOUNS, *r.SHORTCUTS, "help", "repl"]
+    if before[0] == "help":
+        return list(r.NOUNS) if len(before) == 1 else [*r.verbs_of(before[1])]
+    if before[0] not in r.SHORTCUTS and len(before) == 1:
+        table = r.verbs_of(before[0])
+        if "" not in table:
+            return list(table)
+    found, given = r.lookup(before)
+    if "--" in given:
+        return []
+    waiting = _option_waiting(found, given)
+    if waiting is not None:
+        return values_of(ctx, waiting, last)
+    if last.startswith("-"):
+        return [flag for one in found.parameters for flag in one.flags if flag.startswith("--")]
+    place = _position(found, given)
+    return values_of(ctx, place, last) if place is not None else []
+
+
+def _option_waiting(found: Verb, given: list[str]) -> Parameter | None:
+    """The option whose value comes next."""
+    if not given or not given[-1].startswith("-"):
+        return None
+    return next(
+        (one for one in found.parameters if given[-1] in one.flags and not one.switch), None
+    )
+
+
+def _position(found: Verb, given: list[str]) -> Parameter | None:
+    """The positional parameter that comes next."""
+    valued = {flag for one in found.parameters if not one.switch for flag in one.flags}
+    count = 0
+    skip = False
+    for word in given:
+        if skip:
+            skip = False
+        elif word.startswith("-"):
+            skip = word in valued
+        else:
+            count += 1
+    positional = found.positional
+    if count < len(positional):
+        return positional[count]
+    return positional[-1] if positional and positional[-1].many else None
+
+
+def values_of(ctx: Context, parameter: Parameter, prefix: str) -> list[str]:
+    """What a parameter could be, beginning with `prefix`."""
+    if parameter.choices:
+        return list(parameter.choices)
+    kind = parameter.kind
+    if kind == r.TASK:
+        return [one.id for one in ctx.tasks.ls()]
+    if kind == r.SIGNAL:
+        return ["TERM", "KILL", "INT", "HUP", "QUIT", "USR1", "USR2", "STOP", "CONT", "WINCH"]
+    if kind == r.SOURCE:
+        return ["busybox", "host:", "tar:"]
+    if kind in (r.BUNDLE, r.FILE):
+        return _directories(prefix, bundles=kind == r.BUNDLE)
+    return []
+
+
+def _directories(prefix: str, *, bundles: bool) -> list[str]:
+    head, _, _ = prefix.rpartition("/")
+    base = f"{head}/" if head or prefix.startswith("/") else ""
+    try:
+        entries = sorted(os.scandir(base or "."), key=lambda one: one.name)
+    except OSError:
+        return []
+    found = []
+    for one in entries:
+        if one.name.startswith(".") or not (one.is_dir() or not bundles):
+            continue
+        is_bundle = bundles and os.path.exists(os.path.join(one.path, "config.json"))
+        found.append(base + one.name + ("" if is_bundle or not one.is_dir() else "/"))
+    return found

@@ -1,0 +1,226 @@
+"""What this machine can and cannot do, and for each cannot: what it costs, and how to get it.
+
+Owns the questions. Each is asked of the kernel itself where that is harmless; whatever needs a
+namespace is tried in a process of its own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mobyshell.core.errors import MobyshellError
+from mobyshell.core.linux import capabilities, cgroups, pidfd, procfs
+from mobyshell.core.linux.namespaces import KINDS
+from mobyshell.core.linux.syscalls import number, syscall
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing a machine can have. `detail` is what was found; `costs` and `remedy` are empty
+    where nothing is missing."""
+
+    feature: str
+    ok: bool
+    detail: str
+    costs: str = ""
+    remedy: str = ""
+
+
+def probe() -> tuple[Finding, ...]:
+    """Ask everything. Takes about a second."""
+    return (
+        *_kernel(), *_namespaces(), *_users(), *_cgroups(), *_capabilities(), *_filesystems(),
+        *_security(), *_programs(),
+    )  # fmt: skip
+
+
+def _finding(feature: str, ok: bool, detail: str, costs: str, remedy: str) -> Finding:
+    return Finding(feature, ok, detail, "" if ok else costs, "" if ok else remedy)
+
+
+def has_call(name: str) -> bool:
+    """Whether the kernel knows a system call: called with nonsense, it answers anything but ENOSYS."""
+    ctypes.set_errno(0)
+    bad = 0xFFFFFFFFFFFFFFFF
+    result = syscall(number(name), bad, bad, bad, bad, bad, bad)
+    if result >= 0:
+        os.close(result)
+    return ctypes.get_errno() != errno.ENOSYS
+
+
+_CALLS = (
+    ("openat2", "5.6", "containers cannot be made: paths inside an image could lead outside"),
+    ("open_tree", "5.2", "containers cannot be made: bind mounts need it"),
+    ("move_mount", "5.2", "containers cannot be made: mounts need it"),
+    ("fsopen", "5.2", "containers cannot be made: new filesystems need it"),
+    ("mount_setattr", "5.12", "containers cannot be made: read-only and nosuid mounts need it"),
+    ("pidfd_open", "5.3", "tasks cannot be signalled and waited for safely"),
+)
+
+
+def _kernel() -> Iterator[Finding]:
+    release = os.uname().release
+    yield Finding("kernel", True, f"Linux {release} {os.uname().machine}")
+    for name, since, costs in _CALLS:
+        ok = has_call(name)
+        yield _finding(name, ok, "there" if ok else "missing", costs, f"Linux {since} or newer")
+    ok = pidfd.tells_exit_status()
+    yield _finding("exit status by pidfd", ok, "there" if ok else "missing",
+                   "after keeper and shim were both killed, exit statuses of their tasks are unknown",
+                   "Linux 6.15 or newer")  # fmt: skip
+
+
+_TRY = "import ctypes,sys; sys.exit(ctypes.CDLL(None).unshare(int(sys.argv[1])) != 0)"
+
+
+def _try(flags: int, **more: object) -> bool:
+    words = [sys.executable, "-I", "-S", "-c", _TRY, str(flags)]
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, **more)  # type: ignore[call-overload]
+    return bool(done.returncode == 0)
+
+
+def _namespaces() -> Iterator[Finding]:
+    for kind, flag in KINDS.items():
+        there = os.path.exists(f"/proc/self/ns/{kind}")
+        ok = there and _try(flag)
+        detail = "can be made" if ok else "refused" if there else "not in this kernel"
+        remedy = "run as root" if there else f"a kernel with the {kind} namespace"
+        yield _finding(f"{kind} namespace", ok, detail,
+                       f"bundles that ask for a {kind} namespace cannot run", remedy)  # fmt: skip
+
+
+def _number(path: str) -> int | None:
+    try:
+        with open(path) as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return None
+
+
+def _users() -> Iterator[Finding]:
+    limit = _number("/proc/sys/user/max_user_namespaces")
+    clone = _number("/proc/sys/kernel/unprivileged_userns_clone")
+    if limit == 0:
+        ok, detail, remedy = False, "forbidden", "sysctl user.max_user_namespaces=15000"
+    elif clone == 0:
+        ok, detail, remedy = False, "forbidden", "sysctl kernel.unprivileged_userns_clone=1"
+    elif os.geteuid() == 0:
+        ok = _try(KINDS["user"], user=65534, group=65534, extra_groups=[])
+        detail, remedy = (
+            ("allowed", "") if ok else ("refused", "see sysctl kernel.apparmor_restrict*")
+        )
+    else:
+        ok = _try(KINDS["user"])
+        detail, remedy = (
+            ("allowed", "") if ok else ("refused", "see sysctl kernel.apparmor_restrict*")
+        )
+    yield _finding("rootless", ok, detail, "users other than root cannot run containers", remedy)
+    for name in ("newuidmap", "newgidmap"):
+        path = shutil.which(name, path=_PATH)
+        yield _finding(name, path is not None, path or "missing",
+                       "rootless containers have one user only", "apt install uidmap")  # fmt: skip
+
+
+def _cgroups() -> Iterator[Finding]:
+    layout = cgroups.detect()
+    ok = layout.mode != "none"
+    yield _finding("cgroups", ok, layout.mode, "no limits, no statistics, no pause",
+                   "mount -t cgroup2 none /sys/fs/cgroup")  # fmt: skip
+    wanted = {
+        "cpu": "limits on CPU time", "cpuset": "binding to CPUs", "memory": "limits on memory",
+        "pids": "limits on processes", "blkio": "limits on disk use", "devices": "device rules",
+        "freezer": "pause and resume", "hugetlb": "limits on huge pages",
+    }  # fmt: skip
+    v2 = {"blkio": "io"}
+    for name, use in wanted.items():
+        path = layout.own.get(name)
+        unified = layout.own.get("")
+        if path is None and unified is not None:
+            built_in = name in ("freezer", "devices")
+            if layout.mode == "v2" and (built_in or v2.get(name, name) in layout.v2_controllers):
+                path = unified
+        ok = path is not None and os.access(path, os.W_OK)
+        where = path or "no controller"
+        remedy = "run as root, or delegate the cgroup" if path else f"a kernel with {name} enabled"
+        yield _finding(f"cgroup {name}", ok, where if ok or not path else f"{path} not writable",
+                       use, remedy)  # fmt: skip
+
+
+_LOST = {
+    "CAP_SYS_RESOURCE": "hard limits cannot be raised, nor the out-of-memory score lowered",
+    "CAP_SYS_ADMIN": "no namespaces and mounts without a user namespace",
+    "CAP_MKNOD": "no device nodes", "CAP_NET_ADMIN": "no network set-up",
+    "CAP_SYS_PTRACE": "no checkpoints, no looking into other users' processes",
+}  # fmt: skip
+
+
+def _capabilities() -> Iterator[Finding]:
+    mask = int(procfs.status_fields(os.getpid())["CapEff"], 16)
+    for bit in range(capabilities.last() + 1):
+        name = capabilities.NAMES[bit] if bit < len(capabilities.NAMES) else f"CAP_{bit}"
+        ok = bool(mask >> bit & 1)
+        if name in _LOST or (not ok and os.geteuid() == 0):
+            yield _finding(name, ok, "held" if ok else "not held",
+                           _LOST.get(name, "containers that ask for it cannot have it"),
+                           "run as root" if os.geteuid() else "start this machine with it")  # fmt: skip
+
+
+def _filesystems() -> Iterator[Finding]:
+    with open("/proc/filesystems") as file:
+        known = {line.split()[-1] for line in file}
+    for name, costs in (
+        ("overlay", "images cannot be mounted as snapshots"),
+        ("tmpfs", "no /dev and /dev/shm in containers"),
+        ("mqueue", "bundles that mount mqueue, as the default does, cannot run"),
+    ):
+        ok = name in known
+        yield _finding(name, ok, "there" if ok else "missing", costs, f"modprobe {name}")
+
+
+def _security() -> Iterator[Finding]:
+    from mobyshell.core.linux import seccomp
+
+    try:
+        seccomp.binding()
+        yield Finding("seccomp", True, "libseccomp is there")
+    except MobyshellError as error:
+        yield Finding("seccomp", False, str(error), "bundles with a filter cannot run", error.hint)
+    try:
+        with open("/sys/kernel/security/lsm") as file:
+            active = file.read().strip()
+    except OSError:
+        active = ""
+    for name in ("apparmor", "selinux"):
+        ok = name in active.split(",")
+        yield _finding(name, ok, "active" if ok else "not active",
+                       f"bundles with an {name} label cannot run",
+                       f"boot a kernel that has it with lsm=…,{name}")  # fmt: skip
+
+
+_PROGRAMS = (
+    ("runc", "bench has no runc to compare with", "apt install runc"),
+    ("crun", "bench has no crun to compare with", "apt install crun"),
+    ("bwrap", "bench has no bubblewrap to compare with", "apt install bubblewrap"),
+    ("containerd", "bench cannot compare the shim's memory", "apt install containerd"),
+    ("unshare", "bundle script needs it to run", "apt install util-linux"),
+    ("setpriv", "bundle script needs it to run", "apt install util-linux"),
+)
+
+
+def _programs() -> Iterator[Finding]:
+    path = shutil.which("busybox", path=_PATH)
+    yield _finding("busybox", path is not None, path or "missing",
+                   "`bundle new` needs --from host:… or tar:…",
+                   "apt install busybox-static")  # fmt: skip
+    for name, costs, remedy in _PROGRAMS:
+        path = shutil.which(name, path=_PATH)
+        yield _finding(name, path is not None, path or "missing", costs, remedy)

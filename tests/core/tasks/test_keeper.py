@@ -1,0 +1,114 @@
+"""The keeper alone, with shims made of a few lines: keeps, inherits, writes down, does not spin."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = """
+import os, signal, socket, sys, time
+from mobyshell.core.tasks.keeper import Keeper, become_subreaper
+from mobyshell.core.tasks.holder import Holder
+from mobyshell.core.tasks.loop import Loop
+directory = sys.argv[1]
+def note(text):
+    with open(directory + "/notes", "a") as file:
+        file.write(text + "\\n")
+def turn():
+    try:
+        return len(open(directory + "/notes").readlines())
+    except FileNotFoundError:
+        return 0
+def settle(loop):
+    loop.call_later(0.1, loop.stop)
+    loop.run()
+become_subreaper()
+"""
+
+HOLDS = """
+def shim(line, held):
+    loop = Loop(lambda error: note(repr(error)))
+    holder = Holder(loop, line, dict(held), lambda: note("lost"))
+    if turn() == 0:
+        r, w = os.pipe()
+        os.write(w, b"kept in the pipe")
+        holder.hold("pipe/r", r)
+        holder.hold("pipe/w", w)
+        holder.hold("gone", r)
+        holder.drop("gone")
+        child = os.fork()
+        if child == 0:
+            time.sleep(0.3)
+            os._exit(7)
+        holder.watch(child, directory)
+        other = os.fork()
+        if other == 0:
+            os._exit(1)
+        holder.watch(other, directory + "/other")
+        holder.unwatch(other)
+        settle(loop)
+        note("first")
+        os.kill(os.getpid(), signal.SIGKILL)
+    note(" ".join(sorted(held)))
+    note(os.read(holder.take("pipe/r"), 99).decode())
+    note(repr(holder.take("pipe/r")))
+    note(" ".join(holder.leftovers()))
+    time.sleep(0.6)
+    return 0
+print(Keeper(shim).run())
+"""
+
+DIES = """
+until = time.monotonic() + 1.2
+def shim(line, held):
+    note("born")
+    return 0 if time.monotonic() > until else 1
+print(Keeper(shim).run())
+"""
+
+
+def run(script: str, directory: Path) -> tuple[str, list[str]]:
+    found = subprocess.run(
+        [sys.executable, "-c", SCRIPT + script, str(directory)], capture_output=True, text=True,
+        timeout=60, check=True,
+    )  # fmt: skip
+    assert found.stderr == ""
+    return found.stdout.strip(), (directory / "notes").read_text().splitlines()
+
+
+def test_a_successor_inherits_what_was_held_and_the_keeper_buries_the_children(
+    tmp_path: Path,
+) -> None:
+    printed, notes = run(HOLDS, tmp_path)
+    assert printed == "0"
+    assert notes == ["first", "pipe/r pipe/w", "kept in the pipe", "-1", "pipe/w"]
+    status, time_ns = (tmp_path / "exit").read_text().split()
+    assert status == "7"
+    assert int(time_ns) > 0
+    assert sorted(os.listdir(tmp_path)) == ["exit", "notes"]
+
+
+def test_a_shim_that_dies_at_its_start_is_not_forked_in_a_frenzy(tmp_path: Path) -> None:
+    printed, notes = run(DIES, tmp_path)
+    assert printed == "0"
+    assert 3 <= len(notes) <= 8
+
+
+@pytest.mark.parametrize("how", ["keeper.py", "-m"])
+def test_it_says_what_is_wrong_when_its_state_is_gone(tmp_path: Path, how: str) -> None:
+    """Started by hand, without the descriptors a client gives it, it ends; it does not linger."""
+    package = Path(__file__).parents[3]
+    command = (
+        [str(package / "mobyshell/core/tasks/keeper.py")]
+        if how == "keeper.py"
+        else ["-m", "mobyshell.core.tasks.keeper"]
+    )
+    found = subprocess.run(
+        [sys.executable, *command, str(tmp_path / "none"), "0.1", str(package)],
+        capture_output=True, text=True, timeout=30, check=False, cwd="/",
+    )  # fmt: skip
+    assert "No such file" in found.stderr or "Bad file" in found.stderr

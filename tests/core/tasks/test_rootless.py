@@ -1,0 +1,126 @@
+"""The same without root: a user's own state root, shim, and containers in a user namespace."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mobyshell.core.oci import IDMapping, default_spec, dump_spec
+from tests.core.tasks.conftest import bury, eventually, make_bundle, processes_of
+
+pytestmark = pytest.mark.root
+
+NOBODY = 65534
+
+SCRIPT = """
+import os, signal, sys, time
+sys.path[:0] = [sys.argv[1]]
+from mobyshell.core.errors import MobyshellError
+from mobyshell.core.tasks.client import TaskClient
+from mobyshell.core.tasks.connect import connect
+bundle = sys.argv[2]
+with TaskClient() as client:
+    print("state", client.state)
+    try:
+        client.create("rl-one", bundle, args=["sh", "-c", "id -u; echo out > /dev/stdout; sleep 0.6; exit 5"])
+        client.start("rl-one")
+        made = client.exec("rl-one", ["sh", "-c", "echo exec; exit 3"])
+        print("exec", client.wait("rl-one", exec_id=made.exec_id))
+        probe = connect(client.state); probe.close()
+        os.kill(probe.shim_pid, signal.SIGKILL)
+        print("wait", client.wait("rl-one", timeout=20))
+        print("log", [line.data.decode() for line in client.logs("rl-one")])
+        client.create("rl-two", bundle, args=["sh", "-c", "stty size; read x; echo got $x"],
+                      terminal=True, rows=10, columns=20)
+        attached = client.attach("rl-two")
+        client.start("rl-two")
+        attached.write(b"yo\\n")
+        seen = b""
+        while (found := attached.read()) is not None:
+            seen += found[1]
+        attached.close()
+        print("terminal", seen.split())
+    finally:
+        for task in client.ls():
+            print("delete", client.delete(task.id, force=True))
+"""
+
+
+def python_for(uid: int) -> str:
+    """An interpreter that this user may execute: a virtual environment in /root is none."""
+    for path in (sys.executable, "/usr/bin/python3"):
+        found = subprocess.run(
+            [path, "-c", "import sys, ctypes; assert sys.version_info >= (3, 11)"],
+            user=uid, group=uid, extra_groups=[], capture_output=True, check=False, cwd="/",
+        ) if os.path.exists(path) and readable(path, uid) else None  # fmt: skip
+        if found is not None and found.returncode == 0:
+            return path
+    pytest.skip("no Python 3.11 that an unprivileged user may execute")
+
+
+def readable(path: str, uid: int) -> bool:
+    """Whether `uid` can reach the file: by asking as that user."""
+    return subprocess.run(
+        ["/bin/busybox", "test", "-x", path], user=uid, group=uid, extra_groups=[], cwd="/"
+    ).returncode == 0  # fmt: skip
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A directory of the user's, outside of the tests' own, which is root's alone."""
+    with tempfile.TemporaryDirectory(prefix="mobyshell-rootless-") as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path
+
+
+def test_a_user_without_privileges_has_tasks_too(home: Path) -> None:
+    python = python_for(NOBODY)
+    (home / "run").mkdir(mode=0o700)
+    bundle = make_bundle(home / "bundle")
+    spec = default_spec(rootless=True)
+    assert spec.process is not None
+    assert spec.linux is not None
+    only = (IDMapping(container_id=0, host_id=NOBODY, size=1),)
+    spec = replace(
+        spec,
+        process=replace(spec.process, terminal=False),
+        linux=replace(spec.linux, uid_mappings=only, gid_mappings=only),
+    )
+    (bundle / "config.json").write_text(dump_spec(spec))
+    subprocess.run(["chown", "-hR", f"{NOBODY}:{NOBODY}", str(home)], check=True)
+    package = Path(__file__).parents[3]
+    environment = {"XDG_RUNTIME_DIR": str(home / "run"), "PATH": os.environ["PATH"],
+                   "MOBYSHELL_LINGER": "0.2"}  # fmt: skip
+    found = subprocess.run(
+        [python, "-I", "-c", SCRIPT, str(package), str(bundle)], user=NOBODY, group=NOBODY,
+        extra_groups=[], env=environment, cwd="/", capture_output=True, text=True, timeout=90,
+        check=False,
+    )  # fmt: skip
+    state = home / "run" / "mobyshell"
+    try:
+        assert found.returncode == 0, found.stderr + (state / "shim.log").read_text()
+        assert found.stdout.splitlines() == [
+            f"state {state}",
+            "exec 3",
+            "wait 5",
+            "log ['0', 'out']",
+            "terminal [b'10', b'20', b'yo', b'got', b'yo']",
+            "delete 5",
+            "delete 0",
+        ]
+        assert (state / "shim.log").read_text() == ""
+    finally:
+
+        def gone() -> bool:
+            bury()
+            return not processes_of(state)
+
+        eventually(gone)
