@@ -32,6 +32,7 @@ import time
 from collections.abc import Callable
 
 from mobyshell.core.linux.syscalls import call
+from mobyshell.core.tasks.limits import make_room
 from mobyshell.core.tasks.paths import DIARY, LOCK, SOCKET
 from mobyshell.core.tasks.records import EXIT, decode_wait_status, write_atomically
 
@@ -140,6 +141,7 @@ class Keeper:
             case ["hold", name] if len(fds) == 1:
                 self._drop(name)
                 self.held[name] = fds[0]
+                make_room(len(self.held))
             case ["drop", name]:
                 self._drop(name)
             case ["watch", pid, directory]:

@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from mobyshell.core.errors import AlreadyExists, NotFound, WrongState
+from mobyshell.core.tasks.limits import make_room
 from mobyshell.core.tasks.process import House, Process
 
 _EXECS_KEPT = 32
+_DESCRIPTORS = 5
+"""pidfd, up to three streams, the log."""
 
 
 @dataclass(slots=True)
@@ -65,7 +68,12 @@ class Tables:
             self._tasks[key].execs[process.record.exec_id] = process
         else:
             self._tasks[key] = Task(process)
+        make_room(_DESCRIPTORS * sum(1 for one in self.processes() if one.alive))
         self._changed()
+
+    def has(self, namespace: str, id: str) -> bool:
+        """Whether there is such a task, or one is being made."""
+        return (namespace, id) in self._tasks or (namespace, id, "") in self._making
 
     def task(self, namespace: str, id: str) -> Task:
         """The task, or NotFound; WrongState while it is still being made."""

@@ -8,22 +8,23 @@ the other, but `kill` always gets through.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from mobyshell.core.errors import SyscallFailed, UsageError, WrongState
+from mobyshell.core.errors import NotFound, SyscallFailed, UsageError, WrongState
 from mobyshell.core.events import ExecStarted, TaskDeleted, TaskSignalled
 from mobyshell.core.oci import load_spec
 from mobyshell.core.runtime import Runtime
 from mobyshell.core.runtime.steps import Sleep, Steps
 from mobyshell.core.tasks import users
 from mobyshell.core.tasks.making import adapted, make_exec, make_task
-from mobyshell.core.tasks.paths import check_name, container_dir
+from mobyshell.core.tasks.paths import check_name, container_dir, task_dir
 from mobyshell.core.tasks.process import House, Process
-from mobyshell.core.tasks.records import UNKNOWN_STATUS, Record
+from mobyshell.core.tasks.records import RECORD, UNKNOWN_STATUS, Record
 from mobyshell.core.tasks.server import Connection
 from mobyshell.core.tasks.tables import Tables
 from mobyshell.core.tasks.words import Words
@@ -231,16 +232,30 @@ class Verbs:
 
     def _delete(self, namespace: str, words: Words) -> Steps[Any]:
         id, force = words.text("id"), words.flag("force")
+        if force and self._unreadable(namespace, id):
+            yield from self.runtime(namespace).delete(id, force=True)
+            shutil.rmtree(container_dir(self._house.state, namespace, id), ignore_errors=True)
+            return {"exit_status": UNKNOWN_STATUS}
         process = self._tables.process(namespace, id)
 
         def steps() -> Steps[Any]:
-            yield from self.runtime(namespace).delete(id, force=force)
+            try:
+                yield from self.runtime(namespace).delete(id, force=force)
+            except NotFound:
+                if process.alive:
+                    raise
+                # somebody else deleted the container; what is ours of it can go
             status = yield from self._last_status(process)
             self._tables.remove(namespace, id)
             self._emit(namespace, id, TaskDeleted(status))
             return {"exit_status": status}
 
         return (yield from self._alone(namespace, id, "delete", steps()))
+
+    def _unreadable(self, namespace: str, id: str) -> bool:
+        """Whether there is a task whose record is damaged, so that it is in no table."""
+        directory = task_dir(self._house.state, namespace, check_name(id))
+        return not self._tables.has(namespace, id) and os.path.exists(f"{directory}/{RECORD}")
 
     def _last_status(self, process: Process) -> Steps[int]:
         """How a process that the runtime saw die has ended, as its zombie tells us in a moment."""

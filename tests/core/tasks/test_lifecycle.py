@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import threading
 import time
@@ -19,9 +20,11 @@ from mobyshell.core.errors import (
     WrongState,
 )
 from mobyshell.core.events import Event, TaskExited
+from mobyshell.core.runtime import Runtime
+from mobyshell.core.runtime.steps import run
 from mobyshell.core.runtime.values import Status
 from mobyshell.core.tasks.client import TaskClient
-from tests.core.tasks.conftest import House, eventually
+from tests.core.tasks.conftest import House, bury, eventually, kill_now
 
 pytestmark = pytest.mark.root
 
@@ -373,3 +376,45 @@ def test_a_created_container_holds_nothing_of_the_shim_either(house: House) -> N
     pid = house.client.get(house.run("true", start=False)).pid
     targets = [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
     assert not [one for one in targets if "shim" in one or "staging" in one or "epoll" in one]
+
+
+def test_a_task_with_a_damaged_record_can_still_be_deleted(house: House) -> None:
+    id = house.run("sleep", "60")
+    pid = house.client.get(id).pid
+    kill_now(*house.pids())
+    (house.state / "default" / id / "task" / "process.json").write_text("{")
+    assert [(one.id, one.exit_status) for one in house.client.ls()] == [(id, -1)]
+    with pytest.raises(MobyshellError) as caught:
+        house.client.get(id)
+    assert "--force" in caught.value.hint
+    house.pids()  # a successor is there
+    with pytest.raises(NotFound):
+        house.client.delete(id)
+    house.client.delete(id, force=True)
+    assert house.client.ls() == []
+    eventually(lambda: bury() is None and not os.path.exists(f"/proc/{pid}"))
+
+
+def test_a_container_that_somebody_else_deleted_can_be_forgotten(house: House) -> None:
+    id = house.run("true")
+    house.client.wait(id, timeout=10)
+    run(Runtime(house.state / "default").delete(id))
+    assert house.client.delete(id) == 0
+    with pytest.raises(NotFound):
+        house.client.delete(id)
+
+
+def test_more_tasks_than_the_limit_of_descriptors_first_allows(house: House) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    ids = [house.id() for _ in range(30)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (80, before[1]))
+    try:
+        house.pids()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    for id in ids:
+        house.client.create(id, str(house.bundle), args=["sh", "-c", "ulimit -n; sleep 60"])
+    for id in ids:
+        house.client.start(id)
+    assert len(house.client.ls()) == 30
+    assert len(os.listdir(f"/proc/{house.pids()[1]}/fd")) > 80
