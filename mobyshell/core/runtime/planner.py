@@ -354,7 +354,7 @@ class _Planner:
             operations.append(namespaces.loopback())
         operations += namespaces.sysctls(dict(linux.sysctl or {}))
         operations.append(identity.mask_for_setup())
-        operations.append(mounts.isolate(linux.rootfs_propagation))
+        operations.append(mounts.isolate(linux.rootfs_propagation, self.rootfs))
         operations.append(mounts.root_filesystem(self.rootfs))
         for index, entry in enumerate(self.spec.mounts or ()):
             operations.append(self._mount(index, entry))

@@ -100,7 +100,6 @@ def mask_for_setup() -> Operation:
         why="Modes in the spec are meant literally.",
         man="umask(2)",
         calls=(Call("umask", (0,)),),
-        shell=("umask 0",),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os.path
+import struct
 
 from mobyshell.core.linux import constants as c
 from mobyshell.core.linux.mount_options import MountOptions, parse_options, propagation_flags
@@ -25,7 +26,7 @@ from mobyshell.core.runtime.operations.calls import (
     reach_mount_point,
     set_attributes,
 )  # fmt: skip
-from mobyshell.core.runtime.plan import Actor, Call, Cell, Operation, Phase, Text
+from mobyshell.core.runtime.plan import Actor, Call, Cell, Data, Operation, Phase, Text
 
 MOUNT = Cell("mount")
 TARGET = Cell("target")
@@ -36,10 +37,16 @@ LONGEST_VALUE = 255
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EACCES)
 
 
-def isolate(propagation: str | None) -> Operation:
-    """Stop mounts made here from reaching the host."""
+def isolate(propagation: str | None, rootfs: str) -> Operation:
+    """Stop mounts made here from reaching the host, or, where the spec wants them shared, at least
+    those of the root filesystem."""
     value = propagation_flags(propagation) if propagation else c.MS_SLAVE | c.MS_REC
     name = propagation or "rslave"
+    calls = [Call("mount", (0, Text("/"), 0, flags("mount", value), 0))]
+    shell = [f"mount --make-{name} /"]
+    if value & c.MS_SHARED:
+        calls += _privatize(rootfs)
+        shell.append('mount --make-private "$(findmnt -n -o TARGET --target "$rootfs")"')
     return Operation(
         actor=Actor.CHILD,
         phase=Phase.SETUP,
@@ -48,9 +55,30 @@ def isolate(propagation: str | None) -> Operation:
         source="linux.rootfsPropagation" if propagation else "",
         spec="config-linux.md#rootfs-mount-propagation",
         man="mount_namespaces(7)",
-        calls=(Call("mount", (0, Text("/"), 0, flags("mount", value), 0)),),
-        shell=(f"mount --make-{name} /",),
+        calls=tuple(calls),
+        shell=tuple(shell),
     )
+
+
+def _privatize(path: str) -> list[Call]:
+    """Make the mount that `path` lies on private: pivot_root(2) wants it of the new root's parent.
+
+    Which one it is only the kernel knows: of the directories on the way the deepest that is a
+    mount point; the others are refused (EINVAL).
+    """
+    places = [path]
+    while places[-1] != "/":
+        places.append(os.path.dirname(places[-1]))
+    private = Data(struct.pack("=QQQQ", 0, 0, c.MS_PRIVATE, 0), "{MS_PRIVATE}")
+    return [
+        Call(
+            "mount_setattr",
+            (CWD, Text(place), 0, private, 32),
+            tolerate=(errno.EINVAL,) if place != "/" else (),
+            skip_on_success=len(places) - 1 - index,
+        )
+        for index, place in enumerate(places)
+    ]
 
 
 def root_filesystem(rootfs: str) -> Operation:
