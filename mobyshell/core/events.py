@@ -24,7 +24,8 @@ class Payload:
 class CallDone(Payload):
     """One kernel call of a plan was executed (or failed, or was skipped by the plan).
 
-    `operation` and `call` are indices into the plan; `args` are decoded to names, in order;
+    `operation` and `call` are indices into the plan, `phase` is the operation's (`plan.Phase`);
+    `args` are decoded to names, in order;
     `result` is what the kernel returned (-1 with `errno` set on failure); `duration_ns` is the
     time inside the executor for this call.
     """
@@ -42,6 +43,7 @@ class CallDone(Payload):
     man: str
     spec: str
     skipped: bool = False
+    phase: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ def events(plan: Plan, program: Program, first: int = 0) -> Iterator[CallDone]:
             duration_ns=spent,
             man=operation.man,
             spec=operation.spec,
+            phase=str(operation.phase),
         )
 
 

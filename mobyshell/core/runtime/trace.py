@@ -1,11 +1,98 @@
-"""What happened, from the recorded events: one row a kernel call."""
+"""What happened, from the recorded events: kept in a file, read back, one row a kernel call.
+
+Owns the file's form (one JSON object a line) for whoever has no shim to write it, and the reading,
+which copes with what a killed writer leaves: a last line that is cut off, lines of a later version.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
-from mobyshell.core.events import CallDone, Event, HookDone
+from mobyshell.core.clock import Clock
+from mobyshell.core.errors import SyscallFailed
+from mobyshell.core.events import CallDone, Event, HookDone, Payload
+
+LARGEST = 4 << 20
+"""Bytes of a trace; past it no more kernel calls are added, only what is about the container."""
+
+
+class EventFile:
+    """A sink that appends to `path`: what came in between two `flush`es is one write(2).
+
+    Emitting never raises: a full disk costs the trace, not the container. Use as a context
+    manager, or call `close`.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, clock: Clock, namespace: str = "",
+        limit: int = LARGEST,
+    ) -> None:  # fmt: skip
+        self._clock = clock
+        self._namespace = namespace
+        self._limit = limit
+        self._waiting: list[Event] = []
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._fd = os.open(path, flags, 0o600)
+        except OSError as error:
+            raise SyscallFailed.of(error, "open", path=os.fspath(path)) from None
+
+    def __call__(self, id: str, payload: Payload, /) -> None:
+        """Take an event."""
+        self._waiting.append(Event(self._clock.now_ns(), self._namespace, id, payload))
+
+    def flush(self) -> None:
+        """Write what waits."""
+        events, self._waiting = self._waiting, []
+        if os.fstat(self._fd).st_size > self._limit:
+            events = [one for one in events if not isinstance(one.payload, CallDone)]
+        if not events:
+            return
+        lines = [json.dumps(one.to_json(), separators=(",", ":")) + "\n" for one in events]
+        try:
+            os.write(self._fd, "".join(lines).encode(errors="surrogateescape"))
+        except OSError:
+            pass  # no space left
+
+    def close(self) -> None:
+        """Write what waits, and close the file."""
+        try:
+            self.flush()
+        finally:
+            os.close(self._fd)
+
+    def __enter__(self) -> EventFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def read_events(path: str | os.PathLike[str], *, limit: int = 4 * LARGEST) -> list[Event]:
+    """The events in a file, at most the first `limit` bytes; none if it is not there.
+
+    Lines that are cut off, foreign or of a later version are passed over.
+    """
+    try:
+        with open(path, "rb") as file:
+            lines = file.read(limit).split(b"\n")
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise SyscallFailed.of(error, "read", path=os.fspath(path)) from None
+    found = []
+    for line in lines:
+        try:
+            event = Event.from_json(json.loads(line))
+        except (ValueError, TypeError, KeyError, RecursionError):
+            continue
+        if type(event.time_ns) is int and isinstance(event.id, str):
+            found.append(event)
+    return found
 
 
 def call_rows(events: Iterable[Event]) -> list[dict[str, Any]]:
@@ -17,7 +104,8 @@ def call_rows(events: Iterable[Event]) -> list[dict[str, Any]]:
             rows.append(
                 {
                     "time_ns": event.time_ns, "operation": one.operation + 1, "actor": one.actor,
-                    "title": one.title, "call": f"{one.name}({', '.join(one.args)})",
+                    "phase": one.phase, "title": one.title,
+                    "call": f"{one.name}({', '.join(one.args)})",
                     "result": one.errno or str(one.result), "errno": one.errno,
                     "ns": one.duration_ns, "man": one.man, "spec": one.spec,
                 }
@@ -27,10 +115,41 @@ def call_rows(events: Iterable[Event]) -> list[dict[str, Any]]:
             rows.append(
                 {
                     "time_ns": event.time_ns, "operation": None, "actor": "hook",
-                    "title": f"{one.kind} hook", "call": words,
+                    "phase": one.kind, "title": f"{one.kind} hook", "call": words,
                     "result": str(one.exit_status),
                     "errno": "" if one.exit_status == 0 else str(one.exit_status),
                     "ns": one.duration_ns, "man": "", "spec": "config.md#posix-platform-hooks",
                 }
             )  # fmt: skip
     return rows
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseSum:
+    """What one actor did in one phase: how many operations and calls, `failed` of them refused
+    (mostly as foreseen by the plan), and the nanoseconds inside them."""
+
+    actor: str
+    phase: str
+    operations: int
+    calls: int
+    failed: int
+    ns: int
+
+
+def phase_sums(events: Iterable[Event]) -> list[PhaseSum]:
+    """The calls and hooks in `events` by actor and phase, in the order in which these first came."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in call_rows(events):
+        groups.setdefault((row["actor"], row["phase"]), []).append(row)
+    return [
+        PhaseSum(
+            actor=actor,
+            phase=phase,
+            operations=len({row["operation"] for row in rows}),
+            calls=len(rows),
+            failed=sum(bool(row["errno"]) for row in rows),
+            ns=sum(row["ns"] for row in rows),
+        )
+        for (actor, phase), rows in groups.items()
+    ]
