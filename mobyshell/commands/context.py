@@ -75,6 +75,15 @@ class Context:
             self._host = Host.detect()
         return self._host
 
+    def host_or_none(self) -> Host | None:
+        """The machine; None where it cannot be looked at."""
+        from mobyshell.core.errors import MobyshellError
+
+        try:
+            return self.host
+        except (MobyshellError, OSError):
+            return None
+
     def permit(self, verb: Verb) -> None:
         """Refuse what read-only mode does not allow."""
         if self.readonly and verb.effect != "read":

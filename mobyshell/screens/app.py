@@ -1,0 +1,237 @@
+"""The workbench: modes, themes, the keys that work everywhere, and the command palette."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import tomllib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path, PurePath
+from typing import Any, ClassVar
+
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.theme import BUILTIN_THEMES
+
+from mobyshell.commands.context import Context
+from mobyshell.commands.registry import all_verbs
+from mobyshell.core.errors import UsageError
+from mobyshell.screens.help import HelpScreen, live_keys
+from mobyshell.screens.leader import Leader
+from mobyshell.screens.session import Session, tell
+from mobyshell.styles.themes import THEMES
+from mobyshell.widgets.terminal import TerminalView
+
+MODE_NAMES = {"b": "bundles", "t": "tasks"}
+"""Letters after `g`, and the screens they lead to; F1, F2 … in the same order."""
+
+
+def _tasks(session: Session) -> Screen[Any]:
+    from mobyshell.screens.tasks import TasksScreen
+
+    return TasksScreen(session)
+
+
+def _bundles(session: Session) -> Screen[Any]:
+    from mobyshell.screens.bundles import BundlesScreen
+
+    return BundlesScreen(session)
+
+
+def config_directory() -> Path:
+    """Where keymap.toml and the chosen theme are kept."""
+    base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return Path(base) / "mobyshell"
+
+
+class MobyshellApp(App[int]):
+    """The app. Screens are made when they are first gone to."""
+
+    TITLE = "mobyshell"
+    CSS_PATH: ClassVar[list[str | PurePath]] = [
+        "../styles/tokens.tcss", "app.tcss", "tasks.tcss", "bundles.tcss",
+    ]  # fmt: skip
+    ENABLE_COMMAND_PALETTE = True
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f1", "go('bundles')", "Bundles", id="go.bundles"),
+        Binding("f2", "go('tasks')", "Tasks", id="go.tasks"),
+        Binding("g", "leader", "Go", show=False, id="go"),
+        Binding("question_mark", "help", "Help", id="help"),
+        Binding("ctrl+r", "readonly", "Read-only", show=False, id="readonly"),
+        Binding("left_square_bracket", "history(-1)", "Back", show=False, id="history.back"),
+        Binding("right_square_bracket", "history(1)", "Forward", show=False, id="history.forward"),
+        Binding("q", "quit", "Quit", id="quit"),
+        Binding("ctrl+q", "quit", "Quit", show=False, id="quit.always", priority=True),
+    ]
+
+    def __init__(self, context: Context, *, start: str = "bundles") -> None:
+        super().__init__()
+        self.session = Session(context)
+        self._start = start
+        self._visited: list[str] = []
+        self._place = -1
+        modes: dict[str, Callable[[], Screen[Any]]] = {
+            "tasks": partial(_tasks, self.session), "bundles": partial(_bundles, self.session),
+        }  # fmt: skip
+        self._modes = {**modes}
+        for theme in THEMES:
+            self.register_theme(theme)
+
+    @property
+    def can_suspend(self) -> bool:
+        """Whether the terminal can be handed to another program (not so in a browser)."""
+        driver = self._driver
+        return driver is not None and driver.can_suspend
+
+    def on_mount(self) -> None:
+        self.theme = self._saved_theme()
+        self._load_keymap()
+        self.theme_changed_signal.subscribe(self, self._remember_theme)
+        self.action_go(self._start)
+
+    # where we are
+
+    def action_go(self, mode: str) -> None:
+        """Go to a screen, and remember the way."""
+        self._visited = [*self._visited[: self._place + 1], mode]
+        self._place = len(self._visited) - 1
+        self.switch_mode(mode)
+
+    def action_history(self, step: int) -> None:
+        """Back to the screen before, or forward again."""
+        place = self._place + step
+        if 0 <= place < len(self._visited):
+            self._place = place
+            self.switch_mode(self._visited[place])
+
+    def action_leader(self) -> None:
+        """Wait for the letter of a screen."""
+
+        def pressed(key: str | None) -> None:
+            if key in MODE_NAMES:
+                self.action_go(MODE_NAMES[key])
+            elif key == "g":
+                focused = self.screen.focused
+                if focused is not None:
+                    focused.scroll_home(animate=False)
+                    top = getattr(focused, "action_scroll_top", None)
+                    if top is not None:
+                        top()
+
+        self.push_screen(Leader(MODE_NAMES), pressed)
+
+    def show_task(self, id: str) -> None:
+        """Go to the tasks, with the cursor on one of them."""
+        self.action_go("tasks")
+        choose = getattr(self.screen, "choose", None)
+        if choose is not None:
+            self.call_later(choose, id)
+
+    # verbs
+
+    def run_line(self, line: str) -> None:
+        """Run a line of the `:` prompt."""
+        try:
+            words = shlex.split(line)
+        except ValueError as error:
+            tell(self, UsageError(f"unfinished line: {error}"))
+            return
+        if words in (["q"], ["quit"], ["exit"]):
+            self.exit(0)
+        elif words[:1] == ["help"]:
+            self.action_help()
+        elif len(words) == 1 and words[0] in MODE_NAMES.values():
+            self.action_go(words[0])
+        else:
+            self.session.perform(self, words)
+
+    def get_system_commands(self, screen: Screen[Any]) -> Any:
+        """The command palette: every verb, about what is under the cursor where that fits."""
+        subject = getattr(screen, "subject", None)
+        for one in all_verbs():
+            words = one.name.split()
+            needs = [p for p in one.positional if p.required]
+            if needs and subject is not None and one.subject == subject[0] and len(needs) == 1:
+                line = [*words, subject[1]]
+                yield SystemCommand(
+                    " ".join(line), one.summary, partial(self.session.perform, self, line)
+                )
+            elif not needs:
+                yield SystemCommand(
+                    one.name, one.summary, partial(self.session.perform, self, words)
+                )
+            else:
+                yield SystemCommand(f"{one.name} …", one.summary, partial(self._ask, one.name))
+        yield from super().get_system_commands(screen)
+
+    def _ask(self, name: str) -> None:
+        from mobyshell.widgets.prompt import Prompt
+
+        self.screen.query_one(Prompt).ask(":", f"{name} ")
+
+    def action_help(self) -> None:
+        """The keys that work here."""
+        self.push_screen(HelpScreen(live_keys(self.screen)))
+
+    def action_readonly(self) -> None:
+        """Refuse, or allow again, whatever changes something."""
+        self.session.context.readonly = not self.session.context.readonly
+        crumb = getattr(self.screen, "crumb", None)
+        if crumb is not None:
+            crumb()
+        self.notify("read-only" if self.session.readonly else "changes are allowed")
+
+    async def action_quit(self) -> None:
+        """Leave. Tasks live on."""
+        self.exit(0)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Inside a live terminal, every key but ctrl+] is the program's."""
+        focused = self.focused
+        if isinstance(focused, TerminalView) and focused.connected:
+            return action in ("release", "history") or action.startswith("app.focus")
+        return True
+
+    # what is the user's to change
+
+    def _saved_theme(self) -> str:
+        try:
+            name = (config_directory() / "theme").read_text().strip()
+        except OSError:
+            name = ""
+        return name if name in self.available_themes or name in BUILTIN_THEMES else "moby-dark"
+
+    def _remember_theme(self, theme: Any) -> None:
+        try:
+            directory = config_directory()
+            directory.mkdir(parents=True, exist_ok=True)
+            temporary = directory / f"theme.{os.getpid()}.new"
+            temporary.write_text(f"{theme.name}\n")
+            temporary.rename(directory / "theme")
+        except OSError:
+            pass  # a home that cannot be written: the theme is for this time only
+
+    def _load_keymap(self) -> None:
+        path = config_directory() / "keymap.toml"
+        try:
+            with open(path, "rb") as file:
+                keymap = tomllib.load(file)
+        except FileNotFoundError:
+            return
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            self.notify(str(error), title=f"{path} is not used", severity="warning", markup=False)
+            return
+        wrong = [name for name, keys in keymap.items() if not isinstance(keys, str)]
+        if wrong:
+            self.notify(f"not keys: {', '.join(wrong)}", title=str(path), severity="warning",
+                        markup=False)  # fmt: skip
+        self.set_keymap({name: keys for name, keys in keymap.items() if isinstance(keys, str)})
+
+
+def run(context: Context) -> int:
+    """Open the workbench and return its exit code."""
+    code = MobyshellApp(context).run()
+    context.close()
+    return code or 0

@@ -1,0 +1,108 @@
+"""What the full screens have in common: the crumbs above, the prompt below, and their keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from mobyshell.commands.completion import complete
+from mobyshell.screens.session import Session
+from mobyshell.widgets.prompt import Prompt
+
+if TYPE_CHECKING:
+    from mobyshell.screens.app import MobyshellApp
+
+
+class MobyScreen(Screen[None]):
+    """A screen with crumbs, a body, a prompt and a footer."""
+
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012
+        (0, "-narrow"), (100, "-wide"), (160, "-three"),
+    ]  # fmt: skip
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("colon", "command", "Command", id="command"),
+        Binding("slash", "filter", "Filter", id="filter"),
+        Binding("z", "maximise", "Maximise", show=False, id="maximise"),
+    ]
+    NAME: ClassVar[str] = ""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+
+    @property
+    def moby(self) -> MobyshellApp:
+        """The app, with its type."""
+        from mobyshell.screens.app import MobyshellApp
+
+        assert isinstance(self.app, MobyshellApp)
+        return self.app
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="crumbs", markup=False)
+        yield from self.body()
+        yield Prompt(lambda words: complete(self.session.context, words), id="prompt")
+        yield Footer(show_command_palette=False)
+
+    def body(self) -> ComposeResult:
+        """What is between crumbs and prompt."""
+        yield from ()
+
+    def on_mount(self) -> None:
+        self.crumb()
+
+    def crumb(self, *more: str) -> None:
+        """Say where we are."""
+        parts = ["mobyshell", self.session.context.namespace, self.NAME, *more]
+        text = " › ".join(part for part in parts if part)
+        if self.session.readonly:
+            text += "   [read-only]"
+        self.query_one("#crumbs", Static).update(text)
+
+    def action_command(self) -> None:
+        """Ask for a command."""
+        self.query_one(Prompt).ask(":")
+
+    def action_filter(self) -> None:
+        """Ask for a filter."""
+        self.query_one(Prompt).ask("/", self.filter_text)
+
+    def action_maximise(self) -> None:
+        """One pane on the whole screen, or all of them again."""
+        if self.maximized is not None:
+            self.minimize()
+        elif self.focused is not None:
+            self.maximize(self.focused)
+
+    @property
+    def filter_text(self) -> str:
+        """The filter in force."""
+        return ""
+
+    def set_filter(self, text: str) -> None:
+        """Another filter is in force."""
+
+    @on(Prompt.Entered)
+    def entered(self, event: Prompt.Entered) -> None:
+        """A command, or the end of a filter."""
+        if event.sign == "/":
+            self.set_filter(event.line)
+        elif event.line.strip():
+            self.moby.run_line(event.line)
+
+    @on(Prompt.Edited)
+    def edited(self, event: Prompt.Edited) -> None:
+        """Filter as you type."""
+        if event.sign == "/":
+            self.set_filter(event.line)
+
+    @on(Prompt.Left)
+    def left(self, event: Prompt.Left) -> None:
+        """No filter."""
+        if event.sign == "/":
+            self.set_filter("")

@@ -1,0 +1,126 @@
+"""Dialogs that ask for more than yes or no."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Button, Input, Label, RadioButton, RadioSet
+
+
+@dataclass(frozen=True, slots=True)
+class NewBundle:
+    """What a new bundle shall be."""
+
+    name: str
+    source: str
+
+
+class NewBundleDialog(ModalScreen[NewBundle | None]):
+    """Name, and what the root filesystem is made of."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave", "Leave", id="new-bundle.leave")
+    ]
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Label("New bundle", classes="title")
+            yield Label("Name (a directory here)")
+            yield Input(id="name", placeholder="first")
+            yield Label("Root filesystem from")
+            with RadioSet(id="kind"):
+                yield RadioButton("a static busybox of this machine", value=True, id="busybox")
+                yield RadioButton("programs of this machine: bash,ls,…", id="host")
+                yield RadioButton("a tarball", id="tar")
+            yield Input(id="words", placeholder="programs or file", classes="hidden")
+            with Horizontal(classes="buttons"):
+                yield Button("Make", variant="primary", id="make")
+                yield Button("Leave", id="leave")
+
+    def on_mount(self) -> None:
+        self.query_one("#name").focus()
+
+    @on(RadioSet.Changed)
+    def changed(self, event: RadioSet.Changed) -> None:
+        """Programs and tarballs need a word more."""
+        self.query_one("#words").set_class(event.pressed.id == "busybox", "hidden")
+
+    @on(Input.Submitted)
+    @on(Button.Pressed, "#make")
+    def make(self) -> None:
+        """Enter, or the button."""
+        name = self.query_one("#name", Input).value.strip()
+        pressed = self.query_one(RadioSet).pressed_button
+        kind = str(pressed.id) if pressed is not None else "busybox"
+        words = self.query_one("#words", Input).value.strip()
+        if not name:
+            self.notify("give it a name", severity="warning")
+        elif kind != "busybox" and not words:
+            self.notify("say which", severity="warning")
+        else:
+            self.dismiss(NewBundle(name, "busybox" if kind == "busybox" else f"{kind}:{words}"))
+
+    @on(Button.Pressed, "#leave")
+    def action_leave(self) -> None:
+        """Nothing is made."""
+        self.dismiss(None)
+
+
+@dataclass(frozen=True, slots=True)
+class RunBundle:
+    """How a bundle shall be run. An empty id is chosen, empty args are the config's."""
+
+    id: str
+    args: str
+    terminal: bool
+
+
+class RunDialog(ModalScreen[RunBundle | None]):
+    """Id, command, terminal."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Leave", id="run.leave")]
+
+    def __init__(self, bundle: str, args: str, terminal: bool) -> None:
+        super().__init__()
+        self.bundle, self.args, self.with_terminal = bundle, args, terminal
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Label(f"Run {self.bundle}", classes="title", markup=False)
+            yield Label("Id (empty: the bundle's name)")
+            yield Input(id="id")
+            yield Label("Command (empty: as in its config)")
+            yield Input(id="args", placeholder=self.args)
+            with RadioSet(id="terminal"):
+                yield RadioButton("with a terminal", value=self.with_terminal, id="with")
+                yield RadioButton("without one", value=not self.with_terminal, id="without")
+            with Horizontal(classes="buttons"):
+                yield Button("Run", variant="primary", id="go")
+                yield Button("Leave", id="leave")
+
+    def on_mount(self) -> None:
+        self.query_one("#id").focus()
+
+    @on(Input.Submitted)
+    @on(Button.Pressed, "#go")
+    def go(self) -> None:
+        """Enter, or the button."""
+        terminal = self.query_one(RadioSet).pressed_button
+        self.dismiss(
+            RunBundle(
+                self.query_one("#id", Input).value.strip(),
+                self.query_one("#args", Input).value.strip(),
+                terminal is not None and terminal.id == "with",
+            )
+        )
+
+    @on(Button.Pressed, "#leave")
+    def action_leave(self) -> None:
+        """Nothing runs."""
+        self.dismiss(None)

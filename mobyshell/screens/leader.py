@@ -1,0 +1,27 @@
+"""The key after `g`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from textual import events
+from textual.app import ComposeResult
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+
+class Leader(ModalScreen[str | None]):
+    """Shows where `g` can go, and takes one key."""
+
+    def __init__(self, places: Mapping[str, str]) -> None:
+        super().__init__()
+        self.places = places
+
+    def compose(self) -> ComposeResult:
+        words = [f"{key} {name}" for key, name in self.places.items()]
+        yield Static("g … " + "   ".join([*words, "g top", "esc stay"]), id="leader", markup=False)
+
+    def on_key(self, event: events.Key) -> None:
+        """This one."""
+        event.stop()
+        self.dismiss(event.key)

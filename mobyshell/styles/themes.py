@@ -1,0 +1,54 @@
+"""The themes of the workbench."""
+
+from __future__ import annotations
+
+from textual.theme import Theme
+
+DARK = Theme(
+    name="moby-dark",
+    primary="#4aa3df",
+    secondary="#7c8fa6",
+    accent="#f2b84b",
+    warning="#e8a33d",
+    error="#e5616c",
+    success="#57b894",
+    foreground="#d7dee7",
+    background="#10161d",
+    surface="#161e27",
+    panel="#1d2733",
+    dark=True,
+    variables={"footer-key-foreground": "#f2b84b", "block-cursor-background": "#2f6f9f",
+               "block-cursor-foreground": "#ffffff"},
+)  # fmt: skip
+
+LIGHT = Theme(
+    name="moby-light",
+    primary="#1f6fa8",
+    secondary="#5b6b7c",
+    accent="#a8660a",
+    warning="#b26a00",
+    error="#b3303c",
+    success="#21784f",
+    foreground="#1b2530",
+    background="#f7f9fb",
+    surface="#eef2f6",
+    panel="#e2e8ef",
+    dark=False,
+)
+
+CONTRAST = Theme(
+    name="moby-contrast",
+    primary="#00d7ff",
+    secondary="#ffffff",
+    accent="#ffff00",
+    warning="#ffaf00",
+    error="#ff5f5f",
+    success="#00ff87",
+    foreground="#ffffff",
+    background="#000000",
+    surface="#000000",
+    panel="#1c1c1c",
+    dark=True,
+)
+
+THEMES = (DARK, LIGHT, CONTRAST)

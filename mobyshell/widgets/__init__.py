@@ -1,0 +1,1 @@
+"""What screens share. Widgets know values, never the store."""

@@ -1,0 +1,195 @@
+"""A live table of things: filtered, sorted, marked, and updated cell by cell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.widgets import DataTable
+
+from mobyshell.commands.output import cell
+from mobyshell.widgets.resource import ResourceSpec, Row, matches, ordered, visible_columns
+
+_STYLES = {"good": "$text-success", "busy": "$text-warning", "bad": "$text-error", "off": "dim"}
+_RIGHT = ("number", "bytes", "duration", "percent")
+
+
+class ResourceTable(DataTable[Text]):
+    """Shows rows of a `ResourceSpec`. Rows are set as a whole, and differ only where they differ."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j", "cursor_down", "Down", show=False, id="table.down"),
+        Binding("k", "cursor_up", "Up", show=False, id="table.up"),
+        Binding("G", "scroll_bottom", "Last", show=False, id="table.last"),
+        Binding("space", "mark", "Mark", show=False, id="table.mark"),
+        Binding("o", "sort", "Sort", show=False, id="table.sort"),
+        Binding("O", "reverse", "Reverse", show=False, id="table.reverse"),
+    ]
+
+    @dataclass
+    class Chosen(Message):
+        """Another row has the cursor; None if there is none."""
+
+        key: str | None
+
+    def __init__(self, spec: ResourceSpec, **more: Any) -> None:
+        super().__init__(cursor_type="row", zebra_stripes=False, **more)
+        self.spec = spec
+        self.query_text = ""
+        self.sort_key, self.reversed = spec.key, False
+        self.marked: set[str] = set()
+        self._rows: dict[str, Row] = {}
+        self._shown: list[str] = []
+        self._cells: dict[str, list[str]] = {}
+        self._columns: tuple[Any, ...] = ()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Other columns fit now."""
+        columns = visible_columns(self.spec, event.size.width)
+        if columns != self._columns:
+            self._columns = columns
+            self._rebuild()
+
+    def set_rows(self, rows: Sequence[Row]) -> None:
+        """Show exactly these rows."""
+        self._rows = {str(row[self.spec.key]): row for row in rows}
+        self.marked &= set(self._rows)
+        self._refresh_rows()
+
+    def update_row(self, key: str, **values: Any) -> None:
+        """Change some values of one row, if it is there."""
+        if key in self._rows:
+            self._rows[key] = {**self._rows[key], **values}
+            if key in self._cells:
+                self._paint(key)
+
+    def filter(self, query: str) -> None:
+        """Show only rows that match."""
+        self.query_text = query
+        self._refresh_rows()
+
+    @property
+    def chosen(self) -> str | None:
+        """The key of the row under the cursor."""
+        return self._shown[self.cursor_row] if 0 <= self.cursor_row < len(self._shown) else None
+
+    @property
+    def row(self) -> Row | None:
+        """The values of the row under the cursor."""
+        return self._rows.get(self.chosen or "")
+
+    @property
+    def subjects(self) -> list[str]:
+        """What an action is about: the marked rows, or else the one under the cursor."""
+        marked = [key for key in self._shown if key in self.marked]
+        return marked or ([self.chosen] if self.chosen else [])
+
+    @property
+    def shown(self) -> list[str]:
+        """The keys of the rows that can be seen, in order."""
+        return list(self._shown)
+
+    def choose(self, key: str) -> None:
+        """Put the cursor on a row, if it is there."""
+        if key in self._shown:
+            self.move_cursor(row=self._shown.index(key))
+
+    def _wanted(self) -> list[str]:
+        rows = [row for row in self._rows.values() if matches(row, self.query_text)]
+        rows = ordered(rows, self.sort_key, reverse=self.reversed)
+        return [str(row[self.spec.key]) for row in rows]
+
+    def _refresh_rows(self) -> None:
+        if self._wanted() != self._shown:
+            self._rebuild()
+        else:
+            for key in self._shown:
+                self._paint(key)
+
+    def _rebuild(self) -> None:
+        """The order or the columns have changed: only then is the table made anew."""
+        if not self._columns:
+            return
+        chosen = self.chosen
+        wanted = self._wanted()
+        with self.prevent(DataTable.RowHighlighted):
+            self.clear(columns=True)
+            for one in self._columns:
+                arrow = ("▾" if self.reversed else "▴") if one.key == self.sort_key else ""
+                self.add_column(f"{one.title}{arrow}", width=one.width, key=one.key)
+            self._cells = {}
+            self._shown = wanted
+            for key in wanted:
+                texts = self._texts(key)
+                self._cells[key] = texts
+                self.add_row(*self._styled(key, texts), key=key)
+            if chosen in wanted:
+                self.move_cursor(row=wanted.index(chosen), animate=False)
+        self.post_message(self.Chosen(self.chosen))
+
+    def _texts(self, key: str) -> list[str]:
+        row = self._rows[key]
+        texts = []
+        for index, one in enumerate(self._columns):
+            text = cell(row.get(one.key), one.kind)
+            if index == 0 and key in self.marked:
+                text = f"● {text}"
+            if len(text) > one.width:
+                text = text[: one.width - 1] + "…"
+            texts.append(text)
+        return texts
+
+    def _styled(self, key: str, texts: list[str]) -> list[Text]:
+        health = self.spec.health(self._rows[key])
+        variables = self.app.theme_variables
+        token = _STYLES[health]
+        style = token if not token.startswith("$") else variables.get(token[1:], "")
+        if style.startswith("auto"):
+            style = ""
+        styled = []
+        for one, text in zip(self._columns, texts, strict=True):
+            justify = "right" if one.kind in _RIGHT else "left"
+            mine = style if one.kind == "state" or health == "off" else ""
+            styled.append(Text(text, style=mine, justify=justify))  # type: ignore[arg-type]
+        return styled
+
+    def _paint(self, key: str) -> None:
+        texts = self._texts(key)
+        before = self._cells.get(key)
+        if before == texts:
+            return
+        styled = self._styled(key, texts)
+        for one, old, new, text in zip(self._columns, before or texts, texts, styled, strict=True):
+            if before is None or old != new or one.kind == "state":
+                self.update_cell(key, one.key, text)
+        self._cells[key] = texts
+
+    def action_mark(self) -> None:
+        """Mark or unmark the row, and go on to the next."""
+        key = self.chosen
+        if key is not None:
+            self.marked ^= {key}
+            self._paint(key)
+            self.action_cursor_down()
+
+    def action_sort(self) -> None:
+        """Sort by the next column."""
+        keys = [one.key for one in self._columns]
+        place = keys.index(self.sort_key) if self.sort_key in keys else -1
+        self.sort_key = keys[(place + 1) % len(keys)]
+        self._rebuild()
+
+    def action_reverse(self) -> None:
+        """Turn the order round."""
+        self.reversed = not self.reversed
+        self._rebuild()
+
+    def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
+        """Tell the screen."""
+        event.stop()
+        self.post_message(self.Chosen(self.chosen))
