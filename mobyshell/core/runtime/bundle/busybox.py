@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from mobyshell.core.errors import MobyshellError, NotFound
@@ -36,11 +37,11 @@ def find() -> str:
     )
 
 
-def fill(rootfs: Path, words: str) -> str:
+def fill(rootfs: Path, words: str, notice: Callable[[str], None]) -> str:
     """Put busybox and its applets into `rootfs`; returns the shell."""
     path = find()
-    (rootfs / "bin").mkdir()
     target = rootfs / "bin" / "busybox"
+    _make_directory(target.parent)
     shutil.copyfile(path, target)
     target.chmod(0o755)
     done = subprocess.run(
@@ -48,12 +49,20 @@ def fill(rootfs: Path, words: str) -> str:
     )
     if done.returncode != 0:
         raise MobyshellError(f"{path} --list-full failed: {done.stderr.strip()}")
-    for applet in done.stdout.split():
-        link = rootfs / applet
-        link.parent.mkdir(parents=True, exist_ok=True)
+    # a shell even where this busybox was built to be called otherwise
+    for applet in (*done.stdout.split(), "bin/sh"):
+        link = rootfs / applet.lstrip("/")
+        if ".." in link.parts:
+            continue
+        _make_directory(link.parent)
         if not os.path.lexists(link):
             link.symlink_to("/bin/busybox")
-    # a shell even where this busybox was built to be called otherwise
-    if not os.path.lexists(rootfs / "bin" / "sh"):
-        (rootfs / "bin" / "sh").symlink_to("/bin/busybox")
     return "sh"
+
+
+def _make_directory(path: Path) -> None:
+    """mkdir -p with the usual mode, whatever the umask."""
+    if not path.is_dir():
+        _make_directory(path.parent)
+        path.mkdir()
+        path.chmod(0o755)

@@ -1,5 +1,9 @@
 """A root filesystem from programs of this machine: each with its loader and libraries, or, if it
-is a script, with its interpreter. Links are kept, so that paths inside are as they are outside."""
+is a script, with its interpreter. Links are kept, so that paths inside are as they are outside.
+
+Programs are read, never executed. What a program loads later by itself (dlopen(3): plugins, name
+services, the modules of an interpreter) is not found by reading it, and not copied.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +13,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
-from mobyshell.core.errors import NotFound, UsageError
+from mobyshell.core.errors import InvalidSpec, NotFound, UsageError
 from mobyshell.core.runtime.bundle.elf import Elf, ElfError, read_elf
 
-Fill: TypeAlias = Callable[[Path, str], str | None]
-"""(rootfs, the words after the source's kind) → the shell that is in it now, if any."""
+Fill: TypeAlias = Callable[[Path, str, Callable[[str], None]], str | None]
+"""(rootfs, the words after the source's kind, who takes notices) → the shell in it, if any."""
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # where loaders look without being told (ld.so(8)); Debian's multiarch directories come from ld.so.conf
 _STANDARD = ("/lib64", "/usr/lib64", "/lib", "/usr/lib")
+_CACHE = "/etc/ld.so.cache"
 
 _SHELLS = ("bash", "sh", "dash", "ash", "zsh")
 
 
-def fill(rootfs: Path, words: str) -> str | None:
+def fill(rootfs: Path, words: str, notice: Callable[[str], None]) -> str | None:
     """Copy the programs `words` (names or absolute paths, with commas between) into `rootfs`."""
     copier = _Copier(rootfs, _library_paths())
     names = [word for word in words.split(",") if word]
@@ -33,9 +38,11 @@ def fill(rootfs: Path, words: str) -> str | None:
         path = name if name.startswith("/") else shutil.which(name, path=_PATH)
         if path is None or not os.path.isfile(path):
             raise NotFound(f"no program {name} on this machine", hint="name one that is in PATH")
-        copier.program(path)
-    found = [os.path.basename(one) for one in names]
-    return next((shell for shell in _SHELLS if shell in found), names[0])
+        copier.program(os.path.normpath(path))
+    copier.finish()
+    # bare if PATH finds it inside, as it did here
+    by_base = {os.path.basename(one): one for one in reversed(names)}
+    return next((by_base[shell] for shell in _SHELLS if shell in by_base), names[0])
 
 
 def _library_paths() -> tuple[str, ...]:
@@ -67,6 +74,7 @@ class _Copier:
         self._rootfs = rootfs
         self._libraries = libraries
         self._done: set[str] = set()
+        self._by_conf: set[str] = set()
 
     def program(self, path: str) -> None:
         """Copy `path` and what it needs. Each file once."""
@@ -96,6 +104,8 @@ class _Copier:
             except (ElfError, OSError):
                 continue
             if (other.bits, other.machine) == (elf.bits, elf.machine):
+                if directory not in elf.paths and directory not in _STANDARD:
+                    self._by_conf.add(candidate)
                 return candidate
         raise NotFound(f"{wanted_by} needs the library {name}, which is not on this machine",
                        hint="install it, or leave the program out")  # fmt: skip
@@ -103,16 +113,33 @@ class _Copier:
     def _script(self, path: str) -> None:
         with open(path, "rb") as file:
             first = file.readline(256)
+        if first.startswith(b"\x7fELF"):
+            raise InvalidSpec(f"{path} is a damaged program", hint="leave it out")
         if not first.startswith(b"#!"):
             return
         words = os.fsdecode(first[2:].strip()).split()
         if not words:
             return
+        if not os.path.isfile(words[0]):
+            raise NotFound(f"{path} is a script for {words[0]}, which is not on this machine",
+                           hint="install it, or leave the script out")  # fmt: skip
         self.program(words[0])
-        if os.path.basename(words[0]) == "env" and len(words) > 1:
-            named = shutil.which(words[-1], path=_PATH)
-            if named is not None:
-                self.program(named)
+        if os.path.basename(words[0]) == "env":
+            # env [-S] [NAME=VALUE…] PROGRAM
+            named = [word for word in words[1:] if not word.startswith("-") and "=" not in word]
+            found = shutil.which(named[0], path=_PATH) if named else None
+            if found is not None:
+                self.program(found)
+
+    def finish(self) -> None:
+        """Both names of what a merged /usr has under two, and the loader's cache if it is needed."""
+        for name in ("bin", "sbin", "lib", "lib64"):
+            inside = self._rootfs / name
+            if os.path.islink(f"/{name}") and not os.path.lexists(inside):
+                inside.symlink_to(os.readlink(f"/{name}"))
+        # a library may lie where the loader would not look without it
+        if self._by_conf and os.path.isfile(_CACHE):
+            self._file(_CACHE)
 
     def _file(self, path: str) -> None:
         """Copy `path` to the same place inside, link by link."""
@@ -129,7 +156,12 @@ class _Copier:
                 self._file(absolute + rest)
                 return
             if os.path.isdir(current):
-                inside.mkdir(exist_ok=True)
+                if not inside.is_dir():
+                    inside.mkdir()
+                    inside.chmod(0o755)
             elif not os.path.lexists(inside):
-                shutil.copy2(current, inside)
-                inside.chmod(os.stat(current).st_mode & 0o777 | 0o400)
+                # neither set-uid bits nor file capabilities: they are the host's grants
+                shutil.copyfile(current, inside)
+                found = os.stat(current)
+                inside.chmod(found.st_mode & 0o777 | 0o400)
+                os.utime(inside, ns=(found.st_atime_ns, found.st_mtime_ns))

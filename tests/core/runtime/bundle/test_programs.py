@@ -1,0 +1,151 @@
+"""Host programs with what they need: read from their ELF headers, and then run for proof."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mobyshell.core.errors import NotFound
+from mobyshell.core.oci import load_spec
+from mobyshell.core.runtime.bundle import new_bundle
+from mobyshell.core.runtime.bundle.elf import ElfError, read_elf
+
+
+def args_of(bundle: Path) -> tuple[str, ...] | None:
+    process = load_spec(bundle).process
+    assert process is not None
+    return process.args
+
+
+def chroot(bundle: Path, *words: str) -> str:
+    """What a program says whose root is the bundle's: nothing of the host's can help it."""
+    done = subprocess.run(
+        ["chroot", str(bundle / "rootfs"), *words], capture_output=True, text=True,
+        env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.root
+def test_programs_run_from_it_alone(tmp_path: Path) -> None:
+    bundle = new_bundle(tmp_path / "b", "host:ls,sh,cat,/usr/bin/id")
+    assert args_of(bundle) == ("sh",)
+    assert "passwd" in chroot(bundle, "ls", "/etc")
+    assert chroot(bundle, "sh", "-c", "echo $((6 * 7)); cat /etc/group").startswith("42\nroot:")
+    assert chroot(bundle, "/usr/bin/id", "-u") == "0\n"
+    assert chroot(bundle, "/bin/sh", "-c", "/bin/ls /usr/bin/sh") == "/usr/bin/sh\n"  # both names
+
+
+@pytest.mark.root
+def test_a_container_runs_from_it(tmp_path: Path) -> None:
+    from mobyshell.core.runtime import Runtime
+    from tests.core.runtime.conftest import House
+
+    bundle = new_bundle(tmp_path / "b", "host:sh,cat,mount")
+    house = House(Runtime(tmp_path / "root"), bundle, tmp_path)
+    assert house.sh("cat /etc/passwd; test -d /sys/kernel")[0].startswith("root:")
+
+
+@pytest.mark.root
+def test_a_script_brings_its_interpreter(tmp_path: Path) -> None:
+    direct, by_env = tmp_path / "direct", tmp_path / "byenv"
+    direct.write_text("#!/bin/sh -e\necho direct\n")
+    by_env.write_text("#!/usr/bin/env -S A=b sh -e\necho $A\n")
+    for one in (direct, by_env):
+        one.chmod(0o755)
+    bundle = new_bundle(tmp_path / "b", f"host:{direct},{by_env}")
+    assert args_of(bundle) == (str(direct),)
+    assert chroot(bundle, str(direct)) == "direct\n"
+    assert chroot(bundle, str(by_env)) == "b\n"
+
+
+def test_a_script_without_its_interpreter(tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text("#!/no/such/interpreter\n")
+    with pytest.raises(NotFound, match="is a script for /no/such/interpreter"):
+        new_bundle(tmp_path / "b", f"host:{script}")
+    assert sorted(os.listdir(tmp_path)) == ["script"]
+
+
+def test_links_are_kept(tmp_path: Path) -> None:
+    real, link, above = tmp_path / "real", tmp_path / "link", tmp_path / "above"
+    shutil.copy("/bin/busybox", real)
+    link.symlink_to("real")
+    above.symlink_to(tmp_path)
+    bundle = new_bundle(tmp_path / "b", f"host:{above}/link")
+    inside = f"{bundle}/rootfs{tmp_path}"
+    assert os.readlink(f"{inside}/above") == str(tmp_path)
+    assert os.readlink(f"{inside}/link") == "real"
+    assert Path(f"{inside}/real").read_bytes() == real.read_bytes()
+
+
+@pytest.mark.root
+def test_grants_of_the_host_are_not_copied(tmp_path: Path) -> None:
+    program = tmp_path / "granted"
+    shutil.copy("/bin/busybox", program)
+    program.chmod(0o6755)
+    capability = struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0)
+    os.setxattr(program, "security.capability", capability)
+    bundle = new_bundle(tmp_path / "b", f"host:{program}")
+    copy = Path(f"{bundle}/rootfs{program}")
+    assert copy.stat().st_mode & 0o7777 == 0o755
+    assert os.listxattr(copy) == []
+
+
+def test_no_program_is_executed(tmp_path: Path) -> None:
+    mark = tmp_path / "executed"
+    script = tmp_path / "script"
+    script.write_text(f"#!/bin/sh\ntouch {mark}\n")
+    script.chmod(0o755)
+    new_bundle(tmp_path / "b", f"host:{script},ls")
+    assert not mark.exists()
+
+
+def test_libraries_that_only_the_cache_knows_bring_it(tmp_path: Path) -> None:
+    # every library of ls is in a directory that the loader knows, or the cache came along
+    bundle = new_bundle(tmp_path / "b", "host:ls")
+    rootfs = bundle / "rootfs"
+    found = read_elf("/bin/ls")
+    assert found.interpreter is not None
+    assert (rootfs / found.interpreter.lstrip("/")).exists() or os.path.islink(
+        f"{rootfs}{os.path.dirname(found.interpreter)}"
+    )
+    copied = {path.name for path in rootfs.rglob("lib*.so*")}
+    assert set(found.needed) <= copied
+
+
+def test_reading_elf_agrees_with_readelf() -> None:
+    for path in ("/bin/ls", "/bin/busybox", "/usr/bin/python3", "/usr/sbin/runc"):
+        if shutil.which("readelf") is None or not os.path.exists(path):
+            continue
+        text = subprocess.run(["readelf", "-dl", path], capture_output=True, text=True).stdout
+        needed = [
+            line.split("[")[1].rstrip("]") for line in text.splitlines() if "(NEEDED)" in line
+        ]
+        found = read_elf(path)
+        assert list(found.needed) == needed
+        assert (found.interpreter is not None) == ("Requesting program interpreter" in text)
+
+
+@given(st.binary(max_size=300), st.integers(0, 2000))
+def test_damaged_elf_is_an_error_of_ours(tmp_path_factory: pytest.TempPathFactory, noise: bytes,
+                                         at: int) -> None:  # fmt: skip
+    whole = bytearray(Path("/bin/busybox").read_bytes()[:4096])
+    whole[at : at + len(noise)] = noise
+    path = tmp_path_factory.mktemp("elf") / "damaged"
+    path.write_bytes(whole)
+    try:
+        read_elf(str(path))
+    except ElfError:
+        pass
+    finally:
+        path.unlink()
+        path.parent.rmdir()
