@@ -87,7 +87,9 @@ class Session:
         else:
             self._run(app, wanted, then)
 
-    def _confirm(self, app: MobyshellApp, wanted: Request, then: Callable[[], object] | None) -> None:
+    def _confirm(
+        self, app: MobyshellApp, wanted: Request, then: Callable[[], object] | None
+    ) -> None:
         subjects = wanted.subjects
         typed = ""
         if len(subjects) > 1:

@@ -35,7 +35,13 @@ class ResourceTable(DataTable[Text]):
     class Chosen(Message):
         """Another row has the cursor; None if there is none."""
 
+        table: ResourceTable
         key: str | None
+
+        @property
+        def control(self) -> ResourceTable:
+            """Which table it is, for `@on` selectors."""
+            return self.table
 
     def __init__(self, spec: ResourceSpec, **more: Any) -> None:
         super().__init__(cursor_type="row", zebra_stripes=False, **more)
@@ -130,7 +136,7 @@ class ResourceTable(DataTable[Text]):
                 self.add_row(*self._styled(key, texts), key=key)
             if chosen in wanted:
                 self.move_cursor(row=wanted.index(chosen), animate=False)
-        self.post_message(self.Chosen(self.chosen))
+        self.post_message(self.Chosen(self, self.chosen))
 
     def _texts(self, key: str) -> list[str]:
         row = self._rows[key]
@@ -192,4 +198,4 @@ class ResourceTable(DataTable[Text]):
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
         """Tell the screen."""
         event.stop()
-        self.post_message(self.Chosen(self.chosen))
+        self.post_message(self.Chosen(self, self.chosen))

@@ -76,6 +76,8 @@ class TerminalView(Widget, can_focus=True):
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
         self._screen = pyte.HistoryScreen(80, 24, history=2000, ratio=0.5)
+        # programs ask where the cursor is; the screen answers in their stead
+        self._screen.write_process_input = lambda data: self._send(data.encode())
         self._stream = pyte.ByteStream(self._screen)
         self._attachment: Attachment | None = None
         self._filter = DetachFilter()
@@ -142,8 +144,8 @@ class TerminalView(Widget, can_focus=True):
             if wake:
                 try:
                     self.app.call_from_thread(self.set_timer, FRAME, self._draw)
-                except (RuntimeError, Exception):
-                    return  # the workbench is closing
+                except Exception:
+                    return  # the workbench is closing: there is no screen to draw on any more
             if got is None:
                 return
 
