@@ -8,6 +8,7 @@ read, the middle is skipped, visibly, instead of the workbench lagging behind.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -54,6 +55,18 @@ def _colour(name: str) -> str | None:
     return name.replace("brown", "yellow")
 
 
+class _Screen(pyte.HistoryScreen):
+    """The screen model. Programs ask where the cursor is; it answers through `answer`."""
+
+    def __init__(self, answer: Callable[[bytes], None]) -> None:
+        self._answer = answer
+        super().__init__(80, 24, history=2000, ratio=0.5)
+
+    def write_process_input(self, data: str) -> None:
+        """The answer to a question of the program."""
+        self._answer(data.encode())
+
+
 class TerminalView(Widget, can_focus=True):
     """Shows an attachment and sends it the keyboard. ctrl+] gives the keyboard back."""
 
@@ -75,9 +88,7 @@ class TerminalView(Widget, can_focus=True):
 
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
-        self._screen = pyte.HistoryScreen(80, 24, history=2000, ratio=0.5)
-        # programs ask where the cursor is; the screen answers in their stead
-        self._screen.write_process_input = lambda data: self._send(data.encode())
+        self._screen = _Screen(self._send)
         self._stream = pyte.ByteStream(self._screen)
         self._attachment: Attachment | None = None
         self._filter = DetachFilter()

@@ -1,0 +1,200 @@
+"""Running pipelines: variables in, verbs and filters through, the last result out.
+
+Owns the variables and the rules: a line fails as a whole, its error and exit code are the
+caller's to show. Knows no prompt.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+from mobyshell.commands import output
+from mobyshell.commands import results as r
+from mobyshell.commands.cli import Options, call, show
+from mobyshell.commands.context import Context
+from mobyshell.core.errors import UsageError
+from mobyshell.repl.parse import Pipeline, Word, parse
+from mobyshell.repl.stages import FILTERS, expect
+
+BUILTINS = ("set", "echo", "expect", "each", "help", "exit", "quit", *FILTERS)
+"""Words that are the REPL's own."""
+
+
+class Leave(Exception):
+    """`exit`, with the code to leave with."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class Evaluator:
+    """Variables and the last result. `write` takes what a line prints."""
+
+    def __init__(self, context: Context, options: Options) -> None:
+        self.context, self.options = context, options
+        self.variables: dict[str, Any] = {"_": None}
+        self.code = 0
+
+    def line(self, text: str) -> int:
+        """Run one statement and return its exit code. Raises what its verbs raise, and Leave."""
+        pipeline = parse(text)
+        if pipeline is None:
+            return self.code
+        result = self._run(pipeline)
+        self.variables["_"] = value = plain(result)
+        if pipeline.assign:
+            self.variables[pipeline.assign] = value
+            self.code = getattr(result, "code", 0)
+        elif pipeline.shell:
+            self.code = self._shell(pipeline.shell, result)
+        else:
+            self.code = show(result, self.options)
+        return self.code
+
+    # stages
+
+    def _run(self, pipeline: Pipeline) -> r.Result:
+        result: r.Result | None = None
+        for stage in pipeline.stages:
+            words = [self.expand(word) for word in stage]
+            result = self._stage(words, result)
+        assert result is not None
+        return result
+
+    def _stage(self, words: list[str], before: r.Result | None) -> r.Result:
+        name, rest = words[0], words[1:]
+        if name in FILTERS or name in ("expect", "each"):
+            if before is None:
+                before = self._last()
+            rows = rows_of(before)
+            if name == "each":
+                return self._each(rows, rest, key_of(before))
+            changed = expect(rows, rest) if name == "expect" else FILTERS[name](rows, rest)
+            return _like(before, changed)
+        if before is not None:
+            raise UsageError(
+                f"{name} cannot stand after |", hint=f"one of {', '.join((*FILTERS, 'each'))}"
+            )
+        if name in ("exit", "quit"):
+            raise Leave(int(rest[0]) if rest and rest[0].isdecimal() else self.code)
+        if name == "echo":
+            return r.Text(" ".join(rest) + "\n")
+        if name == "set":
+            return self._set(rest)
+        if name == "help":
+            from mobyshell.commands.help import show_help
+
+            return r.Text(show_help(rest))
+        options = Options()
+        return call(self.context, options.take(words), plan=options.plan)
+
+    def _last(self) -> r.Result:
+        last = self.variables["_"]
+        rows = last if isinstance(last, list) else [last] if isinstance(last, dict) else []
+        return r.Rows([(key, key.upper(), "text") for key in (rows[0] if rows else {})], rows)
+
+    def _set(self, words: list[str]) -> r.Result:
+        if not words:
+            rows = [{"name": name, "value": output.json_line(value)}
+                    for name, value in self.variables.items()]  # fmt: skip
+            return r.Rows((("name", "NAME", "id"), ("value", "VALUE", "text")), rows, "name")
+        name, equals, value = " ".join(words).partition("=")
+        if not equals or not name.strip().isidentifier():
+            raise UsageError("set takes NAME=VALUE", hint="set name=web")
+        self.variables[name.strip()] = value.strip()
+        return r.Done()
+
+    def _each(self, rows: list[dict[str, Any]], words: list[str], key: str) -> r.Result:
+        """The verb, once for each row: its key is the argument, or stands where `{}` is."""
+        if not words:
+            raise UsageError("each needs a command", hint="task ls | each task kill")
+        made = []
+        for row in rows:
+            subject = str(row.get(key, next(iter(row.values()), "")))
+            line = [word.replace("{}", subject) for word in words]
+            if line == words:
+                line = [*words, subject]
+            result = call(self.context, line)
+            made.append({key: subject, "result": output.json_line(plain(result))})
+        return r.Rows(((key, key.upper(), "id"), ("result", "RESULT", "text")), made, key)
+
+    # variables
+
+    def expand(self, word: Word) -> str:
+        """The word with its variables put in. UsageError for one that is not set."""
+        return "".join(self._value(text) if variable else text for variable, text in word.parts)
+
+    def _value(self, path: str) -> str:
+        name, *fields = path.split(".")
+        if name not in self.variables:
+            raise UsageError(f"no variable {name}", hint="`set` lists them")
+        value = self.variables[name]
+        for field in fields:
+            if isinstance(value, list) and not field.isdecimal() and len(value) == 1:
+                value = value[0]
+            if isinstance(value, list) and field.isdecimal() and int(field) < len(value):
+                value = value[int(field)]
+            elif isinstance(value, dict) and field in value:
+                value = value[field]
+            else:
+                raise UsageError(f"${{{path}}}: there is no {field}")
+        if isinstance(value, dict) and len(fields) == 0 and "id" in value:
+            value = value["id"]
+        if value is None:
+            return ""
+        return value if isinstance(value, str) else output.json_line(value)
+
+    # the way out
+
+    def _shell(self, command: str, result: r.Result) -> int:
+        """Give the rows, one JSON object a line, to a command of the system's shell."""
+        if isinstance(result, r.Text):
+            text = result.text
+        else:
+            text = "".join(output.json_line(row) + "\n" for row in rows_of(result))
+        sys.stdout.flush()
+        done = subprocess.run(["/bin/sh", "-c", command], input=text.encode(), check=False)
+        return done.returncode if done.returncode >= 0 else 128 - done.returncode
+
+
+def rows_of(result: r.Result) -> list[dict[str, Any]]:
+    """Any result as rows."""
+    value = plain(result)
+    if isinstance(value, list):
+        return [row if isinstance(row, dict) else {"value": row} for row in value]
+    return [value] if isinstance(value, dict) else [{"value": value}] if value else []
+
+
+def key_of(result: r.Result) -> str:
+    """The field that names a row."""
+    return result.key if isinstance(result, (r.Rows, r.Record)) else "id"
+
+
+def plain(result: r.Result) -> Any:
+    """A result as the value of a variable."""
+    match result:
+        case r.Rows():
+            return [dict(row) for row in result.rows]
+        case r.Record():
+            return dict(result.fields)
+        case r.Text():
+            return result.text.rstrip("\n")
+        case r.Done():
+            return result.id
+        case r.Stream():
+            return [output.to_plain(item) for item in result.items]
+
+
+def _like(before: r.Result, rows: list[dict[str, Any]]) -> r.Result:
+    """Rows with the columns they had, as far as they still have them."""
+    columns = list(before.columns) if isinstance(before, r.Rows) else []
+    names = list(rows[0]) if rows else []
+    kept = [one for one in columns if not rows or one[0] in rows[0]]
+    if (rows and len(kept) < min(len(columns), len(names))) or not kept:
+        known = {one[0]: one for one in columns}
+        kept = [known.get(name, (name, name.upper(), "text")) for name in names]
+    key = key_of(before)
+    return r.Rows(kept, rows, key if not names or key in names else names[0])
