@@ -10,8 +10,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import shutil
-import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +19,7 @@ from mobyshell.core.linux import constants as c
 from mobyshell.core.linux import paths
 from mobyshell.core.oci import Spec, default_spec, dump_spec, with_process
 from mobyshell.core.runtime.bundle import busybox, programs, tar
+from mobyshell.core.runtime.bundle.remove import remove_tree
 
 SOURCES = ("busybox", "host:PROG,…", "tar:FILE")
 """The forms of `--from`."""
@@ -205,14 +204,8 @@ def _clear_abandoned(parent: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Remove a build, also if an archive has made directories in it that their owner cannot write."""
-    if not os.path.lexists(path):
+    """Remove a build as far as it goes: what is left will be tried again by the next one."""
+    try:
+        remove_tree(path)
+    except OSError:
         return
-    if os.geteuid() != 0:
-        for top, names, _ in os.walk(path):
-            for name in names:
-                inside = os.path.join(top, name)
-                if not os.path.islink(inside):
-                    mode = stat.S_IMODE(os.lstat(inside).st_mode)
-                    os.chmod(inside, mode | stat.S_IRWXU)
-    shutil.rmtree(path, ignore_errors=True)

@@ -199,3 +199,28 @@ def test_a_user_without_privileges_makes_one(tmp_path: Path) -> None:
         (mapping,) = spec.linux.uid_mappings or ()
         assert (mapping.host_id, mapping.size) == (12345, 1)
         assert (tmp_path / name / "rootfs" / "bin").stat().st_uid == 12345
+
+
+@pytest.mark.root
+def test_a_user_leaves_nothing_of_a_failed_build_that_forbids_its_own_removal(
+    tmp_path: Path,
+) -> None:
+    os.chmod(tmp_path, 0o777)
+    for above in tmp_path.parents[:2]:
+        os.chmod(above, 0o755)
+    code = (
+        "import os, sys\n"
+        "from mobyshell.core.runtime.bundle import remove_tree\n"
+        "os.setgroups([]); os.setgid(12345); os.setuid(12345)\n"
+        "os.makedirs(sys.argv[1] + '/a/b/c'); os.chmod(sys.argv[1] + '/a/b', 0o555)\n"
+        "os.chmod(sys.argv[1] + '/a', 0)\n"
+        "remove_tree(sys.argv[1])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "tree")],
+        capture_output=True,
+        text=True,
+        cwd="/",
+    )
+    assert done.returncode == 0, done.stderr
+    assert os.listdir(tmp_path) == []

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from mobyshell.core.errors import InvalidSpec, MobyshellError, NotFound, SyscallFailed, Unsupported
 from mobyshell.core.oci import load_spec
-from mobyshell.core.runtime.bundle import new_bundle
+from mobyshell.core.runtime.bundle import new_bundle, remove_tree
 
 pytestmark = pytest.mark.root  # owners and devices
 
@@ -249,12 +249,31 @@ def test_a_damaged_header_in_the_middle_is_no_end(tmp_path: Path) -> None:
 
 
 def test_a_name_a_thousand_levels_deep(tmp_path: Path) -> None:
-    path = archive(tmp_path / "t", member("d/" * 1500 + "f", data=b"1"), mode="w")
-    rootfs = new_bundle(tmp_path / "b", f"tar:{path}") / "rootfs"
-    assert os.listdir(rootfs / "d") == ["d"]
-    path = archive(tmp_path / "u", member("d/" * 2500 + "f", data=b"1"), mode="w")
-    with pytest.raises((InvalidSpec, SyscallFailed)):
-        new_bundle(tmp_path / "c", f"tar:{path}")
+    path = archive(tmp_path / "t", member("d/" * 1500 + "f", data=b"1"), link("l", "/"))
+    bundle = new_bundle(tmp_path / "b", f"tar:{path}")
+    assert os.listdir(bundle / "rootfs" / "d") == ["d"]
+    remove_tree(bundle)
+    # and where it fails after that, nothing is left all the same
+    for bad in (member("d/" * 2500 + "f", data=b"1"), member("../x")):
+        path = archive(tmp_path / "t", member("d/" * 1500 + "f", data=b"1"), bad)
+        with pytest.raises((InvalidSpec, SyscallFailed)):
+            new_bundle(tmp_path / "b", f"tar:{path}")
+        assert os.listdir(tmp_path) == ["t"]
+
+
+def test_removing_follows_no_link_and_heeds_no_mode(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    (outside / "kept").mkdir(parents=True)
+    tree = tmp_path / "tree"
+    (tree / "a" / "b").mkdir(parents=True)
+    (tree / "a" / "b" / "f").write_text("")
+    (tree / "a" / "way").symlink_to(outside)
+    os.chmod(tree / "a" / "b", 0)
+    os.chmod(tree / "a", 0o555)
+    remove_tree(tree)
+    remove_tree(tree)
+    assert os.listdir(tmp_path) == ["outside"]
+    assert os.listdir(outside) == ["kept"]
 
 
 @settings(max_examples=60, deadline=None)
