@@ -11,16 +11,24 @@ from mobyshell.core.runtime.values import Status
 
 
 def list_states(root: Path) -> list[tuple[states.State, Status]]:
-    """Every container with its status, by id. What is half made, foreign or damaged is passed over."""
+    """Every container with its status, by id. What is foreign or damaged is passed over.
+
+    What a killed creator left half made was never a container: it is cleared away.
+    """
     try:
         names = sorted(os.listdir(root))
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:
         return []
     found = []
     for name in names:
+        path = root / name
         try:
             state = states.read(root, name)
-            found.append((state, states.status(root, state)))
+            status = states.status(root, state)
         except (MobyshellError, OSError):
+            if not name.startswith("."):
+                states.clear_abandoned(path)
             continue
+        if status is not Status.STOPPED or not states.clear_abandoned(path):
+            found.append((state, status))
     return found

@@ -93,7 +93,7 @@ def reserve(root: Path, id: str) -> Path:
             # one at a time: of two that find it abandoned, the second must not clear away the
             # directory that the first has made anew
             with _locked(root):
-                if not clear_abandoned(path):
+                if not (_clear_abandoned(path) or _remove_empty(path)):
                     raise _taken(id) from None
                 path.mkdir(mode=0o711)
                 _sign(path)
@@ -140,15 +140,19 @@ def _creator_lives(path: Path) -> bool | None:
 
 
 def clear_abandoned(path: Path) -> bool:
-    """Remove `path` if its creator was killed before it was done; whether it was removed.
+    """Remove `path` if its creator was killed before it was done; whether it was removed."""
+    if _creator_lives(path) is not False:
+        return False
+    try:
+        with _locked(path.parent):
+            return _clear_abandoned(path)
+    except (OSError, MobyshellError):
+        return False  # another user's, or still busy
 
-    Only on proof: its creator is gone and no init of it lives; or there is nothing in it at all,
-    and has not been for a while (killed between mkdir and its first file).
-    """
-    lives = _creator_lives(path)
-    if lives is None:
-        return _remove_empty(path)
-    if lives:
+
+def _clear_abandoned(path: Path) -> bool:
+    """Only on proof: its creator is gone, and no init of it lives."""
+    if _creator_lives(path) is not False:
         return False
     try:
         state = decode(_read_small(path / STATE), path)
@@ -162,6 +166,7 @@ def clear_abandoned(path: Path) -> bool:
 
 
 def _remove_empty(path: Path) -> bool:
+    """Remove what was killed between its mkdir and its first file: empty, and not for a moment."""
     try:
         if time.time() - path.stat().st_mtime < _GRACE:
             return False
