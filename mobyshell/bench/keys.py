@@ -20,6 +20,7 @@ class Screen:
     """`mobyshell` in a pseudo terminal of 120 by 40. Used as a context manager."""
 
     def __init__(self, shop: Workshop, *arguments: str) -> None:
+        # arguments come last, so they win over ours
         self.master, slave = os.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
         program = str(Path(sys.executable).parent / "mobyshell")
@@ -66,6 +67,13 @@ class Screen:
             if last - start > 5_000_000_000:
                 raise TimedOut(f"the redraw after {key!r} does not end")
         return last - start
+
+    def spend(self, seconds: float) -> None:
+        """Let time pass, dropping whatever is drawn meanwhile."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            if select.select([self.master], [], [], left)[0]:
+                os.read(self.master, 65536)
 
     def cpu_ns(self) -> int:
         """User and system time of the program so far."""

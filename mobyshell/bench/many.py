@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -75,51 +75,58 @@ def containerd_shim(shop: Workshop) -> Iterator[list[int]]:
         )
     base = [ctr, "--address", address]
     try:
-        _until(lambda: subprocess.run([*base, "version"], capture_output=True).returncode == 0)
+        _until(lambda: _quiet([*base, "version"]))
         rootfs = str(shop.bundle / "rootfs")
         must_run([*base, "run", "-d", "--rootfs", rootfs, "k", "/bin/sleep", "100000"])
         yield processes("containerd-shim", address)
     finally:
         for tail in (["task", "kill", "-s", "9", "k"], ["task", "rm", "-f", "k"], ["c", "rm", "k"]):
-            subprocess.run([*base, *tail], capture_output=True)
+            subprocess.run([*base, *tail], capture_output=True, check=False)
         server.terminate()
         server.wait(10)
 
 
-def _until(true: object, seconds: float = 20) -> None:
-    assert callable(true)
+def _quiet(command: list[str]) -> bool:
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def _until(holds: Callable[[], bool], seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
-    while not true():
+    while not holds():
         if time.monotonic() > deadline:
             raise TimedOut("containerd did not come up")
         time.sleep(0.05)
 
 
-def listing(shop: Workshop, number: int) -> tuple[list[Contestant], Iterator[None]]:
-    """`task ls` as a process against `runc list`, both with `number` running containers."""
-    runc = program("runc")
-    root = str(shop.directory / "runc")
+@contextmanager
+def peers(shop: Workshop, number: int) -> Iterator[None]:
+    """`number` sleeping containers of runc."""
+    runc, root = program("runc"), str(shop.directory / "runc")
     bundle = str(shop.directory / "sleep")
-    ours = [str(Path(sys.executable).parent / "mobyshell"), "--state", str(shop.state),
-            "--namespace", "bench", "task", "ls"]  # fmt: skip
-
-    def peers() -> Iterator[None]:
-        ids = [f"r{index:03}" for index in range(number)]
+    ids = [f"r{index:03}" for index in range(number)]
+    try:
         for id in ids:
-            # to files: a detached container keeps what it was given as its standard streams
+            # to /dev/null, not a pipe: a detached container keeps its standard streams
             done = subprocess.run(
                 [runc, "--root", root, "run", "-d", "--bundle", bundle, id],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                check=False,
             )  # fmt: skip
             if done.returncode != 0:
                 raise MobyshellError(f"runc run -d exited with {done.returncode}")
-        try:
-            yield
-        finally:
-            for id in ids:
-                must_run([runc, "--root", root, "delete", "--force", id])
+        yield
+    finally:
+        for id in ids:
+            subprocess.run([runc, "--root", root, "delete", "--force", id], capture_output=True,
+                           check=False)  # fmt: skip
 
+
+def listing(shop: Workshop) -> list[Contestant]:
+    """`task ls` as a process against `runc list`, over what runs now."""
+    runc, root = program("runc"), str(shop.directory / "runc")
+    ours = [str(Path(sys.executable).parent / "mobyshell"), "--state", str(shop.state),
+            "--namespace", "bench", "task", "ls"]  # fmt: skip
     return [
         Contestant("mobyshell task ls", lambda: must_run(ours)),
         Contestant("runc list", lambda: must_run([runc, "--root", root, "list"])),
-    ], peers()
+    ]

@@ -1,16 +1,28 @@
-"""update: other limits for a container that is there already."""
+"""update: other limits for a container that is there already.
+
+Owns the order of the writes and their undoing; what the members of `linux.resources` mean in
+control files is in core/linux/cgroup_limits.
+"""
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mobyshell.core.errors import InvalidSpec, SyscallFailed, Unsupported, UsageError, WrongState
+from mobyshell.core.errors import (
+    InvalidSpec,
+    Refused,
+    SyscallFailed,
+    Unsupported,
+    UsageError,
+    WrongState,
+)
 from mobyshell.core.events import EventSink, TaskUpdated
 from mobyshell.core.linux import cgroups
 from mobyshell.core.linux.cgroup_limits import limits_v1, limits_v2
-from mobyshell.core.oci import Spec, dump_spec, load_spec, parse_spec, spec_to_json
+from mobyshell.core.oci import Resources, Spec, dump_spec, load_spec, parse_spec, spec_to_json
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.steps import Steps
 from mobyshell.core.runtime.values import Status
@@ -22,7 +34,8 @@ def update(
     """Write `resources` (`linux.resources` of the runtime spec, as JSON values) over what is set.
 
     Only members that are given change. A write that the kernel refuses undoes those before it.
-    `mode` is the host's cgroup mode. InvalidSpec, WrongState, Unsupported, SyscallFailed.
+    `mode` is the host's cgroup mode. WrongState, UsageError for nothing at all, InvalidSpec,
+    Unsupported for a controller that this machine lacks, SyscallFailed for what the kernel refuses.
     """
     state = states.read(root, id)
     if states.status(root, state) is Status.STOPPED:
@@ -35,26 +48,16 @@ def update(
     spec = load_spec(path)
     merged = _merge(spec, resources)
     writes = limits_v2(resources) if mode == "v2" else limits_v1(resources)
-    writes = _ordered(state.cgroups, writes)
-    done: list[tuple[str, str, str]] = []
-    try:
-        for write in writes:
-            directory = state.cgroups.get(write.controller)
-            if directory is None:
-                raise Unsupported(
-                    f"{write.source}: this machine has no {write.controller} controller"
-                )
-            before = _current(directory, write.file)
-            cgroups.write(directory, write.file, write.value)
-            if before is not None:
-                done.append((directory, write.file, before))
-    except BaseException:
-        for directory, file, value in reversed(done):
-            try:
-                cgroups.write(directory, file, value)
-            except SyscallFailed:
-                continue  # the first refusal is what the caller must hear of
-        raise
+    if mode != "v2" and resources.get("unified"):
+        raise Unsupported("linux.resources.unified needs cgroup v2 alone")
+    for write in writes:
+        if write.controller not in state.cgroups:
+            raise Unsupported(
+                f"{write.source}: this machine has no {write.controller} controller",
+                hint="`mobyshell doctor` lists the controllers",
+            )
+    _check_usage(state.cgroups, resources)
+    _Change(state.cgroups).make(writes)
     states.write_file(path / states.CONFIG, dump_spec(merged).encode())
     sink(id, TaskUpdated(changed=dict(resources)))
     return
@@ -63,42 +66,110 @@ def update(
 
 def _merge(spec: Spec, resources: Mapping[str, Any]) -> Spec:
     """The spec with these limits in it, checked as a whole."""
-    assert spec.linux is not None
+    import json
+
+    unknown = sorted(set(resources) - set(_members()))
+    if unknown:
+        raise InvalidSpec(
+            f"limits: no such member of linux.resources: {', '.join(map(repr, unknown)):.200}",
+            hint=f"there are {', '.join(_members())}",
+        )
     document = spec_to_json(spec)
-    known: dict[str, Any] = document["linux"].setdefault("resources", {})
+    known: dict[str, Any] = document.setdefault("linux", {}).setdefault("resources", {})
     for key, value in resources.items():
         if isinstance(value, Mapping) and isinstance(known.get(key), dict):
             known[key] = {**known[key], **value}
         else:
             known[key] = value
-    import json
-
     try:
         return parse_spec(json.dumps(document), "limits")
     except (TypeError, ValueError):
         raise InvalidSpec("the limits are not JSON values") from None
 
 
-def _ordered(
-    paths: Mapping[str, str], writes: tuple[cgroups.Write, ...]
-) -> tuple[cgroups.Write, ...]:
-    """v1 never lets memory be above memory + swap, not even between two writes."""
-    names = [write.file for write in writes]
-    limit, swap = "memory.limit_in_bytes", "memory.memsw.limit_in_bytes"
-    if limit in names and swap in names and "memory" in paths:
-        now = int(cgroups.read(paths["memory"], swap))
-        wanted = int(next(write.value for write in writes if write.file == limit))
-        if wanted == -1 or wanted > now:
-            first = [write for write in writes if write.file == swap]
-            return (*first, *(write for write in writes if write.file != swap))
-    return writes
+def _members() -> tuple[str, ...]:
+    camel = {"block_io": "blockIO", "hugepage_limits": "hugepageLimits"}
+    return tuple(camel.get(name, name) for name in Resources.__slots__ if name != "extra")
 
 
-def _current(directory: str, file: str) -> str | None:
-    """The value to go back to; None for files that only take commands."""
-    if file.startswith("devices."):
-        return None
+def _check_usage(paths: Mapping[str, str], resources: Mapping[str, Any]) -> None:
+    """memory.checkBeforeUpdate: rather refuse than have the kernel kill (config-linux.md#memory)."""
+    memory = resources.get("memory") or {}
+    limit = memory.get("limit")
+    if not memory.get("checkBeforeUpdate") or not limit or limit < 0:
+        return
+    if "memory" in paths:
+        used = int(cgroups.read(paths["memory"], "memory.usage_in_bytes"))
+    else:
+        used = int(cgroups.read(paths[""], "memory.current"))
+    if used > limit:
+        raise Refused(
+            f"the container uses {used} bytes of memory, more than the new limit of {limit}",
+            hint="the kernel would kill it: choose a higher limit, or leave checkBeforeUpdate out",
+        )
+
+
+class _Change:
+    """Writes that all happen, or none."""
+
+    def __init__(self, paths: Mapping[str, str]) -> None:
+        self._paths = paths
+        self._undo: list[tuple[str, str, str]] = []
+
+    def make(self, writes: tuple[cgroups.Write, ...]) -> None:
+        try:
+            later = [write for write in writes if not self._write(write, patient=True)]
+            for write in later:
+                self._write(write, patient=False)
+        except BaseException:
+            for directory, file, value in reversed(self._undo):
+                try:
+                    cgroups.write(directory, file, value)
+                except SyscallFailed:
+                    continue  # the first refusal is what the caller must hear of
+            raise
+
+    def _write(self, write: cgroups.Write, *, patient: bool) -> bool:
+        """False: not now, perhaps after the others.
+
+        Pairs of limits may not contradict each other even for a moment (memory and memory + swap,
+        quota and burst), and which one must go first depends on the values before.
+        """
+        directory = self._paths[write.controller]
+        before = _before(directory, write)
+        try:
+            cgroups.write(directory, write.file, write.value)
+        except SyscallFailed as error:
+            if patient and error.errno in (errno.EINVAL, errno.EBUSY):
+                return False
+            hint = error.hint
+            if error.errno == errno.EBUSY and write.file.startswith("memory."):
+                hint = "more memory is in use than that, and cannot be taken back"
+            raise SyscallFailed(
+                error.syscall, error.errno, path=error.path,
+                what=f"{write.source or write.file} = {write.value}", hint=hint,
+            ) from None  # fmt: skip
+        self._undo += [(directory, file, value) for file, value in before]
+        return True
+
+
+def _before(directory: str, write: cgroups.Write) -> list[tuple[str, str]]:
+    """What to write to have it as it is now again, in reverse order."""
+    if write.file.startswith("devices."):
+        rules = cgroups.read(directory, "devices.list").splitlines()
+        return [*(("devices.allow", rule) for rule in reversed(rules)), ("devices.deny", "a")]
     try:
-        return cgroups.read(directory, file)
+        now = cgroups.read(directory, write.file)
     except SyscallFailed:
-        return None
+        return []
+    device, _, _ = write.value.partition(" ")
+    if ":" in device:
+        # a line for each device that has a limit; none is written as 0 (v1), or as max (v2)
+        lines = [line for line in now.splitlines() if line.startswith(f"{device} ")]
+        none = "rbps=max wbps=max riops=max wiops=max" if write.file == "io.max" else "0"
+        return [(write.file, lines[0] if lines else f"{device} {none}")]
+    if write.file == "io.weight":
+        now = now.partition("\n")[0]
+    if write.file == "memory.oom_control":
+        now = now.partition("\n")[0].removeprefix("oom_kill_disable ")
+    return [(write.file, now)]

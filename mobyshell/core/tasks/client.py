@@ -57,7 +57,9 @@ class TaskClient:
         self.namespace = check_name(namespace or default_namespace(), "namespace")
         self._pool: list[Connection] = []
         self._lock = allocate_lock()
-        self._closed = False
+        self._busy: set[Connection] = set()
+        self._closings = 0
+        """How often `close` was called; what began before that comes to an end."""
 
     def __enter__(self) -> TaskClient:
         return self
@@ -71,54 +73,62 @@ class TaskClient:
         self.close()
 
     def close(self) -> None:
-        """Hang up. Tasks live on."""
+        """Hang up, also on calls under way in other threads: followers end, others get ShimLost.
+
+        Tasks live on. The client can be used again.
+        """
         with self._lock:
-            self._closed = True
+            self._closings += 1
             pool, self._pool = self._pool, []
+            busy = tuple(self._busy)
+        for connection in busy:
+            connection.hang_up()
         for connection in pool:
             connection.close()
 
     # connections
 
-    def _take(self) -> tuple[Connection, bool]:
-        """A connection, and whether it was used before (and may so be dead by now)."""
-        with self._lock:
-            if self._pool:
-                return self._pool.pop(), True
-        return self._dial(), False
+    def _take(self) -> Connection:
+        """A connection for one call. A pooled one is looked at: a shim may have left behind it."""
+        while True:
+            with self._lock:
+                connection = self._pool.pop() if self._pool else None
+            if connection is None:
+                connection = self._dial()
+            elif connection.hung_up():
+                connection.close()
+                continue
+            with self._lock:
+                self._busy.add(connection)
+            return connection
 
     def _dial(self) -> Connection:
         from mobyshell.core.tasks.connect import connect
 
         return connect(self.state)
 
-    def _give(self, connection: Connection) -> None:
+    def _give(self, connection: Connection, *, pool: bool = True) -> None:
         with self._lock:
-            if not self._closed and len(self._pool) < _POOLED:
+            self._busy.discard(connection)
+            if pool and len(self._pool) < _POOLED:
                 self._pool.append(connection)
                 return
         connection.close()
 
     def _call(self, verb: str, timeout: float | None = None, **args: Any) -> Any:
-        """One request. A pooled connection is looked at first: a shim may have left behind it."""
-        while True:
-            connection, used = self._take()
-            if used and connection.hung_up():
-                connection.close()
-                continue
-            break
+        """One request."""
+        connection, sound = self._take(), False
+        closings = self._closings
         try:
             answer = connection.request(verb, self.namespace, args, timeout)
-        except (ShimLost, TimedOut, OSError):
-            connection.close()
+            sound = True
+        except (ShimLost, TimedOut):
             raise
         except MobyshellError:
-            self._give(connection)
+            sound = True
             raise
-        except BaseException:
-            connection.close()
-            raise
-        self._give(connection)
+        finally:
+            self._give(connection, pool=sound and closings == self._closings)
         return answer
 
     # from disk
@@ -171,14 +181,14 @@ class TaskClient:
         logs = f"{directory}/logs"
         reader = LogReader(logs, tail_position(logs, tail) if tail is not None else 0)
         try:
-            over, joiner = not follow, Joiner()
+            over, joiner, closings = not follow, Joiner(), self._closings
             while True:
                 lines = reader.read()
                 found = joiner.feed(lines) if lines else joiner.rest()
                 yield from (line for line in found if line.time_ns >= since_ns)
                 if lines:
                     continue
-                if over:
+                if over or closings != self._closings:
                     return
                 over = self._over(directory)
                 if not over:
@@ -270,6 +280,7 @@ class TaskClient:
     def wait(self, id: str, *, exec_id: str = "", timeout: float | None = None) -> int:
         """See `service.Tasks.wait`. A shim's death in between is waited out."""
         until = None if timeout is None else time.monotonic() + timeout
+        closings = self._closings
         while True:
             view.require(self.state, self.namespace, id, exec_id)
             record = read_record(process_dir(self.state, self.namespace, id, exec_id))
@@ -281,6 +292,8 @@ class TaskClient:
                 status: int = self._call("wait", left, id=id, exec_id=exec_id)["exit_status"]
                 return status
             except ShimLost:
+                if closings != self._closings:
+                    raise
                 time.sleep(_COME_BACK)
             except TimedOut:
                 what = f"process {exec_id} of task {id}" if exec_id else f"task {id}"
@@ -316,8 +329,9 @@ class TaskClient:
 
     def events(self) -> Iterator[Event]:
         """See `service.Tasks.events`. Goes on with the successor if the shim dies."""
-        while True:
-            connection = self._dial()
+        closings = self._closings
+        while closings == self._closings:
+            connection = self._take()
             try:
                 connection.request("events", self.namespace, {})
                 while True:
@@ -325,9 +339,10 @@ class TaskClient:
                     if found is not None:
                         yield found
             except ShimLost:
-                time.sleep(_COME_BACK)
+                if closings == self._closings:
+                    time.sleep(_COME_BACK)
             finally:
-                connection.close()
+                self._give(connection, pool=False)
 
     # by the runtime, in this process: they only read
 

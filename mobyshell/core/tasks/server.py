@@ -153,6 +153,9 @@ class Connection:
         except UsageError as error:
             self._refuse(error)
             return
+        except BaseException:
+            self.close()  # it would hang for ever; what went wrong is for the diary
+            raise
         self._read_on()
 
     def _refuse(self, error: MobyshellError) -> None:

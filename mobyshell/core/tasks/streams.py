@@ -14,6 +14,7 @@ import signal
 import struct
 import termios
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from mobyshell.core.clock import Clock
@@ -302,16 +303,15 @@ class Terminal:
 
     def resize(self, rows: int, columns: int) -> None:
         """Set the size; what is drawn there is told to draw itself again, also at the same size."""
-        before = struct.unpack("=4H", fcntl.ioctl(self.fd, termios.TIOCGWINSZ, b"\0" * 8))
-        if before[:2] != (rows, columns):
-            fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("=4H", rows, columns, 0, 0))
-            return
-        group = struct.unpack("=i", fcntl.ioctl(self.fd, termios.TIOCGPGRP, b"\0" * 4))[0]
-        if group > 0:  # 0: of a pid namespace we do not see, or none yet
-            try:
+        with suppress(OSError):  # hung up, or its group gone in this moment: nothing is drawn
+            before = struct.unpack("=4H", fcntl.ioctl(self.fd, termios.TIOCGWINSZ, b"\0" * 8))
+            if before[:2] != (rows, columns):
+                size = struct.pack("=4H", rows, columns, 0, 0)
+                fcntl.ioctl(self.fd, termios.TIOCSWINSZ, size)
+                return
+            group = struct.unpack("=i", fcntl.ioctl(self.fd, termios.TIOCGPGRP, b"\0" * 4))[0]
+            if group > 0:  # 0: none yet, or of a pid namespace we do not see
                 os.killpg(group, signal.SIGWINCH)
-            except OSError:
-                pass  # gone in this moment
 
     def close(self) -> None:
         self._unwatch()
