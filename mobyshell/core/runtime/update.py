@@ -23,6 +23,7 @@ from mobyshell.core.events import EventSink, TaskUpdated
 from mobyshell.core.linux import cgroups
 from mobyshell.core.linux.cgroup_limits import limits_v1, limits_v2
 from mobyshell.core.oci import Resources, Spec, dump_spec, load_spec, parse_spec, spec_to_json
+from mobyshell.core.oci.kinds import table
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.steps import Steps
 from mobyshell.core.runtime.values import Status
@@ -88,8 +89,7 @@ def _merge(spec: Spec, resources: Mapping[str, Any]) -> Spec:
 
 
 def _members() -> tuple[str, ...]:
-    camel = {"block_io": "blockIO", "hugepage_limits": "hugepageLimits"}
-    return tuple(camel.get(name, name) for name in Resources.__slots__ if name != "extra")
+    return tuple(name for name, *_ in table(Resources))
 
 
 def _check_usage(paths: Mapping[str, str], resources: Mapping[str, Any]) -> None:
