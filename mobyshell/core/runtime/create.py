@@ -17,12 +17,13 @@ from mobyshell.core.clock import Clock
 from mobyshell.core.errors import MobyshellError, NotFound, SyscallFailed
 from mobyshell.core.events import EventSink, Failed, TaskCreated
 from mobyshell.core.linux import cgroups, procfs
-from mobyshell.core.oci import Spec, dump_spec
+from mobyshell.core.oci import Spec
 from mobyshell.core.runtime import hooks, report
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.executor import Executor, Spawned
 from mobyshell.core.runtime.operations.namespaces import CLONE_FLAG
 from mobyshell.core.runtime.plan import Actor, Operation, Phase, Plan, Text
+from mobyshell.core.runtime.prepared import Prepared
 from mobyshell.core.runtime.program import Program, assemble
 from mobyshell.core.runtime.steps import Readable, Steps
 from mobyshell.core.runtime.values import Status
@@ -51,19 +52,21 @@ class Container:
     master: int | None = None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Waiting:
     """What the creator keeps until `start`: with it, errors of execve are precise."""
 
-    plan: Plan
+    prepared: Prepared
     program: Program
     reported: int
 
 
 def create(
     root: Path,
-    plan: Plan,
+    id: str,
+    prepared: Prepared,
     spec: Spec,
+    text: str,
     *,
     stdio: Stdio,
     executor: Executor,
@@ -71,26 +74,27 @@ def create(
     clock: Clock,
     keep: Callable[[str, Waiting], None],
 ) -> Steps[Container]:
-    """Execute `plan` up to the point where the program would start.
+    """Execute the plan up to the point where the program would start.
 
-    `keep` takes what `start` will need. AlreadyExists if the id is taken; SyscallFailed with the
-    operation that failed; HookFailed. After an error nothing is left behind.
+    `text` is the spec as JSON; `keep` takes what `start` will need. AlreadyExists if the id is
+    taken; SyscallFailed with the operation that failed; HookFailed. After an error nothing is
+    left behind.
     """
     begun = clock.monotonic_ns()
-    path = states.reserve(root, plan.id)
-    making = _Creation(path, plan, spec, stdio, executor, sink, clock)
+    path = states.reserve(root, id)
+    making = _Creation(path, id, prepared, spec, text, stdio, executor, sink, clock)
     try:
         container = yield from making.run()
     except BaseException as error:
         making.undo()
         if isinstance(error, MobyshellError):
-            sink(plan.id, Failed(verb="create", error=error.to_wire()))
+            sink(id, Failed(verb="create", error=error.to_wire()))
         raise
     finally:
         making.close()
-    keep(plan.id, Waiting(plan, making.program, making.reported))
+    keep(id, Waiting(prepared, making.program, making.reported))
     duration = clock.monotonic_ns() - begun
-    sink(plan.id, TaskCreated(bundle=plan.bundle, pid=container.pid, duration_ns=duration))
+    sink(id, TaskCreated(bundle=container.bundle, pid=container.pid, duration_ns=duration))
     return container
 
 
@@ -101,15 +105,16 @@ def given(fd: int) -> int:
 
 def run_here(
     executor: Executor, plan: Plan, operations: tuple[tuple[int, Operation], ...], sink: EventSink,
-    values: dict[str, str] | None = None,
+    values: dict[str, str],
 ) -> None:  # fmt: skip
-    """Run the parent's `operations`; raises the error of the one that fails."""
+    """Run `operations` of the parent; raises the error of the one that fails."""
     if not operations:
         return
-    program = assemble(operations, values)
+    program = assemble(operations)
     try:
+        program.fill(values)
         failed = executor.run(program)
-        report.emit(plan, program, sink)
+        report.emit(plan.id, lambda: plan, program, sink)
         if failed is not None:
             raise report.failure(plan, program, failed)
     finally:
@@ -126,13 +131,17 @@ class Launched:
 
 
 def launch(
-    plan: Plan, executor: Executor, stdio: Stdio, sink: EventSink, descriptors: dict[str, int]
+    executor: Executor,
+    stdio: Stdio,
+    descriptors: dict[str, int],
+    main: Program,
+    before: Program | None,
+    *,
+    flags: int,
+    cgroup: int = -1,
 ) -> Launched:
-    """Make the child of `plan`. `descriptors` are given to its programs under their names."""
+    """Make a child that runs `main`. `descriptors` are given to its programs under their names."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    main = assemble(plan.of(Actor.CHILD, Phase.SETUP, Phase.PIVOT, Phase.WAIT, Phase.EXEC))
-    joins = plan.of(Actor.CHILD, Phase.JOIN)
-    before = assemble(joins) if joins else None
     handed = {
         "stdin": stdio.stdin, "stdout": stdio.stdout, "stderr": stdio.stderr,
         "sync": theirs.fileno(), **descriptors,
@@ -146,17 +155,10 @@ def launch(
                 if program is not None:
                     program.set(name, copy)
         try:
-            child = executor.spawn(main, flags=plan.clone_flags, before=before)
-        except SyscallFailed as error:
+            child = executor.spawn(main, flags=flags, before=before, cgroup=cgroup)
+        except BaseException:
             ours.close()
-            failed = before is not None and error.errno == 0
-            precise = report.failure(plan, before) if failed and before is not None else error
-            main.close()
-            raise precise from None
-        finally:
-            if before is not None:
-                report.emit(plan, before, sink)
-                before.close()
+            raise
     return Launched(child, main, ours)
 
 
@@ -180,69 +182,121 @@ class _Creation:
     program: Program
 
     def __init__(
-        self, path: Path, plan: Plan, spec: Spec, stdio: Stdio, executor: Executor,
-        sink: EventSink, clock: Clock,
+        self, path: Path, id: str, prepared: Prepared, spec: Spec, text: str, stdio: Stdio,
+        executor: Executor, sink: EventSink, clock: Clock,
     ) -> None:  # fmt: skip
-        self.path, self.plan, self.spec, self.stdio = path, plan, spec, stdio
-        self.executor, self.sink, self.clock = executor, sink, clock
+        self.path, self.id, self.prepared, self.spec, self.text = path, id, prepared, spec, text
+        self.stdio, self.executor, self.sink, self.clock = stdio, executor, sink, clock
+        self.template = prepared.template
+        self.cgroups = prepared.cgroups(id)
         self.child: Spawned | None = None
         self.master: int | None = None
         self.state: states.State | None = None
         self.reported = 0
+        self._plan: Plan | None = None
         self._open = ExitStack()
 
+    def plan(self) -> Plan:
+        """The plan with this container's names in it; only errors and events need it."""
+        if self._plan is None:
+            self._plan = self.prepared.plan(self.id)
+        return self._plan
+
+    def emit(self, program: Program) -> None:
+        report.emit(self.id, self.plan, program, self.sink)
+
     def run(self) -> Steps[Container]:
-        plan = self.plan
-        if not os.path.isdir(plan.rootfs):
+        if not os.path.isdir(self.template.rootfs):
             raise NotFound(
-                f"no root filesystem at {plan.rootfs}",
+                f"no root filesystem at {self.template.rootfs}",
                 hint="root.path in config.json is relative to the bundle",
             )
         # known before they are made: the next start can clear away what a killed creator left
-        states.write_file(self.path / states.CGROUPS, json.dumps(plan.cgroups).encode())
-        states.write_file(self.path / states.CONFIG, dump_spec(self.spec).encode())
-        run_here(self.executor, plan, plan.of(Actor.PARENT, Phase.PREPARE), self.sink)
-        ours = self._spawn()
+        states.write_file(self.path / "cgroups.json", json.dumps(self.cgroups).encode())
+        states.write_file(self.path / states.CONFIG, self.text.encode())
+        cgroup = self._prepare()
+        try:
+            ours = self._spawn(cgroup)
+        finally:
+            if cgroup >= 0:
+                os.close(cgroup)
         assert self.child is not None
         yield from self._attach()
         self._write_state()
-        self._tell(ours, b"1")
+        if "user" in self.state_namespaces():
+            self._tell(ours, b"1")
         while True:
             told = yield from self._hear(ours)
             if told == b"r":
                 break
             yield from self._hooks()
             self._tell(ours, b"1")
-        self.reported = self.program.length
-        report.emit(plan, self.program, self.sink)
+        self.emit(self.program)
         self.reported = report.stopped_at(self.program) + 1
-        container = Container(
-            plan.id, self.child.pid, self.child.pidfd, plan.bundle, self.master
-        )  # fmt: skip
-        return container
+        return Container(
+            self.id, self.child.pid, self.child.pidfd, self.template.bundle, self.master
+        )
 
-    def _spawn(self) -> socket.socket:
+    def _prepare(self) -> int:
+        """The parent's part before there is a child; a descriptor of the v2 cgroup, or -1."""
+        if not self.prepared.has("prepare"):
+            return -1
+        program = self.prepared.take("prepare", {"id": self.id})
+        failed = self.executor.run(program)
+        self.emit(program)
+        cgroup = program.get("cgroup") if failed is None and "cgroup" in program.cells else -1
+        if failed is not None:
+            error = report.failure(self.plan(), program, failed)
+            self.prepared.give("prepare", program)
+            raise error
+        self.prepared.give("prepare", program)
+        return cgroup
+
+    def _spawn(self, cgroup: int) -> socket.socket:
         """Make the child; returns our end of the socket to it."""
         fifo_path = self.path / states.FIFO
         os.mkfifo(fifo_path, 0o600)
         # for writing too: so that the child's read waits for `start`, whoever comes and goes
         fifo = os.open(fifo_path, os.O_RDWR | os.O_CLOEXEC)
+        values = {"id": self.id}
+        before = self.prepared.take("join", values) if self.prepared.has("join") else None
+        main = self.prepared.take("child", values)
         try:
-            launched = launch(self.plan, self.executor, self.stdio, self.sink, {"fifo": fifo})
+            launched = launch(
+                self.executor, self.stdio, {"fifo": fifo}, main, before,
+                flags=self.template.clone_flags, cgroup=cgroup,
+            )  # fmt: skip
+        except SyscallFailed as error:
+            precise: MobyshellError = error
+            if before is not None and error.errno == 0:
+                precise = report.failure(self.plan(), before)
+            self.prepared.give("child", main)
+            raise precise from None
         finally:
             os.close(fifo)
+            if before is not None:
+                self.emit(before)
+                self.prepared.give("join", before)
         self.program, self.child = launched.program, launched.child
         self._open.enter_context(launched.socket)
         return launched.socket
 
+    def state_namespaces(self) -> tuple[str, ...]:
+        """The kinds of namespaces that the spec lists."""
+        linux = self.spec.linux
+        return tuple(one.type for one in linux.namespaces or ()) if linux else ()
+
     def _attach(self) -> Steps[None]:
         """Cgroups and maps; maps that need it through newuidmap(1)."""
         assert self.child is not None
-        values = {"pid": str(self.child.pid)}
-        for index, operation in self.plan.of(Actor.PARENT, Phase.ATTACH):
+        if not self.template.of(Actor.PARENT, Phase.ATTACH):
+            return
+        values = {"pid": str(self.child.pid), "id": self.id}
+        plan = self.plan()
+        for index, operation in plan.of(Actor.PARENT, Phase.ATTACH):
             spawned = [call for call in operation.calls if call.name == "@spawn"]
             if not spawned:
-                run_here(self.executor, self.plan, ((index, operation),), self.sink, values)
+                run_here(self.executor, plan, ((index, operation),), self.sink, values)
                 continue
             for call in spawned:
                 words = [arg.value.format_map(values) for arg in call.args if isinstance(arg, Text)]
@@ -250,22 +304,20 @@ class _Creation:
 
     def _write_state(self) -> None:
         assert self.child is not None
-        plan, spec = self.plan, self.spec
-        process, linux = spec.process, spec.linux
+        process = self.spec.process
         self.state = states.State(
-            id=plan.id,
+            id=self.id,
             pid=self.child.pid,
             pid_start=procfs.start_time(self.child.pid),
-            bundle=plan.bundle,
-            rootfs=plan.rootfs,
+            bundle=self.template.bundle,
+            rootfs=self.template.rootfs,
             created_ns=self.clock.now_ns(),
-            cgroups=dict(plan.cgroups),
-            namespaces=tuple(one.type for one in linux.namespaces or ()) if linux else (),
-            terminal=plan.terminal,
+            cgroups=self.cgroups,
+            namespaces=self.state_namespaces(),
+            terminal=self.template.terminal,
             args=tuple(process.args or ()) if process else (),
-            annotations=states.annotations_of(spec.annotations),
+            annotations=states.annotations_of(self.spec.annotations),
             owner=os.geteuid(),
-            oci_version=spec.oci_version,
         )
         states.write(self.path, self.state)
 
@@ -273,15 +325,15 @@ class _Creation:
         try:
             ours.send(byte)
         except OSError:
-            raise report.failure(self.plan, self.program) from None
+            raise report.failure(self.plan(), self.program) from None
 
     def _hear(self, ours: socket.socket) -> Steps[bytes]:
         told, master = yield from hear(ours)
         if master is not None:
             self.master = master
         if not told:
-            report.emit(self.plan, self.program, self.sink)
-            raise report.failure(self.plan, self.program)
+            self.emit(self.program)
+            raise report.failure(self.plan(), self.program)
         return told
 
     def _hooks(self) -> Steps[None]:
@@ -305,11 +357,11 @@ class _Creation:
             signal.pidfd_send_signal(self.child.pidfd, signal.SIGKILL)
             os.waitid(os.P_PIDFD, self.child.pidfd, os.WEXITED)
             os.close(self.child.pidfd)
-            self.program.close()
+            self.prepared.give("child", self.program)
         if self.master is not None:
             os.close(self.master)
         try:
-            cgroups.remove(self.plan.cgroups.values())
+            cgroups.remove(self.cgroups.values())
         finally:
             states.forget(self.path)
 

@@ -7,7 +7,7 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobyshell.core.errors import MobyshellError, WrongState
+from mobyshell.core.errors import MobyshellError, SyscallFailed, WrongState
 from mobyshell.core.events import EventSink, Failed
 from mobyshell.core.linux import pidfd as pidfds
 from mobyshell.core.runtime import report
@@ -15,6 +15,8 @@ from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.create import Launched, Stdio, hear, launch, run_here
 from mobyshell.core.runtime.executor import Executor
 from mobyshell.core.runtime.plan import Actor, Phase, Plan
+from mobyshell.core.runtime.prepared import CHILD
+from mobyshell.core.runtime.program import assemble
 from mobyshell.core.runtime.steps import Readable, Steps
 from mobyshell.core.runtime.values import Status
 
@@ -49,42 +51,47 @@ def exec_process(
     WrongState unless the container runs (or is created); SyscallFailed with what failed.
     """
     state = check_running(root, plan.id)
+    main = assemble(plan.of(Actor.CHILD, *CHILD))
+    before = assemble(plan.of(Actor.CHILD, Phase.JOIN))
+    for program in (main, before):
+        program.fill({"id": plan.id})
     init = pidfds.open_verified(state.pid, state.pid_start)
+    launched: Launched | None = None
     try:
-        launched = launch(plan, executor, stdio, sink, {"init": init})
-    finally:
-        os.close(init)
-    try:
+        launched = launch(executor, stdio, {"init": init}, main, before, flags=0)
         return (yield from _follow(plan, launched, executor, sink))
     except BaseException as error:
-        signal.pidfd_send_signal(launched.child.pidfd, signal.SIGKILL)
-        os.waitid(os.P_PIDFD, launched.child.pidfd, os.WEXITED)
-        os.close(launched.child.pidfd)
+        if launched is not None:
+            signal.pidfd_send_signal(launched.child.pidfd, signal.SIGKILL)
+            os.waitid(os.P_PIDFD, launched.child.pidfd, os.WEXITED)
+            os.close(launched.child.pidfd)
+        elif isinstance(error, SyscallFailed) and error.errno == 0:
+            raise report.failure(plan, before) from None
         if isinstance(error, MobyshellError):
             sink(plan.id, Failed(verb="exec", error=error.to_wire()))
         raise
     finally:
-        launched.socket.close()
-        launched.program.close()
+        os.close(init)
+        report.emit(plan.id, lambda: plan, before, sink)
+        if launched is not None:
+            launched.socket.close()
+        main.close()
+        before.close()
 
 
 def _follow(
     plan: Plan, launched: Launched, executor: Executor, sink: EventSink
 ) -> Steps[ExecProcess]:
     child, program, ours = launched.child, launched.program, launched.socket
-    pid = {"pid": str(child.pid)}
+    pid = {"pid": str(child.pid), "id": plan.id}
     run_here(executor, plan, plan.of(Actor.PARENT, Phase.ATTACH), sink, pid)
     ours.send(b"1")
     told, master = yield from hear(ours)
     if told == b"r":
         # execve closes the socket; so does death
         yield Readable((ours.fileno(),))
-    report.emit(plan, program, sink)
-    last = report.stopped_at(program)
-    code = program.report(last)[1] if last >= 0 else 0
-    origin = program.origins[last]
-    call = plan.operations[origin.operation].calls[max(origin.call, 0)]
-    if told != b"r" or (code and code not in call.tolerate):
+    report.emit(plan.id, lambda: plan, program, sink)
+    if told != b"r" or report.has_failed(plan, program):
         if master is not None:
             os.close(master)
         raise report.failure(plan, program)

@@ -25,6 +25,11 @@ from mobyshell.core.linux.syscalls import hint, number, syscall
 from mobyshell.core.runtime.program import STORE, Program
 
 CLONE_CLEAR_SIGHAND = 0x100000000
+CLONE_INTO_CGROUP = 0x200000000
+
+_IGNORABLE = tuple(
+    one for one in signal.Signals if one not in (signal.SIGKILL, signal.SIGSTOP) and one < 32
+)
 
 FAILED = 255
 """The exit status of a child whose program failed; the report says where."""
@@ -45,8 +50,13 @@ class Executor(Protocol):
         """Run `program` in this process. None, or the index of the record that failed."""
         ...
 
-    def spawn(self, program: Program, *, flags: int, before: Program | None = None) -> Spawned:
+    def spawn(
+        self, program: Program, *, flags: int, before: Program | None = None, cgroup: int = -1
+    ) -> Spawned:
         """Run `program` in a child made with the CLONE_NEW* `flags`, and return at once.
+
+        `cgroup` is a descriptor of the v2 cgroup that the child is born in (-1: ours). Signals
+        that this process ignores or handles are as at boot in the child.
 
         `before` is run first, in a process in between that then makes the child (and is gone
         when this returns): joined namespaces must be entered before others are made in them.
@@ -60,8 +70,12 @@ _Record = tuple[int, list[int], list[tuple[int, int]], int, int, int, bytes, "in
 
 
 def _decode(program: Program) -> list[_Record]:
-    """The records as Python values, so that the child need not."""
-    words, records = program.words, []
+    """The records as Python values, so that the child need not; once for each program."""
+    known = program.records
+    if isinstance(known, list):
+        return known
+    words = program.words
+    records: list[_Record] = []
     for index in range(program.length):
         at = index * 10
         control, tolerated = words[at + 7], words[at + 8]
@@ -86,6 +100,7 @@ def _decode(program: Program) -> list[_Record]:
                 program.reports_at + index * 3,
             )
         )
+    program.records = records
     return records
 
 
@@ -132,33 +147,42 @@ class PortableExecutor:
     def run(self, program: Program) -> int | None:
         return _walk(_decode(program), program.words)
 
-    def spawn(self, program: Program, *, flags: int, before: Program | None = None) -> Spawned:
+    def spawn(
+        self, program: Program, *, flags: int, before: Program | None = None, cgroup: int = -1
+    ) -> Spawned:
         main = _decode(program)
         first = _decode(before) if before is not None else None
         collecting = gc.isenabled()
         gc.disable()  # a collection in the child would touch, and so copy, every object
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        # an ignored signal stays ignored through clone and execve; while all are blocked, nobody
+        # notices that we let go of them for a moment
+        ignored = [one for one in _IGNORABLE if signal.getsignal(one) is signal.SIG_IGN]
+        for one in ignored:
+            signal.signal(one, signal.SIG_DFL)
         try:
             if before is None or first is None:
-                pid, pidfd = _clone(flags)
+                pid, pidfd = _clone(flags, cgroup)
                 if pid == 0:
                     _become(main, program.words)
                 return Spawned(pid, pidfd)
-            return self._spawn_behind(first, before, main, program, flags)
+            return self._spawn_behind(first, before, main, program, flags, cgroup)
         finally:
+            for one in ignored:
+                signal.signal(one, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             if collecting:
                 gc.enable()
 
     def _spawn_behind(
         self, first: list[_Record], before: Program, main: list[_Record], program: Program,
-        flags: int,
+        flags: int, cgroup: int,
     ) -> Spawned:  # fmt: skip
         channel, end = os.pipe2(os.O_CLOEXEC)
         try:
             pid, pidfd = _clone(0)
             if pid == 0:
-                _between(first, before.words, main, program.words, flags, end)
+                _between(first, before.words, main, program.words, flags, end, cgroup)
             try:
                 os.close(end)
                 end = -1
@@ -177,12 +201,14 @@ class PortableExecutor:
         return Spawned(result, os.pidfd_open(result))
 
 
-def _clone(flags: int) -> tuple[int, int]:
+def _clone(flags: int, cgroup: int = -1) -> tuple[int, int]:
     """clone3(2) like fork: (0, -1) in the child, (pid, pidfd) in the parent."""
     pidfd = ctypes.c_int(-1)
+    if cgroup >= 0:
+        flags |= CLONE_INTO_CGROUP
     arguments = struct.pack(
         "=11Q", flags | CLONE_PIDFD | CLONE_CLEAR_SIGHAND, ctypes.addressof(pidfd), 0, 0,
-        0 if flags & CLONE_PARENT else signal.SIGCHLD, 0, 0, 0, 0, 0, 0,
+        0 if flags & CLONE_PARENT else signal.SIGCHLD, 0, 0, 0, 0, 0, max(cgroup, 0),
     )  # fmt: skip
     buffer = ctypes.create_string_buffer(arguments, len(arguments))
     pid: int = syscall(number("clone3"), ctypes.addressof(buffer), len(arguments), 0, 0, 0, 0)
@@ -203,7 +229,7 @@ def _become(records: list[_Record], words: memoryview) -> None:
 
 def _between(
     first: list[_Record], first_words: memoryview, main: list[_Record], main_words: memoryview,
-    flags: int, channel: int,
+    flags: int, channel: int, cgroup: int,
 ) -> None:  # fmt: skip
     """In the process in between: run `first`, make the child beside us, tell its pid, be gone."""
     try:
@@ -211,7 +237,7 @@ def _between(
             os.write(channel, struct.pack("=ii", -1, 0))
             os._exit(FAILED)
         try:
-            pid, _ = _clone(flags | CLONE_PARENT)
+            pid, _ = _clone(flags | CLONE_PARENT, cgroup)
         except SyscallFailed as error:
             os.write(channel, struct.pack("=ii", -1, error.errno))
             os._exit(FAILED)

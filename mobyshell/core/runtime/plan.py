@@ -11,7 +11,7 @@ skip.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, TypeAlias
 
@@ -205,3 +205,38 @@ def operation_json(operation: Operation) -> dict[str, Any]:
         "man": operation.man,
         "calls": [show_call(call) for call in operation.calls],
     }
+
+
+def named(plan: Plan, placeholder: str, id: str) -> Plan:
+    """`plan` with `id` in the place of a placeholder, wherever a text has it."""
+
+    def put(text: str) -> str:
+        return text.replace(placeholder, id)
+
+    def arg(one: Arg) -> Arg:
+        return Text(put(one.value), one.template) if isinstance(one, Text) else one
+
+    def operation(one: Operation) -> Operation:
+        return replace(
+            one,
+            title=put(one.title),
+            calls=tuple(replace(c, args=tuple(arg(a) for a in c.args)) for c in one.calls),
+            shell=tuple(put(line) for line in one.shell),
+        )
+
+    return replace(
+        plan,
+        id=id,
+        operations=tuple(
+            operation(one) if _mentions(one, placeholder) else one for one in plan.operations
+        ),
+        cgroups={name: put(path) for name, path in plan.cgroups.items()},
+    )
+
+
+def _mentions(operation: Operation, placeholder: str) -> bool:
+    return placeholder in operation.title or any(
+        isinstance(arg, Text) and placeholder in arg.value
+        for call in operation.calls
+        for arg in call.args
+    )

@@ -271,7 +271,10 @@ class _Planner:
                 cpus, nodes = self.host.cpuset
                 inherit = [("cpuset.cpus", cpus), ("cpuset.mems", nodes)]
             operations.append(cgroups.make(controller, path, base, inherit))
-        return operations + self._limits()
+        operations += self._limits()
+        if "" in self.groups and not self.user_namespace:
+            operations.append(cgroups.born(self.groups[""]))
+        return operations
 
     def _base(self, controller: str, path: str) -> str:
         own = self.host.cgroup_own[controller]
@@ -289,18 +292,22 @@ class _Planner:
             if asked.get("unified"):
                 raise Unsupported("linux.resources.unified needs cgroup v2 alone")
         operations = []
-        for write in writes:
-            path = self.groups.get(write.controller)
+        for group in cgroups.grouped(writes):
+            first = group[0]
+            path = self.groups.get(first.controller)
             if path is None:
                 raise Unsupported(
-                    f"{write.source}: this machine has no {write.controller} controller",
+                    f"{first.source}: this machine has no {first.controller} controller",
                     hint="`mobyshell doctor` lists the controllers",
                 )
-            operations.append(cgroups.limit(write, path))
+            operations.append(cgroups.limits(group, path))
         return operations
 
     def _attach(self) -> list[Operation]:
-        operations = [cgroups.attach_child(name, path) for name, path in self.groups.items()]
+        operations = []
+        if self.user_namespace:
+            # in its own user namespace the child may not write these files any more
+            operations = [cgroups.attach_child(name, path) for name, path in self.groups.items()]
         if "user" in self.made:
             host = self.host
             for kind, mappings, helper in (
@@ -330,16 +337,18 @@ class _Planner:
 
     def _setup(self) -> list[Operation]:
         linux, made = self.linux, self.made
-        operations = [
-            process.streams(),
-            namespaces.gate(
-                "wait until the runtime has put this process into its cgroups and maps",
-                "Only then do limits hold and ids mean something.",
-                Phase.SETUP,
-            ),
-        ]
+        operations = [process.streams()]
         if self.user_namespace:
-            operations.append(namespaces.become_root_inside())
+            operations += [
+                namespaces.gate(
+                    "wait until the runtime has put this process into its cgroups and maps",
+                    "Only then do limits hold and ids mean something.",
+                    Phase.SETUP,
+                ),
+                namespaces.become_root_inside(),
+            ]
+        else:
+            operations += [cgroups.join(name, path) for name, path in self.groups.items() if name]
         operations.append(namespaces.new_session(self.id))
         if self.process.oom_score_adj is not None:
             operations.append(identity.oom_score(self.process.oom_score_adj))

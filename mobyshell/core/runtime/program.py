@@ -31,6 +31,13 @@ REPORT = 3
 STORE = 0xFFFFFFFFFFFFFFFF
 MASK = 0xFFFFFFFFFFFFFFFF
 
+ID = "\0id\0"
+"""Stands in texts for the container's id, so that a program can be made once for many: no string
+of a spec can hold a NUL."""
+
+LONGEST_ID = 80
+"""Bytes kept for an id, or a pid, in the place of its placeholder."""
+
 NOT_RUN = 0
 """A report's nanoseconds before its record ran (a skipped call keeps it)."""
 
@@ -53,6 +60,10 @@ class Program:
         self.length = length
         self.origins = origins
         self.cells = cells
+        self.slots: list[tuple[int, str]] = []
+        """Texts with placeholders: where they lie in the mapping, and what they say."""
+        self.records: object = None
+        """The executor's own form of the records, kept for the next run."""
         self.words = memoryview(mapping).cast("Q")
         self.reports_at = length * WORDS
         self.cells_at = self.reports_at + length * REPORT
@@ -67,6 +78,26 @@ class Program:
         """The cell `name` as a signed number."""
         value: int = self.words[self.cells_at + self.cells[name]]
         return value - (1 << 64) if value >> 63 else value
+
+    def fill(self, values: Mapping[str, str]) -> None:
+        """Put `values` in the places of the texts' placeholders: `id` and, in templates, `pid`."""
+        for at, text in self.slots:
+            filled = text.replace(ID, values.get("id", ""))
+            if "{pid" in filled:
+                filled = filled.format_map(values)
+            data = filled.encode("utf-8", "surrogateescape") + b"\0"
+            self.mapping[at : at + len(data)] = data
+
+    def reset(self) -> None:
+        """Forget what the last run reported, to run again."""
+        size = 8 * (self.length * REPORT + len(self.cells))
+        at = 8 * self.reports_at
+        self.mapping[at : at + size] = b"\0" * size
+
+    def reports(self) -> list[int]:
+        """All reports at once, three words a record, as they are now."""
+        words: list[int] = self.words[self.reports_at : self.cells_at].tolist()
+        return words
 
     def report(self, index: int) -> tuple[int, int, int]:
         """(result, errno, nanoseconds) of record `index`; nanoseconds 0 if it did not run."""
@@ -85,6 +116,7 @@ class _Arena:
     def __init__(self) -> None:
         self.data = bytearray()
         self.pointers: list[tuple[int, int]] = []
+        self.slots: list[tuple[int, str]] = []
         self._texts: dict[str, int] = {}
 
     def _place(self, value: bytes) -> int:
@@ -93,10 +125,15 @@ class _Arena:
         self.data.extend(value)
         return at
 
-    def text(self, value: str) -> int:
+    def text(self, value: str, template: bool = False) -> int:
         at = self._texts.get(value)
         if at is None:
-            at = self._texts[value] = self._place(value.encode("utf-8", "surrogateescape") + b"\0")
+            data = value.encode("utf-8", "surrogateescape") + b"\0"
+            slot = template or ID in value
+            at = self._place(data + b"\0" * (LONGEST_ID if slot else 0))
+            self._texts[value] = at
+            if slot:
+                self.slots.append((at, value))
         return at
 
     def vector(self, values: Iterable[str]) -> int:
@@ -126,8 +163,7 @@ def _stores(data: Data) -> int:
 
 
 class _Assembler:
-    def __init__(self, values: Mapping[str, str]) -> None:
-        self.values = values
+    def __init__(self) -> None:
         self.arena = _Arena()
         self.cells: dict[str, int] = {}
         self.records: list[list[int]] = []
@@ -181,7 +217,7 @@ class _Assembler:
             case Flags(value):
                 return value & MASK, None
             case Text(value, template):
-                return 0, self.arena.text(value.format_map(self.values) if template else value)
+                return 0, self.arena.text(value, template)
             case Vector(values):
                 return 0, self.arena.vector(values)
             case Data():
@@ -198,14 +234,12 @@ class _Assembler:
         self.origins.append(Origin(origin.operation, -1))
 
 
-def assemble(
-    operations: Iterable[tuple[int, Operation]], values: Mapping[str, str] | None = None
-) -> Program:
-    """Flatten `operations` (with their plan indices). `values` fill the templates of texts.
+def assemble(operations: Iterable[tuple[int, Operation]]) -> Program:
+    """Flatten `operations` (with their plan indices). Its placeholders are filled by `fill`.
 
     Raises Unsupported for a call that this architecture does not have.
     """
-    assembler = _Assembler(values or {})
+    assembler = _Assembler()
     for index, operation in operations:
         assembler.operation(index, operation)
     length = len(assembler.records)
@@ -220,4 +254,6 @@ def assemble(
     flat = [word for record in assembler.records for word in record]
     mapping[: 8 * len(flat)] = struct.pack(f"={len(flat)}Q", *flat)
     mapping[arena_at : arena_at + len(assembler.arena.data)] = bytes(assembler.arena.data)
-    return Program(mapping, length, tuple(assembler.origins), assembler.cells)
+    program = Program(mapping, length, tuple(assembler.origins), assembler.cells)
+    program.slots = [(arena_at + at, text) for at, text in assembler.arena.slots]
+    return program

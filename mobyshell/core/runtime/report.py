@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from mobyshell.core.errors import MobyshellError, SyscallFailed
 from mobyshell.core.events import CallDone, EventSink
 from mobyshell.core.linux.syscalls import hint
 from mobyshell.core.runtime.plan import Call, Operation, Plan, Text, show_arg
-from mobyshell.core.runtime.program import Program
+from mobyshell.core.runtime.program import REPORT, Origin, Program
 
 
 def events(plan: Plan, program: Program, first: int = 0) -> Iterator[CallDone]:
     """One event for each call that ran, from record `first` on, in order."""
-    for index in range(first, program.length):
-        origin = program.origins[index]
-        result, code, spent = program.report(index)
+    return _events(plan, program.origins, program.reports(), first)
+
+
+def _events(
+    plan: Plan, origins: tuple[Origin, ...], reports: list[int], first: int
+) -> Iterator[CallDone]:
+    for index in range(first, len(origins)):
+        origin = origins[index]
+        result, code, spent = reports[index * REPORT : index * REPORT + REPORT]
         if origin.call < 0 or spent == 0:
             continue
         operation = plan.operations[origin.operation]
@@ -29,19 +35,29 @@ def events(plan: Plan, program: Program, first: int = 0) -> Iterator[CallDone]:
             title=operation.title,
             name=call.name,
             args=[show_arg(arg) for arg in call.args],
-            result=result,
+            result=result - (1 << 64) if result >> 63 else result,
             errno=errno.errorcode.get(code, str(code)) if code else "",
             duration_ns=spent,
             man=operation.man,
             spec=operation.spec,
-            phase=str(operation.phase),
         )
 
 
-def emit(plan: Plan, program: Program, sink: EventSink, first: int = 0) -> None:
-    """Send `events` to `sink`."""
-    for event in events(plan, program, first):
-        sink(plan.id, event)
+def emit(
+    id: str, plan: Callable[[], Plan], program: Program, sink: EventSink, first: int = 0
+) -> None:
+    """Send `events` to `sink`; to one that can wait, only the numbers and how to read them.
+
+    A container makes hundreds of events, and most are never looked at: making them is left to
+    whoever writes or sends them, after the container runs.
+    """
+    reports, origins = program.reports(), program.origins
+    later = getattr(sink, "later", None)
+    if later is not None:
+        later(id, lambda: _events(plan(), origins, reports, first))
+        return
+    for event in _events(plan(), origins, reports, first):
+        sink(id, event)
 
 
 def stopped_at(program: Program) -> int:
@@ -50,6 +66,19 @@ def stopped_at(program: Program) -> int:
         if program.report(index)[2]:
             return index
     return -1
+
+
+def has_failed(plan: Plan, program: Program) -> bool:
+    """Whether the last record that ran was refused, or did not return what it must."""
+    last = stopped_at(program)
+    if last < 0:
+        return True
+    origin = program.origins[last]
+    call = plan.operations[origin.operation].calls[max(origin.call, 0)]
+    result, code, _ = program.report(last)
+    if code:
+        return code not in call.tolerate
+    return call.expect is not None and result != call.expect
 
 
 def failure(plan: Plan, program: Program, index: int | None = None) -> MobyshellError:

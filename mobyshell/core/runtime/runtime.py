@@ -13,7 +13,7 @@ from zlib import crc32
 
 from mobyshell.core.clock import Clock, SystemClock
 from mobyshell.core.events import EventSink, discard
-from mobyshell.core.oci import Process, Spec, load_spec
+from mobyshell.core.oci import Process, Spec, check_id, dump_spec, load_spec
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.create import Container, Stdio, Waiting, create
 from mobyshell.core.runtime.delete import delete
@@ -26,6 +26,8 @@ from mobyshell.core.runtime.list import list_states
 from mobyshell.core.runtime.pause import pause, resume
 from mobyshell.core.runtime.plan import Plan
 from mobyshell.core.runtime.planner import make_exec_plan, make_plan
+from mobyshell.core.runtime.prepared import KEPT_PLANS, Prepared
+from mobyshell.core.runtime.program import ID
 from mobyshell.core.runtime.ps import ps
 from mobyshell.core.runtime.seccomp import SeccompCompiler
 from mobyshell.core.runtime.start import start
@@ -55,6 +57,7 @@ class Runtime:
         self._host = host
         self._seccomp = SeccompCompiler()
         self._waiting: dict[str, Waiting] = {}
+        self._prepared: dict[tuple[str, str, int, int], Prepared] = {}
 
     @property
     def host(self) -> Host:
@@ -96,11 +99,24 @@ class Runtime:
     ) -> Steps[Container]:
         """Make container `id` from `bundle` (with `spec` instead of its config.json, if given)."""
         spec = spec or load_spec(bundle)
-        plan = self.plan(id, bundle, spec=spec, rows=rows, columns=columns)
+        check_id(id)
+        text = dump_spec(spec)
+        prepared = self._prepare(bundle, spec, text, rows, columns)
         return create(
-            self.root, plan, spec, stdio=stdio, executor=self.executor, sink=self.sink,
-            clock=self.clock, keep=self._keep,
+            self.root, id, prepared, spec, text, stdio=stdio, executor=self.executor,
+            sink=self.sink, clock=self.clock, keep=self._keep,
         )  # fmt: skip
+
+    def _prepare(self, bundle: str, spec: Spec, text: str, rows: int, columns: int) -> Prepared:
+        """The plan and programs of a spec, made when it is first used."""
+        key = (bundle, text, rows, columns)
+        found = self._prepared.get(key)
+        if found is None:
+            while len(self._prepared) >= KEPT_PLANS:
+                del self._prepared[next(iter(self._prepared))]
+            plan = self.plan(ID, bundle, spec=spec, rows=rows, columns=columns)
+            found = self._prepared[key] = Prepared(plan)
+        return found
 
     def _keep(self, id: str, waiting: Waiting) -> None:
         self._drop(id)
@@ -109,7 +125,7 @@ class Runtime:
     def _drop(self, id: str) -> None:
         waiting = self._waiting.pop(id, None)
         if waiting is not None:
-            waiting.program.close()
+            waiting.prepared.give("child", waiting.program)
 
     def start(self, id: str) -> Steps[states.State]:
         """Let the program of a created container run."""

@@ -128,11 +128,11 @@ def script(plan: Plan, spec: Spec) -> str:
         ),
         "".join(f"# note: {_comment(notice)}\n" for notice in plan.notices),
         "\n",
-        *_commands(_of(plan, Actor.PARENT, Phase.PREPARE)),
+        *_commands(_staying(_of(plan, Actor.PARENT, Phase.PREPARE))),
         "\n",
         _helper(plan, spec, hooks),
         "\n",
-        _text("enter", _ENTER + _exec(_of(plan, Actor.CHILD, Phase.SETUP), 'sh -c "$setup"')),
+        _text("enter", _ENTER + _exec(_staying(_of(plan, Actor.CHILD, Phase.SETUP)), 'sh -c "$setup"')),
         _text("setup", _setup(plan, spec, bool(hooks))),
         "export enter setup\n\n",
         _launch(plan),
@@ -142,6 +142,25 @@ def script(plan: Plan, spec: Spec) -> str:
 
 def _of(plan: Plan, actor: Actor, *phases: Phase) -> list[Operation]:
     return [operation for _, operation in plan.of(actor, *phases)]
+
+
+def _moves(operation: Operation) -> bool:
+    """Whether it moves the child into a cgroup: a shell does that from outside, by its pid."""
+    return any('"$pid"' in line for line in operation.shell)
+
+
+def _attaching(plan: Plan) -> list[Operation]:
+    """Everything that needs the child's pid, whoever does it in the plan."""
+    moving = [
+        one
+        for one in (*_of(plan, Actor.PARENT, Phase.PREPARE), *_of(plan, Actor.CHILD, Phase.SETUP))
+        if _moves(one)
+    ]
+    return [*moving, *_of(plan, Actor.PARENT, Phase.ATTACH)]
+
+
+def _staying(operations: list[Operation]) -> list[Operation]:
+    return [one for one in operations if not _moves(one)]
 
 
 def _comment(text: str) -> str:
@@ -202,7 +221,7 @@ def _text(name: str, body: str) -> str:
 def _helper(plan: Plan, spec: Spec, hooks: list[Operation]) -> str:
     parts = [
         _HELPER,
-        _indented("".join(_commands(_of(plan, Actor.PARENT, Phase.ATTACH)))),
+        _indented("".join(_commands(_attaching(plan)))),
         _LET_GO,
     ]
     if hooks:
@@ -255,7 +274,7 @@ def _setup(plan: Plan, spec: Spec, hooks: bool) -> str:
     last = _of(plan, Actor.CHILD, Phase.EXEC)
     parts = [
         "set -eu\numask 022\n",
-        *_commands(_of(plan, Actor.CHILD, Phase.SETUP)),
+        *_commands(_staying(_of(plan, Actor.CHILD, Phase.SETUP))),
         _WAIT_FOR_HOOKS if hooks else "",
         *_commands(before),
         "\n",

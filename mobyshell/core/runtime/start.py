@@ -49,7 +49,7 @@ def start(
         finally:
             os.close(fifo)
         (path / _CLAIMED).unlink(missing_ok=True)
-        _check(state, waiting, sink)
+        _check(id, waiting, sink)
     except MobyshellError as error:
         sink(id, Failed(verb="start", error=error.to_wire()))
         raise
@@ -89,15 +89,11 @@ def _let_go(fifo: int) -> Steps[None]:
         )
 
 
-def _check(state: states.State, waiting: Waiting | None, sink: EventSink) -> None:
+def _check(id: str, waiting: Waiting | None, sink: EventSink) -> None:
     """Emit the calls up to execve; raise the error of the one that failed."""
     if waiting is None:
         return
-    report.emit(waiting.plan, waiting.program, sink, waiting.reported)
-    last = report.stopped_at(waiting.program)
-    origin = waiting.program.origins[last]
-    call = waiting.plan.operations[origin.operation].calls[max(origin.call, 0)]
-    result, code, _ = waiting.program.report(last)
-    refused = code != 0 and code not in call.tolerate
-    if refused or (call.expect is not None and result != call.expect):
-        raise report.failure(waiting.plan, waiting.program, last)
+    prepared, program = waiting.prepared, waiting.program
+    report.emit(id, lambda: prepared.plan(id), program, sink, waiting.reported)
+    if report.has_failed(prepared.template, program):
+        raise report.failure(prepared.plan(id), program)

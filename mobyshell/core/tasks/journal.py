@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Protocol
 
 from mobyshell.core.clock import Clock
@@ -37,6 +39,30 @@ class Listener(Protocol):
     def send(self, data: bytes) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Promise:
+    """Events that are not made yet."""
+
+    time_ns: int
+    namespace: str
+    id: str
+    make: Callable[[], Iterable[Payload]]
+
+
+class _Sink:
+    """What the runtime of a namespace puts its events into."""
+
+    def __init__(self, journal: Journal, namespace: str) -> None:
+        self._journal, self._namespace = journal, namespace
+
+    def __call__(self, id: str, payload: Payload, /) -> None:
+        self._journal.emit(self._namespace, id, payload)
+
+    def later(self, id: str, make: Callable[[], Iterable[Payload]]) -> None:
+        """Take events that need not be made now."""
+        self._journal.emit_later(self._namespace, id, make)
+
+
 class Journal:
     """Where the shim and the runtimes put their events."""
 
@@ -44,27 +70,45 @@ class Journal:
         self._state = state
         self._loop = loop
         self._clock = clock
-        self._waiting: list[Event] = []
+        self._waiting: list[Event | _Promise] = []
         self._making: dict[tuple[str, str], list[Event]] = {}
         self.listeners: dict[Listener, str] = {}
         """Who listens, and to which namespace."""
 
     def sink(self, namespace: str) -> EventSink:
         """The sink for the runtime of `namespace`."""
-
-        def emit(id: str, payload: Payload, /) -> None:
-            self.emit(namespace, id, payload)
-
-        return emit
+        return _Sink(self, namespace)
 
     def emit(self, namespace: str, id: str, payload: Payload) -> None:
         """Take an event; it is written and sent in a moment."""
+        self._wake()
+        self._waiting.append(Event(self._clock.now_ns(), namespace, id, payload))
+
+    def emit_later(self, namespace: str, id: str, make: Callable[[], Iterable[Payload]]) -> None:
+        """Take events that are only made when they are written or sent."""
+        self._wake()
+        self._waiting.append(_Promise(self._clock.now_ns(), namespace, id, make))
+
+    def _wake(self) -> None:
         if not self._waiting:
             if self.listeners:
                 self._loop.call_soon(self.flush)
             else:
                 self._loop.call_later(_MOMENT, self.flush)
-        self._waiting.append(Event(self._clock.now_ns(), namespace, id, payload))
+
+    def _made(self, waiting: list[Event | _Promise]) -> list[Event]:
+        """The events that wait. Those of a task that is gone already are not worth making."""
+        events: list[Event] = []
+        for one in waiting:
+            if isinstance(one, Event):
+                events.append(one)
+            elif self.listeners or self._wanted(one.namespace, one.id):
+                events += [Event(one.time_ns, one.namespace, one.id, it) for it in one.make()]
+        return events
+
+    def _wanted(self, namespace: str, id: str) -> bool:
+        making = (namespace, id) in self._making
+        return making or os.path.isdir(container_dir(self._state, namespace, id))
 
     def begin(self, namespace: str, id: str) -> None:
         """`id` is being made: keep its trace until it has a directory."""
@@ -78,7 +122,8 @@ class Journal:
 
     def flush(self) -> None:
         """Write and send what waits."""
-        events, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, []
+        events = self._made(waiting)
         tasks: dict[tuple[str, str], list[Event]] = {}
         recent: dict[str, list[Event]] = {}
         for event in events:

@@ -24,7 +24,7 @@ from mobyshell.core.runtime.operations.calls import (
     write_file,
 )  # fmt: skip
 from mobyshell.core.runtime.operations.mounts import MOUNT, TARGET
-from mobyshell.core.runtime.plan import Actor, Call, Cell, Operation, Phase, Text
+from mobyshell.core.runtime.plan import Actor, Call, Cell, Data, Operation, Phase, Text
 
 
 def make(controller: str, path: str, base: str, inherit: Sequence[tuple[str, str]]) -> Operation:
@@ -67,18 +67,84 @@ def make(controller: str, path: str, base: str, inherit: Sequence[tuple[str, str
     )
 
 
-def limit(write: Write, path: str) -> Operation:
-    """One limit, as one write into a control file."""
+def limits(writes: Sequence[Write], path: str) -> Operation:
+    """Consecutive writes into one control file, for one member of the spec."""
+    first = writes[0]
+    file = f"{path}/{first.file}"
+    if len(writes) == 1:
+        title = f"{first.file} = {first.value}"
+        calls = write_file(file, first.value)
+    else:
+        title = f"{first.file}: {', '.join(one.value for one in writes)}"
+        opened = Cell("file")
+        how = flags("open", c.O_WRONLY | c.O_CLOEXEC)
+        calls = [Call("openat", (CWD, Text(file), how), result=opened)]
+        for one in writes:
+            data = one.value.encode()
+            calls.append(Call("write", (opened, Data(data, repr(one.value)), len(data))))
+        calls.append(close(opened))
+    why = f"The spec limits the container's use of {first.controller or 'the machine'}."
+    if not first.source:
+        why = "Every container may use these, whatever the rules say."
     return Operation(
         actor=Actor.PARENT,
         phase=Phase.PREPARE,
-        title=f"{write.file} = {write.value}",
-        why=f"The spec limits the container's use of {write.controller or 'the machine'}.",
-        source=write.source,
+        title=title,
+        why=why,
+        source=first.source,
         spec="config-linux.md#control-groups",
         man="cgroups(7)",
-        calls=tuple(write_file(f"{path}/{write.file}", write.value)),
-        shell=(f"printf %s {quote(write.value)} > {quote(f'{path}/{write.file}')}",),
+        calls=tuple(calls),
+        shell=tuple(f"printf %s {quote(one.value)} > {quote(file)}" for one in writes),
+    )
+
+
+def grouped(writes: Sequence[Write]) -> list[list[Write]]:
+    """Writes in runs of the same file and source."""
+    groups: list[list[Write]] = []
+    for one in writes:
+        if groups and (groups[-1][-1].file, groups[-1][-1].source) == (one.file, one.source):
+            groups[-1].append(one)
+        else:
+            groups.append([one])
+    return groups
+
+
+def join(controller: str, path: str) -> Operation:
+    """The child moves itself: for a single thread that moves itself, the kernel need not stop
+    forks all over the machine, as it must when somebody else moves a process."""
+    file = Cell("file")
+    how = flags("open", c.O_WRONLY | c.O_CLOEXEC)
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.SETUP,
+        title=f"move into the {controller} cgroup",
+        why="Before anything that should be counted; later nothing gets it out again.",
+        source="linux.cgroupsPath",
+        spec="config-linux.md#cgroups-path",
+        man="cgroups(7)",
+        calls=(
+            Call("openat", (CWD, Text(f"{path}/tasks"), how), result=file),
+            Call("write", (file, Data(b"0", '"0"'), 1)),
+            close(file),
+        ),
+        shell=(f'echo "$pid" > {quote(f"{path}/cgroup.procs")}',),
+    )
+
+
+def born(path: str) -> Operation:
+    """The v2 cgroup that the child is made in (CLONE_INTO_CGROUP)."""
+    how = flags("open", c.O_DIRECTORY | c.O_CLOEXEC)
+    return Operation(
+        actor=Actor.PARENT,
+        phase=Phase.PREPARE,
+        title=f"open the v2 cgroup {path}, for the child to be born in",
+        why="It never is anywhere else: clone3 puts it there.",
+        source="linux.cgroupsPath",
+        spec="config-linux.md#cgroups-path",
+        man="clone3(2)",
+        calls=(Call("openat", (CWD, Text(path), how), result=Cell("cgroup")),),
+        shell=(f'echo "$pid" > {quote(f"{path}/cgroup.procs")}',),
     )
 
 

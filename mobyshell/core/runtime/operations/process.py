@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import signal
 import struct
 
 from mobyshell.core.linux import constants as c
@@ -213,7 +212,6 @@ def execute(
     candidates = [program]
     if "/" not in program:
         candidates = [f"{place or '.'}/{program}" for place in path.split(":")]
-    reset = Data(b"\0" * 32, "{SIG_DFL}")
     unblock = Data(b"\0" * 8, "{}")
     passed = (errno.ENOENT, errno.ENOTDIR, errno.EACCES)
     # every candidate but the last may fail; a permission problem is remembered by its report
@@ -229,10 +227,6 @@ def execute(
         spec="config.md#process",
         man="execve(2)",
         calls=(
-            *(
-                Call("rt_sigaction", (Flags(number, name), reset, 0, 8))
-                for number, name in _SIGNALS
-            ),
             Call("rt_sigprocmask", (Flags(c.SIG_SETMASK, "SIG_SETMASK"), unblock, 0, 8)),
             *tries,
             Call("execve", (Text(candidates[-1]), vector, environment)),
@@ -245,7 +239,3 @@ def execute(
 
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-# whoever started the runtime may have ignored some (a shell does so for its background jobs), and
-# an ignored signal stays ignored through execve; KILL and STOP cannot be
-_SIGNALS = tuple((one.value, one.name) for one in signal.Signals if one < 32 and one not in (9, 19))

@@ -1,0 +1,226 @@
+"""The mount table of the init against `root`, `mounts`, devices, masked and read-only paths."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+
+from mobyshell.core.linux.mount_options import PROPAGATION, parse_options
+from mobyshell.core.linux.mounts import MountInfo, read_mountinfo
+from mobyshell.core.oci import Device, Mount, Spec
+from mobyshell.core.runtime.diff.inside import Inside, looking_inside
+from mobyshell.core.runtime.diff.process import outside
+from mobyshell.core.runtime.diff.words import line, unknown
+from mobyshell.core.runtime.operations.devices import DEFAULT_DEVICES
+from mobyshell.core.runtime.state import State
+from mobyshell.core.runtime.values import Difference
+
+_FLAGS = ("ro", "nosuid", "nodev", "noexec", "noatime", "nodiratime", "nosymfollow")
+_OPPOSITES = {"rw": "ro", "suid": "nosuid", "dev": "nodev", "exec": "noexec", "atime": "noatime",
+              "diratime": "nodiratime", "symfollow": "nosymfollow"}  # fmt: skip
+_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_NOT_ASKED = "looking into this container could make us wait for a process of its own"
+
+
+def mount_lines(spec: Spec, state: State) -> Iterator[Difference]:
+    """In the spec's order."""
+    table = read_mountinfo(state.pid)
+    with looking_inside(state.pid, table) as inside:
+        yield from _root(spec, state, inside)
+        for index, one in enumerate(spec.mounts or ()):
+            path = f"mounts[{index}] {one.destination}"
+            found = inside.mount_at(one.destination)
+            if found is not None:
+                yield _mount(path, one, found)
+            elif not inside.trusted:
+                yield unknown(path, _wanted(one), _NOT_ASKED)
+            else:
+                yield line(path, _wanted(one), "not mounted")
+        yield from _devices(spec, inside)
+        yield from _hidden(spec, inside)
+
+
+def _root(spec: Spec, state: State, inside: Inside) -> Iterator[Difference]:
+    found = inside.mount_at("/")
+    if spec.root is None or found is None:
+        return
+    there = inside.stat("/")
+    try:
+        here = os.stat(state.rootfs)
+    except OSError:
+        yield unknown("root.path", state.rootfs, "it is no longer there")
+    else:
+        same = there is not None and (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+        if same or there is None:
+            yield Difference("root.path", state.rootfs, state.rootfs if same else "?", same or None)
+        else:
+            yield line("root.path", state.rootfs, f"{found.root} of {found.source}")
+    yield line("root.readonly", "ro" if spec.root.readonly else "rw",
+               "ro" if "ro" in found.options else "rw")  # fmt: skip
+    if spec.linux is not None and spec.linux.rootfs_propagation:
+        yield _propagation("linux.rootfsPropagation", spec.linux.rootfs_propagation, found)
+
+
+def _propagation(path: str, wanted: str, found: MountInfo) -> Difference:
+    kind = wanted if wanted in ("shared", "slave", "private", "unbindable") else wanted[1:]
+    there = _kinds(found)
+    if kind == "slave" and there == {"private"}:
+        return Difference(path, kind, "private", True, "nobody is there whose slave it could be")
+    agrees = kind in there
+    return Difference(path, kind, " ".join(sorted(there)), agrees)
+
+
+def _kinds(found: MountInfo) -> set[str]:
+    """What mountinfo's optional fields say (mount_namespaces(7))."""
+    names = {"shared": "shared", "master": "slave", "unbindable": "unbindable"}
+    kinds = {
+        names[one.partition(":")[0]] for one in found.optional if one.partition(":")[0] in names
+    }
+    return kinds or {"private"}
+
+
+def _wanted(one: Mount) -> str:
+    options = parse_options(one.options or ())
+    kind = "bind" if options.bind else one.type or "?"
+    return " ".join((kind, *_asked(one), *_data(one)))
+
+
+def _asked(one: Mount) -> list[str]:
+    """The flags that are on at the end of the options: later ones win."""
+    on: dict[str, bool] = {}
+    for word in one.options or ():
+        plain = word[1:] if word[:1] == "r" and word[1:] in (*_FLAGS, *_OPPOSITES) else word
+        if plain in _FLAGS:
+            on[plain] = True
+        elif plain in _OPPOSITES:
+            on[_OPPOSITES[plain]] = False
+    return [word for word in _FLAGS if on.get(word)]
+
+
+def _data(one: Mount) -> list[str]:
+    """The filesystem's own options that have a value."""
+    options = parse_options(one.options or ())
+    if options.bind or one.type == "cgroup":
+        return []
+    return [word for word in options.data if "=" in word]
+
+
+def _mount(path: str, one: Mount, found: MountInfo) -> Difference:
+    options = parse_options(one.options or ())
+    asked = _asked(one)
+    there = [word for word in _FLAGS if word in found.options]
+    kind, note, right = found.fstype, "", True
+    if options.bind:
+        kind, note = "bind", f"of {found.fstype}, {found.root}"
+        # what its source had is kept, unless it was asked to go
+        cleared = {_OPPOSITES[word] for word in one.options or () if word in _OPPOSITES}
+        right = set(asked) <= set(there) and not cleared - set(asked) & set(there)
+    elif one.type == "cgroup":
+        kind, note = "cgroup", f"a {found.fstype}"
+        right = set(asked) <= set(there) and found.fstype in ("tmpfs", "cgroup", "cgroup2")
+    else:
+        right = asked == there and one.type == found.fstype
+    shown, same = _shown_data(one, found)
+    for word in one.options or ():
+        if word in PROPAGATION:
+            spread = _propagation("", word, found)
+            right = right and bool(spread.agrees)
+            if not spread.agrees:
+                note = f"{note}; {spread.found}, not {spread.wanted}".lstrip("; ")
+    wanted = _wanted(one)
+    return Difference(path, wanted, " ".join((kind, *there, *shown)), right and same, note)
+
+
+def _shown_data(one: Mount, found: MountInfo) -> tuple[list[str], bool]:
+    """The wanted options as the kernel shows them (some it never shows), and whether they agree."""
+    there = dict(word.partition("=")[::2] for word in found.super_options)
+    shown, same = [], True
+    for word in _data(one):
+        key, _, value = word.partition("=")
+        if key not in there or _number(key, there[key]) == _number(key, value):
+            shown.append(word)
+        else:
+            shown.append(f"{key}={there[key]}")
+            same = False
+    return shown, same
+
+
+def _number(key: str, value: str) -> int | str:
+    """65536k and 64m are the same size, 0620 and 620 the same mode."""
+    text = value.lower()
+    try:
+        if key in ("mode", "ptmxmode", "umask", "fmask", "dmask"):
+            return int(text, 8)
+        return int(text[:-1]) * _UNITS[text[-1]] if text[-1:] in _UNITS else int(text)
+    except ValueError:
+        return value
+
+
+def _devices(spec: Spec, inside: Inside) -> Iterator[Difference]:
+    if any(os.path.normpath(one.destination) == "/dev" and parse_options(one.options or ()).bind
+           for one in spec.mounts or ()):  # fmt: skip
+        return  # the host's own: then no device is made
+    given = spec.linux.devices or () if spec.linux else ()
+    named = {os.path.normpath(one.path) for one in given}
+    for path, major, minor in DEFAULT_DEVICES:
+        if path not in named:
+            wanted = f"c {major}:{minor}"
+            yield _device(f"default device {path}", wanted, path, inside, owner=None)
+    for index, one in enumerate(given):
+        mode = 0o666 if one.file_mode is None else one.file_mode & 0o7777
+        owner = (outside(spec, "uid", one.uid or 0), outside(spec, "gid", one.gid or 0))
+        bound = any(entry.type == "user" for entry in (spec.linux and spec.linux.namespaces) or ())
+        wanted = (
+            _device_words(one)
+            if bound
+            else f"{_device_words(one)} {mode:04o} {owner[0]}:{owner[1]}"
+        )
+        yield _device(f"linux.devices[{index}] {one.path}", wanted, one.path, inside,
+                      owner=None if bound else owner)  # fmt: skip
+
+
+def _device_words(one: Device) -> str:
+    kind = "c" if one.type == "u" else one.type
+    return "p" if kind == "p" else f"{kind} {one.major or 0}:{one.minor or 0}"
+
+
+def _device(
+    name: str, wanted: str, path: str, inside: Inside, *, owner: tuple[int, int] | None
+) -> Difference:
+    if not inside.trusted:
+        return unknown(name, wanted, _NOT_ASKED)
+    there = inside.stat(path)
+    if there is None:
+        return line(name, wanted, "nothing")
+    numbers = f"{os.major(there.st_rdev)}:{os.minor(there.st_rdev)}"
+    kinds = ((stat.S_ISCHR, f"c {numbers}"), (stat.S_ISBLK, f"b {numbers}"), (stat.S_ISFIFO, "p"))
+    found = next((words for test, words in kinds if test(there.st_mode)), "no device")
+    if owner is not None:
+        found += f" {stat.S_IMODE(there.st_mode):04o} {there.st_uid}:{there.st_gid}"
+    return line(name, wanted, found)
+
+
+def _hidden(spec: Spec, inside: Inside) -> Iterator[Difference]:
+    linux = spec.linux
+    for index, path in enumerate((linux.masked_paths if linux else None) or ()):
+        yield _hidden_line(f"linux.maskedPaths[{index}] {path}", "hidden", path, inside)
+    for index, path in enumerate((linux.readonly_paths if linux else None) or ()):
+        yield _hidden_line(f"linux.readonlyPaths[{index}] {path}", "ro", path, inside)
+
+
+def _hidden_line(name: str, wanted: str, path: str, inside: Inside) -> Difference:
+    found = inside.mount_at(path)
+    if found is None:
+        if not inside.trusted:
+            return unknown(name, wanted, _NOT_ASKED)
+        if not inside.exists(path):
+            return Difference(name, wanted, "not there", True, "nothing to protect")
+        return line(name, wanted, "not mounted over")
+    if wanted == "ro":
+        return line(name, wanted, "ro" if "ro" in found.options else "rw")
+    hidden = found.root.endswith("/null") or (found.fstype == "tmpfs" and "ro" in found.options)
+    note = "by /dev/null" if found.root.endswith("/null") else "by an empty tmpfs"
+    if hidden:
+        return Difference(name, wanted, wanted, True, note)
+    return line(name, wanted, f"{found.fstype} {found.root}")

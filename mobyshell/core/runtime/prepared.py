@@ -1,0 +1,59 @@
+"""Plans with their programs, made once for each spec and used for many containers.
+
+Owns the memory: a program lies in a mapping of its own, is lent to one container at a time, and
+comes back when that one has started (or failed). Only the id differs between two containers of
+one spec, and it has its places in the programs' texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mobyshell.core.runtime.plan import Actor, Operation, Phase, Plan, named
+from mobyshell.core.runtime.program import ID, Program, assemble
+
+KEPT_PROGRAMS = 4
+KEPT_PLANS = 32
+
+CHILD = (Phase.SETUP, Phase.PIVOT, Phase.WAIT, Phase.EXEC)
+
+
+class Prepared:
+    """A plan whose id is a placeholder, and the programs of its parts."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.template = plan
+        self._free: dict[str, list[Program]] = {}
+        self._parts: dict[str, tuple[tuple[int, Operation], ...]] = {
+            "prepare": plan.of(Actor.PARENT, Phase.PREPARE),
+            "join": plan.of(Actor.CHILD, Phase.JOIN),
+            "child": plan.of(Actor.CHILD, *CHILD),
+        }
+
+    def plan(self, id: str) -> Plan:
+        """The plan of container `id`."""
+        return named(self.template, ID, id)
+
+    def cgroups(self, id: str) -> dict[str, str]:
+        """The cgroups of container `id`."""
+        return {name: path.replace(ID, id) for name, path in self.template.cgroups.items()}
+
+    def has(self, part: str) -> bool:
+        """Whether the part has any operations."""
+        return bool(self._parts[part])
+
+    def take(self, part: str, values: Mapping[str, str]) -> Program:
+        """A program of a part (prepare, join, child), filled with `values`, for one run."""
+        free = self._free.setdefault(part, [])
+        program = free.pop() if free else assemble(self._parts[part])
+        program.fill(values)
+        return program
+
+    def give(self, part: str, program: Program) -> None:
+        """The program has run, and nobody will read its reports any more."""
+        free = self._free.setdefault(part, [])
+        if len(free) < KEPT_PROGRAMS:
+            program.reset()
+            free.append(program)
+        else:
+            program.close()
