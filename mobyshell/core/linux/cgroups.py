@@ -124,6 +124,13 @@ def remove(paths: Iterable[str], timeout: float = 5.0) -> None:
     """
     deadline = time.monotonic() + timeout
     for path in paths:
+        try:
+            os.rmdir(path)  # mostly there is nothing below, and nobody in it any more
+            continue
+        except FileNotFoundError:
+            continue
+        except OSError:
+            pass  # the long way then
         for directory, _, _ in os.walk(path, topdown=False):
             pause = 0.0005
             while True:

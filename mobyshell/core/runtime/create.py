@@ -56,6 +56,7 @@ class Container:
 class Waiting:
     """What the creator keeps until `start`: with it, errors of execve are precise."""
 
+    spec: Spec
     prepared: Prepared
     program: Program
     reported: int
@@ -92,7 +93,7 @@ def create(
         raise
     finally:
         making.close()
-    keep(id, Waiting(prepared, making.program, making.reported))
+    keep(id, Waiting(spec, prepared, making.program, making.reported))
     duration = clock.monotonic_ns() - begun
     sink(id, TaskCreated(bundle=container.bundle, pid=container.pid, duration_ns=duration))
     return container

@@ -57,8 +57,10 @@ def delete(root: Path, id: str, *, force: bool = False, sink: EventSink) -> Step
 
 def _hooks(path: Path) -> Hooks | None:
     try:
+        if b'"poststop"' not in (path / states.CONFIG).read_bytes():
+            return None
         return load_spec(path).hooks
-    except MobyshellError:
+    except (MobyshellError, OSError):
         return None  # its config is damaged or gone: no reason to keep the container
 
 

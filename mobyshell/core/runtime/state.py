@@ -21,7 +21,7 @@ import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +197,9 @@ def _clear_gone(root: Path) -> None:
 
 def write(path: Path, state: State) -> None:
     """Put `state` in place at once: a reader sees the old or the new one."""
-    write_file(path / STATE, json.dumps(asdict(state)).encode())
+    write_file(
+        path / STATE, json.dumps({name: getattr(state, name) for name in State.__slots__}).encode()
+    )
 
 
 def write_file(path: Path, data: bytes) -> None:
