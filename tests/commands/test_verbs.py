@@ -1,0 +1,218 @@
+"""Every verb of the table: its example runs, its bad arguments are refused in one line."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from mobyshell.commands import registry as r
+from mobyshell.commands.help import reference
+from mobyshell.commands.registry import Verb, all_verbs
+from tests.conftest import Workplace
+
+pytestmark = pytest.mark.root
+
+VERBS = list(all_verbs())
+
+# what the examples' names stand for
+PREPARE = {
+    "up": ["task", "run", "-d", "--name", "up", "first", "--", "sleep", "1000"],
+    "made": ["task", "create", "--name", "made", "first"],
+    "done": ["task", "run", "--name", "done", "first", "--", "echo", "said"],
+    "scratch": ["bundle", "new", "scratch"],
+}
+
+PASSES_A_CODE = {"task wait": 0, "task attach": 0}
+
+
+def prepare(workplace: Workplace, verb: Verb, words: list[str]) -> None:
+    for name, line in PREPARE.items():
+        if name in words and verb.name not in ("task create", "bundle new"):
+            workplace.ok(*line)
+    if verb.name == "task resume":
+        workplace.ok("task", "pause", "up")
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
+def test_the_example_runs(workplace: Workplace, verb: Verb) -> None:
+    words = shlex.split(verb.example)
+    prepare(workplace, verb, words)
+    done = workplace.run(*words, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert "internal error" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
+def test_help_has_everything(workplace: Workplace, verb: Verb) -> None:
+    page = workplace.ok("help", *verb.name.split())
+    assert verb.summary in page
+    assert all(one.help in page for one in verb.parameters)
+    assert workplace.ok(*verb.name.split(), "--help") == page
+
+
+def bad_calls() -> list[tuple[list[str], int]]:
+    """(words, exit code) of calls that must be refused."""
+    calls: list[tuple[list[str], int]] = []
+    for verb in VERBS:
+        words = verb.name.split()
+        calls.append(([*words, "--no-such-option"], 2))
+        required = [one for one in verb.positional if one.required]
+        if required:
+            calls.append((words, 2))
+        if not verb.rest and not any(one.many for one in verb.positional):
+            given = ["1" if one.kind == r.NUMBER else "x" for one in verb.positional]
+            calls.append(([*words, *given, "one", "too", "many"], 2))
+        rest = ["true"] if verb.rest is not None and verb.rest.required else []
+        first = required[0].kind if required else ""
+        if first == r.TASK:
+            calls.append(([*words, "nobody", *rest], 3))
+            calls.append(([*words, "../../etc", *rest], 2))
+            calls.append(([*words, "a" * 500, *rest], 2))
+            calls.append(([*words, "\x1b[31mred", *rest], 2))
+            calls.append(([*words, "", *rest], 2))
+        if first == r.BUNDLE:
+            calls.append(([*words, "no-such-bundle"], 3))
+            calls.append(([*words, ""], 2))
+        for one in verb.parameters:
+            if one.flags and one.kind in (r.NUMBER, r.SIZE, r.SECONDS):
+                calls.append(([*words, one.flags[-1], "nonsense"], 2))
+            if one.flags and not one.switch:
+                calls.append(([*words, one.flags[-1]], 2))
+    return calls
+
+
+@pytest.mark.parametrize(("words", "code"), bad_calls(), ids=lambda value: str(value)[:60])
+def test_bad_arguments_are_one_line_a_hint_and_the_right_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    words: list[str], code: int,
+) -> None:  # fmt: skip
+    from mobyshell.commands.cli import run
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MOBYSHELL_STATE", str(tmp_path / "state"))
+    assert run(words) == code
+    captured = capsys.readouterr()
+    lines = captured.err.splitlines()
+    assert captured.out == ""
+    assert 1 <= len(lines) <= 2, lines
+    assert lines[0].startswith("mobyshell: ")
+    assert all(line.isprintable() for line in lines)
+    assert len(lines) == 1 or lines[1].startswith("hint: ")
+
+
+def test_a_name_is_taken_once(workplace: Workplace) -> None:
+    workplace.ok("task", "create", "--name", "made", "first")
+    assert workplace.run("task", "create", "--name", "made", "first").returncode == 3
+    assert workplace.run("bundle", "new", "first").returncode == 3
+
+
+def test_exit_codes_are_passed_on(workplace: Workplace) -> None:
+    assert workplace.run("run", "--rm", "first", "--", "sh", "-c", "exit 42").returncode == 42
+    workplace.ok("run", "-d", "--name", "up", "first", "--", "sleep", "1000")
+    assert workplace.run("exec", "up", "sh", "-c", "exit 7").returncode == 7
+    workplace.ok("task", "kill", "up", "KILL")
+    assert workplace.run("task", "wait", "up").returncode == 137
+    assert workplace.run("task", "wait", "--timeout", "5", "up").returncode == 137
+
+
+def test_wait_times_out_with_124(workplace: Workplace) -> None:
+    workplace.ok("run", "-d", "--name", "up", "first", "--", "sleep", "1000")
+    assert workplace.run("task", "wait", "--timeout", "0.1s", "up").returncode == 124
+
+
+def test_options_after_the_id_of_exec_are_the_commands(workplace: Workplace) -> None:
+    workplace.ok("run", "-d", "--name", "up", "first", "--", "sleep", "1000")
+    assert workplace.ok("exec", "up", "echo", "-q", "--json") == "-q --json\n"
+
+
+def test_standard_input_goes_in(workplace: Workplace) -> None:
+    done = workplace.run(
+        "run", "-i", "--rm", "first", "--", "sh", "-c", "cat; echo end", input="a\nb\n"
+    )
+    assert (done.returncode, done.stdout) == (0, "a\nb\nend\n")
+
+
+def test_readonly_refuses(workplace: Workplace) -> None:
+    for words in (["run", "first"], ["task", "kill", "x"], ["bundle", "rm", "first"]):
+        done = workplace.run("--readonly", *words)
+        assert done.returncode == 5
+        assert "read-only" in done.stderr
+    assert workplace.run("--readonly", "ps").returncode == 0
+
+
+def test_plan_shows_and_does_nothing(workplace: Workplace) -> None:
+    text = workplace.ok("run", "--plan", "--table", "--name", "x", "first", "--", "echo", "hi")
+    assert "make the rootfs the root, and detach the old one" in text
+    assert "execute echo hi" in text
+    assert workplace.ok("task", "ls", "-a") == ""
+    rows = [
+        json.loads(line) for line in workplace.ok("bundle", "plan", "first", "--json").splitlines()
+    ]
+    assert all(row["title"] and row["why"] and row["actor"] in ("parent", "child") for row in rows)
+    assert any("pivot_root" in call for row in rows for call in row["calls"])
+
+
+def test_forms_of_output(workplace: Workplace) -> None:
+    import yaml
+
+    workplace.ok("run", "-d", "--name", "up", "first", "--", "sleep", "1000")
+    (row,) = [json.loads(line) for line in workplace.ok("ps").splitlines()]
+    assert (row["id"], row["status"], row["command"]) == ("up", "running", "sleep 1000")
+    assert yaml.safe_load(workplace.ok("ps", "--yaml"))[0]["id"] == "up"
+    assert workplace.ok("ps", "-q") == "up\n"
+    table = workplace.ok("ps", "--table").splitlines()
+    assert table[0].split()[:3] == ["ID", "STATUS", "PID"]
+    assert table[1].split()[:2] == ["up", "running"]
+    assert json.loads(workplace.ok("task", "inspect", "up"))["spec"]["hostname"] == "runc"
+
+
+def test_a_broken_config_is_told_whole(workplace: Workplace) -> None:
+    path = workplace.directory / "first" / "config.json"
+    document = json.loads(path.read_text())
+    document["process"]["cwd"] = "relative"
+    document["linux"]["namespaces"].append({"type": "nonsense"})
+    path.write_text(json.dumps(document))
+    done = workplace.run("bundle", "validate", "first")
+    assert done.returncode == 1
+    assert [json.loads(line)["path"] for line in done.stdout.splitlines()] == [
+        "process.cwd", "linux.namespaces[5].type",
+    ]  # fmt: skip
+    assert workplace.run("run", "first").returncode == 1
+
+
+def test_rm_keeps_what_runs(workplace: Workplace) -> None:
+    workplace.ok("run", "-d", "--name", "up", "first", "--", "sleep", "1000")
+    assert workplace.run("bundle", "rm", "first").returncode == 5
+    workplace.ok("rm", "-f", "up")
+    workplace.ok("bundle", "rm", "first")
+    assert not (workplace.directory / "first").exists()
+
+
+def test_trace_and_diff(workplace: Workplace) -> None:
+    workplace.ok("run", "-d", "--name", "up", "first", "--", "sleep", "1000")
+    rows = [json.loads(line) for line in workplace.ok("task", "trace", "up").splitlines()]
+    assert any(row["call"].startswith("pivot_root(") for row in rows)
+    assert any(
+        row["call"].startswith("execve(") or row["call"].startswith("capset(") for row in rows
+    )
+    assert all(row["ns"] > 0 for row in rows)
+    rows = [json.loads(line) for line in workplace.ok("task", "diff", "--all", "up").splitlines()]
+    assert not [row for row in rows if row["agrees"] is False]
+    assert len(rows) > 30
+
+
+def test_the_reference_is_up_to_date() -> None:
+    path = Path(__file__).parents[2] / "docs" / "reference.md"
+    assert path.read_text() == reference(), "run `make docs`"
+
+
+def test_an_unknown_word_gets_the_nearest(workplace: Workplace) -> None:
+    done = workplace.run("tsk", "ls")
+    assert done.returncode == 2
+    assert "did you mean 'task'?" in done.stderr
+    done = workplace.run("task", "delte", "x")
+    assert "did you mean 'task delete'?" in done.stderr

@@ -1,0 +1,91 @@
+"""What tests of the faces share: a state root, a bundle, and the program itself."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mobyshell.core.runtime.bundle import new_bundle
+from mobyshell.core.tasks.client import TaskClient
+
+PROGRAM = str(Path(sys.executable).parent / "mobyshell")
+
+
+class Workplace:
+    """A directory to work in, with a bundle `first`, and a state root of its own."""
+
+    def __init__(self, directory: Path, environment: dict[str, str]) -> None:
+        self.directory, self.environment = directory, environment
+        self.state = Path(environment["MOBYSHELL_STATE"])
+
+    def run(
+        self, *words: str, input: str = "", timeout: float = 60
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `mobyshell` with these words, not at a terminal."""
+        return subprocess.run(
+            [PROGRAM, *words], cwd=self.directory, env=self.environment, input=input,
+            capture_output=True, text=True, timeout=timeout, check=False,
+        )  # fmt: skip
+
+    def ok(self, *words: str) -> str:
+        """Its output; it must succeed."""
+        done = self.run(*words)
+        assert done.returncode == 0, (words, done.stderr)
+        return done.stdout
+
+
+def left_over(state: Path) -> list[str]:
+    """Command lines of processes that belong to a state root."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdecimal():
+            try:
+                words = Path(f"/proc/{entry}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+            if str(state) in words:
+                found.append(f"{entry} {words}")
+    return found
+
+
+@pytest.fixture(scope="session")
+def first_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A busybox bundle to copy."""
+    return new_bundle(tmp_path_factory.mktemp("material") / "first")
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, first_bundle: Path) -> Iterator[Workplace]:
+    """A place of one's own; afterwards no process of it may be left."""
+    shutil.copytree(first_bundle, tmp_path / "first", symlinks=True)
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {
+        **os.environ, "MOBYSHELL_STATE": str(tmp_path / "state"), "HOME": str(home),
+        "XDG_CONFIG_HOME": str(home / "config"), "XDG_STATE_HOME": str(home / "state"),
+    }  # fmt: skip
+    environment.pop("MOBYSHELL_NAMESPACE", None)
+    place = Workplace(tmp_path, environment)
+    try:
+        yield place
+    finally:
+        if place.state.exists():
+            with TaskClient(place.state) as tasks:
+                for task in tasks.ls():
+                    tasks.delete(task.id, force=True)
+        deadline = time.monotonic() + 20
+        while left_over(place.state):
+            if time.monotonic() > deadline:
+                left = left_over(place.state)
+                for line in left:
+                    os.kill(int(line.split()[0]), signal.SIGKILL)
+                raise AssertionError(f"still there: {left}")
+            time.sleep(0.05)
