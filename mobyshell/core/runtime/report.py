@@ -40,6 +40,7 @@ def _events(
             duration_ns=spent,
             man=operation.man,
             spec=operation.spec,
+            phase=str(operation.phase),
         )
 
 

@@ -90,7 +90,7 @@ def _limit(write: Write, state: State) -> Difference:
 
 
 def _same(write: Write, found: str) -> bool:
-    if write.file.startswith("cpuset.") and "," in write.value + found + write.value + "-":
+    if write.file.startswith("cpuset."):
         return _cpus(write.value) == _cpus(found)
     if write.file in _BYTES:
         if _unlimited(write.value) or _unlimited(found):

@@ -138,10 +138,12 @@ def _capability_lines(process: Process, status: dict[str, str]) -> Iterator[Diff
     expected = _after_execve(asked, root=process.user.uid == 0)
     for name, field in _SETS:
         found = int(status.get(field, "0"), 16)
-        note = ""
+        path, asks = f"process.capabilities.{name}", _names_of(asked[name])
         if found != asked[name] and found == expected[name]:
-            note = _RULE.get(name, "")
-        yield line(f"process.capabilities.{name}", _names_of(asked[name]), _names_of(found), note)
+            # the spec's set cannot survive execve: what comes of it is what is wanted
+            yield line(path, _names_of(found), _names_of(found), f"of {asks}: {_RULE[name]}")
+        else:
+            yield line(path, asks, _names_of(found))
 
 
 _RULE = {
