@@ -145,13 +145,17 @@ class TaskClient:
         """See `service.Tasks.trace`."""
         view.require(self.state, self.namespace, id)
         self._sync()
-        return _read_events(f"{container_dir(self.state, self.namespace, id)}/{EVENTS}")
+        from mobyshell.core.runtime.trace import read_events
+
+        return read_events(f"{container_dir(self.state, self.namespace, id)}/{EVENTS}")
 
     def recent_events(self) -> list[Event]:
         """What happened in this namespace lately (not the kernel calls), oldest first."""
         self._sync()
+        from mobyshell.core.runtime.trace import read_events
+
         path = f"{self.state}/{self.namespace}/{EVENTS}"
-        return [*_read_events(f"{path}.1"), *_read_events(path)]
+        return [*read_events(f"{path}.1"), *read_events(path)]
 
     def _sync(self) -> None:
         """Have a living shim write what it has not written yet; a dead one has nothing."""
@@ -377,23 +381,3 @@ def _event(document: Any) -> Event | None:
         return Event.from_json(document)
     except (KeyError, TypeError):
         return None
-
-
-def _read_events(path: str) -> list[Event]:
-    """The events in a file; a line that is cut off or unknown is passed over."""
-    import json
-
-    try:
-        with open(path, "rb") as file:
-            lines = file.readlines()
-    except FileNotFoundError:
-        return []
-    events = []
-    for line in lines:
-        try:
-            found = _event(json.loads(line))
-        except ValueError:
-            continue
-        if found is not None:
-            events.append(found)
-    return events
