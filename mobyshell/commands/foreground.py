@@ -96,13 +96,15 @@ class _Session:
         if self.stdin:
             reading.append(0)
         while True:
-            ready, _, _ = select.select(reading, [], [])
+            # what came together with the answer to attach does not make the descriptor readable
+            waiting = 0 if self.attachment.pending else None
+            ready, _, _ = select.select(reading, [], [], waiting)
             if self.wake in ready:
                 os.read(self.wake, 4096)
                 self._pass_on()
             if 0 in ready and self._type(reading):
                 return True
-            if reading[0] in ready:
+            if reading[0] in ready or self.attachment.pending:
                 got = self.attachment.read()
                 if got is None:
                     return False

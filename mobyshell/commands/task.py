@@ -318,7 +318,7 @@ def kill(ctx: Context, *, id: str, signal: int, all: bool, exec_id: str) -> Done
     N, "stop",
     _IDS,
     option("-t --time", "seconds until KILL follows TERM", SECONDS, default=10.0),
-    effect=DESTROY, example="task stop up",
+    effect=DESTROY, example="task stop -t 0.5 up",
 )  # fmt: skip
 def stop(ctx: Context, *, id: tuple[str, ...], time: float) -> Done:
     """Ask tasks to end with TERM, and after a while make them with KILL."""

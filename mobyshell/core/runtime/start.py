@@ -32,6 +32,8 @@ def start(
     now = states.status(root, state)
     if now is Status.STOPPED:
         raise WrongState(f"cannot start a container that has stopped: {id}")
+    if now is Status.CREATING:
+        raise WrongState(f"cannot start a container that is still being created: {id}")
     if now is not Status.CREATED:
         raise WrongState(f"cannot start an already running container: {id}")
     path = states.directory(root, id)

@@ -45,6 +45,11 @@ class _Attached:
         """See `service.Attachment.fileno`."""
         return self._connection.sock.fileno()
 
+    @property
+    def pending(self) -> bool:
+        """See `service.Attachment.pending`."""
+        return self._connection.pending
+
     def _send(self, data: bytes) -> None:
         """To the task; dropped if it has ended."""
         with self._sending:
@@ -152,6 +157,10 @@ class LogAttachment(_Attached):
         self._ended = False
         self._input: Connection | None = None
         self._arm()
+
+    @property
+    def pending(self) -> bool:
+        return bool(self._ready)
 
     def _welcome(self, told: dict[str, Any]) -> None:
         self._arm()

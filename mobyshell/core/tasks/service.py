@@ -76,7 +76,12 @@ class Attachment(Protocol):
     """The live standard streams of a task or exec. Not thread-safe, but for `close`."""
 
     def fileno(self) -> int:
-        """A descriptor that is readable when `read` has something."""
+        """A descriptor that is readable when `read` has something that is not `pending` already."""
+        ...
+
+    @property
+    def pending(self) -> bool:
+        """Whether `read` has something that came together with what it returned before."""
         ...
 
     def read(self) -> tuple[str, bytes] | None:
