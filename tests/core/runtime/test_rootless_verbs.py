@@ -1,0 +1,128 @@
+"""The verbs for a user without privileges: what works, and what is said where something cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.root  # to become somebody else
+
+# everything is loaded before: another user may not be allowed to read this installation
+BECOME = """
+import ctypes, encodings.utf_8_sig, importlib, json, os, pkgutil, shutil, subprocess, sys, time
+import mobyshell.core
+for found in pkgutil.walk_packages(mobyshell.core.__path__, "mobyshell.core."):
+    if ".tasks" not in found.name and not found.name.endswith(".enter"):
+        importlib.import_module(found.name)
+os.setgroups([]); os.setgid(12345); os.setuid(12345)
+ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE, as after an execve
+from pathlib import Path
+from mobyshell.core.errors import MobyshellError
+from mobyshell.core.oci import load_spec, parse_spec, spec_to_json
+from mobyshell.core.runtime import Runtime, Stdio
+from mobyshell.core.runtime.bundle import new_bundle
+from mobyshell.core.runtime.script import script
+from mobyshell.core.runtime.steps import run
+home = Path(sys.argv[1])
+bundle = new_bundle(home / "bundle")
+runtime = Runtime(home / "root")
+null = os.open("/dev/null", os.O_RDWR)
+
+def spec(*args):
+    document = spec_to_json(load_spec(bundle))
+    document["process"].update(terminal=False, args=list(args))
+    return parse_spec(json.dumps(document))
+
+def tell(**values):
+    print(json.dumps(values))
+"""
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+        os.chown(directory, 12345, 12345)
+        yield Path(directory)
+
+
+def as_user(home: Path, code: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-c", BECOME + code, str(home)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_the_life_of_a_container(home: Path) -> None:
+    said = as_user(home, """
+made = run(runtime.create("c", str(bundle), stdio=Stdio(null, null, 2),
+                          spec=spec("sh", "-c", "sleep 1000 & sleep 1001 & echo $$; wait")))
+status = [str(runtime.state("c")[1])]
+run(runtime.start("c"))
+status.append(str(runtime.state("c")[1]))
+while len(processes := runtime.ps("c")) < 3:
+    time.sleep(0.01)
+refused = {}
+for name, verb in (("pause", lambda: run(runtime.pause("c"))),
+                   ("update", lambda: run(runtime.update("c", {"pids": {"limit": 5}})))):
+    try:
+        verb()
+    except MobyshellError as error:
+        refused[name] = [type(error).__name__, error.hint]
+differences = [one.path for one in runtime.diff("c") if one.agrees is False]
+stats = runtime.stats("c")
+run(runtime.kill("c", 9, all_processes=True))
+code = run(runtime.wait("c", timeout=10))
+status.append(str(runtime.state("c")[1]))
+after = len(runtime.ps("c"))
+run(runtime.delete("c"))
+tell(status=status, processes=[[p.pid_inside, p.uid, p.command] for p in processes],
+     refused=refused, differences=differences, pids=stats.pids, code=code, after=after,
+     left=os.listdir(home / "root"))
+""")  # fmt: skip
+    assert said["status"] == ["created", "running", "stopped"]
+    assert said["processes"][0][:2] == [1, 12345]
+    assert {one[2] for one in said["processes"][1:]} == {"sleep 1000", "sleep 1001"}
+    assert said["refused"]["pause"][0] == said["refused"]["update"][0] == "Unsupported"
+    assert all("root" in hint for _, hint in said["refused"].values())
+    assert said["differences"] == []
+    assert said["pids"] is None  # nobody counts
+    assert (said["code"], said["after"], said["left"]) == (137, 0, [])
+
+
+def test_kill_all_finds_them_by_their_pid_namespace(home: Path) -> None:
+    said = as_user(home, """
+made = run(runtime.create("c", str(bundle), stdio=Stdio(null, null, 2),
+                          spec=spec("sh", "-c", "sleep 1000 & sleep 1001; sleep 1002; true")))
+run(runtime.start("c"))
+while len(runtime.ps("c")) < 3:
+    time.sleep(0.01)
+run(runtime.kill("c", 15, all_processes=True))
+while [one.command for one in runtime.ps("c") if one.state != "Z"][1:] != ["sleep 1002"]:
+    time.sleep(0.01)  # process 1 does not take a signal that it has no handler for
+run(runtime.delete("c", force=True))
+tell(left=os.listdir(home / "root"))
+""")  # fmt: skip
+    assert said["left"] == []
+
+
+def test_the_script_needs_no_root_either(home: Path) -> None:
+    said = as_user(home, """
+what = spec("sh", "-c", "id -u; hostname; grep -c . /proc/self/mountinfo; cat /proc/self/uid_map")
+path = home / "script"
+path.write_text(script(runtime.plan("c", str(bundle), spec=what), what))
+done = subprocess.run(["sh", str(path)], capture_output=True, text=True)
+tell(out=done.stdout.split(), err=done.stderr, code=done.returncode)
+""")  # fmt: skip
+    assert said["code"] == 0, said["err"]
+    assert said["out"][:2] == ["0", "runc"]
+    assert said["out"][3:] == ["0", "12345", "1"]
