@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from mobyshell.core.errors import AlreadyExists, WrongState
+from mobyshell.core.linux import procfs
 from mobyshell.core.oci import spec_to_json
+from mobyshell.core.runtime import State
 from mobyshell.core.runtime.steps import run
 from mobyshell.core.runtime.values import Status
 from tests.core.runtime.conftest import House, cgroups_left
@@ -68,6 +70,12 @@ def wait_for(path: Path) -> str:
     return path.read_text()
 
 
+def until_dead(init: State) -> None:
+    """It finds its parent gone, at the gate where it waits for the next word."""
+    while procfs.alive(init.pid, init.pid_start):
+        time.sleep(0.005)
+
+
 def test_killed_in_the_middle_of_a_create(house: House) -> None:
     mark = house.directory / "hook"
     process = creator(house, f"echo $$ > {mark}; exec sleep 1000")
@@ -81,10 +89,9 @@ def test_killed_in_the_middle_of_a_create(house: House) -> None:
         with pytest.raises(AlreadyExists):
             house.create("c", house.spec(None, "true"))
         assert cgroups_left(house.runtime.root) != []
-        init = house.runtime.state("c")[0].pid
+        init = house.runtime.state("c")[0]
         kill(process)
-        while os.path.exists(f"/proc/{init}/exe"):  # it finds its parent gone
-            time.sleep(0.005)
+        until_dead(init)
         assert house.runtime.list() == []
         assert cgroups_left(house.runtime.root) == []
         assert os.listdir(house.runtime.root) == []
@@ -98,10 +105,9 @@ def test_the_next_create_clears_it_as_well(house: House) -> None:
     process = creator(house, f"echo $$ > {mark}; exec sleep 1000")
     hook = int(wait_for(mark))
     try:
-        init = house.runtime.state("c")[0].pid
+        init = house.runtime.state("c")[0]
         kill(process)
-        while os.path.exists(f"/proc/{init}/exe"):
-            time.sleep(0.005)
+        until_dead(init)
         assert house.run("echo", "again").output == "again\n"
     finally:
         os.kill(hook, signal.SIGKILL)
