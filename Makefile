@@ -19,7 +19,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check mobyshell tests
 	$(BIN)/ruff format --check mobyshell tests
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-timing
+	$(BIN)/lint-imports
 
 unit: $(VENV)/.dev .ci/packages
 	sh .ci/packages

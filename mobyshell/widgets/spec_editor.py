@@ -79,7 +79,7 @@ class SpecEditor(Vertical):
     def compose(self) -> ComposeResult:
         yield Label("no bundle", id="editor-title", markup=False)
         yield TextArea.code_editor("", language="json", id="text", read_only=True, tab_behavior="indent",
-                                   soft_wrap=False)  # fmt: skip
+                                   soft_wrap=False, theme="vscode_dark")  # fmt: skip
         yield OptionList(id="problems", classes="hidden", markup=False)
 
     @property

@@ -15,6 +15,7 @@ from mobyshell.core.errors import (
     AlreadyExists,
     MobyshellError,
     NotFound,
+    ShimLost,
     TimedOut,
     UsageError,
     WrongState,
@@ -418,3 +419,36 @@ def test_more_tasks_than_the_limit_of_descriptors_first_allows(house: House) -> 
         house.client.start(id)
     assert len(house.client.ls()) == 30
     assert len(os.listdir(f"/proc/{house.pids()[1]}/fd")) > 80
+
+
+def test_closing_a_client_ends_what_waits_in_other_threads(house: House) -> None:
+    """A face that is left must not hang in the threads that follow."""
+    id, ended = house.run("sleep", "60"), []
+    client = TaskClient(house.state)
+
+    def wait() -> None:
+        try:
+            client.wait(id)
+        except ShimLost:
+            ended.append("wait")
+
+    def listen() -> None:
+        ended.extend("event" for _ in client.events())
+        ended.append("events")
+
+    def follow() -> None:
+        ended.extend("line" for _ in client.logs(id, follow=True))
+        ended.append("logs")
+
+    threads = [threading.Thread(target=one) for one in (wait, listen, follow)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.3)
+    assert ended == []
+    client.close()
+    for thread in threads:
+        thread.join(10)
+    assert sorted(ended) == ["events", "logs", "wait"]
+    assert client.get(id).pid > 0
+    client.pause(id)
+    client.close()
