@@ -244,6 +244,7 @@ class BundlesScreen(MobyScreen):
         self.set_class(name == "editing", "editing")
         self.set_class(name == "planning", "planning")
 
+    @on(SpecEditor.Left)
     def action_back(self) -> None:
         """To the list."""
         self._pane("")

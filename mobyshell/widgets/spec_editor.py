@@ -52,7 +52,13 @@ class SpecEditor(Vertical):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "save", "Save", id="editor.save", priority=True),
         Binding("f8", "next_problem", "Next problem", id="editor.next-problem"),
+        # before the text sees it: there it would only move the focus on
+        Binding("escape", "leave", "Back", show=False, id="editor.leave", priority=True),
     ]
+
+    @dataclass
+    class Left(Message):
+        """The person wants out of the text."""
 
     @dataclass
     class Checked(Message):
@@ -180,6 +186,10 @@ class SpecEditor(Vertical):
         if places:
             self.area.focus()
             self.area.move_cursor(min(after or places), center=True)
+
+    def action_leave(self) -> None:
+        """Out of the text."""
+        self.post_message(self.Left())
 
     def action_save(self) -> None:
         """Write the text to its file."""

@@ -109,7 +109,7 @@ def test_the_shell_takes_the_whole_screen_and_gives_it_back(
     terminal.press("F2")
     terminal.wait("UPTIME", "running")
     terminal.press("s")
-    terminal.wait("/ #", absent="Logs")
+    terminal.wait("#", absent="Logs")
     terminal.type("hostname; exit")
     terminal.press("Enter")
     terminal.wait("UPTIME", "sleep 1000", "Logs")

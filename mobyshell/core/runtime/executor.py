@@ -27,9 +27,7 @@ from mobyshell.core.runtime.program import STORE, Program
 CLONE_CLEAR_SIGHAND = 0x100000000
 CLONE_INTO_CGROUP = 0x200000000
 
-_IGNORABLE = tuple(
-    one for one in signal.Signals if one not in (signal.SIGKILL, signal.SIGSTOP) and one < 32
-)
+_IGNORABLE = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
 FAILED = 255
 """The exit status of a child whose program failed; the report says where."""

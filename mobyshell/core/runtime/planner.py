@@ -12,10 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 from mobyshell.core.errors import InvalidSpec, Unsupported
-from mobyshell.core.linux.capabilities import known
 from mobyshell.core.linux.cgroup_limits import limits_v1, limits_v2
 from mobyshell.core.oci import (
-    Capabilities,
     Mount,
     Namespace,
     Process,
@@ -33,6 +31,7 @@ from mobyshell.core.runtime.operations import (
     process,
 )  # fmt: skip
 from mobyshell.core.runtime.plan import Operation, Phase, Plan
+from mobyshell.core.runtime.refusals import refuse, usable_capabilities
 
 CompileSeccomp = Callable[[dict[str, Any], bool], tuple[bytes, int, str]]
 """(the spec's seccomp object, no_new_privs) → (BPF, flags for seccomp(2), a summary)."""
@@ -118,7 +117,7 @@ class _Planner:
         self.groups: dict[str, str] = {}
 
     def plan(self) -> Plan:
-        self._refuse()
+        refuse(self.spec, self.host, self.made)
         flags = 0
         for kind in self.made - {"cgroup"}:
             flags |= namespaces.CLONE_FLAG[kind]
@@ -181,52 +180,6 @@ class _Planner:
             cgroups=self.groups,
             terminal=bool(self.terminal),
             notices=tuple(self.notices),
-        )
-
-    # what cannot be done
-
-    def _refuse(self) -> None:
-        linux, proc = self.linux, self.process
-        asked = {
-            "linux.timeOffsets": linux.time_offsets,
-            "linux.intelRdt": linux.intel_rdt,
-            "linux.personality": linux.personality,
-            "linux.memoryPolicy": getattr(linux, "memory_policy", None),
-            "process.scheduler": proc.scheduler,
-            "process.ioPriority": proc.io_priority,
-            "process.execCPUAffinity": getattr(proc, "exec_cpu_affinity", None),
-        }
-        for path, value in asked.items():
-            if value:
-                raise self._unsupported(path)
-        for index, one in enumerate(self.linux.namespaces or ()):
-            if one.type == "time":
-                raise self._unsupported(f"linux.namespaces[{index}] (time)")
-        for index, entry in enumerate(self.spec.mounts or ()):
-            options = entry.options or ()
-            if getattr(entry, "uid_mappings", None) or "idmap" in options or "ridmap" in options:
-                raise self._unsupported(f"mounts[{index}].uidMappings (id-mapped mounts)")
-            if "tmpcopyup" in options:
-                raise self._unsupported(f"mounts[{index}].options: tmpcopyup")
-        resources = linux.resources
-        if resources is not None and getattr(resources, "rdma", None):
-            raise self._unsupported("linux.resources.rdma")
-        if "mount" not in self.made:
-            raise self._unsupported("linux.namespaces without a new mount namespace")
-        for kind, label in (("apparmor", proc.apparmor_profile), ("selinux", proc.selinux_label)):
-            if label and kind not in self.host.lsm:
-                raise Unsupported(
-                    f"process.{'apparmorProfile' if kind == 'apparmor' else 'selinuxLabel'} is set, "
-                    f"but this kernel does not run {kind}",
-                    hint="boot with it among lsm=, or take the label out of the spec",
-                )
-        if linux.mount_label and "selinux" not in self.host.lsm:
-            raise Unsupported("linux.mountLabel is set, but this kernel does not run selinux")
-
-    def _unsupported(self, what: str) -> Unsupported:
-        return Unsupported(
-            f"{what} is not supported by this version of mobyshell",
-            hint="take it out of config.json, or run the bundle with runc or crun",
         )
 
     # the parent's part
@@ -438,7 +391,7 @@ class _Planner:
 
     def _identity(self) -> list[Operation]:
         proc = self.process
-        capabilities = self._capabilities()
+        capabilities = usable_capabilities(self.process.capabilities, self.notices)
         umask = proc.user.umask
         operations = [identity.mask(umask if umask is not None else 0o022)]
         filter_operation = self._seccomp()
@@ -469,29 +422,6 @@ class _Planner:
                 operations.append(filter_operation)
         operations.append(process.execute(tuple(proc.args or ()), tuple(proc.env or ())))
         return operations
-
-    def _capabilities(self) -> Capabilities:
-        """The sets, without what this kernel does not have: runc warns and goes on, so do we."""
-        given = self.process.capabilities
-        if given is None:
-            return Capabilities()
-        sets: dict[str, Any] = {}
-        for name in ("bounding", "effective", "permitted", "inheritable", "ambient"):
-            listed = getattr(given, name) or ()
-            sets[name] = tuple(one for one in listed if known(one))
-            for one in listed:
-                notice = f"unknown capability {one} ignored"
-                if not known(one) and notice not in self.notices:
-                    self.notices.append(notice)
-        both = set(sets["permitted"]) & set(sets["inheritable"])
-        lost = [one for one in sets["ambient"] if one not in both]
-        if lost:
-            # capabilities(7): the kernel refuses to raise them; runc goes on silently
-            self.notices.append(
-                f"not raised as ambient, because not permitted and inheritable: {', '.join(lost)}"
-            )
-            sets["ambient"] = tuple(one for one in sets["ambient"] if one in both)
-        return replace(given, **sets)
 
     def _seccomp(self) -> Operation | None:
         asked = self.linux.seccomp

@@ -227,6 +227,8 @@ def execute(
         spec="config.md#process",
         man="execve(2)",
         calls=(
+            # 32 and 33 are glibc's own: it does not let the runtime itself let go of them
+            *(Call("rt_sigaction", (one, Data(b"\0" * 32, "{SIG_DFL}"), 0, 8)) for one in (32, 33)),
             Call("rt_sigprocmask", (Flags(c.SIG_SETMASK, "SIG_SETMASK"), unblock, 0, 8)),
             *tries,
             Call("execve", (Text(candidates[-1]), vector, environment)),

@@ -1,0 +1,84 @@
+"""What a spec may ask for and this runtime or this kernel cannot do: refused by name, or left out
+with a notice, before anything has happened. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
+
+from mobyshell.core.errors import Unsupported
+from mobyshell.core.linux.capabilities import known
+from mobyshell.core.oci import Capabilities, Spec
+from mobyshell.core.runtime.host import Host
+
+
+def refuse(spec: Spec, host: Host, made: Collection[str]) -> None:
+    """Raise Unsupported, naming the member, for what cannot be done. `made`: new namespaces."""
+    assert spec.process is not None
+    assert spec.linux is not None
+    process, linux = spec.process, spec.linux
+    asked = {
+        "linux.timeOffsets": linux.time_offsets,
+        "linux.intelRdt": linux.intel_rdt,
+        "linux.personality": linux.personality,
+        "linux.memoryPolicy": linux.memory_policy,
+        "linux.resources.rdma": linux.resources.rdma if linux.resources else None,
+        "process.scheduler": process.scheduler,
+        "process.ioPriority": process.io_priority,
+        "process.execCPUAffinity": process.exec_cpu_affinity,
+    }
+    for path, value in asked.items():
+        if value:
+            raise _later(path)
+    for index, one in enumerate(linux.namespaces or ()):
+        if one.type == "time":
+            raise _later(f"linux.namespaces[{index}] (time)")
+    for index, entry in enumerate(spec.mounts or ()):
+        options = set(entry.options or ())
+        if entry.uid_mappings or entry.gid_mappings or options & {"idmap", "ridmap"}:
+            raise _later(f"mounts[{index}].uidMappings (id-mapped mounts)")
+        if "tmpcopyup" in options:
+            raise _later(f"mounts[{index}].options: tmpcopyup")
+    if "mount" not in made:
+        raise _later("linux.namespaces without a new mount namespace")
+    for name, module, label in (
+        ("process.apparmorProfile", "apparmor", process.apparmor_profile),
+        ("process.selinuxLabel", "selinux", process.selinux_label),
+        ("linux.mountLabel", "selinux", linux.mount_label),
+    ):
+        if label and module not in host.lsm:
+            raise Unsupported(
+                f"{name} is set, but this kernel does not run {module}",
+                hint="boot with it among lsm=, or take the label out of the spec",
+            )
+
+
+def _later(what: str) -> Unsupported:
+    return Unsupported(
+        f"{what} is not supported by this version of mobyshell",
+        hint="take it out of config.json, or run the bundle with runc or crun",
+    )
+
+
+def usable_capabilities(given: Capabilities | None, notices: list[str]) -> Capabilities:
+    """The sets, without what this kernel does not have: runc warns and goes on, so do we."""
+    if given is None:
+        return Capabilities()
+    sets: dict[str, Any] = {}
+    for name in ("bounding", "effective", "permitted", "inheritable", "ambient"):
+        listed = getattr(given, name) or ()
+        sets[name] = tuple(one for one in listed if known(one))
+        for one in listed:
+            notice = f"unknown capability {one} ignored"
+            if not known(one) and notice not in notices:
+                notices.append(notice)
+    both = set(sets["permitted"]) & set(sets["inheritable"])
+    lost = [one for one in sets["ambient"] if one not in both]
+    if lost:
+        # capabilities(7): the kernel refuses to raise them; runc goes on silently
+        notices.append(
+            f"not raised as ambient, because not permitted and inheritable: {', '.join(lost)}"
+        )
+        sets["ambient"] = tuple(one for one in sets["ambient"] if one in both)
+    return replace(given, **sets)

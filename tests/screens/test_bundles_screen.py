@@ -1,0 +1,202 @@
+"""The Bundles screen: every key, over real directories and tasks in memory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input, OptionList
+
+from mobyshell.core.oci import default_spec, dump_spec
+from mobyshell.screens.bundles import BundlesScreen
+from mobyshell.screens.dialogs import NewBundleDialog, RunDialog
+from mobyshell.screens.result import ResultScreen
+from mobyshell.screens.tasks import TasksScreen
+from mobyshell.widgets.confirm import Confirm
+from mobyshell.widgets.plan_view import PlanView
+from mobyshell.widgets.spec_editor import SpecEditor
+from tests.fakes import FakeTasks
+from tests.screens.conftest import Open, screen_text, settle
+
+
+@pytest.fixture(autouse=True)
+def bundles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two bundles to stand in front of."""
+    place = tmp_path / "bundles"
+    for name in ("first", "web"):
+        (place / name / "rootfs").mkdir(parents=True)
+        (place / name / "config.json").write_text(dump_spec(default_spec()))
+    monkeypatch.chdir(place)
+    return place
+
+
+async def test_the_first_is_open_and_planned(opened: Open) -> None:
+    async with opened("bundles") as pilot:
+        text = screen_text(pilot)
+        assert "✓ first" in text
+        assert "first/config.json · valid" in text
+        plan = pilot.app.screen.query_one(PlanView).plan
+        assert plan is not None
+        assert any(one.man == "pivot_root(2)" for one in plan.operations)
+
+
+async def test_moving_opens_another(opened: Open) -> None:
+    async with opened("bundles") as pilot:
+        await pilot.press("j")
+        await settle(pilot)
+        assert "web/config.json · valid" in screen_text(pilot)
+        await pilot.press("k")
+        await settle(pilot)
+        assert "first/config.json" in screen_text(pilot)
+        await pilot.press("slash", *"we", "enter")
+        await settle(pilot)
+        assert "✓ first" not in screen_text(pilot)
+
+
+async def test_the_plan_follows_the_text(opened: Open, bundles: Path) -> None:
+    async with opened("bundles") as pilot:
+        editor = pilot.app.screen.query_one(SpecEditor)
+        await pilot.press("e")
+        assert editor.area.has_focus
+        editor.area.load_text(
+            dump_spec(default_spec()).replace('"hostname": "runc"', '"hostname": "moby"')
+        )
+        await pilot.pause(0.3)
+        await settle(pilot)
+        plan = pilot.app.screen.query_one(PlanView).plan
+        assert plan is not None
+        assert any(one.title == "set the host name to moby" for one in plan.operations)
+        assert "not saved" in screen_text(pilot)
+        await pilot.press("ctrl+s")
+        await settle(pilot)
+        assert json.loads((bundles / "first" / "config.json").read_text())["hostname"] == "moby"
+        assert not editor.dirty
+
+
+async def test_problems_are_listed_and_gone_to(opened: Open) -> None:
+    async with opened("bundles") as pilot:
+        editor = pilot.app.screen.query_one(SpecEditor)
+        await pilot.press("e")
+        editor.area.load_text(dump_spec(default_spec()).replace('"cwd": "/"', '"cwd": "x"'))
+        await pilot.pause(0.3)
+        await settle(pilot)
+        problems = pilot.app.screen.query_one("#problems", OptionList)
+        assert problems.option_count == 1
+        assert "1 problems" in screen_text(pilot)
+        await pilot.press("f8")
+        await settle(pilot)
+        line, _ = editor.area.cursor_location
+        assert '"cwd": "x"' in editor.area.document.get_line(line)
+
+
+async def test_plan_and_text_know_each_other(opened: Open) -> None:
+    async with opened("bundles") as pilot:
+        editor = pilot.app.screen.query_one(SpecEditor)
+        view = pilot.app.screen.query_one(PlanView)
+        await pilot.press("e")
+        editor.go_to("hostname")
+        await settle(pilot)
+        tree = view.query_one("#operations")
+        node = tree.cursor_node  # type: ignore[attr-defined]
+        assert view.plan is not None
+        assert view.plan.operations[node.data].source == "hostname"
+        await pilot.press("escape", "p", "enter")
+        await settle(pilot)
+        line, _ = editor.area.cursor_location
+        assert '"hostname"' in editor.area.document.get_line(line)
+
+
+async def test_readonly_does_not_save(opened: Open, bundles: Path) -> None:
+    before = (bundles / "first" / "config.json").read_text()
+    async with opened("bundles", readonly=True) as pilot:
+        await pilot.press("e", "x", "ctrl+s")
+        await settle(pilot)
+    assert (bundles / "first" / "config.json").read_text() == before
+
+
+async def test_run_makes_a_task_and_goes_to_it(
+    opened: Open, tasks: FakeTasks, bundles: Path
+) -> None:
+    async with opened("bundles") as pilot:
+        await pilot.press("r")
+        await settle(pilot)
+        assert isinstance(pilot.app.screen, RunDialog)
+        await pilot.press(*"one", "tab", *"echo hi", "enter")
+        await settle(pilot)
+        path = str(bundles / "first")
+        assert ("create", "one", path, ("echo", "hi"), True) in tasks.calls
+        assert ("start", "one") in tasks.calls
+        await settle(pilot)
+        assert isinstance(pilot.app.screen, TasksScreen)
+
+
+async def test_new(opened: Open, bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[str, str]] = []
+    monkeypatch.setattr(
+        "mobyshell.core.runtime.bundle.new_bundle",
+        lambda name, source, rootless=None: made.append((name, source)) or name,
+    )
+    async with opened("bundles") as pilot:
+        await pilot.press("n")
+        await settle(pilot)
+        assert isinstance(pilot.app.screen, NewBundleDialog)
+        pilot.app.screen.query_one("#name", Input).value = "third"
+        await pilot.press("enter")
+        await settle(pilot)
+    assert made == [(str(bundles / "third"), "busybox")]
+
+
+async def test_delete_wants_the_name(opened: Open, bundles: Path) -> None:
+    async with opened("bundles") as pilot:
+        await pilot.press("D")
+        await settle(pilot)
+        assert isinstance(pilot.app.screen, Confirm)
+        await pilot.press(*"first", "enter")
+        await settle(pilot)
+        assert not (bundles / "first").exists()
+        assert "✓ first" not in screen_text(pilot)
+
+
+async def test_validate_and_script(opened: Open) -> None:
+    async with opened("bundles") as pilot:
+        await pilot.press("v")
+        await settle(pilot)
+        assert "is valid" in screen_text(pilot)
+        await pilot.press("t")
+        await settle(pilot)
+        assert isinstance(pilot.app.screen, ResultScreen)
+        assert "#!/bin/sh" in screen_text(pilot)
+
+
+async def test_copy_and_back(opened: Open, bundles: Path) -> None:
+    async with opened("bundles") as pilot:
+        await pilot.press("c")
+        assert pilot.app.clipboard == str(bundles / "first")
+        await pilot.press("e", "escape")
+        await settle(pilot)
+        assert isinstance(pilot.app.screen, BundlesScreen)
+
+
+async def test_narrow_screens_show_one_pane(opened: Open) -> None:
+    async with opened("bundles", size=(80, 24)) as pilot:
+        editor, plan = pilot.app.screen.query_one("#editor"), pilot.app.screen.query_one("#plan")
+        assert not editor.display
+        await pilot.press("e")
+        await settle(pilot)
+        assert editor.display
+        assert not plan.display
+        await pilot.press("escape")
+        await settle(pilot)
+        await pilot.press("p")
+        await settle(pilot)
+        assert plan.display
+
+
+async def test_an_empty_place_says_what_to_do(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nothing").mkdir()
+    monkeypatch.chdir(tmp_path / "nothing")
+    async with opened("bundles") as pilot:
+        assert "No bundles here yet" in screen_text(pilot)

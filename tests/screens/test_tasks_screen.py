@@ -1,0 +1,359 @@
+"""The Tasks screen: every key, every tab, over tasks in memory."""
+
+from __future__ import annotations
+
+import pytest
+from textual.binding import Binding
+from textual.widgets import TabbedContent
+
+from mobyshell.core.tasks.service import Status
+from mobyshell.screens.app import MobyshellApp
+from mobyshell.screens.base import MobyScreen
+from mobyshell.screens.bundles import BundlesScreen
+from mobyshell.screens.help import HelpScreen
+from mobyshell.screens.result import ResultScreen
+from mobyshell.screens.tasks import TasksScreen
+from mobyshell.widgets.confirm import Choose, Confirm
+from mobyshell.widgets.log_view import LogView
+from mobyshell.widgets.plan_view import PlanView
+from mobyshell.widgets.prompt import Prompt
+from mobyshell.widgets.resource_table import ResourceTable
+from mobyshell.widgets.spec_editor import SpecEditor
+from mobyshell.widgets.terminal import TerminalView
+from tests.fakes import FakeTasks
+from tests.screens.conftest import Open, screen_text, settle
+
+
+async def test_rows_and_crumbs(opened: Open) -> None:
+    async with opened("tasks") as pilot:
+        text = screen_text(pilot)
+        assert "3 tasks, 1 running" in text
+        lines = text.splitlines()
+        assert any(line.split()[:2] == ["web", "running"] for line in lines)
+        assert any(line.split()[:2] == ["worker", "stopped"] for line in lines)
+
+
+async def test_moving_filtering_marking_sorting(opened: Open) -> None:
+    async with opened("tasks") as pilot:
+        table = pilot.app.screen.query_one("#tasks", ResourceTable)
+        assert table.shown == ["paused", "web", "worker"]
+        await pilot.press("j")
+        assert table.chosen == "web"
+        await pilot.press("j", "k", "k")
+        assert table.chosen == "paused"
+        await pilot.press("space")
+        assert table.marked == {"paused"}
+        assert table.chosen == "web"
+        await pilot.press("space", "space")
+        assert table.marked == {"paused", "web", "worker"}
+        await pilot.press("O")
+        assert table.shown == ["worker", "web", "paused"]
+        await pilot.press("slash", *"status=run")
+        assert table.shown == ["web"]
+        await pilot.press("enter")
+        assert table.shown == ["web"]
+        await pilot.press("slash", "escape")
+        assert len(table.shown) == 3
+
+
+@pytest.mark.parametrize(
+    ("key", "tab", "words"),
+    [
+        ("l", "logs", "web line 2"), ("y", "explain", "21.0µs"),
+        ("d", "diff", "tmpfs rw"), ("i", "inspect", "namespace: default"),
+    ],
+)  # fmt: skip
+async def test_tabs(
+    opened: Open, monkeypatch: pytest.MonkeyPatch, key: str, tab: str, words: str
+) -> None:
+    from mobyshell.core.oci import default_spec
+
+    monkeypatch.setattr("mobyshell.core.oci.load_spec", lambda path: default_spec())
+    async with opened("tasks") as pilot:
+        await pilot.press("j")
+        await settle(pilot)
+        await pilot.press(key)
+        await settle(pilot)
+        assert pilot.app.screen.query_one(TabbedContent).active == tab
+        assert words in screen_text(pilot)
+
+
+async def test_the_log_is_searched_and_dated(opened: Open) -> None:
+    async with opened("tasks") as pilot:
+        await pilot.press("j", "l")
+        await settle(pilot)
+        logs = pilot.app.screen.query_one(LogView)
+        await pilot.press("t")
+        assert logs.times
+        await pilot.press("slash", *"line 1", "enter")
+        await settle(pilot)
+        text = screen_text(pilot)
+        assert "web line 1" in text
+        assert "web line 2" not in text
+        await pilot.press("f")
+        assert not logs.following
+
+
+async def test_kill_asks_which_and_then_whether(opened: Open, tasks: FakeTasks) -> None:
+    async with opened("tasks") as pilot:
+        await pilot.press("j", "K")
+        await settle(pilot)
+        assert isinstance(pilot.app.screen, Choose)
+        await pilot.press("down", "enter")
+        await settle(pilot)
+        assert isinstance(pilot.app.screen, Confirm)
+        assert ("kill", "web", 9) not in tasks.calls
+        await pilot.press("y")
+        await settle(pilot)
+        assert ("kill", "web", 9) in tasks.calls
+        assert any(
+            line.split()[:2] == ["web", "stopped"] for line in screen_text(pilot).splitlines()
+        )
+
+
+async def test_no_means_no(opened: Open, tasks: FakeTasks) -> None:
+    async with opened("tasks") as pilot:
+        await pilot.press("G", "D")
+        await settle(pilot)
+        await pilot.press("escape")
+        await settle(pilot)
+        assert not [call for call in tasks.calls if call[0] == "delete"]
+
+
+async def test_delete_of_what_runs_wants_its_name(opened: Open, tasks: FakeTasks) -> None:
+    async with opened("tasks") as pilot:
+        await pilot.press("j", "D")
+        await settle(pilot)
+        await pilot.press("y", "enter")
+        assert not [call for call in tasks.calls if call[0] == "delete"]
+        await pilot.press("backspace", *"web", "enter")
+        await settle(pilot)
+        assert ("delete", "web", True) in tasks.calls
+
+
+async def test_delete_of_several_wants_their_number(opened: Open, tasks: FakeTasks) -> None:
+    async with opened("tasks") as pilot:
+        await pilot.press("space", "space", "D")
+        await settle(pilot)
+        await pilot.press("2", "enter")
+        await settle(pilot)
+        assert [call[1] for call in tasks.calls if call[0] == "delete"] == ["paused", "web"]
+
+
+async def test_pause_and_resume(opened: Open, tasks: FakeTasks) -> None:
+    async with opened("tasks") as pilot:
+        await pilot.press("p")
+        await settle(pilot)
+        assert ("resume", "paused") in tasks.calls
+        await pilot.press("j", "p")
+        await settle(pilot)
+        assert ("pause", "web") in tasks.calls
+
+
+async def test_start(opened: Open, tasks: FakeTasks) -> None:
+    tasks.add("made", Status.CREATED)
+    async with opened("tasks") as pilot:
+        pilot.app.screen.query_one("#tasks", ResourceTable).choose("made")
+        await pilot.press("S")
+        await settle(pilot)
+        assert ("start", "made") in tasks.calls
+
+
+@pytest.mark.parametrize(
+    ("key", "asked"), [("a", ("attach", "web", "")), ("e", ("exec", "web", ("sh",)))]
+)
+async def test_the_terminal_takes_every_key_but_one(
+    opened: Open, tasks: FakeTasks, key: str, asked: tuple[object, ...]
+) -> None:
+    async with opened("tasks") as pilot:
+        await pilot.press("j", key)
+        await settle(pilot)
+        assert asked in tasks.calls
+        view = pilot.app.screen.query_one(TerminalView)
+        assert view.has_focus
+        assert "/ #" in view.text
+        await pilot.press(*"qD:", "up", "ctrl+c", "f2", "enter")
+        assert bytes(tasks.attachment.written) == b"qD:\x1b[A\x03\x1bOQ\r"
+        assert isinstance(pilot.app.screen, TasksScreen)
+        await pilot.press("ctrl+right_square_bracket")
+        await settle(pilot)
+        assert pilot.app.screen.query_one("#tasks").has_focus
+
+
+async def test_without_a_terminal_to_hand_over_the_shell_is_in_a_tab(
+    opened: Open, tasks: FakeTasks
+) -> None:
+    async with opened("tasks") as pilot:
+        await pilot.press("j", "s")
+        await settle(pilot)
+        assert pilot.app.screen.query_one(TabbedContent).active == "terminal"
+        assert ("exec", "web", ("sh",)) in tasks.calls
+
+
+async def test_detach_keys_leave_the_task_running(opened: Open, tasks: FakeTasks) -> None:
+    async with opened("tasks") as pilot:
+        await pilot.press("j", "a")
+        await settle(pilot)
+        await pilot.press("ctrl+p", "ctrl+q")
+        await settle(pilot)
+        assert pilot.app.screen.query_one("#tasks").has_focus
+        assert tasks.get("web").status is Status.RUNNING
+        assert pilot.app.return_code is None
+
+
+async def test_events_update_the_table(opened: Open, tasks: FakeTasks) -> None:
+    async with opened("tasks") as pilot:
+        tasks.kill("web", 9)
+        await settle(pilot)
+        assert "137" in screen_text(pilot)
+        assert "3 tasks, 0 running" in screen_text(pilot)
+
+
+async def test_nothing_is_measured_while_nothing_runs(opened: Open, tasks: FakeTasks) -> None:
+    async with opened("tasks") as pilot:
+        screen = pilot.app.screen
+        assert isinstance(screen, TasksScreen)
+        assert screen._ticker._active.is_set()
+        tasks.kill("web", 9)
+        await settle(pilot)
+        assert not screen._ticker._active.is_set()
+
+
+async def test_readonly_refuses_and_says_so(opened: Open, tasks: FakeTasks) -> None:
+    async with opened("tasks", readonly=True) as pilot:
+        assert "[read-only]" in screen_text(pilot)
+        await pilot.press("j", "p")
+        await settle(pilot)
+        assert not tasks.calls
+        assert "this is read-only" in screen_text(pilot)
+        await pilot.press("ctrl+r", "p")
+        await settle(pilot)
+        assert ("pause", "web") in tasks.calls
+
+
+async def test_command_line_completion_and_errors(opened: Open, tasks: FakeTasks) -> None:
+    async with opened("tasks") as pilot:
+        await pilot.press("colon", *"task ki")
+        await settle(pilot)
+        await pilot.press("tab")
+        await settle(pilot)
+        line = pilot.app.screen.query_one(Prompt).query_one("#line")
+        assert line.value == "task kill"  # type: ignore[attr-defined]
+        await pilot.press(*" nobody", "enter")
+        await settle(pilot)
+        await pilot.press("y")
+        await settle(pilot)
+        assert "container does not exist: nobody" in screen_text(pilot)
+        await pilot.press("colon", *"task ps web", "enter")
+        await settle(pilot)
+        assert isinstance(pilot.app.screen, ResultScreen)
+        assert "sleep 1" in screen_text(pilot)
+        await pilot.press("c", "escape")
+
+
+async def test_the_menu_has_the_verbs_for_a_task(opened: Open, tasks: FakeTasks) -> None:
+    async with opened("tasks") as pilot:
+        await pilot.press("j", "x")
+        await settle(pilot)
+        assert isinstance(pilot.app.screen, Choose)
+        assert "pause" in screen_text(pilot)
+        await pilot.press("escape")
+
+
+async def test_screens_history_leader_and_help(opened: Open) -> None:
+    async with opened("tasks") as pilot:
+        await pilot.press("f1")
+        await settle(pilot)
+        assert isinstance(pilot.app.screen, BundlesScreen)
+        await pilot.press("g", "t")
+        await settle(pilot)
+        assert isinstance(pilot.app.screen, TasksScreen)
+        await pilot.press("left_square_bracket")
+        await settle(pilot)
+        assert isinstance(pilot.app.screen, BundlesScreen)
+        await pilot.press("right_square_bracket")
+        await settle(pilot)
+        assert isinstance(pilot.app.screen, TasksScreen)
+        await pilot.press("question_mark")
+        await settle(pilot)
+        assert isinstance(pilot.app.screen, HelpScreen)
+        assert "Keys here" in screen_text(pilot)
+        await pilot.press("escape", "ctrl+p")
+        await settle(pilot)
+        await pilot.press(*"task pause")
+        await settle(pilot)
+        assert "task pause" in screen_text(pilot)
+
+
+async def test_copy_maximise_back(opened: Open) -> None:
+    async with opened("tasks") as pilot:
+        await pilot.press("c")
+        assert pilot.app.clipboard == "paused"
+        await pilot.press("enter")
+        assert pilot.app.screen.has_class("detailed")
+        await pilot.press("escape")
+        assert not pilot.app.screen.has_class("detailed")
+        await pilot.press("z")
+        await pilot.pause()
+        assert pilot.app.screen.maximized is not None
+        await pilot.press("z")
+        await pilot.pause()
+        assert pilot.app.screen.maximized is None
+
+
+async def test_narrow_screens_show_one_pane(opened: Open) -> None:
+    async with opened("tasks", size=(80, 24)) as pilot:
+        details = pilot.app.screen.query_one("#details")
+        assert not details.display
+        await pilot.press("enter")
+        await settle(pilot)
+        assert details.display
+        assert not pilot.app.screen.query_one("#list").display
+
+
+async def test_quit(opened: Open) -> None:
+    async with opened("tasks") as pilot:
+        await pilot.press("q")
+        await pilot.pause()
+        assert pilot.app.return_value == 0
+
+
+async def test_an_empty_list_says_what_to_do(opened: Open, tasks: FakeTasks) -> None:
+    tasks.tasks.clear()
+    async with opened("tasks") as pilot:
+        assert "No tasks yet" in screen_text(pilot)
+
+
+async def test_a_keymap_and_a_theme_are_the_users(opened: Open, tasks: FakeTasks, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    directory = tmp_path / "config" / "mobyshell"
+    directory.mkdir(parents=True)
+    (directory / "keymap.toml").write_text('"task.pause" = "f7"\n')
+    (directory / "theme").write_text("moby-light\n")
+    async with opened("tasks") as pilot:
+        assert pilot.app.theme == "moby-light"
+        await pilot.press("j", "f7")
+        await settle(pilot)
+        assert ("pause", "web") in tasks.calls
+        pilot.app.theme = "moby-contrast"
+        await pilot.pause()
+    assert (directory / "theme").read_text() == "moby-contrast\n"
+
+
+async def test_a_broken_keymap_is_told_and_not_fatal(opened: Open, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    directory = tmp_path / "config" / "mobyshell"
+    directory.mkdir(parents=True)
+    (directory / "keymap.toml").write_text("not toml at all [")
+    async with opened("tasks") as pilot:
+        assert "is not used" in screen_text(pilot)
+
+
+def test_every_binding_has_an_id_of_its_own() -> None:
+    seen: dict[str, str] = {}
+    kinds = (MobyshellApp, MobyScreen, TasksScreen, BundlesScreen, ResourceTable, LogView, PlanView,
+             SpecEditor, TerminalView, Prompt, Confirm, Choose, HelpScreen, ResultScreen)  # fmt: skip
+    for kind in kinds:
+        for binding in kind.__dict__.get("BINDINGS", ()):
+            assert isinstance(binding, Binding)
+            assert binding.id, f"{kind.__name__}: {binding.key}"
+            assert binding.id not in seen, f"{binding.id} in {kind.__name__} and {seen[binding.id]}"
+            seen[binding.id] = kind.__name__

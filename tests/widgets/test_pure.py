@@ -1,0 +1,164 @@
+"""The parts of widgets that need no screen."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mobyshell.core.events import CallDone, Event, Failed
+from mobyshell.core.oci import default_spec, dump_spec, spec_to_json
+from mobyshell.core.tasks.service import LogLine
+from mobyshell.widgets.keys import encode
+from mobyshell.widgets.log_view import render
+from mobyshell.widgets.plan_view import related, timings
+from mobyshell.widgets.positions import line_column, offset_of, path_at, place_of, spans
+from mobyshell.widgets.resource import Column, ResourceSpec, matches, ordered, visible_columns
+from mobyshell.widgets.spec_editor import examine
+from mobyshell.widgets.terminal import style_of
+
+
+@pytest.mark.parametrize(
+    ("key", "character", "sent"),
+    [
+        ("a", "a", b"a"), ("A", "A", b"A"), ("ü", "ü", "ü".encode()), ("enter", "\r", b"\r"),
+        ("escape", "\x1b", b"\x1b"), ("backspace", "\x7f", b"\x7f"), ("tab", "\t", b"\t"),
+        ("space", " ", b" "), ("ctrl+c", "\x03", b"\x03"), ("ctrl+z", None, b"\x1a"),
+        ("up", None, b"\x1b[A"), ("shift+left", None, b"\x1b[1;2D"), ("ctrl+right", None, b"\x1b[1;5C"),
+        ("f1", None, b"\x1bOP"), ("f12", None, b"\x1b[24~"), ("pageup", None, b"\x1b[5~"),
+        ("alt+b", "b", b"\x1bb"), ("shift+tab", None, b"\x1b[Z"), ("colon", ":", b":"),
+        ("delete", None, b"\x1b[3~"), ("ctrl+alt+shift+nothing", None, b""),
+    ],
+)  # fmt: skip
+def test_keys(key: str, character: str | None, sent: bytes) -> None:
+    assert encode(key, character) == sent
+
+
+def test_application_cursor_keys() -> None:
+    assert encode("up", None, application=True) == b"\x1bOA"
+    assert encode("shift+up", None, application=True) == b"\x1b[1;2A"
+
+
+ROW = {"id": "web", "status": "running", "pid": 12, "exit": None, "command": "sleep 1"}
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("", True), ("web", True), ("WEB", True), ("db", False), ("!db", True), ("!web", False),
+        ("status=run", True), ("status=stop", False), ("exit=", True), ("pid=12", True),
+        ("re:^we.$", True), ("re:^e", False), ("re:[", True), ("web sleep", True), ("web db", False),
+        ("nofield=x", False), ("!", True),
+    ],
+)  # fmt: skip
+def test_filters(query: str, found: bool) -> None:
+    assert matches(ROW, query) is found
+
+
+def test_order_puts_what_has_no_value_last() -> None:
+    rows = [{"n": 2}, {"n": None}, {"n": 1}]
+    assert [row["n"] for row in ordered(rows, "n", reverse=False)] == [1, 2, None]
+    assert [row["n"] for row in ordered(rows, "n", reverse=True)] == [2, 1, None]
+    assert len(ordered([{"n": 1}, {"n": "a"}], "n", reverse=False)) == 2
+
+
+def test_columns_come_and_go_with_the_width() -> None:
+    spec = ResourceSpec(
+        "x", "a", (Column("a", "A", 5), Column("b", "B", 0), Column("c", "C", 9, "text", 100)),
+        lambda row: "good", "",
+    )  # fmt: skip
+    assert [one.key for one in visible_columns(spec, 80)] == ["a", "b"]
+    assert [one.key for one in visible_columns(spec, 120)] == ["a", "b", "c"]
+    assert sum(one.width + 2 for one in visible_columns(spec, 80)) <= 80
+
+
+def value_at(document: Any, path: str) -> Any:
+    at = document
+    for part in path.replace("[", ".[").split(".") if path else ():
+        at = at[int(part[1:-1])] if part.startswith("[") else at[part]
+    return at
+
+
+def test_every_value_of_a_config_has_its_place() -> None:
+    text = dump_spec(default_spec())
+    document = spec_to_json(default_spec())
+    found = spans(text)
+    assert len(found) > 100
+    for path, span in found.items():
+        assert json.loads(text[span.start : span.end]) == value_at(document, path)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 3000))
+def test_unfinished_text_still_has_places(cut: int) -> None:
+    text = dump_spec(default_spec())[:cut]
+    for span in spans(text).values():
+        assert 0 <= span.key <= span.start <= span.end <= len(text)
+    path_at(text, cut // 2)
+
+
+def test_places_and_paths_are_inverse() -> None:
+    text = dump_spec(default_spec())
+    place = place_of(text, "linux.namespaces[2].type")
+    assert place is not None
+    assert path_at(text, offset_of(text, *place)) == "linux.namespaces[2].type"
+    assert place_of(text, "linux.namespaces[99].type") == place_of(text, "linux.namespaces")
+    assert line_column("a\nbc", 3) == (1, 1)
+    assert place_of("", "x") is None
+
+
+def test_log_lines_cannot_command_the_terminal() -> None:
+    line = LogLine(0, "stderr", False, b"\x1b[2Jred\x07\ttab\xff")
+    assert render(line, times=False).isprintable()
+    assert render(line, times=False).startswith("! ")
+    assert render(line, times=True).startswith("00:00:00.000 ")
+
+
+def call(operation: int, errno: str = "", ns: int = 10) -> Event:
+    done = CallDone("child", operation, 0, "t", "mount", [], 0, errno, ns, "", "")
+    return Event(0, "n", "x", done)
+
+
+def test_timings_sum_by_operation_and_mark_the_one_that_failed() -> None:
+    found = timings([call(0), call(0, "ENOENT"), call(1, "EPERM")])
+    assert (found[0].ns, found[0].calls, found[0].refused, found[0].failed) == (
+        20,
+        2,
+        ("ENOENT",),
+        False,
+    )
+    assert not found[1].failed
+    events = [call(0), call(1, "EPERM"), Event(0, "n", "x", Failed("create", {}))]
+    assert timings(events)[1].failed
+
+
+@pytest.mark.parametrize(
+    ("source", "path", "yes"),
+    [
+        ("mounts[1]", "mounts[1]", True), ("mounts[1]", "mounts[1].type", True),
+        ("mounts[1]", "mounts", True), ("mounts[1]", "mounts[10]", False), ("", "mounts", False),
+        ("linux.namespaces", "linux.namespaces[0].type", True), ("root.path", "root", True),
+    ],
+)  # fmt: skip
+def test_related(source: str, path: str, yes: bool) -> None:
+    assert related(source, path) is yes
+
+
+def test_examine() -> None:
+    spec, problems = examine(dump_spec(default_spec()))
+    assert spec is not None
+    assert problems == []
+    spec, problems = examine("{")
+    assert spec is None
+    assert "not JSON" in problems[0].found
+
+
+def test_colours() -> None:
+    assert str(style_of("red", "default", True, False, False, False)) == "bold red"
+    assert (
+        str(style_of("brightbrown", "ff8700", False, False, False, False))
+        == "bright_yellow on #ff8700"
+    )
