@@ -47,8 +47,8 @@ def make_app(tasks: FakeTasks, start: str, *, readonly: bool = False) -> Mobyshe
 
 async def settle(pilot: Pilot[int]) -> None:
     """Until everything that was begun is on the screen."""
-    for _ in range(2):
-        await pilot.pause(0.18)
+    for _ in range(3):
+        await pilot.pause(0.15)
         await pilot.app.workers.wait_for_complete()
         await pilot.pause()
 

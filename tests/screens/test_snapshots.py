@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,17 @@ Compare = Callable[..., bool]
 
 
 @pytest.fixture
-def bundles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two bundles, one of them broken."""
+def bundles(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Two bundles, one of them broken; always at the same place, because plans name it."""
+    place = Path("/tmp/mobyshell-snapshots")
+    shutil.rmtree(place, ignore_errors=True)
     for name in ("first", "web"):
-        (tmp_path / "bundles" / name).mkdir(parents=True)
-        (tmp_path / "bundles" / name / "config.json").write_text(dump_spec(default_spec()))
-    (tmp_path / "bundles" / "web" / "config.json").write_text('{"ociVersion": "1.2.0"}')
-    monkeypatch.chdir(tmp_path / "bundles")
-    return tmp_path / "bundles"
+        (place / name).mkdir(parents=True)
+        (place / name / "config.json").write_text(dump_spec(default_spec()))
+    (place / "web" / "config.json").write_text('{"ociVersion": "1.2.0"}')
+    monkeypatch.chdir(place)
+    yield place
+    shutil.rmtree(place)
 
 
 async def wait(pilot: Pilot[Any]) -> None:
