@@ -195,8 +195,8 @@ def verbs_of(noun: str) -> dict[str, Verb]:
     """The verbs of a noun, by name, in the order they were declared. UsageError for another word."""
     if noun not in NOUNS:
         raise UsageError(f"unknown command {noun!r}", hint=_nearest(noun, (*NOUNS, *SHORTCUTS)))
-    if noun not in _VERBS:
-        import_module(f"mobyshell.commands.{noun}")
+    # not "if it has none yet": a part of a noun may have been imported for something else
+    import_module(f"mobyshell.commands.{noun}")
     return _VERBS[noun]
 
 
