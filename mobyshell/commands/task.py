@@ -24,6 +24,7 @@ from mobyshell.commands.registry import (
     verb,
 )  # fmt: skip
 from mobyshell.commands.results import Done, Rows, Stream
+from mobyshell.commands.rows import task_row
 from mobyshell.core.errors import MobyshellError, NotFound, TimedOut, Unsupported, UsageError
 
 if TYPE_CHECKING:
@@ -47,8 +48,6 @@ _COMMAND = command("run this instead of the config's args")
 )  # fmt: skip
 def ls(ctx: Context, *, all: bool) -> Rows:
     """List tasks; those that have stopped only with --all."""
-    from mobyshell.commands.task_looks import task_row
-
     columns = (("id", "ID", "id"), ("status", "STATUS", "state"), ("pid", "PID", "number"),
                ("exit", "EXIT", "number"), ("created", "CREATED", "ago"),
                ("command", "COMMAND", "text"), ("bundle", "BUNDLE", "text"))  # fmt: skip

@@ -19,27 +19,16 @@ from mobyshell.commands.registry import (
     verb,
 )  # fmt: skip
 from mobyshell.commands.results import Done, Record, Rows, Stream
+from mobyshell.commands.rows import task_row
 from mobyshell.core.errors import MobyshellError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mobyshell.commands.context import Context
-    from mobyshell.core.tasks.service import TaskInfo
 
 N = "task"
 _ID = argument("id", TASK, "the id of the task")
-
-
-def task_row(info: TaskInfo) -> dict[str, Any]:
-    """A task as the values of a row."""
-    return {
-        "id": info.id, "status": str(info.status), "pid": info.pid or None,
-        "bundle": info.bundle, "command": " ".join(info.args), "created": info.created_ns,
-        "started": info.started_ns or None, "exited": info.exited_ns or None,
-        "exit": info.exit_status, "terminal": info.terminal, "namespace": info.namespace,
-        "runtime": info.runtime,
-    }  # fmt: skip
 
 
 @verb(N, "ps", _ID, effect=READ, example="task ps up")

@@ -16,7 +16,7 @@ from textual.widgets import Static, TabbedContent, TabPane
 
 from mobyshell.commands.output import record
 from mobyshell.commands.results import Record
-from mobyshell.commands.task_looks import task_row
+from mobyshell.commands.rows import task_row
 from mobyshell.core.clock import rfc3339
 from mobyshell.core.errors import MobyshellError
 from mobyshell.core.events import Event
