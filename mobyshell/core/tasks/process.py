@@ -32,6 +32,9 @@ from mobyshell.core.tasks.streams import OUTPUTS, Input, Output, Terminal
 LOGS = "logs"
 _ASK_AGAIN = 0.02
 _ASK_TIMES = 150
+_START_FIRST = 1.0
+"""Seconds for which an end is held back until the start it followed was reported (a poststart
+hook may take longer)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class Process:
         self._house = house
         self._ended = ended
         self._asked = 0
+        self._starting = False
         self._timer: Timer | None = None
         self._log: LogWriter | None = None
         if self.alive or ours:
@@ -187,8 +191,24 @@ class Process:
 
     # the end
 
+    def start_begins(self) -> None:
+        """Its program is being let go: should it end at once, that is news after the start."""
+        self._starting = True
+
+    def start_ended(self) -> None:
+        """The start was reported, or has failed."""
+        self._starting = False
+        if self._timer is not None and self.alive:
+            self._timer.cancel()
+            self._timer = self._house.loop.call_later(0, self._ask)
+
     def _ask(self) -> None:
         """The pidfd says it has ended: how?"""
+        if self._starting:
+            self._starting = False
+            self._unwatch()
+            self._timer = self._house.loop.call_later(_START_FIRST, self._ask)
+            return
         time_ns = 0
         try:
             if self.pidfd < 0:
@@ -208,19 +228,20 @@ class Process:
 
     def _ask_later(self) -> None:
         """It ended, but who knows how has not said it yet. Without a pidfd there is nobody."""
-        if self._watch is not None:
-            self._watch.close()
-            self._watch = None
+        self._unwatch()
         self._asked += 1
         if self._asked > _ASK_TIMES or self.pidfd < 0:
             self._finish(UNKNOWN_STATUS, 0)
         else:
             self._timer = self._house.loop.call_later(_ASK_AGAIN, self._ask)
 
-    def _finish(self, status: int, time_ns: int) -> None:
+    def _unwatch(self) -> None:
         if self._watch is not None:
             self._watch.close()
             self._watch = None
+
+    def _finish(self, status: int, time_ns: int) -> None:
+        self._unwatch()
         for output in tuple(self._outputs):
             output.drain()
         if self.terminal is not None:
@@ -266,9 +287,7 @@ class Process:
         """Let go of everything; nobody is told."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._watch is not None:
-            self._watch.close()
-            self._watch = None
+        self._unwatch()
         self._let_go()
         for output in tuple(self._outputs):
             self._house.holder.drop(self._name(output.name))

@@ -76,6 +76,7 @@ class Verbs:
             elif verb == "attach":
                 self._attach(namespace, words, connection, reply)
             elif verb == "events":
+                self._house.journal.flush()  # what was before is nobody's news
                 self._house.journal.listeners[connection] = namespace
                 reply({}, None)
             elif verb in self._driven:
@@ -173,13 +174,17 @@ class Verbs:
 
     def _start(self, namespace: str, words: Words) -> Steps[Any]:
         id = words.text("id")
-        record = self._tables.process(namespace, id).record
+        process = self._tables.process(namespace, id)
 
         def steps() -> Steps[Any]:
-            state = yield from self.runtime(namespace).start(id)
-            record.started_ns = state.started_ns or self._house.clock.now_ns()
-            self._tables.process(namespace, id).save()
-            return asdict(record)
+            process.start_begins()
+            try:
+                state = yield from self.runtime(namespace).start(id)
+                process.record.started_ns = state.started_ns or self._house.clock.now_ns()
+                process.save()
+            finally:
+                process.start_ended()
+            return asdict(process.record)
 
         return (yield from self._alone(namespace, id, "start", steps()))
 
