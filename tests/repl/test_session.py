@@ -1,0 +1,88 @@
+"""The interactive session, over a pipe instead of a keyboard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from prompt_toolkit.completion import CompleteEvent
+from prompt_toolkit.document import Document
+from prompt_toolkit.history import InMemoryHistory
+from prompt_toolkit.input import PipeInput, create_pipe_input
+from prompt_toolkit.output import DummyOutput
+
+from mobyshell.commands.cli import Options
+from mobyshell.commands.context import Context
+from mobyshell.repl.evaluate import Evaluator
+from mobyshell.repl.session import VerbCompleter, colour, hint, interact, make_session
+from tests.fakes import three_tasks
+
+
+@pytest.fixture
+def moby() -> Iterator[Evaluator]:
+    tasks = three_tasks()
+    yield Evaluator(Context(tasks=tasks), Options())
+    tasks.close()
+
+
+@pytest.fixture
+def keyboard() -> Iterator[PipeInput]:
+    with create_pipe_input() as pipe:
+        yield pipe
+
+
+def converse(moby: Evaluator, keyboard: PipeInput, typed: str) -> int:
+    keyboard.send_text(typed)
+    session = make_session(moby, history=InMemoryHistory(), input=keyboard, output=DummyOutput())
+    return interact(moby, session)
+
+
+def test_lines_run_until_ctrl_d(
+    moby: Evaluator, keyboard: PipeInput, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert converse(moby, keyboard, "echo one\necho two\n\x04") == 0
+    assert capsys.readouterr().out == "one\ntwo\n"
+
+
+def test_open_quotes_and_pipes_go_on_in_the_next_line(
+    moby: Evaluator, keyboard: PipeInput, capsys: pytest.CaptureFixture[str]
+) -> None:
+    converse(moby, keyboard, "echo 'a\nb'\ntask ls -a |\ncount\n\x04")
+    assert capsys.readouterr().out == 'a\nb\n{"count":3}\n'
+
+
+def test_errors_do_not_end_it_and_ctrl_c_gives_up_a_line(
+    moby: Evaluator, keyboard: PipeInput, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert converse(moby, keyboard, "nonsense\necho half\x03echo whole\nexit 4\n") == 4
+    captured = capsys.readouterr()
+    assert "unknown command 'nonsense'" in captured.err
+    assert captured.out == "whole\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("ta", "task"), ("task ki", "kill"), ("task kill w", "web"), ("task kill web KI", "KILL"),
+        ("task run --det", "--detach"), ("task ls | whe", "where"), ("echo ${_", "_}"), ("exi", "exit"),
+        ("bundle new x --from bu", "busybox"),
+    ],
+)  # fmt: skip
+def test_completion(moby: Evaluator, text: str, expected: str) -> None:
+    found = VerbCompleter(moby).get_completions(Document(text), CompleteEvent())
+    assert expected in [one.text for one in found]
+
+
+def test_colours_together_are_the_text() -> None:
+    for text in ("task ls | where a='b c' # x", "  nonsense ${x} --y |! jq", "", "run first"):
+        parts = colour(text)
+        assert "".join(part[1] for part in parts) == text
+    styles = {part[1]: part[0] for part in colour("task lx | sort")}
+    assert styles["task"] == "class:noun"
+    assert styles["lx"] == "class:unknown"
+
+
+def test_hints_follow_the_words() -> None:
+    assert hint("task kill ").startswith("task kill")
+    assert "seconds until KILL" in hint("task stop x --time")
+    assert "ctrl-d leaves" in hint("")
