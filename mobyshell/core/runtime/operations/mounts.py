@@ -225,10 +225,14 @@ def pivot() -> Operation:
         spec="config.md#root",
         man="pivot_root(2)",
         calls=(
+            Call("openat", (CWD, Text("/"), flags("open", DIRECTORY)), result=Cell("old")),
             Call("fchdir", (ROOT,)),
             Call("close", (ROOT,)),
             # both arguments `.`: the old root is stacked on the new one, and comes off at once
             Call("pivot_root", (Text("."), Text("."))),
+            # by its descriptor: `.` alone would be the new root, whose mounts keep what they share
+            Call("fchdir", (Cell("old"),)),
+            close(Cell("old")),
             Call("mount", (0, Text("."), 0, flags("mount", c.MS_SLAVE | c.MS_REC), 0)),
             Call("umount2", (Text("."), flags("umount", c.MNT_DETACH))),
             Call("chdir", (Text("/"),)),
