@@ -19,6 +19,7 @@ from mobyshell.core.tasks.connect import Connection, lost
 from mobyshell.core.tasks.logs import LogReader, content
 
 _PATIENCE = 15.0
+_PAUSE = 0.05
 
 Attach = Callable[[str], "tuple[Connection, dict[str, Any]]"]
 """Attach (`resume`: again; `input`: for input alone): the connection and what the shim told."""
@@ -38,6 +39,7 @@ class _Attached:
         self._generation = 0
         self._mending = threading.Lock()
         self._sending = threading.Lock()
+        self._reading = threading.Lock()
         self.exit_status: int | None = None
         """How the process ended, once `read` has returned None."""
 
@@ -98,8 +100,13 @@ class _Attached:
         """Detach; a `read` under way in another thread returns None."""
         if not self._closed:
             self._closed = True
-            self._connection.hang_up()
-            self._release()
+            self._wake()
+            with self._reading, self._sending:  # nobody uses a descriptor that is closed
+                self._release()
+
+    def _wake(self) -> None:
+        """Let whoever waits in another thread go on."""
+        self._connection.hang_up()
 
     def _release(self) -> None:
         self._connection.close()
@@ -114,11 +121,17 @@ class _Attached:
             except ShimLost:
                 if time.monotonic() > until:
                     raise
+                time.sleep(_PAUSE)
             except NotFound:
                 raise lost() from None
+        if self._closed:
+            fresh.close()
+            return
         fresh.take_over(self._connection)
         self._connection = fresh
         self._generation += 1
+        if self._closed:  # in this moment: the old connection was woken, not this one
+            fresh.hang_up()
         self._welcome(told)
 
     def _welcome(self, told: dict[str, Any]) -> None:
@@ -130,6 +143,10 @@ class TerminalAttachment(_Attached):
 
     def read(self) -> tuple[str, bytes] | None:
         """See `service.Attachment.read`."""
+        with self._reading:
+            return self._read()
+
+    def _read(self) -> tuple[str, bytes] | None:
         while not self._closed and self.exit_status is None:
             generation = self._generation
             frame = self._connection.receive()
@@ -175,6 +192,10 @@ class LogAttachment(_Attached):
 
     def read(self) -> tuple[str, bytes] | None:
         """See `service.Attachment.read`."""
+        with self._reading:
+            return self._read()
+
+    def _read(self) -> tuple[str, bytes] | None:
         while not self._closed:
             if self._ready or self._more():
                 found = self._ready.pop(0)
@@ -247,12 +268,16 @@ class LogAttachment(_Attached):
             self._input.close()
             self._input = None
 
+    def _wake(self) -> None:
+        super()._wake()
+        outlet = self._input
+        if outlet is not None:
+            outlet.hang_up()
+
     def _release(self) -> None:
         super()._release()
         if self._input is not None:
-            self._input.hang_up()
-            with self._sending:
-                self._input.close()
+            self._input.close()
         self._reader.close()
 
     _status = -1

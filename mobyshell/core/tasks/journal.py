@@ -26,7 +26,7 @@ TRACE_BYTES = 4 << 20
 """Per task; past it only what is about the task is added, no more kernel calls."""
 LISTENER_BYTES = 1 << 20
 _CALL_TOPICS = "/runtime/call"
-_MOMENT = 0.02
+_MOMENT = 0.1
 """Seconds until events are written, where nobody listens. A shim that is killed loses as much."""
 
 

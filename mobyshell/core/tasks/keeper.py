@@ -23,7 +23,6 @@ if __name__ == "__main__":  # run by its path, as -I leaves sys.path bare; not t
     sys.exit(_main(sys.argv[1:]))
 
 import array
-import contextlib
 import gc
 import select
 import signal
@@ -33,7 +32,7 @@ from collections.abc import Callable
 
 from mobyshell.core.linux.syscalls import call
 from mobyshell.core.tasks.limits import make_room
-from mobyshell.core.tasks.paths import DIARY, LOCK, SOCKET
+from mobyshell.core.tasks.paths import DIARY, LOCK
 from mobyshell.core.tasks.records import EXIT, decode_wait_status, write_atomically
 
 LOCK_FD, READY_FD = 3, 4
@@ -218,12 +217,14 @@ def main(arguments: list[str]) -> int:
 
 
 def keep(keeper: Keeper, state: str) -> int:
-    """Run `keeper` to its end and leave the state root without lock and socket."""
+    """Run `keeper` to its end and leave the state root without a lock."""
     name_process("mobyshell-keep")
     status = keeper.run()
-    for name in (SOCKET, LOCK):  # the lock last, and while it is still held
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{state}/{name}")
+    try:  # while it is still held; not another's, where somebody removed the state root
+        if os.stat(f"{state}/{LOCK}").st_ino == os.fstat(LOCK_FD).st_ino:
+            os.unlink(f"{state}/{LOCK}")
+    except FileNotFoundError:
+        pass
     return status
 
 

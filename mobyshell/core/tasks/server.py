@@ -12,6 +12,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 from mobyshell.core.errors import MobyshellError, UsageError
@@ -261,6 +262,7 @@ class Server:
             listener.close()
             raise
         self._listener = listener
+        self._inode = os.stat(self._path).st_ino
         self._watch_door()
 
     def _watch_door(self) -> None:
@@ -289,12 +291,15 @@ class Server:
         A client that finds the socket gone takes the lock once we let go of it and starts our
         successor; one that had connected, but was not greeted, does the same.
         """
-        os.unlink(self._path)
+        with suppress(FileNotFoundError):  # somebody removed the whole state root
+            if os.stat(self._path).st_ino == self._inode:  # and did not make another since
+                os.unlink(self._path)
         came = self._accept()
         self._watch.close()
         self._listener.close()
-        if came:
+        if came and os.path.isdir(os.path.dirname(self._path)):
             self._listen()
+            return False
         return not came
 
 
