@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import threading
 import time
@@ -455,3 +456,21 @@ def test_closing_a_client_ends_what_waits_in_other_threads(house: House) -> None
     assert client.get(id).pid > 0
     client.pause(id)
     client.close()
+
+
+def test_a_shim_whose_state_root_was_removed_leaves_too(house: House) -> None:
+    old = house.pids()
+    shutil.rmtree(house.state)
+    with TaskClient(house.state) as client:
+        id = house.run("sleep", "60", client=client)
+        new = house.pids()
+        assert not set(old) & set(new)
+        house.client.close()
+        eventually(
+            lambda: bury() is None and not any(os.path.exists(f"/proc/{one}") for one in old)
+        )
+        # and it took nothing with it that is its successor's
+        assert house.pids() == new
+        assert (house.state / "shim.lock").exists()
+        client.kill(id, signal.SIGKILL)
+        assert client.wait(id, timeout=10) == 137
