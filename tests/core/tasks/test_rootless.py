@@ -41,8 +41,10 @@ with TaskClient() as client:
                       terminal=True, rows=10, columns=20)
         attached = client.attach("rl-two")
         client.start("rl-two")
-        attached.write(b"yo\\n")
         seen = b""
+        while b"20" not in seen:
+            seen += attached.read()[1]
+        attached.write(b"yo\\n")
         while (found := attached.read()) is not None:
             seen += found[1]
         attached.close()
