@@ -49,6 +49,7 @@ def workshop() -> Iterator[Workshop]:
         finally:
             for task in tasks.ls():
                 tasks.delete(task.id, force=True)
+            tasks.close()
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
