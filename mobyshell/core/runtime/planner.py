@@ -240,6 +240,11 @@ class _Planner:
         asked = spec_to_json(resources)
         if self.host.cgroup_mode == "v2":
             writes = limits_v2(asked)
+            if asked.get("devices"):
+                self.notices.append(
+                    "linux.resources.devices is not enforced: on cgroup v2 alone it needs a BPF "
+                    "program, which this version does not make"
+                )
         else:
             writes = limits_v1(asked)
             if asked.get("unified"):
