@@ -127,7 +127,10 @@ class ResourceTable(DataTable[Text]):
             self.clear(columns=True)
             for one in self._columns:
                 arrow = ("▾" if self.reversed else "▴") if one.key == self.sort_key else ""
-                self.add_column(f"{one.title}{arrow}", width=one.width, key=one.key)
+                title = f"{one.title}{arrow}"
+                if one.kind in _RIGHT:
+                    title = title.rjust(one.width)
+                self.add_column(title, width=one.width, key=one.key)
             self._cells = {}
             self._shown = wanted
             for key in wanted:
@@ -147,7 +150,7 @@ class ResourceTable(DataTable[Text]):
                 text = f"● {text}"
             if len(text) > one.width:
                 text = text[: one.width - 1] + "…"
-            texts.append(text)
+            texts.append(text.rjust(one.width) if one.kind in _RIGHT else text)
         return texts
 
     def _styled(self, key: str, texts: list[str]) -> list[Text]:
@@ -159,9 +162,8 @@ class ResourceTable(DataTable[Text]):
             style = ""
         styled = []
         for one, text in zip(self._columns, texts, strict=True):
-            justify = "right" if one.kind in _RIGHT else "left"
             mine = style if one.kind == "state" or health == "off" else ""
-            styled.append(Text(text, style=mine, justify=justify))  # type: ignore[arg-type]
+            styled.append(Text(text, style=mine))
         return styled
 
     def _paint(self, key: str) -> None:

@@ -9,6 +9,7 @@ from mobyshell.core.oci.linux import (
     Linux,
     MemoryPolicy,
     Namespace,
+    NetDevice,
     Personality,
     TimeOffset,
 )
@@ -55,7 +56,7 @@ from mobyshell.core.oci.spec import (
 __all__ = [
     "CPU", "BlockIO", "Capabilities", "ConsoleSize", "Device", "DeviceCgroup", "ExecCPUAffinity",
     "Hook", "Hooks", "HugepageLimit", "IDMapping", "IOPriority", "IntelRdt", "InterfacePriority",
-    "Linux", "Memory", "MemoryPolicy", "Mount", "Namespace", "Network", "Personality", "Pids",
+    "Linux", "Memory", "MemoryPolicy", "Mount", "Namespace", "NetDevice", "Network", "Personality", "Pids",
     "Problem", "Process", "Rdma", "Resources", "Rlimit", "Root", "Scheduler", "Seccomp",
     "SeccompArg", "SeccompSyscall", "Spec", "ThrottleDevice", "TimeOffset", "User", "WeightDevice",
     "check", "check_id", "default_spec", "dump_spec", "load_spec", "parse_spec", "spec_to_json",

@@ -7,7 +7,7 @@ metadata; `decode` and `encode` walk tables that are made once per class.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, TypeVar
 
@@ -35,8 +35,23 @@ Decode = Callable[[Any, str, str, Problems], Any]
 """(value, path, section, problems) → the typed value; None where there was a problem."""
 
 
+MOST = 1000
+"""Problems. Who has that many does not read on; a hostile document could have millions."""
+
+
+class EnoughError(Exception):
+    """There are as many problems as are ever told: the rest of the document is not looked at."""
+
+
+def note(problems: Problems, problem: Problem) -> None:
+    """Add a problem. Raises EnoughError when there are MOST of them."""
+    problems.append(problem)
+    if len(problems) >= MOST:
+        raise EnoughError
+
+
 def _wrong(value: Any, allowed: str, path: str, section: str, problems: Problems) -> None:
-    problems.append(Problem(path, show(value), allowed, section))
+    note(problems, Problem(path, show(value), allowed, section))
 
 
 def text(*, empty: bool = True, absolute: bool = False) -> Decode:
@@ -52,7 +67,8 @@ def text(*, empty: bool = True, absolute: bool = False) -> Decode:
             try:
                 value.encode()
             except UnicodeEncodeError:
-                return _wrong("a lone surrogate", "Unicode text", path, section, problems)
+                lone = Problem(path, "half of a surrogate pair", "Unicode text", section)
+                return note(problems, lone)
         if (absolute and not value.startswith("/")) or not (empty or value):
             return _wrong(value, allowed, path, section, problems)
         return value
@@ -60,17 +76,44 @@ def text(*, empty: bool = True, absolute: bool = False) -> Decode:
     return decode
 
 
+def formatted(fits: Callable[[str], bool], allowed: str) -> Decode:
+    """A string of a certain form, such as a list of CPUs; `allowed` describes it in a few words."""
+    string = text()
+
+    def decode(value: Any, path: str, section: str, problems: Problems) -> Any:
+        found = string(value, path, section, problems)
+        if found is not None and not fits(found):
+            return _wrong(found, allowed, path, section, problems)
+        return found
+
+    return decode
+
+
 def one_of(*names: str) -> Decode:
     """One of these strings."""
     known = frozenset(names)
-    allowed = ", ".join(names) if len(names) <= 12 else f"one of {len(names)} names, as {names[0]}"
+    listed = [name for name in names if name]
 
     def decode(value: Any, path: str, section: str, problems: Problems) -> Any:
-        if not isinstance(value, str) or value not in known:
-            return _wrong(value, allowed, path, section, problems)
-        return value
+        if isinstance(value, str) and value in known:
+            return value
+        allowed = ", ".join(listed)
+        if len(listed) > 12:
+            near = _nearest(value, listed) if isinstance(value, str) else listed[0]
+            allowed = f"one of {len(listed)} names, such as {near}"
+        return _wrong(value, allowed, path, section, problems)
 
     return decode
+
+
+def _nearest(word: str, names: Sequence[str]) -> str:
+    """The name that has the longest beginning in common with `word`, whatever the case."""
+    word = word[:40].upper()
+
+    def alike(name: str) -> int:
+        return next((at for at in range(len(name)) if word[: at + 1] != name[: at + 1]), len(name))
+
+    return max(names, key=alike)
 
 
 def integer(low: int, high: int) -> Decode:
@@ -111,9 +154,9 @@ def array(of: Decode) -> Decode:
     return decode
 
 
-def mapping(of: Decode) -> Decode:
-    """An object with any keys, whose values are all of one kind; a dict here."""
-    key_kind = text(empty=False)
+def mapping(of: Decode, key_kind: Decode | None = None) -> Decode:
+    """An object with keys of one kind (default: any text), and values of one kind; a dict here."""
+    key_kind = key_kind or text(empty=False)
 
     def decode(value: Any, path: str, section: str, problems: Problems) -> Any:
         if not isinstance(value, dict):
@@ -174,7 +217,6 @@ def decode_object(
         return None
     values: dict[str, Any] = {}
     rest = dict(value)
-    before = len(problems)
     prefix = f"{path}." if path else ""
     for name, attribute, decode, where, required in table(kind):
         if name in rest:
@@ -183,10 +225,9 @@ def decode_object(
                 continue  # Go writes null for what is absent
             values[attribute] = decode(given, prefix + name, where or section, problems)
         elif required:
-            problems.append(Problem(prefix + name, "nothing", "it is required", where or section))
+            missing = Problem(prefix + name, "nothing", "it is required", where or section)
+            note(problems, missing)
     if any(entry[4] and values.get(entry[1]) is None for entry in table(kind)):
-        if len(problems) == before:
-            problems.append(Problem(path, "null", "a value", section))
         return None
     if rest:
         values["extra"] = rest
@@ -195,7 +236,7 @@ def decode_object(
 
 def encode(value: Any) -> Any:
     """JSON values of an object of the spec: members in the spec's order, then unknown ones."""
-    if isinstance(value, tuple):
+    if isinstance(value, (tuple, list)):
         return [encode(one) for one in value]
     if isinstance(value, dict):
         return {key: encode(one) for key, one in value.items()}
@@ -206,5 +247,5 @@ def encode(value: Any) -> Any:
         one = getattr(value, attribute)
         if one is not None:
             document[name] = encode(one)
-    document.update(value.extra)
+    document.update(encode(value.extra))
     return document

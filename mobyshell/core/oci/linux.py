@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from mobyshell.core.oci.formats import INTERFACE, LINE, NUMBER_LIST
 from mobyshell.core.oci.kinds import (
     I64,
     U32,
@@ -53,6 +54,14 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NetDevice:
+    """A network device of the host to be moved in (runtime-spec 1.3); `name` is its new one."""
+
+    name: str | None = member("name", INTERFACE)
+    extra: dict[str, Any] = extras()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TimeOffset:
     """How far a clock is ahead in a time namespace."""
 
@@ -66,9 +75,9 @@ class IntelRdt:
     """Cache and memory bandwidth allocation of Intel processors."""
 
     clos_id: str | None = member("closID", text())
-    schemata: tuple[str, ...] | None = member("schemata", array(text()))
-    l3_cache_schema: str | None = member("l3CacheSchema", text())
-    mem_bw_schema: str | None = member("memBwSchema", text())
+    schemata: tuple[str, ...] | None = member("schemata", array(LINE))
+    l3_cache_schema: str | None = member("l3CacheSchema", LINE)
+    mem_bw_schema: str | None = member("memBwSchema", LINE)
     enable_cmt: bool | None = member("enableCMT", boolean)
     enable_mbm: bool | None = member("enableMBM", boolean)
     enable_monitoring: bool | None = member("enableMonitoring", boolean)
@@ -88,6 +97,7 @@ _MEMORY_MODES = (
     "MPOL_DEFAULT", "MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_WEIGHTED_INTERLEAVE", "MPOL_PREFERRED",
     "MPOL_PREFERRED_MANY", "MPOL_LOCAL",
 )  # fmt: skip
+_MEMORY_FLAGS = ("MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +105,8 @@ class MemoryPolicy:
     """The NUMA memory policy (set_mempolicy(2))."""
 
     mode: str = member("mode", one_of(*_MEMORY_MODES), required=True)
-    nodes: str | None = member("nodes", text())
-    flags: tuple[str, ...] | None = member("flags", array(text()))
+    nodes: str | None = member("nodes", NUMBER_LIST)
+    flags: tuple[str, ...] | None = member("flags", array(one_of(*_MEMORY_FLAGS)))
     extra: dict[str, Any] = extras()
 
 
@@ -124,6 +134,10 @@ class Linux:
     devices: tuple[Device, ...] | None = member(
         "devices", array(record(Device)), "config-linux.md#devices"
     )
+    net_devices: dict[str, NetDevice] | None = member(
+        "netDevices", mapping(record(NetDevice), INTERFACE),
+        "config-linux.md#network-devices",
+    )  # fmt: skip
     seccomp: Seccomp | None = member("seccomp", record(Seccomp), "config-linux.md#seccomp")
     rootfs_propagation: str | None = member(
         "rootfsPropagation", one_of(*PROPAGATIONS, ""),
@@ -144,6 +158,8 @@ class Linux:
         "personality", record(Personality), "config-linux.md#personality"
     )
     time_offsets: dict[str, TimeOffset] | None = member(
-        "timeOffsets", mapping(record(TimeOffset)), "config-linux.md#offset-for-time-namespace"
+        "timeOffsets",
+        mapping(record(TimeOffset), one_of("monotonic", "boottime")),
+        "config-linux.md#offset-for-time-namespace",
     )
     extra: dict[str, Any] = extras()

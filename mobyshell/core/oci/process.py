@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from mobyshell.core.oci.formats import NUMBER_LIST
 from mobyshell.core.oci.kinds import (
     I32,
     U16,
@@ -43,6 +44,19 @@ class User:
     additional_gids: tuple[int, ...] | None = member("additionalGids", array(U32), "config.md#user")
     username: str | None = member("username", text(), "config.md#user")
     extra: dict[str, Any] = extras()
+
+
+CAPABILITIES = frozenset({
+    "CAP_AUDIT_CONTROL", "CAP_AUDIT_READ", "CAP_AUDIT_WRITE", "CAP_BLOCK_SUSPEND", "CAP_BPF",
+    "CAP_CHECKPOINT_RESTORE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER",
+    "CAP_FSETID", "CAP_IPC_LOCK", "CAP_IPC_OWNER", "CAP_KILL", "CAP_LEASE", "CAP_LINUX_IMMUTABLE",
+    "CAP_MAC_ADMIN", "CAP_MAC_OVERRIDE", "CAP_MKNOD", "CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE",
+    "CAP_NET_BROADCAST", "CAP_NET_RAW", "CAP_PERFMON", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP",
+    "CAP_SETUID", "CAP_SYSLOG", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_CHROOT", "CAP_SYS_MODULE",
+    "CAP_SYS_NICE", "CAP_SYS_PACCT", "CAP_SYS_PTRACE", "CAP_SYS_RAWIO", "CAP_SYS_RESOURCE",
+    "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_WAKE_ALARM",
+})  # fmt: skip
+"""capabilities(7). Others are not refused: the spec wants a warning (see rules.warnings)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +128,8 @@ class IOPriority:
 class ExecCPUAffinity:
     """CPUs of an exec'd process, before and after it is in the container's cgroup."""
 
-    initial: str | None = member("initial", text())
-    final: str | None = member("final", text())
+    initial: str | None = member("initial", NUMBER_LIST)
+    final: str | None = member("final", NUMBER_LIST)
     extra: dict[str, Any] = extras()
 
 
@@ -206,6 +220,6 @@ class Root:
 
 
 __all__ = [
-    "RLIMITS", "Capabilities", "ConsoleSize", "ExecCPUAffinity", "Hook", "Hooks", "IDMapping",
+    "CAPABILITIES", "RLIMITS", "Capabilities", "ConsoleSize", "ExecCPUAffinity", "Hook", "Hooks", "IDMapping",
     "IOPriority", "Mount", "Process", "Rlimit", "Root", "Scheduler", "User",
 ]  # fmt: skip

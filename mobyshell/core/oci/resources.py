@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from mobyshell.core.oci.formats import ACCESS, CONTROL_FILE, INTERFACE, NUMBER_LIST, PAGE_SIZE, WORD
 from mobyshell.core.oci.kinds import (
-    I64,
     U16,
     U32,
     U64,
@@ -21,7 +21,8 @@ from mobyshell.core.oci.kinds import (
     text,
 )  # fmt: skip
 
-_HERE = "config-linux.md#control-groups"
+_LIMIT = integer(-1, 2**63 - 1)  # -1 is no limit
+_DEVICE_NUMBER = integer(-1, 2**32 - 1)  # -1 is every number, as if it were absent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +31,9 @@ class DeviceCgroup:
 
     allow: bool = member("allow", boolean, required=True)
     type: str | None = member("type", one_of("a", "c", "b", ""))
-    major: int | None = member("major", I64)
-    minor: int | None = member("minor", I64)
-    access: str | None = member("access", text())
+    major: int | None = member("major", _DEVICE_NUMBER)
+    minor: int | None = member("minor", _DEVICE_NUMBER)
+    access: str | None = member("access", ACCESS)
     extra: dict[str, Any] = extras()
 
 
@@ -40,11 +41,11 @@ class DeviceCgroup:
 class Memory:
     """Memory limits in bytes; -1 is none."""
 
-    limit: int | None = member("limit", I64)
-    reservation: int | None = member("reservation", I64)
-    swap: int | None = member("swap", I64)
-    kernel: int | None = member("kernel", I64)
-    kernel_tcp: int | None = member("kernelTCP", I64)
+    limit: int | None = member("limit", _LIMIT)
+    reservation: int | None = member("reservation", _LIMIT)
+    swap: int | None = member("swap", _LIMIT)
+    kernel: int | None = member("kernel", _LIMIT)
+    kernel_tcp: int | None = member("kernelTCP", _LIMIT)
     swappiness: int | None = member("swappiness", integer(0, 100))
     disable_oom_killer: bool | None = member("disableOOMKiller", boolean)
     use_hierarchy: bool | None = member("useHierarchy", boolean)
@@ -57,13 +58,13 @@ class CPU:
     """CPU time: shares, quota and period in microseconds, and which CPUs and memory nodes."""
 
     shares: int | None = member("shares", U64)
-    quota: int | None = member("quota", I64)
+    quota: int | None = member("quota", _LIMIT)
     burst: int | None = member("burst", U64)
     period: int | None = member("period", U64)
-    realtime_runtime: int | None = member("realtimeRuntime", I64)
+    realtime_runtime: int | None = member("realtimeRuntime", _LIMIT)
     realtime_period: int | None = member("realtimePeriod", U64)
-    cpus: str | None = member("cpus", text())
-    mems: str | None = member("mems", text())
+    cpus: str | None = member("cpus", NUMBER_LIST)
+    mems: str | None = member("mems", NUMBER_LIST)
     idle: int | None = member("idle", integer(0, 1))
     extra: dict[str, Any] = extras()
 
@@ -72,7 +73,7 @@ class CPU:
 class Pids:
     """How many processes; -1 is no limit."""
 
-    limit: int | None = member("limit", I64)
+    limit: int | None = member("limit", _LIMIT)
     extra: dict[str, Any] = extras()
 
 
@@ -80,8 +81,8 @@ class Pids:
 class WeightDevice:
     """A weight for one block device."""
 
-    major: int = member("major", I64, required=True)
-    minor: int = member("minor", I64, required=True)
+    major: int = member("major", U32, required=True)
+    minor: int = member("minor", U32, required=True)
     weight: int | None = member("weight", U16)
     leaf_weight: int | None = member("leafWeight", U16)
     extra: dict[str, Any] = extras()
@@ -91,8 +92,8 @@ class WeightDevice:
 class ThrottleDevice:
     """A rate for one block device, bytes or operations per second."""
 
-    major: int = member("major", I64, required=True)
-    minor: int = member("minor", I64, required=True)
+    major: int = member("major", U32, required=True)
+    minor: int = member("minor", U32, required=True)
     rate: int = member("rate", U64, required=True)
     extra: dict[str, Any] = extras()
 
@@ -128,7 +129,7 @@ class BlockIO:
 class HugepageLimit:
     """A limit on huge pages of one size, in bytes."""
 
-    page_size: str = member("pageSize", text(empty=False), required=True)
+    page_size: str = member("pageSize", PAGE_SIZE, required=True)
     limit: int = member("limit", U64, required=True)
     extra: dict[str, Any] = extras()
 
@@ -137,7 +138,7 @@ class HugepageLimit:
 class InterfacePriority:
     """The priority of traffic through one interface."""
 
-    name: str = member("name", text(empty=False), required=True)
+    name: str = member("name", INTERFACE, required=True)
     priority: int = member("priority", U32, required=True)
     extra: dict[str, Any] = extras()
 
@@ -177,6 +178,10 @@ class Resources:
         "hugepageLimits", array(record(HugepageLimit)), "config-linux.md#huge-page-limits"
     )
     network: Network | None = member("network", record(Network), "config-linux.md#network-1")
-    rdma: dict[str, Rdma] | None = member("rdma", mapping(record(Rdma)), "config-linux.md#rdma")
-    unified: dict[str, str] | None = member("unified", mapping(text()), "config-linux.md#unified")
+    rdma: dict[str, Rdma] | None = member(
+        "rdma", mapping(record(Rdma), WORD), "config-linux.md#rdma"
+    )
+    unified: dict[str, str] | None = member(
+        "unified", mapping(text(), CONTROL_FILE), "config-linux.md#unified"
+    )
     extra: dict[str, Any] = extras()

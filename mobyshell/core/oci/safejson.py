@@ -6,6 +6,7 @@ Owns the reading of text into plain values. Never raises anything but InvalidSpe
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from mobyshell.core.errors import InvalidSpec
@@ -16,8 +17,12 @@ LARGEST = 4 * 1024 * 1024
 DEEPEST = 64
 
 
-class _Duplicate(ValueError):
-    pass
+LONGEST_NUMBER = 400
+"""Digits. No number of a spec has more than 20; converting very long ones takes quadratic time."""
+
+
+class _Refused(ValueError):
+    """Well-formed, but nothing that is taken from strangers. The message is one line."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -26,16 +31,31 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise _Duplicate(key)
+                raise _Refused(f"the key {show(key)} stands twice in one object")
             seen.add(key)
     return found
 
 
 def _constant(word: str) -> Any:
-    raise ValueError(f"{word} is not JSON")
+    raise _Refused(f"{word} is not a JSON number")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
+def _integer(word: str) -> int:
+    if len(word) > LONGEST_NUMBER:
+        raise _Refused(f"a number of {len(word)} digits")
+    return int(word)
+
+
+def _float(word: str) -> float:
+    value = float(word) if len(word) <= LONGEST_NUMBER else math.inf
+    if math.isinf(value):
+        raise _Refused(f"the number {word[:20]}{'…'[: len(word) > 20]} is out of range")
+    return value
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer, parse_float=_float
+)
 
 
 def read_json(text: str | bytes, what: str = "config.json") -> Any:
@@ -46,23 +66,31 @@ def read_json(text: str | bytes, what: str = "config.json") -> Any:
         )
     if isinstance(text, bytes):
         try:
-            text = text.decode("utf-8-sig")
+            text = text.decode()
         except UnicodeDecodeError as error:
             raise InvalidSpec(f"{what} is not UTF-8: byte {error.start}") from None
+    text = text.removeprefix("\ufeff")  # editors on other systems begin a file with it
     _check_depth(text, what)
     try:
-        return _DECODER.decode(text)
-    except _Duplicate as error:
-        raise InvalidSpec(
-            f"{what}: the key {show(str(error))} stands twice in one object"
-        ) from None
+        value = _DECODER.decode(text)
+        if "\\u" in text or not text.isascii():
+            _check_surrogates(value)
+    except _Refused as error:
+        raise InvalidSpec(f"{what}: {error}") from None
     except json.JSONDecodeError as error:
         raise InvalidSpec(
             f"{what} is not JSON: {error.msg} in line {error.lineno}, column {error.colno}"
         ) from None
-    except (ValueError, RecursionError) as error:
-        # a number of thousands of digits, NaN, Infinity
-        raise InvalidSpec(f"{what} is not JSON: {show(str(error))}") from None
+    return value
+
+
+def _check_surrogates(value: Any) -> None:
+    """Refuse half of a surrogate pair: such a string is no Unicode text and cannot be written."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = ord(error.object[error.start])
+        raise _Refused(f"a string holds \\u{half:04x}, half of a surrogate pair") from None
 
 
 def _check_depth(text: str, what: str) -> None:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from mobyshell.core.oci.kinds import U32, U64, array, extras, member, one_of, record, text
+from mobyshell.core.oci.kinds import (
+    U16,
+    U64,
+    array,
+    extras,
+    integer,
+    member,
+    one_of,
+    record,
+    text,
+)
 
 ACTIONS = (
     "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_TRAP",
@@ -33,7 +43,7 @@ FLAGS = (
 class SeccompArg:
     """A condition on one argument of a system call."""
 
-    index: int = member("index", U32, required=True)
+    index: int = member("index", integer(0, 5), required=True)
     value: int = member("value", U64, required=True)
     value_two: int | None = member("valueTwo", U64)
     op: str = member("op", one_of(*OPERATORS), required=True)
@@ -46,7 +56,7 @@ class SeccompSyscall:
 
     names: tuple[str, ...] = member("names", array(text(empty=False)), required=True)
     action: str = member("action", one_of(*ACTIONS), required=True)
-    errno_ret: int | None = member("errnoRet", U32)
+    errno_ret: int | None = member("errnoRet", U16)
     args: tuple[SeccompArg, ...] | None = member("args", array(record(SeccompArg)))
     extra: dict[str, Any] = extras()
 
@@ -56,7 +66,7 @@ class Seccomp:
     """The filter: what happens by default, and the rules that differ."""
 
     default_action: str = member("defaultAction", one_of(*ACTIONS), required=True)
-    default_errno_ret: int | None = member("defaultErrnoRet", U32)
+    default_errno_ret: int | None = member("defaultErrnoRet", U16)
     architectures: tuple[str, ...] | None = member("architectures", array(one_of(*ARCHITECTURES)))
     flags: tuple[str, ...] | None = member("flags", array(one_of(*FLAGS)))
     listener_path: str | None = member("listenerPath", text())
