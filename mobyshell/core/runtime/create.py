@@ -190,6 +190,8 @@ class _Creation:
         self.stdio, self.executor, self.sink, self.clock = stdio, executor, sink, clock
         self.template = prepared.template
         self.cgroups = prepared.cgroups(id)
+        # a cgroupsPath may name groups that are somebody else's: those are not ours to remove
+        self._foreign = {path for path in self.cgroups.values() if os.path.lexists(path)}
         self.child: Spawned | None = None
         self.master: int | None = None
         self.state: states.State | None = None
@@ -362,7 +364,9 @@ class _Creation:
         if self.master is not None:
             os.close(self.master)
         try:
-            cgroups.remove(self.cgroups.values())
+            cgroups.remove(path for path in self.cgroups.values() if path not in self._foreign)
+        except MobyshellError as error:
+            self.sink(self.id, Failed(verb="create", error=error.to_wire()))
         finally:
             states.forget(self.path)
 

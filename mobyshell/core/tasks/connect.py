@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from mobyshell.core.errors import MobyshellError, ShimLost, TimedOut, from_wire
@@ -266,7 +267,8 @@ def start_keeper(state: str, lock: int) -> None:
         for fd in sources:
             os.close(fd)
     try:
-        os.waitpid(pid, 0)  # it forks at once
+        with suppress(ChildProcessError):  # a process that reaps whatever dies was first
+            os.waitpid(pid, 0)  # it forks at once
         poller = select.poll()
         poller.register(ready, select.POLLIN)
         if not poller.poll(int(_PATIENCE * 1000)) or not os.read(ready, 1):

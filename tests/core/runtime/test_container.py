@@ -432,3 +432,19 @@ def test_terminal(house: House) -> None:
     run(house.runtime.delete("c"))
     lines = output.decode().split("\r\n")
     assert lines[:4] == ["/dev/pts/0", "33 99", "crw--w----", "yes"]
+
+
+def test_a_cgroup_of_somebody_else_is_left_to_them(house: House) -> None:
+    own = cgroups.detect().own["pids"]
+    theirs = f"{own}/mobyshell-theirs-{os.getpid()}"
+    os.makedirs(f"{theirs}/inner")
+
+    def change(document: dict) -> None:  # type: ignore[type-arg]
+        document["linux"]["cgroupsPath"] = os.path.basename(theirs)
+
+    try:
+        with pytest.raises(SyscallFailed, match="File exists"):
+            house.create("c", house.spec(change, "true"))
+        assert os.path.isdir(f"{theirs}/inner")
+    finally:
+        cgroups.remove([theirs])

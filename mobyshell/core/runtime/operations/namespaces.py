@@ -91,7 +91,11 @@ def enter(kinds: tuple[str, ...]) -> Operation:
         source="linux.namespaces",
         spec="runtime.md#operations",
         man="setns(2)",
-        calls=(Call("setns", (Cell("init"), flags("clone", flag))),),
+        calls=(
+            # from here on the container can see this process, and must not look into it
+            Call("prctl", (Flags(c.PR_SET_DUMPABLE, "PR_SET_DUMPABLE"), 0, 0, 0, 0)),
+            Call("setns", (Cell("init"), flags("clone", flag))),
+        ),
     )
 
 
