@@ -50,6 +50,7 @@ from mobyshell.core.oci.spec import (
     load_spec,
     parse_spec,
     spec_to_json,
+    warnings_of,
     with_process,
 )
 
@@ -60,5 +61,5 @@ __all__ = [
     "Problem", "Process", "Rdma", "Resources", "Rlimit", "Root", "Scheduler", "Seccomp",
     "SeccompArg", "SeccompSyscall", "Spec", "ThrottleDevice", "TimeOffset", "User", "WeightDevice",
     "check", "check_id", "default_spec", "dump_spec", "load_spec", "parse_spec", "spec_to_json",
-    "with_process",
+    "warnings_of", "with_process",
 ]  # fmt: skip

@@ -217,17 +217,20 @@ def decode_object(
         return None
     values: dict[str, Any] = {}
     rest = dict(value)
+    whole = True
     prefix = f"{path}." if path else ""
     for name, attribute, decode, where, required in table(kind):
         if name in rest:
             given = rest.pop(name)
             if given is None and not required:
                 continue  # Go writes null for what is absent
-            values[attribute] = decode(given, prefix + name, where or section, problems)
+            found = values[attribute] = decode(given, prefix + name, where or section, problems)
+            whole = whole and not (required and found is None)
         elif required:
             missing = Problem(prefix + name, "nothing", "it is required", where or section)
             note(problems, missing)
-    if any(entry[4] and values.get(entry[1]) is None for entry in table(kind)):
+            whole = False
+    if not whole:
         return None
     if rest:
         values["extra"] = rest

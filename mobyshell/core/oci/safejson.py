@@ -110,14 +110,18 @@ def _check_depth(text: str, what: str) -> None:
 
 
 def show(value: Any, longest: int = 60) -> str:
-    """A value as it is shown in a message: one line, short, nothing a terminal would obey."""
+    """A value as it is shown in a message: one line, short, nothing a terminal would obey.
+
+    What cannot be printed is escaped as in JSON.
+    """
     if isinstance(value, str):
         text = json.dumps(value[: longest * 2], ensure_ascii=False)
     elif isinstance(value, dict):
-        text = f"an object of {len(value)} members"
+        text = f"an object of {len(value)} member{'s'[: len(value) != 1]}"
     elif isinstance(value, list):
-        text = f"an array of {len(value)} elements"
+        text = f"an array of {len(value)} element{'s'[: len(value) != 1]}"
     else:
         text = json.dumps(value)
-    text = "".join(ch if ch.isprintable() else "?" for ch in text)
+    if not text.isprintable():
+        text = "".join(ch if ch.isprintable() else json.dumps(ch)[1:-1] for ch in text)
     return text if len(text) <= longest else text[: longest - 1] + "…"

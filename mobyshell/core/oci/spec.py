@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from dataclasses import dataclass, replace
 from typing import Any
 
 from mobyshell.core.errors import InvalidSpec, NotFound
 from mobyshell.core.oci.kinds import (
+    EnoughError,
     Problem,
     array,
     decode_object,
@@ -45,25 +47,34 @@ class Spec:
 
 
 def check(document: Any) -> list[Problem]:
-    """Every problem of a document (as JSON values), in the order of the spec's members."""
+    """The problems of a document (as JSON values): first of its types, then of its sense.
+
+    All of them, up to `kinds.MOST`; but an object that lacks a required member, or an array
+    element that is wrong, is not looked into further.
+    """
+    return _judge(document)[1]
+
+
+def _judge(document: Any) -> tuple[Spec | None, list[Problem]]:
     from mobyshell.core.oci.rules import apply_rules
 
     problems: list[Problem] = []
-    spec = decode_object(Spec, document, "", "config.md", problems)
-    if spec is not None and not problems:
-        problems += apply_rules(spec)
-    return problems
+    try:
+        spec = decode_object(Spec, document, "", "config.md", problems)
+        rest = spec
+        if rest is None and isinstance(document, dict):
+            # without a version it is no spec, but the rest can be judged all the same
+            rest = decode_object(Spec, {**document, "ociVersion": ""}, "", "config.md", [])
+    except EnoughError:
+        return None, problems
+    if rest is not None:
+        problems += apply_rules(rest, problems)
+    return spec, problems
 
 
 def parse_spec(content: str | bytes, what: str = "config.json") -> Spec:
     """The spec in `content`. InvalidSpec with every problem if it is not one."""
-    from mobyshell.core.oci.rules import apply_rules
-
-    document = read_json(content, what)
-    problems: list[Problem] = []
-    spec = decode_object(Spec, document, "", "config.md", problems)
-    if spec is not None and not problems:
-        problems = apply_rules(spec)
+    spec, problems = _judge(read_json(content, what))
     if problems or spec is None:
         raise InvalidSpec(
             f"{what}: {problems[0]}" + (f" (and {len(problems) - 1} more)" if problems[1:] else ""),
@@ -73,20 +84,46 @@ def parse_spec(content: str | bytes, what: str = "config.json") -> Spec:
     return spec
 
 
+def warnings_of(spec: Spec) -> list[Problem]:
+    """What the spec discourages, or wants a warning about instead of an error."""
+    from mobyshell.core.oci import rules
+
+    return rules.warnings_of(spec)
+
+
 def load_spec(bundle: str | os.PathLike[str]) -> Spec:
     """The spec of a bundle. NotFound if there is no config.json, InvalidSpec if it is not valid."""
     path = os.path.join(bundle, "config.json")
     try:
-        with open(path, "rb") as file:
-            content = file.read(LARGEST + 1)
-    except (FileNotFoundError, NotADirectoryError):
+        content = _read_file(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         raise NotFound(
-            f"JSON specification file config.json not found in {os.fspath(bundle)}",
+            f"JSON specification file config.json not found in {_shown(os.fspath(bundle))}",
             hint="`mobyshell bundle new NAME` makes a bundle",
         ) from None
     except OSError as error:
-        raise InvalidSpec(f"{path} cannot be read: {error.strerror}") from None
+        raise InvalidSpec(f"{_shown(path)} cannot be read: {error.strerror}") from None
     return parse_spec(content)
+
+
+def _read_file(path: str) -> bytes:
+    """As much of a regular file as is ever parsed. What a bundle calls config.json may be a FIFO,
+    which must not make us wait, or a device, which would have no end."""
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise InvalidSpec(f"{_shown(path)} is not a regular file")
+        parts, left = [], LARGEST + 1
+        while left and (part := os.read(file, left)):
+            parts.append(part)
+            left -= len(part)
+        return b"".join(parts)
+    finally:
+        os.close(file)
+
+
+def _shown(path: str) -> str:
+    return path if path.isprintable() and path else repr(path)
 
 
 def spec_to_json(value: Any) -> Any:

@@ -20,6 +20,7 @@ def refuse(spec: Spec, host: Host, made: Collection[str]) -> None:
     process, linux = spec.process, spec.linux
     asked = {
         "linux.timeOffsets": linux.time_offsets,
+        "linux.netDevices": linux.net_devices,
         "linux.intelRdt": linux.intel_rdt,
         "linux.personality": linux.personality,
         "linux.memoryPolicy": linux.memory_policy,
