@@ -69,8 +69,10 @@ made = run(runtime.create("c", str(bundle), stdio=Stdio(null, null, 2),
 status = [str(runtime.state("c")[1])]
 run(runtime.start("c"))
 status.append(str(runtime.state("c")[1]))
-while len(processes := runtime.ps("c")) < 3:
+processes = runtime.ps("c")
+while sum(one.command.startswith("sleep") for one in processes) < 2:
     time.sleep(0.01)
+    processes = runtime.ps("c")
 refused = {}
 for name, verb in (("pause", lambda: run(runtime.pause("c"))),
                    ("update", lambda: run(runtime.update("c", {"pids": {"limit": 5}})))):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -215,14 +216,24 @@ def test_delete_takes_the_cgroups_that_were_made_inside(house: House) -> None:
         assert cgroups_left(house.runtime.root) == []
 
 
-def test_an_interrupted_delete_can_be_repeated(house: House) -> None:
+def test_an_interrupted_delete_can_be_repeated(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(*_: object, **__: object) -> None:
+        raise SyscallFailed("rmdir", errno.EBUSY)
+
     with running(house, "sleep", "1000") as state:
         steps = delete(house.runtime.root, "c", force=True, sink=house.runtime.sink)
-        assert isinstance(next(steps), Readable)
-        steps.close()  # whoever deleted it was killed here
-        run(house.runtime.delete("c", force=True))
+        with monkeypatch.context() as patch:
+            patch.setattr("mobyshell.core.linux.cgroups.remove", busy)
+            wanted = next(steps)
+            while procfs.alive(state.pid, state.pid_start) or isinstance(wanted, Readable):
+                wanted = steps.send(wait_for(wanted))
+        steps.close()  # whoever deleted it was killed here: no process is left, its cgroups are
+        assert cgroups_left(house.runtime.root) != []
+        assert house.runtime.state("c")[1] is Status.STOPPED
+        run(house.runtime.delete("c"))
         assert cgroups_left(house.runtime.root) == []
-        assert not os.path.exists(f"/proc/{state.pid}/exe")
 
 
 def test_delete_without_a_usable_config(house: House) -> None:
