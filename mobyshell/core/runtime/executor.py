@@ -22,7 +22,7 @@ from typing import Protocol
 from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.linux.constants import CLONE_PARENT, CLONE_PIDFD
 from mobyshell.core.linux.syscalls import hint, number, syscall
-from mobyshell.core.runtime.program import STORE, Program
+from mobyshell.core.runtime.program import HAS_EXPECTED, HAS_RESULT, STORE, Program
 
 CLONE_CLEAR_SIGHAND = 0x100000000
 CLONE_INTO_CGROUP = 0x200000000
@@ -83,15 +83,15 @@ def _decode(program: Program) -> list[_Record]:
             for position in range(6)
             if control >> position & 1
         ]
-        result = program.cells_at + (control >> 32 & 0xFFFF) if control >> 24 & 1 else -1
-        expected = words[at + 9] if control >> 25 & 1 else None
+        result = program.cells_at + (control >> 40 & 0xFFFF) if control & HAS_RESULT else -1
+        expected = words[at + 9] if control & HAS_EXPECTED else None
         records.append(
             (
                 words[at],
                 arguments,
                 cells,
-                control >> 8 & 0xFF,
-                control >> 16 & 0xFF,
+                control >> 8 & 0xFFFF,
+                control >> 24 & 0xFFFF,
                 result,
                 tolerated.to_bytes(8, "little"),
                 expected,

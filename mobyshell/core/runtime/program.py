@@ -10,8 +10,8 @@ and shared, so every address is known before the child exists and the parent rea
 while and after the child runs. Whatever can walk this array can execute a plan: `executor` does
 it in portable Python; nothing in the format needs Python.
 
-control: bits 0-5 argument n is a cell index, 8-15 skip on error, 16-23 skip on success,
-24 has a result cell, 25 has an expected result, 32-47 the result cell.
+control: bits 0-5 argument n is a cell index, 6 has a result cell, 7 has an expected result,
+8-23 records to skip on error, 24-39 on success, 40-55 the result cell.
 tolerated: up to eight errnos, one a byte. Number -1 stores: a0 address, a1 width in bytes, a2 value.
 """
 
@@ -23,6 +23,7 @@ import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from mobyshell.core.errors import InvalidSpec
 from mobyshell.core.linux.syscalls import number
 from mobyshell.core.runtime.plan import Arg, Call, Cell, Data, Flags, Operation, Text, Vector
 
@@ -30,6 +31,9 @@ WORDS = 10
 REPORT = 3
 STORE = 0xFFFFFFFFFFFFFFFF
 MASK = 0xFFFFFFFFFFFFFFFF
+HAS_RESULT = 1 << 6
+HAS_EXPECTED = 1 << 7
+MOST_SKIPPED = 0xFFFF
 
 ID = "\0id\0"
 """Stands in texts for the container's id, so that a program can be made once for many: no string
@@ -185,7 +189,13 @@ class _Assembler:
             self.call(Origin(index, position), call, error_skip, success_skip)
 
     def call(self, origin: Origin, call: Call, error_skip: int, success_skip: int) -> None:
-        control = error_skip << 8 | success_skip << 16
+        if max(error_skip, success_skip) > MOST_SKIPPED:
+            raise InvalidSpec(
+                f"a path of the spec has too many components: {call.name} would skip "
+                f"{max(error_skip, success_skip)} calls",
+                hint="the kernel takes paths of up to 4096 bytes",
+            )
+        control = error_skip << 8 | success_skip << 24
         record = [number(call.name) & MASK, 0, 0, 0, 0, 0, 0, 0, 0, 0]
         places: list[tuple[int, int]] = []
         for position, arg in enumerate(call.args):
@@ -198,9 +208,9 @@ class _Assembler:
             if place is not None:
                 places.append((1 + position, place))
         if call.result is not None:
-            control |= 1 << 24 | self.cell(call.result) << 32
+            control |= HAS_RESULT | self.cell(call.result) << 40
         if call.expect is not None:
-            control |= 1 << 25
+            control |= HAS_EXPECTED
             record[9] = call.expect & MASK
         record[7] = control
         for shift, errno in enumerate(call.tolerate):
@@ -237,7 +247,8 @@ class _Assembler:
 def assemble(operations: Iterable[tuple[int, Operation]]) -> Program:
     """Flatten `operations` (with their plan indices). Its placeholders are filled by `fill`.
 
-    Raises Unsupported for a call that this architecture does not have.
+    Raises Unsupported for a call that this architecture does not have, InvalidSpec for a path of
+    the spec so deep that no call could skip what makes it.
     """
     assembler = _Assembler()
     for index, operation in operations:

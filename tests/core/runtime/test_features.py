@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mobyshell.core.errors import MobyshellError, SyscallFailed
+from mobyshell.core.errors import InvalidSpec, MobyshellError, SyscallFailed
 from mobyshell.core.runtime.steps import run
 from tests.core.runtime.conftest import House
 
@@ -318,3 +318,17 @@ def test_every_limit_of_a_hybrid_machine(house: House) -> None:
             path = Path("/sys/fs/cgroup") / top / "mobyshell-test"
             if path.is_dir():
                 path.rmdir()
+
+
+def test_a_mount_point_may_lie_as_deep_as_the_kernel_takes_paths(house: House) -> None:
+    deep = "/scratch" + "/d" * 400
+    lines = house.sh(
+        f"grep -c ' {deep} ' /proc/self/mountinfo",
+        with_mounts(
+            {"destination": "/scratch", "type": "tmpfs", "source": "tmpfs"},
+            {"destination": deep, "type": "tmpfs", "source": "tmpfs", "options": ["ro"]},
+        ),
+    )
+    assert lines == ["1"]
+    with pytest.raises(InvalidSpec, match="too many components"):
+        house.sh("true", with_mounts({"destination": "/d" * 40000, "type": "tmpfs"}))
