@@ -82,7 +82,7 @@ def workplace(tmp_path: Path, first_bundle: Path) -> Iterator[Workplace]:
             with TaskClient(place.state) as tasks:
                 for task in tasks.ls():
                     tasks.delete(task.id, force=True)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while left_over(place.state):
             if time.monotonic() > deadline:
                 left = left_over(place.state)

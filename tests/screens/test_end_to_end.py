@@ -27,7 +27,7 @@ class Tmux:
 
     def _call(self, *words: str) -> str:
         done = subprocess.run(["tmux", "-L", self.socket, *words], env=self.environment,
-                              capture_output=True, text=True, check=False, timeout=20)  # fmt: skip
+                              capture_output=True, text=True, check=False, timeout=60)  # fmt: skip
         return done.stdout
 
     def press(self, *keys: str) -> None:
@@ -42,7 +42,7 @@ class Tmux:
     def screen(self) -> str:
         return self._call("capture-pane", "-p")
 
-    def wait(self, *texts: str, absent: str = "", seconds: float = 30) -> str:
+    def wait(self, *texts: str, absent: str = "", seconds: float = 90) -> str:
         """The screen, as soon as it shows all of `texts` and not `absent`."""
         deadline = time.monotonic() + seconds
         while True:

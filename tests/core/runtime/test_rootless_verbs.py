@@ -83,7 +83,7 @@ for name, verb in (("pause", lambda: run(runtime.pause("c"))),
 differences = [one.path for one in runtime.diff("c") if one.agrees is False]
 stats = runtime.stats("c")
 run(runtime.kill("c", 9, all_processes=True))
-code = run(runtime.wait("c", timeout=10))
+code = run(runtime.wait("c", timeout=60))
 status.append(str(runtime.state("c")[1]))
 after = len(runtime.ps("c"))
 run(runtime.delete("c"))

@@ -24,7 +24,7 @@ def test_readable_tells_which_descriptors_are_ready_and_nothing_on_timeout() -> 
         os.write(loud_end, b"x")
 
         def verb() -> Steps[list[tuple[int, ...]]]:
-            first = yield Readable((quiet, loud), timeout=5)
+            first = yield Readable((quiet, loud), timeout=60)
             second = yield Readable((quiet,), timeout=0.01)
             slept = yield Sleep(0.001)
             return [first, second, slept]
@@ -41,7 +41,7 @@ def test_a_hangup_counts_as_readable() -> None:
     try:
 
         def verb() -> Steps[tuple[int, ...]]:
-            return (yield Readable((end,), timeout=5))
+            return (yield Readable((end,), timeout=60))
 
         assert run(verb()) == (end,)
     finally:

@@ -61,7 +61,7 @@ def running(house: House, *args: str, change: Change | None = None) -> Iterator[
         os.close(container.pidfd)
 
 
-def until(condition: Callable[[], object], seconds: float = 10) -> None:
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
@@ -113,7 +113,7 @@ def test_a_paused_container_dies_of_sigkill(house: House, every: bool) -> None:
     with running(house, "sleep", "1000"):
         run(house.runtime.pause("c"))
         run(house.runtime.kill("c", signal.SIGKILL, all_processes=every))
-        assert run(house.runtime.wait("c", timeout=10)) == 137
+        assert run(house.runtime.wait("c", timeout=60)) == 137
 
 
 def test_kill_all_without_a_pid_namespace_finds_every_process(house: House) -> None:
@@ -126,7 +126,7 @@ def test_kill_all_without_a_pid_namespace_finds_every_process(house: House) -> N
 
 def test_kill_all_of_a_stopped_container_signals_what_it_left(house: House) -> None:
     with running(house, "sh", "-c", "sleep 1000 & echo ready", change=share_pids) as state:
-        run(house.runtime.wait("c", timeout=10))
+        run(house.runtime.wait("c", timeout=60))
         (left,) = members(state)
         with pytest.raises(WrongState, match="container not running: c"):
             run(house.runtime.kill("c", signal.SIGKILL))
@@ -197,7 +197,7 @@ def test_delete_of_nobody(house: House) -> None:
 
 def test_delete_takes_the_processes_that_outlived_their_init(house: House) -> None:
     with running(house, "sh", "-c", "sleep 1000 & sleep 1000 &", change=share_pids) as state:
-        run(house.runtime.wait("c", timeout=10))
+        run(house.runtime.wait("c", timeout=60))
         left = members(state)
         assert len(left) == 2
         run(house.runtime.delete("c"))
@@ -288,7 +288,7 @@ def test_pause_wants_a_running_container(house: House) -> None:
         with pytest.raises(WrongState, match="container not running: c"):
             run(house.runtime.pause("c"))
         run(house.runtime.kill("c", signal.SIGKILL))
-        run(house.runtime.wait("c", timeout=10))
+        run(house.runtime.wait("c", timeout=60))
         for verb in (house.runtime.pause, house.runtime.resume):
             with pytest.raises(WrongState):
                 run(verb("c"))
@@ -478,7 +478,7 @@ def test_memory_in_use_is_not_taken_away(house: House) -> None:
 
 def test_update_of_a_stopped_container(house: House) -> None:
     with running(house, "true"):
-        run(house.runtime.wait("c", timeout=10))
+        run(house.runtime.wait("c", timeout=60))
         with pytest.raises(WrongState, match="container not running"):
             run(house.runtime.update("c", {"pids": {"limit": 1}}))
 
@@ -510,7 +510,7 @@ def test_stats_count(house: House) -> None:
 
 def test_stats_of_what_is_gone(house: House) -> None:
     with running(house, "true") as state:
-        run(house.runtime.wait("c", timeout=10))
+        run(house.runtime.wait("c", timeout=60))
         assert house.runtime.stats("c").pids == 0
         cgroups.remove(state.cgroups.values())
         found = house.runtime.stats("c")
@@ -542,7 +542,7 @@ def test_ps_of_a_container_in_the_hosts_pid_namespace(house: House) -> None:
         (row,) = house.runtime.ps("c")
         assert row.pid == row.pid_inside == state.pid
         run(house.runtime.kill("c", signal.SIGKILL))
-        run(house.runtime.wait("c", timeout=10))
+        run(house.runtime.wait("c", timeout=60))
         assert house.runtime.ps("c") == []
 
 
@@ -551,7 +551,7 @@ def test_ps_of_a_container_in_the_hosts_pid_namespace(house: House) -> None:
 
 def test_the_answer_is_kept_for_those_who_ask_later(house: House) -> None:
     with running(house, "sh", "-c", "exit 3"):
-        assert run(house.runtime.wait("c", timeout=10)) == 3
+        assert run(house.runtime.wait("c", timeout=60)) == 3
         assert run(house.runtime.wait("c")) == 3
         assert run(Runtime(house.runtime.root).wait("c")) == 3
         assert house.runtime.state("c")[0].exited_ns > 0
@@ -570,7 +570,7 @@ from pathlib import Path
 from mobyshell.core.runtime import Runtime
 from mobyshell.core.runtime.steps import run
 print("waiting", flush=True)
-print(run(Runtime(Path(sys.argv[1])).wait("c", timeout=20)), flush=True)
+print(run(Runtime(Path(sys.argv[1])).wait("c", timeout=60)), flush=True)
 """
 
 

@@ -86,7 +86,7 @@ def parent_of(pid: int) -> int:
         return int(file.read().rpartition(b")")[2].split()[1])
 
 
-def eventually(what: Callable[[], object], seconds: float = 10.0) -> None:
+def eventually(what: Callable[[], object], seconds: float = 60) -> None:
     """Wait until `what()` is true."""
     until = time.monotonic() + seconds
     while not what():

@@ -93,7 +93,7 @@ def test_without_stdin_it_is_dev_null(house: House, attach) -> None:  # type: ig
     attached = attach(id)
     attached.write(b"ignored")
     attached.close_stdin()
-    assert house.client.wait(id, timeout=10) == 0
+    assert house.client.wait(id, timeout=60) == 0
     assert house.output(id) == b"/dev/null\n"
 
 
@@ -105,7 +105,7 @@ def test_a_task_that_does_not_read_blocks_its_writer_not_the_shim(house: House, 
     writer.join(0.5)
     assert writer.is_alive(), "eight megabytes have no place on the way"
     other = house.sh("echo fine")
-    assert house.client.wait(other, timeout=10) == 0
+    assert house.client.wait(other, timeout=60) == 0
     house.client.kill(id, signal.SIGKILL)
     writer.join(10)
     assert not writer.is_alive()
@@ -164,7 +164,7 @@ def test_attaching_late_shows_the_last_lines(house: House, attach) -> None:  # t
 
 def test_attaching_to_what_has_ended_shows_it_and_its_status(house: House, attach) -> None:  # type: ignore[no-untyped-def]
     id = house.sh("echo bye; exit 6")
-    house.client.wait(id, timeout=10)
+    house.client.wait(id, timeout=60)
     attached = attach(id)
     assert read_all(attached) == {"stdout": b"bye\n"}
     assert attached.exit_status == 6
@@ -246,7 +246,7 @@ def test_several_clients_at_one_terminal(house: House, attach) -> None:  # type:
     second.write(b"three\n")
     read_until(second, b"got:three")
     second.write(b"\x04")
-    assert house.client.wait(id, timeout=10) == 0
+    assert house.client.wait(id, timeout=60) == 0
 
 
 def test_output_before_the_first_client_is_kept_for_it(house: House, attach) -> None:  # type: ignore[no-untyped-def]
@@ -281,7 +281,7 @@ def test_a_terminal_client_that_does_not_read_loses_output_with_a_mark(
             seen += found[1]
     assert lost > 1_000_000
     assert len(seen) < 4 * BACKLOG + (1 << 20)
-    assert house.client.wait(id, timeout=10) == 0
+    assert house.client.wait(id, timeout=60) == 0
 
 
 def test_the_end_of_input_at_a_terminal(house: House, attach) -> None:  # type: ignore[no-untyped-def]
@@ -290,7 +290,7 @@ def test_the_end_of_input_at_a_terminal(house: House, attach) -> None:  # type: 
     attached.write(b"hi\n")
     read_until(attached, b"hi\r\nhi\r\n")
     attached.close_stdin()
-    assert house.client.wait(id, timeout=10) == 0
+    assert house.client.wait(id, timeout=60) == 0
     with pytest.raises(WrongState) as caught:
         house.client.attach(id)
     assert caught.value.hint
@@ -302,7 +302,7 @@ def test_an_interrupt_reaches_the_foreground(house: House, attach) -> None:  # t
     attached = attach(id)
     read_until(attached, b"ready")
     attached.write(b"\x03")
-    assert house.client.wait(id, timeout=10) == 5
+    assert house.client.wait(id, timeout=60) == 5
 
 
 # exec
@@ -361,7 +361,7 @@ def test_exec_with_a_terminal(house: House, attach) -> None:  # type: ignore[no-
 def test_exec_as_somebody_else(house: House, user: str, expected: str) -> None:
     id = house.run("sleep", "60")
     made = house.client.exec(id, ["id"], user=user)
-    assert house.client.wait(id, exec_id=made.exec_id, timeout=10) == 0
+    assert house.client.wait(id, exec_id=made.exec_id, timeout=60) == 0
     (line,) = house.client.logs(id, exec_id=made.exec_id)
     found = line.data.decode()
     for word in expected.split():
@@ -396,7 +396,7 @@ def test_exec_may_write_to_dev_stdout_as_any_user(house: House) -> None:
     """Opening it anew needs permission on the FIFO: it is given to the user."""
     id = house.run("sleep", "60")
     made = house.client.exec(id, ["sh", "-c", "echo x > /proc/self/fd/1"], user="1000")
-    assert house.client.wait(id, exec_id=made.exec_id, timeout=10) == 0
+    assert house.client.wait(id, exec_id=made.exec_id, timeout=60) == 0
 
 
 def test_signals_to_a_process_of_exec_and_its_end_with_the_task(house: House) -> None:
@@ -404,13 +404,13 @@ def test_signals_to_a_process_of_exec_and_its_end_with_the_task(house: House) ->
     first = house.client.exec(id, ["sleep", "61"], exec_id="first")
     house.client.exec(id, ["sleep", "62"], exec_id="second")
     house.client.kill(id, signal.SIGTERM, exec_id="first")
-    assert house.client.wait(id, exec_id="first", timeout=10) == 143
+    assert house.client.wait(id, exec_id="first", timeout=60) == 143
     with pytest.raises(WrongState):
         house.client.kill(id, signal.SIGTERM, exec_id=first.exec_id)
     with pytest.raises(NotFound):
         house.client.kill(id, signal.SIGTERM, exec_id="third")
     house.client.kill(id, signal.SIGKILL)
-    assert house.client.wait(id, exec_id="second", timeout=10) == 137
+    assert house.client.wait(id, exec_id="second", timeout=60) == 137
 
 
 def test_a_process_left_behind_does_not_hold_up_the_end_of_exec(house: House, attach) -> None:  # type: ignore[no-untyped-def]
@@ -426,7 +426,7 @@ def test_of_many_ended_processes_the_last_are_kept(house: House) -> None:
     names = [f"e{number}" for number in range(40)]
     for name in names:
         house.client.exec(id, ["true"], exec_id=name)
-        house.client.wait(id, exec_id=name, timeout=10)
+        house.client.wait(id, exec_id=name, timeout=60)
     kept = os.listdir(house.state / "default" / id / "task" / "execs")
     assert len(kept) <= 33
     assert names[-1] in kept
@@ -464,7 +464,7 @@ def test_logs_with_tail_since_and_follow(house: House) -> None:
 
 def test_logs_need_no_shim(house: House) -> None:
     id = house.sh("echo here")
-    house.client.wait(id, timeout=10)
+    house.client.wait(id, timeout=60)
     house.client.close()
     eventually(lambda: not (house.state / "shim.sock").exists())
     assert [line.data for line in house.client.logs(id, follow=True)] == [b"here"]

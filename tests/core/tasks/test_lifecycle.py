@@ -40,7 +40,7 @@ def test_a_task_from_create_to_delete(house: House) -> None:
     running = client.start(id)
     assert running.pid == made.pid
     assert running.started_ns >= made.created_ns > 0
-    assert client.wait(id, timeout=10) == 7
+    assert client.wait(id, timeout=60) == 7
     ended = client.get(id)
     assert (ended.status, ended.exit_status, ended.pid) == (Status.STOPPED, 7, 0)
     assert ended.exited_ns >= ended.started_ns
@@ -58,7 +58,7 @@ def test_what_the_bundle_says_runs_when_nothing_else_is_said(house: House) -> No
     id = house.id()
     assert house.client.create(id, str(house.bundle)).args == ("true",)
     house.client.start(id)
-    assert house.client.wait(id, timeout=10) == 0
+    assert house.client.wait(id, timeout=60) == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1])
@@ -68,7 +68,7 @@ def test_a_signal_is_128_and_its_number(house: House, number: int) -> None:
                   "while :; do sleep 0.02; done")  # fmt: skip
     eventually(lambda: house.output(id) == b"ready\n")
     house.client.kill(id, number)
-    assert house.client.wait(id, timeout=10) == 128 + number
+    assert house.client.wait(id, timeout=60) == 128 + number
 
 
 def test_a_wait_that_takes_too_long_says_so_and_the_task_lives(house: House) -> None:
@@ -91,7 +91,7 @@ def test_pause_and_resume(house: House) -> None:
     assert house.client.get(id).status is Status.RUNNING
     house.client.pause(id)
     house.client.kill(id, signal.SIGKILL)
-    assert house.client.wait(id, timeout=10) == 137
+    assert house.client.wait(id, timeout=60) == 137
     assert house.client.get(id).status is Status.STOPPED
 
 
@@ -108,12 +108,12 @@ def test_a_created_task_can_be_deleted_and_its_name_used_again(house: House) -> 
     house.client.delete(id)
     house.client.create(id, str(house.bundle))
     house.client.start(id)
-    assert house.client.wait(id, timeout=10) == 0
+    assert house.client.wait(id, timeout=60) == 0
 
 
 def test_wrong_states_and_wrong_names(house: House) -> None:
     client, id = house.client, house.run("true")
-    client.wait(id, timeout=10)
+    client.wait(id, timeout=60)
     for verb in (client.start, client.pause, client.resume):
         with pytest.raises(WrongState):
             verb(id)
@@ -161,7 +161,7 @@ def test_a_program_that_is_not_there_fails_at_start(house: House) -> None:
     with pytest.raises(MobyshellError) as caught:
         house.client.start(id)
     assert "/no/such/program" in caught.value.message + caught.value.hint
-    assert house.client.wait(id, timeout=10) != 0
+    assert house.client.wait(id, timeout=60) != 0
 
 
 def test_of_two_that_create_one_id_at_once_one_wins(house: House) -> None:
@@ -208,7 +208,7 @@ def test_namespaces_do_not_see_each_other(house: House) -> None:
             other.get(id)
         assert "default" in caught.value.hint
         same = house.run("sh", "-c", "exit 3", client=other)
-        assert other.wait(same, timeout=10) == 3
+        assert other.wait(same, timeout=60) == 3
         assert [one.id for one in other.ls()] == [same]
 
 
@@ -219,7 +219,7 @@ def test_many_threads_may_use_one_client(house: House) -> None:
         id = f"{prefix}-{code}"
         house.client.create(id, str(house.bundle), args=["sh", "-c", f"exit {code}"])
         house.client.start(id)
-        statuses.append((code, house.client.wait(id, timeout=20)))
+        statuses.append((code, house.client.wait(id, timeout=60)))
         house.client.delete(id)
 
     prefix = house.id()
@@ -233,7 +233,7 @@ def test_many_threads_may_use_one_client(house: House) -> None:
 
 def test_the_trace_has_the_calls_and_the_recent_events_have_not(house: House) -> None:
     id = house.sh("exit 5")
-    house.client.wait(id, timeout=10)
+    house.client.wait(id, timeout=60)
     trace = house.client.trace(id)
     topics = [event.topic for event in trace if event.topic.startswith("/tasks/")]
     assert topics == ["/tasks/create", "/tasks/start", "/tasks/exit"]
@@ -265,7 +265,7 @@ def test_events_come_as_they_happen(house: House) -> None:
     house.pids()
     time.sleep(0.3)  # subscribed by then; there is nothing to see it by
     id = house.sh("exit 4")
-    house.client.wait(id, timeout=10)
+    house.client.wait(id, timeout=60)
     house.client.delete(id)
     thread.join(10)
     assert not thread.is_alive()
@@ -289,7 +289,7 @@ def test_ps_stats_update_and_diff(house: House) -> None:
 
 def test_the_shim_leaves_when_there_is_nothing_to_do(house: House) -> None:
     id = house.sh("exit 6")
-    house.client.wait(id, timeout=10)
+    house.client.wait(id, timeout=60)
     keeper, shim = house.pids()
     house.client.close()
     eventually(
@@ -299,7 +299,7 @@ def test_the_shim_leaves_when_there_is_nothing_to_do(house: House) -> None:
     # what it knew is on disk, and a new one takes over
     with TaskClient(house.state) as client:
         assert client.get(id).exit_status == 6
-        assert client.wait(id, timeout=5) == 6
+        assert client.wait(id, timeout=60) == 6
         assert client.delete(id) == 6
         assert house.pids() != (keeper, shim)
 
@@ -320,7 +320,7 @@ def test_coming_and_going_clients_never_meet_a_closed_door(house: House) -> None
     """The moment a shim leaves is when a new client is told `no`, unless the protocol is right."""
     with TaskClient(house.state) as client:
         id = house.run("true", client=client)
-        client.wait(id, timeout=10)
+        client.wait(id, timeout=60)
     for turn in range(12):
         time.sleep(0.17 + turn * 0.006)  # around the linger of 0.2 s
         with TaskClient(house.state) as client, pytest.raises(WrongState):
@@ -356,7 +356,7 @@ def test_keeper_and_shim_carry_nothing_of_their_client(house: House) -> None:
 def test_a_container_gets_nothing_of_the_shim(house: House) -> None:
     """No descriptor but its own, no ignored signal, no environment, the usual mask."""
     id = house.run("cat", "/proc/self/status")
-    house.client.wait(id, timeout=10)
+    house.client.wait(id, timeout=60)
     status = dict(
         line.split(":\t", 1) for line in house.output(id).decode().splitlines() if ":\t" in line
     )
@@ -364,12 +364,12 @@ def test_a_container_gets_nothing_of_the_shim(house: House) -> None:
     assert status["Umask"] == "0022"
     assert status["Pid"] == "1"
     id = house.run("ls", "-l", "/proc/self/fd")
-    house.client.wait(id, timeout=10)
+    house.client.wait(id, timeout=60)
     links = [line.split(" -> ") for line in house.output(id).decode().splitlines() if "->" in line]
     assert [left.split()[-1] for left, _ in links] == ["0", "1", "2"]
     assert links[0][1] == "/dev/null"
     id = house.run("cat", "/proc/self/environ")
-    house.client.wait(id, timeout=10)
+    house.client.wait(id, timeout=60)
     names = {one.partition(b"=")[0] for one in house.output(id).split(b"\0") if one.strip()}
     assert names <= {b"PATH", b"TERM", b"HOME"}
 
@@ -400,7 +400,7 @@ def test_a_task_with_a_damaged_record_can_still_be_deleted(house: House) -> None
 
 def test_a_container_that_somebody_else_deleted_can_be_forgotten(house: House) -> None:
     id = house.run("true")
-    house.client.wait(id, timeout=10)
+    house.client.wait(id, timeout=60)
     run(Runtime(house.state / "default").delete(id))
     assert house.client.delete(id) == 0
     with pytest.raises(NotFound):
@@ -473,4 +473,4 @@ def test_a_shim_whose_state_root_was_removed_leaves_too(house: House) -> None:
         assert house.pids() == new
         assert (house.state / "shim.lock").exists()
         client.kill(id, signal.SIGKILL)
-        assert client.wait(id, timeout=10) == 137
+        assert client.wait(id, timeout=60) == 137

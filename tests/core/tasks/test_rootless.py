@@ -35,7 +35,7 @@ with TaskClient() as client:
         print("exec", client.wait("rl-one", exec_id=made.exec_id))
         probe = connect(client.state); probe.close()
         os.kill(probe.shim_pid, signal.SIGKILL)
-        print("wait", client.wait("rl-one", timeout=20))
+        print("wait", client.wait("rl-one", timeout=60))
         print("log", [line.data.decode() for line in client.logs("rl-one")])
         client.create("rl-two", bundle, args=["sh", "-c", "stty size; read x; echo got $x"],
                       terminal=True, rows=10, columns=20)

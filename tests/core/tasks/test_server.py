@@ -59,7 +59,7 @@ def shim_is_well(house: House, pid: int) -> bool:
     """The same shim still does its work."""
     assert house.pids()[1] == pid
     id = house.sh("exit 3")
-    assert house.client.wait(id, timeout=10) == 3
+    assert house.client.wait(id, timeout=60) == 3
     house.client.delete(id)
     return True
 
@@ -289,7 +289,7 @@ def test_a_long_state_path_works(house: House, tmp_path: Path) -> None:
     state = tmp_path / ("d" * 100) / ("e" * 100)
     with TaskClient(state) as client:
         id = house.run("true", client=client)
-        assert client.wait(id, timeout=10) == 0
+        assert client.wait(id, timeout=60) == 0
         client.delete(id)
     eventually(lambda: not (state / "shim.lock").exists())
 
