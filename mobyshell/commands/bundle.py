@@ -21,7 +21,7 @@ from mobyshell.commands.registry import (
     verb,
 )  # fmt: skip
 from mobyshell.commands.results import Done, Record, Rows, Text
-from mobyshell.core.errors import InvalidSpec, NotFound, Refused, SyscallFailed
+from mobyshell.core.errors import InvalidSpec, Refused
 
 if TYPE_CHECKING:
     from mobyshell.commands.context import Context
@@ -47,7 +47,8 @@ def new(ctx: Context, *, name: str, source: str, rootless: bool) -> Done:
     """
     from mobyshell.core.runtime.bundle import new_bundle
 
-    path = new_bundle(name, source, rootless=rootless or None)
+    path = new_bundle(name, source, rootless=rootless or None,
+                      notice=lambda text: ctx.say(f"note: {text}"))  # fmt: skip
     return Done(str(path), said=f"made {path}; look at it with `mobyshell bundle plan {name}`")
 
 
@@ -114,27 +115,33 @@ def spec(ctx: Context, *, rootless: bool) -> Text:
 
 @verb(N, "validate", _BUNDLE, effect=READ, example="bundle validate first", key="v")
 def validate(ctx: Context, *, bundle: str) -> Rows | Done:
-    """Check a config.json: every problem, with what was found, what is allowed, and where it says so."""
-    from mobyshell.core.oci import check
-    from mobyshell.core.oci.safejson import LARGEST, read_json
+    """Check a config.json: every problem, with what was found, what is allowed, and where it says so.
+
+    What is allowed but has no effect, or is deprecated, is a warning; warnings alone are no failure.
+    """
+    from mobyshell.core.oci import examine
 
     path = os.path.join(bundle, "config.json")
-    try:
-        with open(path, "rb") as file:
-            content = file.read(LARGEST + 1)
-    except OSError as error:
-        raise NotFound(f"{path}: {error.strerror}", hint="`mobyshell bundle new NAME`") from None
-    problems = check(read_json(content))
-    if not problems:
-        return Done(said=f"{path} is valid")
-    columns = (("path", "PATH", "id"), ("found", "FOUND", "text"), ("allowed", "ALLOWED", "text"),
-               ("section", "SPEC", "text"))  # fmt: skip
+    problems, warnings = examine(bundle)
     rows = [
-        {"path": one.path, "found": one.found, "allowed": one.allowed, "section": one.section}
-        for one in problems
-    ]
+        {"severity": severity, "path": one.path, "found": one.found, "allowed": one.allowed,
+         "section": one.section}
+        for severity, some in (("problem", problems), ("warning", warnings))
+        for one in some
+    ]  # fmt: skip
+    columns = (("severity", "SEVERITY", "text"), ("path", "PATH", "id"), ("found", "FOUND", "text"),
+               ("allowed", "ALLOWED", "text"), ("section", "SPEC", "text"))  # fmt: skip
     found = Rows(columns, rows, "path")
-    raise Problems(f"{path} has {len(problems)} problem{'s'[: len(problems) > 1]}", found)
+    if problems:
+        raise Problems(f"{path} has {_number(problems, 'problem')}", found)
+    if not warnings:
+        return Done(said=f"{path} is valid")
+    ctx.say(f"{path} is valid, with {_number(warnings, 'warning')}")
+    return found
+
+
+def _number(things: list[Any], what: str) -> str:
+    return f"{len(things)} {what}{'s'[: len(things) != 1]}"
 
 
 class Problems(InvalidSpec):
@@ -247,26 +254,18 @@ def run(
                     rm=not detach, command=command)  # fmt: skip
 
 
-@verb(N, "rm", _BUNDLE, effect=DESTROY, example="bundle rm scratch", key="D")
+@verb(N, "rm", _BUNDLE, effect=DESTROY, example="bundle rm scratch", key="D",
+      confirm="delete the directory and all in it?")  # fmt: skip
 def rm(ctx: Context, *, bundle: str) -> Done:
     """Delete a bundle's directory, root filesystem and all. Refused while a task runs from it."""
-    import shutil
-
+    from mobyshell.core.runtime.bundle import remove_bundle
     from mobyshell.core.runtime.values import Status
 
     path = os.path.realpath(bundle)
-    if not os.path.isfile(os.path.join(path, "config.json")):
-        raise NotFound(f"no bundle at {bundle}", hint="a bundle has a config.json")
-    if os.path.ismount(path) or path in ("/", os.path.expanduser("~")):
-        raise Refused(f"{path} is more than a bundle")
-    for task in ctx.tasks.ls():
-        if task.status is not Status.STOPPED and os.path.realpath(task.bundle) == path:
-            raise Refused(f"task {task.id} runs from {bundle}", hint="delete the task first")
-    gone = f"{path}.deleting-{os.getpid()}"
-    try:
-        # renamed first: a delete that is interrupted leaves no half of a bundle behind
-        os.rename(path, gone)
-        shutil.rmtree(gone)
-    except OSError as error:
-        raise SyscallFailed.of(error, "deleting the bundle") from None
+    for task in ctx.every_task():
+        used = os.path.realpath(task.bundle)
+        if task.status is not Status.STOPPED and (used == path or used.startswith(f"{path}/")):
+            raise Refused(f"task {task.id} of namespace {task.namespace} runs from {bundle}",
+                          hint="delete the task first")  # fmt: skip
+    remove_bundle(bundle)
     return Done(bundle)

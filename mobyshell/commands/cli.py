@@ -12,21 +12,24 @@ if TYPE_CHECKING:
     from mobyshell.commands.context import Context
     from mobyshell.commands.results import Result
 
-VALUED = ("--state", "--namespace")
-SWITCHES = ("--json", "--yaml", "--table", "-q", "--quiet", "--readonly", "--debug", "--plan",
-            "-h", "--help")  # fmt: skip
+VALUED = ("--root", "--state", "--namespace")
+SWITCHES = ("--json", "--yaml", "--table", "-q", "--quiet", "--readonly", "--yes", "--debug",
+            "--plan", "-h", "--help")  # fmt: skip
 
 
 class Options:
     """The options that every verb takes, wherever they stand before `--`."""
 
-    __slots__ = ("debug", "form", "help", "namespace", "plan", "quiet", "readonly", "state")
+    __slots__ = ("debug", "form", "help", "namespace", "plan", "quiet", "readonly", "root",
+                 "state", "yes")  # fmt: skip
 
     def __init__(self) -> None:
+        self.root = os.environ.get("MOBYSHELL_ROOT") or None
         self.state = os.environ.get("MOBYSHELL_STATE") or None
         self.namespace = os.environ.get("MOBYSHELL_NAMESPACE") or None
         self.readonly = os.environ.get("MOBYSHELL_READONLY", "") not in ("", "0")
         self.form, self.quiet, self.help, self.plan, self.debug = "", False, False, False, False
+        self.yes = False
 
     def take(self, words: list[str]) -> list[str]:
         """`words` without the global options that stand before the verb or among its options.
@@ -45,6 +48,8 @@ class Options:
                     if not words:
                         raise UsageError(f"{name} needs a value")
                     value = words.pop(0)
+                if not value or "\0" in value:
+                    raise UsageError(f"{name} needs a value", hint="not an empty one")
                 setattr(self, name[2:], value)
             elif word in SWITCHES:
                 self._switch(word)
@@ -112,9 +117,7 @@ def _dispatch(words: list[str], options: Options) -> int:
         rest = words[1:] if words[:1] == ["help"] else words
         print(show_help(rest), end="")
         return 0
-    interactive = sys.stdin.isatty() and sys.stdout.isatty()
-    context = Context(state=options.state, namespace=options.namespace,
-                      readonly=options.readonly, interactive=interactive)  # fmt: skip
+    context = Context.of(options)
     try:
         result = call(context, words, plan=options.plan)
         return show(result, options)
@@ -136,6 +139,7 @@ def call(context: Context, words: list[str], *, plan: bool = False) -> Result:
             )
         return verb.plan(context, **arguments)
     context.permit(verb)
+    context.confirm(verb, arguments)
     return verb.run(context, **arguments)
 
 

@@ -9,30 +9,43 @@ from typing import TYPE_CHECKING
 from mobyshell.core.errors import Refused
 
 if TYPE_CHECKING:
+    from typing import Any
+
+    from mobyshell.commands.cli import Options
     from mobyshell.commands.registry import Verb
     from mobyshell.core.clock import Clock
     from mobyshell.core.runtime import Host
-    from mobyshell.core.tasks.service import Tasks
+    from mobyshell.core.tasks.service import TaskInfo, Tasks
 
 
 class Context:
-    """One face's session. `interactive`: there is a person at a terminal who can be attached."""
+    """One face's session. `interactive`: there is a person at a terminal who can be attached, and
+    asked; `yes`: who has said so to every question already."""
 
     def __init__(
         self,
         *,
+        root: str | None = None,
         state: str | None = None,
         namespace: str | None = None,
         readonly: bool = False,
         interactive: bool = False,
+        yes: bool = False,
         tasks: Tasks | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._state, self._namespace = state, namespace
-        self.readonly = readonly
+        self._root, self._state, self._namespace = root, state, namespace
+        self.readonly, self.yes = readonly, yes
         self.interactive = interactive
         self._tasks, self._clock = tasks, clock
         self._host: Host | None = None
+
+    @classmethod
+    def of(cls, options: Options) -> Context:
+        """The session that the global options ask for, at this process's terminal."""
+        return cls(root=options.root, state=options.state, namespace=options.namespace,
+                   readonly=options.readonly, yes=options.yes,
+                   interactive=sys.stdin.isatty() and sys.stdout.isatty())  # fmt: skip
 
     @property
     def tasks(self) -> Tasks:
@@ -42,6 +55,18 @@ class Context:
 
             self._tasks = TaskClient(self._state, self._namespace)
         return self._tasks
+
+    def every_task(self) -> list[TaskInfo]:
+        """The tasks of all namespaces of the state root."""
+        found: list[TaskInfo] = getattr(self.tasks, "everywhere", self.tasks.ls)()
+        return found
+
+    @property
+    def root(self) -> str:
+        """The store's root, absolute: what is kept when the machine is switched off."""
+        from mobyshell.core.tasks.paths import store_root
+
+        return os.path.abspath(self._root or store_root())
 
     @property
     def state(self) -> str:
@@ -75,6 +100,14 @@ class Context:
             self._host = Host.detect()
         return self._host
 
+    @property
+    def words(self) -> list[str]:
+        """The global options that give another process the same session."""
+        flags = ["--state", self.state, "--namespace", self.namespace]
+        if self._root:
+            flags += ["--root", self.root]
+        return [*flags, *(["--readonly"] if self.readonly else [])]
+
     def host_or_none(self) -> Host | None:
         """The machine; None where it cannot be looked at."""
         from mobyshell.core.errors import MobyshellError
@@ -90,6 +123,21 @@ class Context:
             raise Refused(
                 f"{verb.name} is refused: this is read-only", hint="leave --readonly away"
             )
+
+    def confirm(self, verb: Verb, arguments: dict[str, Any]) -> None:
+        """Ask a person before files are deleted that nothing brings back. Refused if they say no.
+
+        Only at a terminal: in a script the words themselves are the decision.
+        """
+        if not verb.confirm or self.yes or not self.interactive:
+            return
+        from mobyshell.commands.output import clean
+
+        subject = arguments.get(verb.positional[0].name, "") if verb.positional else ""
+        print(f"{verb.name} {clean(str(subject))}: {verb.confirm} [y/N] ", end="",
+              file=sys.stderr, flush=True)  # fmt: skip
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise Refused(f"{verb.name} is not confirmed", hint="answer y, or give --yes")
 
     def say(self, text: str) -> None:
         """Narration for a person: stderr."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Any
 
 from mobyshell.commands.registry import READ, switch, verb
 from mobyshell.commands.results import Rows
+from mobyshell.core.errors import UsageError
 
 if TYPE_CHECKING:
     from mobyshell.commands.context import Context
@@ -20,15 +22,38 @@ def doctor(ctx: Context, *, all: bool) -> Rows:
     """Say what is missing on this machine, which feature that costs, and how to get it."""
     from mobyshell.core.linux.probe import probe
 
-    found = probe()
-    rows = [
+    found = [
         {"ok": one.ok, "feature": one.feature, "detail": one.detail, "costs": one.costs,
          "remedy": one.remedy}
-        for one in found
-        if all or not one.ok
-    ]  # fmt: skip
-    works = sum(one.ok for one in found)
+        for one in probe()
+    ] + _places(ctx)  # fmt: skip
+    rows = [one for one in found if all or not one["ok"]]
+    works = sum(one["ok"] for one in found)
     ctx.say(f"{works} of {len(found)} work here" + ("" if all else "; --all shows them"))
     columns = (("ok", "", "check"), ("feature", "FEATURE", "id"), ("detail", "FOUND", "text"),
                ("costs", "COSTS", "text"), ("remedy", "HOW TO GET IT", "text"))  # fmt: skip
     return Rows(columns, rows, "feature")
+
+
+def _places(ctx: Context) -> list[dict[str, Any]]:
+    """Where this session keeps what it keeps, and whether it can."""
+    places = (
+        ("state of running tasks", "state", "--state DIR, MOBYSHELL_STATE or XDG_RUNTIME_DIR",
+         "no task can be made"),
+        ("store of what is kept", "root", "--root DIR, MOBYSHELL_ROOT or XDG_DATA_HOME",
+         "no image can be kept"),
+    )  # fmt: skip
+    rows = []
+    for feature, name, remedy, costs in places:
+        try:
+            path: str = getattr(ctx, name)
+            above = path
+            while not os.path.lexists(above):
+                above = os.path.dirname(above)
+            ok = os.path.isdir(above) and os.access(above, os.W_OK | os.X_OK)
+            detail = path if ok else f"{above} cannot be written"
+        except UsageError as error:
+            ok, detail = False, error.message
+        rows.append({"ok": ok, "feature": feature, "detail": detail,
+                     "costs": "" if ok else costs, "remedy": "" if ok else remedy})  # fmt: skip
+    return rows

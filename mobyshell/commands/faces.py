@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -12,21 +11,15 @@ if TYPE_CHECKING:
     from mobyshell.commands.cli import Options
 
 
-def _context(options: Options) -> Context:
-    interactive = sys.stdin.isatty() and sys.stdout.isatty()
-    return Context(state=options.state, namespace=options.namespace, readonly=options.readonly,
-                   interactive=interactive)  # fmt: skip
-
-
 def tui(options: Options) -> int:
     """Open the workbench."""
-    code: int = import_module("mobyshell.screens.app").run(_context(options))
+    code: int = import_module("mobyshell.screens.app").run(Context.of(options))
     return code
 
 
 def repl(words: list[str], options: Options) -> int:
     """Open the REPL, or run lines or a file in it."""
-    context = _context(options)
+    context = Context.of(options)
     try:
         code: int = import_module("mobyshell.repl.main").run(context, words, options)
         return code

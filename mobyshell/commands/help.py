@@ -7,11 +7,13 @@ from mobyshell.commands.registry import Parameter, Verb
 
 _GLOBAL = """\
 Everywhere:
+  --root DIR           where what is kept is kept (MOBYSHELL_ROOT)
   --state DIR          where running tasks are kept (MOBYSHELL_STATE)
   --namespace NAME     whose tasks (MOBYSHELL_NAMESPACE)
   --json --yaml --table -q    how to print (default: a table on a terminal, else JSON lines)
   --plan               show what would be done, and do not do it
   --readonly           refuse whatever makes, changes or destroys
+  --yes                do not ask before something is deleted
   --debug              show the traceback of an internal error
 """
 

@@ -95,18 +95,29 @@ def command(help: str) -> Parameter:
 
 
 class Verb:
-    """A verb of the table."""
+    """A verb of the table. `confirm` is the question before it, "" for none."""
 
-    __slots__ = ("effect", "example", "greedy", "key", "noun", "parameters", "plan", "run", "verb")
+    __slots__ = (
+        "confirm",
+        "effect",
+        "example",
+        "greedy",
+        "key",
+        "noun",
+        "parameters",
+        "plan",
+        "run",
+        "verb",
+    )
 
     def __init__(
         self, noun: str, verb: str, run: Callable[..., Result], *, effect: str,
         parameters: tuple[Parameter, ...], example: str, key: str, greedy: bool,
-        plan: Callable[..., Result] | None,
+        plan: Callable[..., Result] | None, confirm: str = "",
     ) -> None:  # fmt: skip
         self.noun, self.verb, self.run, self.effect = noun, verb, run, effect
         self.parameters, self.example, self.key = parameters, example, key
-        self.greedy, self.plan = greedy, plan
+        self.greedy, self.plan, self.confirm = greedy, plan, confirm
 
     @property
     def name(self) -> str:
@@ -174,18 +185,19 @@ _VERBS: dict[str, dict[str, Verb]] = {}  # filled once per noun by its module's 
 
 def verb(
     noun: str, name: str, *parameters: Parameter, effect: str = READ, example: str, key: str = "",
-    greedy: bool = False, plan: Callable[..., Result] | None = None,
+    greedy: bool = False, plan: Callable[..., Result] | None = None, confirm: str = "",
 ) -> Callable[[Callable[..., Result]], Callable[..., Result]]:  # fmt: skip
     """Declare the decorated function as a verb.
 
     It is called with the context and its parameters by name. `example` is a line that a test
-    runs; `key` the TUI's key for it; `plan` shows what it would do, for `--plan`.
+    runs; `key` the TUI's key for it; `plan` shows what it would do, for `--plan`;
+    `confirm` is what a person at a terminal is asked first.
     """
 
     def declare(run: Callable[..., Result]) -> Callable[..., Result]:
         table = _VERBS.setdefault(noun, {})
         table[name] = Verb(noun, name, run, effect=effect, parameters=parameters, example=example,
-                           key=key, greedy=greedy, plan=plan)  # fmt: skip
+                           key=key, greedy=greedy, plan=plan, confirm=confirm)  # fmt: skip
         return run
 
     return declare

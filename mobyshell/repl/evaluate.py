@@ -16,10 +16,13 @@ from mobyshell.commands.cli import Options, call, show
 from mobyshell.commands.context import Context
 from mobyshell.core.errors import UsageError
 from mobyshell.repl.parse import Pipeline, Word, parse
-from mobyshell.repl.stages import FILTERS, expect
+from mobyshell.repl.stages import FILTERS, compare, expect, is_comparison, is_index, shown
 
-BUILTINS = ("set", "echo", "expect", "each", "help", "exit", "quit", *FILTERS)
+BUILTINS = ("set", "echo", "assert", "expect", "each", "help", "exit", "quit", *FILTERS)
 """Words that are the REPL's own."""
+
+
+_CHECKS = ("assert", "expect")
 
 
 class Leave(Exception):
@@ -66,20 +69,22 @@ class Evaluator:
 
     def _stage(self, words: list[str], before: r.Result | None) -> r.Result:
         name, rest = words[0], words[1:]
-        if name in FILTERS or name in ("expect", "each"):
+        if name in _CHECKS and before is None and is_comparison(rest):
+            compare(*rest)
+            return r.Done()
+        if name in FILTERS or name in (*_CHECKS, "each"):
             if before is None:
                 before = self._last()
             rows = rows_of(before)
             if name == "each":
                 return self._each(rows, rest, key_of(before))
-            changed = expect(rows, rest) if name == "expect" else FILTERS[name](rows, rest)
+            changed = expect(rows, rest) if name in _CHECKS else FILTERS[name](rows, rest)
             return _like(before, changed)
         if before is not None:
-            raise UsageError(
-                f"{name} cannot stand after |", hint=f"one of {', '.join((*FILTERS, 'each'))}"
-            )
+            raise UsageError(f"{shown(name)} cannot stand after |",
+                             hint=f"one of {', '.join((*FILTERS, *_CHECKS, 'each'))}")  # fmt: skip
         if name in ("exit", "quit"):
-            raise Leave(int(rest[0]) if rest and rest[0].isdecimal() else self.code)
+            raise Leave(_exit_code(rest) if rest else self.code)
         if name == "echo":
             return r.Text(" ".join(rest) + "\n")
         if name == "set":
@@ -133,9 +138,9 @@ class Evaluator:
             raise UsageError(f"no variable {name}", hint="`set` lists them")
         value = self.variables[name]
         for field in fields:
-            if isinstance(value, list) and not field.isdecimal() and len(value) == 1:
+            if isinstance(value, list) and not is_index(field) and len(value) == 1:
                 value = value[0]
-            if isinstance(value, list) and field.isdecimal() and int(field) < len(value):
+            if isinstance(value, list) and is_index(field) and int(field) < len(value):
                 value = value[int(field)]
             elif isinstance(value, dict) and field in value:
                 value = value[field]
@@ -158,6 +163,12 @@ class Evaluator:
         sys.stdout.flush()
         done = subprocess.run(["/bin/sh", "-c", command], input=text.encode(), check=False)
         return done.returncode if done.returncode >= 0 else 128 - done.returncode
+
+
+def _exit_code(words: list[str]) -> int:
+    if len(words) > 1 or not is_index(words[0]) or int(words[0]) > 255:
+        raise UsageError("exit takes one code, 0 to 255", hint="exit 3")
+    return int(words[0])
 
 
 def rows_of(result: r.Result) -> list[dict[str, Any]]:

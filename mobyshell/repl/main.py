@@ -16,6 +16,8 @@ def run(context: Context, words: list[str], options: Options) -> int:
     that failed (`-k`: go on)."""
     lines, files, keep_going = _arguments(words)
     evaluator = Evaluator(context, options)
+    if lines or files or not sys.stdin.isatty():
+        context.yes = True  # in a script the words themselves are the decision
     if lines:
         return _script("".join(f"{line}\n" for line in lines), "-c", evaluator, keep_going)
     if files and files[0] != "-":

@@ -12,12 +12,17 @@ Rows: TypeAlias = list[dict[str, Any]]
 Filter: TypeAlias = Callable[[Rows, Sequence[str]], Rows]
 
 
+def is_index(word: str) -> bool:
+    """Whether a word is a number of rows, or the place of one."""
+    return word.isdecimal() and len(word) < 19
+
+
 def _field(row: dict[str, Any], name: str) -> Any:
     value: Any = row
     for part in name.split("."):
         if isinstance(value, dict):
             value = value.get(part)
-        elif isinstance(value, (list, tuple)) and part.isdecimal() and int(part) < len(value):
+        elif isinstance(value, (list, tuple)) and is_index(part) and int(part) < len(value):
             value = value[int(part)]
         else:
             return None
@@ -36,27 +41,37 @@ def where(rows: Rows, words: Sequence[str]) -> Rows:
 
 
 def _condition(word: str) -> Callable[[dict[str, Any]], bool]:
+    name, sign, wanted = _parts(word)
+    return lambda row: holds(_field(row, name), sign, wanted)
+
+
+def _parts(word: str) -> tuple[str, str, str]:
+    """A condition's field, operator and value. UsageError if it is none."""
     places = [(word.find(one), one) for one in _OPERATORS if one in word]
     if not places:
-        raise UsageError(f"not a condition: {word!r}", hint="as in status=running, pids>3, id~web")
+        raise UsageError(
+            f"not a condition: {shown(word)}", hint="as in status=running, pids>3, id~web"
+        )
     place, sign = min(places, key=lambda one: (one[0], -len(one[1])))
     name, wanted = word[:place], word[place + len(sign) :]
+    if sign in (">", "<", ">=", "<="):
+        _number(wanted)
+    return name, sign, wanted
 
-    def holds(row: dict[str, Any]) -> bool:
-        found = _field(row, name)
-        if sign == "=":
-            return _text(found) == wanted
-        if sign == "!=":
-            return _text(found) != wanted
-        if sign == "~":
-            return wanted.lower() in _text(found).lower()
-        if not isinstance(found, (int, float)):
-            return False
-        number = _number(wanted)
-        return {">": found > number, "<": found < number,
-                ">=": found >= number, "<=": found <= number}[sign]  # fmt: skip
 
-    return holds
+def holds(found: Any, sign: str, wanted: str) -> bool:
+    """Whether a value fits: `=` and `!=` compare texts, `~` looks inside, the others numbers."""
+    if sign in ("=", "=="):
+        return _text(found) == wanted
+    if sign == "!=":
+        return _text(found) != wanted
+    if sign == "~":
+        return wanted.lower() in _text(found).lower()
+    if not isinstance(found, (int, float)):
+        return False
+    number = _number(wanted)
+    return {">": found > number, "<": found < number,
+            ">=": found >= number, "<=": found <= number}[sign]  # fmt: skip
 
 
 def _text(value: Any) -> str:
@@ -104,7 +119,7 @@ def tail(rows: Rows, words: Sequence[str]) -> Rows:
 
 
 def _count(words: Sequence[str]) -> int:
-    if len(words) > 1 or (words and not words[0].isdecimal()):
+    if len(words) > 1 or (words and not is_index(words[0])):
         raise UsageError("how many? one number", hint="head 3")
     return int(words[0]) if words else 10
 
@@ -133,20 +148,55 @@ FILTERS: dict[str, Filter] = {
 
 
 class Unexpected(MobyshellError):
-    """An `expect` did not hold."""
+    """An `assert` did not hold."""
 
 
 def expect(rows: Rows, words: Sequence[str]) -> Rows:
-    """Fails unless every row fits (`expect status=running`), or there are so many (`expect 3`)."""
+    """Fails unless every row fits (`assert status=running`), or there are so many (`assert 3`)."""
     if not words:
         if not rows:
             raise Unexpected("expected something, and there is nothing")
         return rows
     if len(words) == 1 and words[0].isdecimal():
-        if len(rows) != int(words[0]):
+        if len(rows) != _count(words):
             raise Unexpected(f"expected {words[0]} rows, and there are {len(rows)}")
         return rows
-    wrong = len(rows) - len(where(rows, words))
-    if wrong or not rows:
-        raise Unexpected(f"expected {' '.join(words)}: {wrong} of {len(rows)} rows do not fit")
+    conditions = [_parts(word) for word in words]
+    wanted = " ".join(words)
+    if not rows:
+        raise Unexpected(f"expected {wanted}, and there is nothing")
+    for number, row in enumerate(rows):
+        for name, sign, value in conditions:
+            found = _field(row, name)
+            if not holds(found, sign, value):
+                raise Unexpected(f"expected {name}{sign}{value}, and {name} is {shown(found)}"
+                                 f"{_which(rows, number)}")  # fmt: skip
     return rows
+
+
+def compare(left: str, sign: str, right: str) -> None:
+    """Fails unless two words compare so: `assert ${x.pids} = 1`. Numbers where it needs them."""
+    found: Any = left
+    if sign in (">", "<", ">=", "<="):
+        found = _number(left)
+    if not holds(found, sign, right):
+        raise Unexpected(f"expected {shown(left)} {sign} {shown(right)}")
+
+
+def is_comparison(words: Sequence[str]) -> bool:
+    """Whether these words are two values with an operator between them."""
+    return len(words) == 3 and words[1] in (*_OPERATORS, "==")
+
+
+def _which(rows: Rows, number: int) -> str:
+    if len(rows) == 1:
+        return ""
+    name = rows[number].get("id", "")
+    return f" in row {number + 1} of {len(rows)}" + (f" ({name})" if name else "")
+
+
+def shown(value: Any) -> str:
+    """A value in a message: short, and harmless to a terminal."""
+    text = "nothing" if value is None else _text(value)
+    text = "".join(ch if ch.isprintable() else repr(ch)[1:-1] for ch in text[:100])
+    return repr(text) if isinstance(value, str) else text

@@ -82,7 +82,7 @@ class Session:
         except MobyshellError as error:
             tell(app, error)
             return
-        if wanted.verb.effect == DESTROY:
+        if wanted.verb.effect == DESTROY and not self.context.yes:
             self._confirm(app, wanted, then)
         else:
             self._run(app, wanted, then)
@@ -128,10 +128,7 @@ class Session:
 
     def command_line(self, words: Sequence[str]) -> list[str]:
         """The same as a command of its own, in a process of its own."""
-        return [
-            sys.executable, "-m", "mobyshell", "--state", self.context.state,
-            "--namespace", self.context.namespace, *words,
-        ]  # fmt: skip
+        return [sys.executable, "-m", "mobyshell", *self.context.words, *words]
 
 
 def suspended(app: MobyshellApp, command: list[str]) -> None:

@@ -184,6 +184,41 @@ def test_a_broken_config_is_told_whole(workplace: Workplace) -> None:
     assert workplace.run("run", "first").returncode == 1
 
 
+def test_warnings_are_told_and_are_no_failure(workplace: Workplace) -> None:
+    assert workplace.ok("bundle", "validate", "first") == ""
+    path = workplace.directory / "first" / "config.json"
+    document = json.loads(path.read_text())
+    document["process"]["capabilities"]["ambient"] = ["CAP_KILL"]
+    path.write_text(json.dumps(document))
+    done = workplace.run("bundle", "validate", "first", "--json")
+    assert (done.returncode, done.stderr) == (0, "first/config.json is valid, with 1 warning\n")
+    (row,) = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (row["severity"], row["path"]) == ("warning", "process.capabilities.ambient[0]")
+    path.write_text("{")
+    assert workplace.run("bundle", "validate", "first").returncode == 1
+
+
+def test_no_forks_where_the_limit_is_none(workplace: Workplace) -> None:
+    path = workplace.directory / "first" / "config.json"
+    document = json.loads(path.read_text())
+    document["linux"]["resources"]["pids"] = {"limit": 0}
+    path.write_text(json.dumps(document))
+    done = workplace.run("run", "--rm", "first", "--", "sh", "-c", "echo alone; true | true")
+    assert done.stdout == "alone\n"
+    assert "can't fork" in done.stderr
+    assert done.returncode != 0
+
+
+def test_rm_heeds_tasks_of_other_namespaces(workplace: Workplace) -> None:
+    workplace.ok("run", "-d", "--name", "up", "first", "--", "sleep", "1000")
+    done = workplace.run("--namespace", "other", "bundle", "rm", "first")
+    assert done.returncode == 5
+    assert "task up of namespace default" in done.stderr
+    # nor what is above it
+    assert workplace.run("--namespace", "other", "bundle", "rm", "first/..").returncode in (3, 5)
+    assert (workplace.directory / "first" / "config.json").exists()
+
+
 def test_rm_keeps_what_runs(workplace: Workplace) -> None:
     workplace.ok("run", "-d", "--name", "up", "first", "--", "sleep", "1000")
     assert workplace.run("bundle", "rm", "first").returncode == 5

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -225,3 +227,63 @@ def test_a_scripts_first_failure_ends_it(
     assert capsys.readouterr().out == "b\n"
     with pytest.raises(UsageError):
         run(context, ["--nonsense"], Options())
+
+
+def test_an_assert_that_fails_names_file_line_and_value(
+    tasks: FakeTasks, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mobyshell.repl.main import run
+
+    script = tmp_path / "check.moby"
+    script.write_text(
+        "# three tasks\ntask ls -a | assert 3\n"
+        "t = task ls -a | where id=worker\nassert ${t.0.exit} = 1\nassert ${t.0.exit} < 2\n"
+        "\ntask ls -a | assert status=running exit!=7\necho never\n"
+    )
+    assert run(Context(tasks=tasks), [str(script)], Options()) == 1
+    captured = capsys.readouterr()
+    assert "never" not in captured.out
+    assert captured.err.splitlines() == [
+        f"{script}:7: task ls -a | assert status=running exit!=7",
+        "mobyshell: expected status=running, and status is 'paused' in row 2 of 3 (paused)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("assert 1 = 2", "expected '1' = '2'"), ("assert ab ~ c", "expected 'ab' ~ 'c'"),
+        ("assert 3 > 2 # yes", ""), ("assert web == web", ""), ("assert 64M >= 1K", ""),
+        ("task ls -a | assert 2", "expected 2 rows, and there are 3"),
+        ("task ls | where id=none | assert", "there is nothing"),
+        ("task ls | where id=none | assert id=x", "there is nothing"),
+        ("task ls | where id=web | expect exit=1", "exit is nothing"),
+    ],
+)  # fmt: skip
+def test_assert(moby: Evaluator, line: str, told: str) -> None:
+    if not told:
+        assert moby.line(line) == 0
+        return
+    with pytest.raises(Unexpected, match=re.escape(told)):
+        moby.line(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["exit x", "exit 256", "exit 1 2", f"exit {'9' * 5000}", f"task ls | head {'9' * 5000}",
+     "task ls | where pid>x", "task ls | assert \x1b[31m", f"echo ${{_.{'9' * 5000}}}"],
+)  # fmt: skip
+def test_words_that_are_off_are_told_so(moby: Evaluator, line: str) -> None:
+    moby.line("task ls")
+    with pytest.raises(UsageError) as caught:
+        moby.line(line)
+    assert str(caught.value).isprintable()
+
+
+def test_readonly_is_refused_in_the_repl(tasks: FakeTasks) -> None:
+    from mobyshell.repl.main import run
+
+    context = Context(tasks=tasks, readonly=True)
+    assert run(context, ["-c", "task kill web"], Options()) == 5
+    assert run(context, ["-c", "task ls | each task kill"], Options()) == 5
+    assert tasks.calls == []

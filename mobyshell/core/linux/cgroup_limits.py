@@ -122,9 +122,12 @@ def _cpu_v1(cpu: Mapping[str, Any]) -> list[Write]:
 
 def _pids(pids: Mapping[str, Any], controller: str) -> list[Write]:
     limit = pids.get("limit")
-    if limit is None or limit == 0:
+    if limit is None:
         return []
-    return [Write(controller, "pids.max", "max" if limit < 0 else str(limit), f"{_R}.pids.limit")]
+    # 0 is a limit since runtime-spec 1.3: no further process. So is 1, and with it there is room
+    # for the first one at its birth into the cgroup; runc 1.4 writes it so, too
+    text = "max" if limit < 0 else str(max(limit, 1))
+    return [Write(controller, "pids.max", text, f"{_R}.pids.limit")]
 
 
 _THROTTLE = (

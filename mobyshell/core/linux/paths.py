@@ -24,6 +24,12 @@ def open_beneath(root: int, path: str, flags: int, mode: int = 0) -> int:
     return _openat2(root, path, flags, mode, c.RESOLVE_BENEATH | c.RESOLVE_NO_SYMLINKS)
 
 
+def open_same_mount(root: int, path: str, flags: int) -> int:
+    """Open `path` as `open_beneath` does, and in the mount of `root`: EXDEV at a mount point."""
+    resolve = c.RESOLVE_BENEATH | c.RESOLVE_NO_SYMLINKS | c.RESOLVE_NO_XDEV
+    return _openat2(root, path, flags, 0, resolve)
+
+
 def open_in_root(root: int, path: str, flags: int, mode: int = 0) -> int:
     """Open `path` as a process would whose root is `root`: links are followed, inside."""
     return _openat2(root, path.lstrip("/") or ".", flags, mode, c.RESOLVE_IN_ROOT)

@@ -47,6 +47,7 @@ from mobyshell.core.oci.spec import (
     Spec,
     check,
     dump_spec,
+    examine,
     load_spec,
     parse_spec,
     spec_to_json,
@@ -60,6 +61,6 @@ __all__ = [
     "Linux", "Memory", "MemoryPolicy", "Mount", "Namespace", "NetDevice", "Network", "Personality", "Pids",
     "Problem", "Process", "Rdma", "Resources", "Rlimit", "Root", "Scheduler", "Seccomp",
     "SeccompArg", "SeccompSyscall", "Spec", "ThrottleDevice", "TimeOffset", "User", "WeightDevice",
-    "check", "check_id", "default_spec", "dump_spec", "load_spec", "parse_spec", "spec_to_json",
+    "check", "check_id", "default_spec", "dump_spec", "examine", "load_spec", "parse_spec", "spec_to_json",
     "warnings_of", "with_process",
 ]  # fmt: skip

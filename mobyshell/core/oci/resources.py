@@ -71,7 +71,7 @@ class CPU:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pids:
-    """How many processes; -1 is no limit."""
+    """How many processes; -1 is no limit, 0 none beside the first."""
 
     limit: int | None = member("limit", _LIMIT)
     extra: dict[str, Any] = extras()

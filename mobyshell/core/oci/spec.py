@@ -91,11 +91,21 @@ def warnings_of(spec: Spec) -> list[Problem]:
     return rules.warnings_of(spec)
 
 
+def examine(bundle: str | os.PathLike[str]) -> tuple[list[Problem], list[Problem]]:
+    """The problems and the warnings of a bundle's config.json. NotFound, InvalidSpec (no JSON)."""
+    spec, problems = _judge(read_json(_content(bundle)))
+    return problems, warnings_of(spec) if spec is not None and not problems else []
+
+
 def load_spec(bundle: str | os.PathLike[str]) -> Spec:
     """The spec of a bundle. NotFound if there is no config.json, InvalidSpec if it is not valid."""
+    return parse_spec(_content(bundle))
+
+
+def _content(bundle: str | os.PathLike[str]) -> bytes:
     path = os.path.join(bundle, "config.json")
     try:
-        content = _read_file(path)
+        return _read_file(path)
     except (FileNotFoundError, NotADirectoryError, ValueError):
         raise NotFound(
             f"JSON specification file config.json not found in {_shown(os.fspath(bundle))}",
@@ -103,7 +113,6 @@ def load_spec(bundle: str | os.PathLike[str]) -> Spec:
         ) from None
     except OSError as error:
         raise InvalidSpec(f"{_shown(path)} cannot be read: {error.strerror}") from None
-    return parse_spec(content)
 
 
 def _read_file(path: str) -> bytes:

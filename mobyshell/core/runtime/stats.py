@@ -44,6 +44,15 @@ def _number(paths: Mapping[str, str], controller: str, file: str) -> int | None:
     return 0 if text == "max" else int(text)
 
 
+def _limit(paths: Mapping[str, str], controller: str, file: str) -> int | None:
+    """A limit; None where there is none. 0 is one: pids.max 0 lets nothing fork."""
+    text = _text(paths, controller, file)
+    if text is None or text == "max":
+        return None
+    value = int(text)
+    return None if value >= _UNLIMITED else value
+
+
 def _field(paths: Mapping[str, str], controller: str, file: str, name: str) -> int | None:
     for line in (_text(paths, controller, file) or "").splitlines():
         key, _, value = line.partition(" ")
@@ -53,16 +62,15 @@ def _field(paths: Mapping[str, str], controller: str, file: str, name: str) -> i
 
 
 def _v1(paths: Mapping[str, str], now_ns: int) -> Stats:
-    limit = _number(paths, "memory", "memory.limit_in_bytes") or 0
     return Stats(
         time_ns=now_ns,
         cpu_ns=_number(paths, "cpuacct", "cpuacct.usage"),
         cpu_throttled_ns=_field(paths, "cpu", "cpu.stat", "throttled_time"),
         memory=_number(paths, "memory", "memory.usage_in_bytes"),
-        memory_limit=0 if limit >= _UNLIMITED else limit,
+        memory_limit=_limit(paths, "memory", "memory.limit_in_bytes"),
         memory_peak=_number(paths, "memory", "memory.max_usage_in_bytes"),
         pids=_number(paths, "pids", "pids.current"),
-        pids_limit=_number(paths, "pids", "pids.max") or 0,
+        pids_limit=_limit(paths, "pids", "pids.max"),
         io_read=_bytes_v1(paths, "Read"),
         io_write=_bytes_v1(paths, "Write"),
         oom_kills=_field(paths, "memory", "memory.oom_control", "oom_kill"),
@@ -88,10 +96,10 @@ def _v2(paths: Mapping[str, str], now_ns: int) -> Stats:
         cpu_ns=None if usage is None else usage * 1000,
         cpu_throttled_ns=None if throttled is None else throttled * 1000,
         memory=_number(paths, "", "memory.current"),
-        memory_limit=_number(paths, "", "memory.max") or 0,
+        memory_limit=_limit(paths, "", "memory.max"),
         memory_peak=_number(paths, "", "memory.peak"),
         pids=_number(paths, "", "pids.current"),
-        pids_limit=_number(paths, "", "pids.max") or 0,
+        pids_limit=_limit(paths, "", "pids.max"),
         io_read=_bytes_v2(paths, "rbytes"),
         io_write=_bytes_v2(paths, "wbytes"),
         oom_kills=_field(paths, "", "memory.events", "oom_kill"),

@@ -32,16 +32,16 @@ class ProcessInfo:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """What the cgroups count. Bytes and ns; a limit of 0 means none; None: not known here."""
+    """What the cgroups count. Bytes and ns. None: not known here; of a limit, that there is none."""
 
     time_ns: int
     cpu_ns: int | None
     cpu_throttled_ns: int | None
     memory: int | None
-    memory_limit: int
+    memory_limit: int | None
     memory_peak: int | None
     pids: int | None
-    pids_limit: int
+    pids_limit: int | None
     io_read: int | None
     io_write: int | None
     oom_kills: int | None = None

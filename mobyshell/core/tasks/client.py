@@ -137,6 +137,11 @@ class TaskClient:
         """All tasks of the namespace, by id."""
         return view.list_tasks(self.state, self.namespace)
 
+    def everywhere(self) -> list[TaskInfo]:
+        """All tasks of all namespaces of this state root."""
+        names = view.namespaces(self.state)
+        return [task for name in names for task in view.list_tasks(self.state, name)]
+
     def get(self, id: str) -> TaskInfo:
         """One task. NotFound."""
         return view.info_of(view.require(self.state, self.namespace, id), self.namespace)

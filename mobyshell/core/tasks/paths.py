@@ -46,6 +46,17 @@ def state_root() -> str:
     )
 
 
+def store_root() -> str:
+    """MOBYSHELL_ROOT; else /var/lib/mobyshell for root, `$XDG_DATA_HOME/mobyshell` for others."""
+    chosen = os.environ.get("MOBYSHELL_ROOT")
+    if chosen:
+        return os.path.abspath(chosen)
+    if os.geteuid() == 0:
+        return "/var/lib/mobyshell"
+    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    return os.path.join(data, "mobyshell")
+
+
 def default_namespace() -> str:
     """MOBYSHELL_NAMESPACE, else `default`."""
     return os.environ.get("MOBYSHELL_NAMESPACE") or "default"

@@ -9,7 +9,7 @@ import os
 
 from mobyshell.core.errors import MobyshellError, NotFound
 from mobyshell.core.runtime.values import Status
-from mobyshell.core.tasks.paths import check_name, process_dir, task_dir
+from mobyshell.core.tasks.paths import RESERVED, check_name, process_dir, task_dir
 from mobyshell.core.tasks.records import (
     UNKNOWN_STATUS,
     Record,
@@ -86,7 +86,7 @@ def require(state: str, namespace: str, id: str, exec_id: str = "") -> Record:
     if exec_id:
         raise NotFound(f"task {id} has no process {exec_id}")
     others = [
-        one for one in _namespaces(state)
+        one for one in namespaces(state)
         if one != namespace and os.path.isdir(task_dir(state, one, id))
     ]  # fmt: skip
     hint = (
@@ -97,8 +97,10 @@ def require(state: str, namespace: str, id: str, exec_id: str = "") -> Record:
     raise NotFound(f"no task {id} in namespace {namespace}", hint=hint)
 
 
-def _namespaces(state: str) -> list[str]:
+def namespaces(state: str) -> list[str]:
+    """The namespaces there are below a state root."""
     try:
-        return sorted(one for one in os.listdir(state) if not one.startswith("."))
+        names = sorted(os.listdir(state))
     except OSError:
         return []
+    return [one for one in names if one not in RESERVED and not one.startswith(".")]

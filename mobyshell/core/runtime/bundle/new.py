@@ -12,6 +12,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from mobyshell.core.errors import AlreadyExists, NotFound, SyscallFailed, UsageError
@@ -19,7 +20,7 @@ from mobyshell.core.linux import constants as c
 from mobyshell.core.linux import paths
 from mobyshell.core.oci import Spec, default_spec, dump_spec, with_process
 from mobyshell.core.runtime.bundle import busybox, programs, tar
-from mobyshell.core.runtime.bundle.remove import remove_tree
+from mobyshell.core.runtime.bundle.remove import UNFINISHED, remove_tree
 
 SOURCES = ("busybox", "host:PROG,…", "tar:FILE")
 """The forms of `--from`."""
@@ -27,7 +28,6 @@ SOURCES = ("busybox", "host:PROG,…", "tar:FILE")
 Notice = Callable[[str], None]
 """Takes one line about something that the bundle lacks, and its source had."""
 
-_BUILDING = ".mobyshell-new-"
 _GRACE = 60.0
 
 # what programs expect to find, whatever the image is (hier(7)); modes as everywhere
@@ -62,7 +62,7 @@ def new_bundle(
     """
     place = Path(os.path.abspath(directory))
     fill, words = _source(source)
-    if not place.name or place.name.startswith(_BUILDING):
+    if not place.name or place.name.startswith(UNFINISHED):
         raise UsageError(f"not a name for a bundle: {os.fspath(directory)!r}")
     if os.path.lexists(place) and not _is_empty(place):
         raise _taken(directory)
@@ -70,7 +70,7 @@ def new_bundle(
         raise NotFound(f"no directory {place.parent}", hint="make it first")
     unprivileged = os.geteuid() != 0 if rootless is None else rootless
     _clear_abandoned(place.parent)
-    building = place.parent / f"{_BUILDING}{os.urandom(6).hex()}"
+    building = place.parent / f"{UNFINISHED}{os.urandom(6).hex()}"
     lock = -1
     try:
         building.mkdir(mode=0o755)
@@ -176,14 +176,24 @@ def _add_file(root: int, parent: str, name: str, text: bytes) -> None:
 def _write_config(building: Path, spec: Spec, shell: str | None) -> None:
     args = (shell,) if shell else None
     path = building / "config.json"
-    path.write_text(dump_spec(with_process(spec, args=args)) + "\n")
+    path.write_text(dump_spec(_without_warnings(with_process(spec, args=args))) + "\n")
     path.chmod(0o644)
+
+
+def _without_warnings(spec: Spec) -> Spec:
+    """runc's default asks for ambient capabilities that it does not make inheritable, which no
+    kernel raises: the same container without them, and without a warning for each."""
+    process = spec.process
+    if process is None or process.capabilities is None:
+        return spec
+    capabilities = replace(process.capabilities, ambient=None)
+    return replace(spec, process=replace(process, capabilities=capabilities))
 
 
 def _clear_abandoned(parent: Path) -> None:
     """Remove what builds left that were killed: nobody holds their lock."""
     try:
-        names = [name for name in os.listdir(parent) if name.startswith(_BUILDING)]
+        names = [name for name in os.listdir(parent) if name.startswith(UNFINISHED)]
     except OSError:
         return
     for name in names:

@@ -1,0 +1,91 @@
+"""The options that every verb takes."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from mobyshell.commands.cli import Options, call, run
+from mobyshell.commands.context import Context
+from mobyshell.core.errors import Refused
+from mobyshell.core.runtime.bundle import new_bundle
+from tests.fakes import FakeTasks
+
+
+class Person(io.StringIO):
+    """Somebody at a keyboard."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return new_bundle(tmp_path / "scratch", "host:true")
+
+
+def remove(yes: bool = False, interactive: bool = True) -> None:
+    tasks = FakeTasks()
+    try:
+        context = Context(tasks=tasks, yes=yes, interactive=interactive)
+        call(context, ["bundle", "rm", "scratch"])
+    finally:
+        tasks.close()
+
+
+def test_a_person_is_asked_before_files_are_deleted(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for answer in ("n\n", "\n", "", "yeah\n"):
+        monkeypatch.setattr("sys.stdin", Person(answer))
+        with pytest.raises(Refused, match="is not confirmed"):
+            remove()
+        assert "bundle rm scratch: delete the directory" in capsys.readouterr().err
+    assert scratch.exists()
+    monkeypatch.setattr("sys.stdin", Person("y\n"))
+    remove()
+    assert not scratch.exists()
+
+
+@pytest.mark.parametrize(("yes", "interactive"), [(True, True), (False, False)])
+def test_nobody_is_asked(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch, yes: bool, interactive: bool
+) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    remove(yes, interactive)
+    assert not scratch.exists()
+
+
+def test_yes_and_root_are_global(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOBYSHELL_ROOT", "/from/environment")
+    options = Options()
+    assert options.take(["task", "--yes", "ls", "--root=/srv/store", "-a"]) == ["task", "ls", "-a"]
+    assert (options.yes, Context.of(options).root) == (True, "/srv/store")
+    assert Context.of(Options()).root == "/from/environment"
+    monkeypatch.delenv("MOBYSHELL_ROOT")
+    monkeypatch.setenv("XDG_DATA_HOME", "/data")
+    wanted = "/var/lib/mobyshell" if os.geteuid() == 0 else "/data/mobyshell"
+    assert Context.of(Options()).root == wanted
+
+
+@pytest.mark.parametrize("option", ["--root", "--state", "--namespace"])
+def test_an_option_without_its_value(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ([option], [f"{option}="], [option, ""], [f"{option}=a\0b"]):
+        assert run(["version", *words]) == 2
+        assert f"{option} needs a value" in capsys.readouterr().err
+
+
+def test_doctor_says_where_things_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert run(["doctor", "--all", "--json", "--state", str(tmp_path / "s"), "--root",
+                str(tmp_path / "file" / "store")]) == 0  # fmt: skip
+    found = {row["feature"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert found["state of running tasks"]["detail"] == str(tmp_path / "s")
+    assert found["state of running tasks"]["ok"]
+    assert not found["store of what is kept"]["ok"]
+    assert "--root" in found["store of what is kept"]["remedy"]
