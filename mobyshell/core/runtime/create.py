@@ -226,7 +226,7 @@ class _Creation:
         assert self.child is not None
         yield from self._attach()
         self._write_state()
-        if "user" in self.state_namespaces():
+        if self.template.attended:
             self._tell(ours, b"1")
         while True:
             told = yield from self._hear(ours)

@@ -112,7 +112,8 @@ class Call:
     `result`: the cell that takes what it returns.
     `tolerate`: errnos after which the program goes on. Any other failure aborts the program.
     `skip_on_error`, `skip_on_success`: how many following calls (of the same operation) are then
-    passed over. `expect`: abort unless exactly this is returned.
+    passed over. `expect`: abort unless exactly this is returned. `otherwise`: what it means when the
+    program ends here, for people.
     """
 
     name: str
@@ -122,6 +123,7 @@ class Call:
     skip_on_error: int = 0
     skip_on_success: int = 0
     expect: int | None = None
+    otherwise: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +151,7 @@ class Plan:
     """Everything between a bundle and a running container, in order.
 
     `clone_flags`: CLONE_NEW* for the child; `cgroups`: controller → absolute directory (v2: key "");
+    `attended`: the child waits at its first gate for the parent's operations of ATTACH;
     `notices`: what the spec asks for and this plan leaves out or weakens, each one line, never silent.
     """
 
@@ -159,6 +162,7 @@ class Plan:
     clone_flags: int = 0
     cgroups: dict[str, str] = field(default_factory=dict)
     terminal: bool = False
+    attended: bool = False
     notices: tuple[str, ...] = ()
 
     def of(self, actor: Actor, *phases: Phase) -> tuple[tuple[int, Operation], ...]:

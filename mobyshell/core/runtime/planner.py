@@ -26,11 +26,12 @@ from mobyshell.core.runtime.operations import (
     devices,
     hooks,
     identity,
+    joining,
     mounts,
     namespaces,
     process,
 )  # fmt: skip
-from mobyshell.core.runtime.plan import Operation, Phase, Plan
+from mobyshell.core.runtime.plan import Actor, Operation, Phase, Plan
 from mobyshell.core.runtime.refusals import refuse, usable_capabilities
 
 CompileSeccomp = Callable[[dict[str, Any], bool], tuple[bytes, int, str]]
@@ -114,18 +115,25 @@ class _Planner:
             (self.joined if one.path else self.new).append((index, one))
         self.made = {one.type for _, one in self.new}
         self.user_namespace = any(one.type == "user" for _, one in (*self.new, *self.joined))
+        self.own_mounts = "mount" in self.made
+        # what the child itself could not do, from where it is, its parent does before it goes on
+        self.attended = self.user_namespace or not self.own_mounts
         self.groups: dict[str, str] = {}
 
     def plan(self) -> Plan:
-        refuse(self.spec, self.host, self.made)
+        refuse(self.spec, self.host)
+        early = self._early()
         flags = 0
-        for kind in self.made - {"cgroup"}:
+        for kind in self.made - {"cgroup"} - early:
             flags |= namespaces.CLONE_FLAG[kind]
         operations = [
             *self._prepare(),
-            *(namespaces.join(index, one) for index, one in self.joined),
+            *self._score(Phase.JOIN),
+            *joining.join(self.joined),
+            *([joining.offset_clocks(self.linux.time_offsets or {}, early)] if early else []),
             namespaces.clone([(i, n) for i, n in self.new if n.type != "cgroup"], flags),
             *self._attach(),
+            *self._score(Phase.ATTACH),
             *self._setup(),
             *self._hooks(),
             *self._pivot(),
@@ -142,12 +150,15 @@ class _Planner:
             clone_flags=flags,
             cgroups=self.groups,
             terminal=bool(self.terminal),
+            attended=self.attended,
             notices=tuple(self.notices),
         )
 
     def exec_plan(self) -> Plan:
         kinds = tuple(one.type for _, one in (*self.new, *self.joined))
         operations = [
+            *self._score(Phase.JOIN, exec=True),
+            joining.undumpable(),
             namespaces.enter(kinds),
             *(cgroups.attach_child(name, path) for name, path in self.groups.items()),
             process.streams(fifo=False),
@@ -160,8 +171,6 @@ class _Planner:
         if self.user_namespace:
             operations.append(namespaces.become_root_inside())
         operations.append(namespaces.new_session(self.id))
-        if self.process.oom_score_adj is not None:
-            operations.append(identity.oom_score(self.process.oom_score_adj))
         if self.terminal:
             operations += [
                 process.open_terminal(self.rows, self.columns),
@@ -181,6 +190,26 @@ class _Planner:
             terminal=bool(self.terminal),
             notices=tuple(self.notices),
         )
+
+    def _early(self) -> set[str]:
+        """New namespaces that the process before the child makes: clocks can be set only until a
+        process is in their namespace, and by whoever owns it."""
+        if "time" not in self.made or not self.linux.time_offsets:
+            return set()
+        return {"time", "user"} & self.made
+
+    def _score(self, phase: Phase, *, exec: bool = False) -> list[Operation]:
+        """The out-of-memory score, in the phase in which it can be written: before any namespace
+        is joined, by the parent for a new user namespace, else by the child itself."""
+        value = self.process.oom_score_adj
+        writer, when = Actor.CHILD, Phase.SETUP
+        if exec or self.joined:
+            when = Phase.JOIN
+        elif self.user_namespace:
+            writer, when = Actor.PARENT, Phase.ATTACH
+        return [] if value is None or when is not phase else [
+            identity.oom_score(value, writer, phase)
+        ]  # fmt: skip
 
     # the parent's part
 
@@ -225,7 +254,7 @@ class _Planner:
                 inherit = [("cpuset.cpus", cpus), ("cpuset.mems", nodes)]
             operations.append(cgroups.make(controller, path, base, inherit))
         operations += self._limits()
-        if "" in self.groups and not self.user_namespace:
+        if "" in self.groups and not self.attended:
             operations.append(cgroups.born(self.groups[""]))
         return operations
 
@@ -263,8 +292,8 @@ class _Planner:
 
     def _attach(self) -> list[Operation]:
         operations = []
-        if self.user_namespace:
-            # in its own user namespace the child may not write these files any more
+        if self.attended:
+            # in another user or mount namespace the child cannot write, or find, these files
             operations = [cgroups.attach_child(name, path) for name, path in self.groups.items()]
         if "user" in self.made:
             host = self.host
@@ -296,20 +325,20 @@ class _Planner:
     def _setup(self) -> list[Operation]:
         linux, made = self.linux, self.made
         operations = [process.streams()]
-        if self.user_namespace:
-            operations += [
+        if self.attended:
+            operations.append(
                 namespaces.gate(
                     "wait until the runtime has put this process into its cgroups and maps",
                     "Only then do limits hold and ids mean something.",
                     Phase.SETUP,
-                ),
-                namespaces.become_root_inside(),
-            ]
+                )
+            )
+            if self.user_namespace:
+                operations.append(namespaces.become_root_inside())
         else:
             operations += [cgroups.join(name, path) for name, path in self.groups.items() if name]
         operations.append(namespaces.new_session(self.id))
-        if self.process.oom_score_adj is not None:
-            operations.append(identity.oom_score(self.process.oom_score_adj))
+        operations += self._score(Phase.SETUP)
         for index, one in self.new:
             if one.type == "cgroup":
                 operations.append(namespaces.unshare_cgroup(index))
@@ -321,7 +350,8 @@ class _Planner:
             operations.append(namespaces.loopback())
         operations += namespaces.sysctls(dict(linux.sysctl or {}))
         operations.append(identity.mask_for_setup())
-        operations.append(mounts.isolate(linux.rootfs_propagation, self.rootfs))
+        if self.own_mounts:
+            operations.append(mounts.isolate(linux.rootfs_propagation, self.rootfs))
         operations.append(mounts.root_filesystem(self.rootfs))
         for index, entry in enumerate(self.spec.mounts or ()):
             operations.append(self._mount(index, entry))
@@ -374,7 +404,7 @@ class _Planner:
             mounts.read_only_path(path, index)
             for index, path in enumerate(linux.readonly_paths or ())
         ]
-        operations.append(mounts.pivot())
+        operations.append(mounts.pivot() if self.own_mounts else joining.chroot())
         if linux.rootfs_propagation:
             operations.append(mounts.root_propagation(linux.rootfs_propagation))
         if self.terminal:
@@ -408,6 +438,7 @@ class _Planner:
             path = "/proc/self/attr/exec"
             operations.append(identity.exec_label(
                 "SELinux", proc.selinux_label, path, "process.selinuxLabel"))  # fmt: skip
+        operations.append(process.signals())
         if filter_operation and not proc.no_new_privileges:
             # without no_new_privs loading a filter needs CAP_SYS_ADMIN: now or never
             operations.append(filter_operation)
@@ -423,8 +454,9 @@ class _Planner:
         operations.append(identity.capability_sets(capabilities))
         if proc.no_new_privileges:
             operations.append(identity.no_new_privileges())
-            if filter_operation:
-                operations.append(filter_operation)
+        if filter_operation and proc.no_new_privileges:
+            # after it, nothing but execve: the filter need not allow what a runtime does
+            operations.append(filter_operation)
         operations.append(process.execute(tuple(proc.args or ()), tuple(proc.env or ())))
         return operations
 

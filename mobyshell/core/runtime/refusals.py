@@ -3,7 +3,6 @@ with a notice, before anything has happened. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -13,13 +12,12 @@ from mobyshell.core.oci import Capabilities, Spec
 from mobyshell.core.runtime.host import Host
 
 
-def refuse(spec: Spec, host: Host, made: Collection[str]) -> None:
-    """Raise Unsupported, naming the member, for what cannot be done. `made`: new namespaces."""
+def refuse(spec: Spec, host: Host) -> None:
+    """Raise Unsupported, naming the member, for what cannot be done."""
     assert spec.process is not None
     assert spec.linux is not None
     process, linux = spec.process, spec.linux
     asked = {
-        "linux.timeOffsets": linux.time_offsets,
         "linux.netDevices": linux.net_devices,
         "linux.intelRdt": linux.intel_rdt,
         "linux.personality": linux.personality,
@@ -32,17 +30,18 @@ def refuse(spec: Spec, host: Host, made: Collection[str]) -> None:
     for path, value in asked.items():
         if value:
             raise _later(path)
-    for index, one in enumerate(linux.namespaces or ()):
-        if one.type == "time":
-            raise _later(f"linux.namespaces[{index}] (time)")
     for index, entry in enumerate(spec.mounts or ()):
         options = set(entry.options or ())
         if entry.uid_mappings or entry.gid_mappings or options & {"idmap", "ridmap"}:
             raise _later(f"mounts[{index}].uidMappings (id-mapped mounts)")
         if "tmpcopyup" in options:
             raise _later(f"mounts[{index}].options: tmpcopyup")
-    if "mount" not in made:
-        raise _later("linux.namespaces without a new mount namespace")
+    if not any(one.type == "mount" for one in linux.namespaces or ()):
+        raise Unsupported(
+            "linux.namespaces has no mount namespace: unable to restrict sys entries without a "
+            "private MNT namespace",
+            hint='add {"type": "mount"} to linux.namespaces',
+        )
     for name, module, label in (
         ("process.apparmorProfile", "apparmor", process.apparmor_profile),
         ("process.selinuxLabel", "selinux", process.selinux_label),

@@ -94,12 +94,14 @@ def failure(plan: Plan, program: Program, index: int | None = None) -> Mobyshell
     what = f"{operation.title} ({operation.source})" if operation.source else operation.title
     if code == 0:
         if call.expect is not None and result != call.expect:
-            return MobyshellError(f"{what}: {call.name} returned {result}, not {call.expect}")
+            said = call.otherwise or f"{call.name} returned {result}, not {call.expect}"
+            return MobyshellError(f"{what}: {said}")
         return MobyshellError(f"the child was killed after: {what}")
     if call.name == "execve":
         return _not_executed(operation, program, at, code)
     path = next((arg.value for arg in reversed(call.args) if isinstance(arg, Text)), "")
-    return SyscallFailed(call.name, code, path=path, what=what, hint=hint(call.name, code))
+    help = call.otherwise or hint(call.name, code)
+    return SyscallFailed(call.name, code, path=path, what=what, hint=help)
 
 
 def _not_executed(operation: Operation, program: Program, at: int, code: int) -> SyscallFailed:

@@ -341,4 +341,6 @@ def _launch(plan: Plan) -> str:
     way = [*_of(plan, Actor.CHILD, Phase.JOIN), *_of(plan, Actor.PARENT, Phase.CLONE)]
     lines = [f"{tool} {' '.join(words)} \\\n    " for tool, words in _wrappers(way).items()]
     titles = "".join(f"# {_comment(one.title)}\n" for one in way)
-    return f'{titles}{"".join(lines)}sh -c "$enter"\n'
+    # what is written before a namespace is joined is inherited by what this shell starts
+    first = "".join(_commands(_of(plan, Actor.CHILD, Phase.JOIN)))
+    return f'{first}{titles}{"".join(lines)}sh -c "$enter"\n'

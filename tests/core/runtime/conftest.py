@@ -127,16 +127,22 @@ def cgroups_left(root: Path) -> list[str]:
     return found
 
 
+def mounts_of(directory: Path) -> list[str]:
+    """The mounts of this machine, without those of other runs of tests at the same time."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return [line for line in lines if "/pytest-of-" not in line or str(directory) in line]
+
+
 @pytest.fixture
 def house(tmp_path: Path, busybox: Path) -> Iterator[House]:
     """A runtime of one's own; afterwards nothing of it may be left."""
     events: list[Payload] = []
     root = tmp_path / "root"
     runtime = Runtime(root, sink=lambda _, payload: events.append(payload))
-    mounts = Path("/proc/self/mountinfo").read_text()
+    mounts = mounts_of(tmp_path)
     yield House(runtime, busybox, tmp_path, events)
     for state, _ in runtime.list():
         run(runtime.delete(state.id, force=True))
     assert not root.exists() or os.listdir(root) == []
     assert cgroups_left(root) == []
-    assert Path("/proc/self/mountinfo").read_text() == mounts
+    assert mounts_of(tmp_path) == mounts

@@ -403,9 +403,9 @@ def test_a_hook_past_its_timeout_is_killed(house: House) -> None:
 
 def test_what_is_not_supported_is_said(house: House) -> None:
     def change(document: dict) -> None:  # type: ignore[type-arg]
-        document["linux"]["namespaces"].append({"type": "time"})
+        document["linux"]["intelRdt"] = {"closID": "c", "l3CacheSchema": "L3:0=f"}
 
-    with pytest.raises(Unsupported, match="time"):
+    with pytest.raises(Unsupported, match="intelRdt"):
         house.create("c", house.spec(change, "true"))
 
 

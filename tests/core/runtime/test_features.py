@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from mobyshell.core.errors import InvalidSpec, MobyshellError, SyscallFailed
+from mobyshell.core.runtime.plan import Actor, Phase
 from mobyshell.core.runtime.steps import run
 from tests.core.runtime.conftest import House
 
@@ -227,6 +228,30 @@ def test_seccomp(house: House, no_new_privileges: bool) -> None:
     assert "No space left" in result.errors
 
 
+@pytest.mark.parametrize("no_new_privileges", [True, False])
+def test_a_filter_need_not_allow_what_the_runtime_does_last(
+    house: House, no_new_privileges: bool
+) -> None:
+    forbidden = ["rt_sigaction", "rt_sigprocmask"]
+    if no_new_privileges:
+        forbidden += ["capset", "setresuid", "fchdir", "prctl", "umask", "close_range"]
+
+    def change(document: Document) -> None:
+        document["process"]["noNewPrivileges"] = no_new_privileges
+        document["linux"]["seccomp"] = {
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{"names": forbidden, "action": "SCMP_ACT_ERRNO", "errnoRet": 28}],
+        }
+
+    # with new privileges the filter has to be loaded while there are some: capset comes after it
+    if no_new_privileges:
+        assert house.run("true", change=change).status == 0
+    plan = house.runtime.plan("c", str(house.bundle), spec=house.spec(change, "true"))
+    names = [call.name for _, one in plan.of(Actor.CHILD, Phase.EXEC) for call in one.calls]
+    after = names[names.index("seccomp") + 1 :]
+    assert set(after) == {"execve"} if no_new_privileges else "rt_sigprocmask" not in after
+
+
 def test_joining_the_namespaces_of_another(house: House) -> None:
     first = house.create("first", house.spec(None, "sleep", "1000"))
     run(house.runtime.start("first"))
@@ -261,7 +286,7 @@ def test_a_namespace_that_is_not_there(house: House) -> None:
     def change(document: Document) -> None:
         document["linux"]["namespaces"][1] = {"type": "network", "path": "/proc/1/ns/nonsense"}
 
-    with pytest.raises(SyscallFailed, match="join the network namespace"):
+    with pytest.raises(SyscallFailed, match="open the network namespace"):
         house.run("true", change=change)
 
 

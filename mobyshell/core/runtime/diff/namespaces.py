@@ -12,7 +12,7 @@ from mobyshell.core.runtime.state import State
 from mobyshell.core.runtime.values import Difference
 
 _PROC_NAME = {"network": "net", "mount": "mnt"}
-_ALL = ("pid", "network", "mount", "ipc", "uts", "user", "cgroup")
+_ALL = ("pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time")
 _INSIDE = "the kernel tells it only inside of the namespace"
 
 
@@ -38,6 +38,12 @@ def namespace_lines(spec: Spec, state: State) -> Iterator[Difference]:
             found = ", ".join(" ".join(row.split()) for row in rows)
             wanted = ", ".join(f"{one.container_id} {one.host_id} {one.size}" for one in asked)
             yield line(f"linux.{kind}Mappings", wanted, found, "inside, outside, count")
+    for clock, offset in (linux.time_offsets or {}).items():
+        rows = procfs.read_file(state.pid, "timens_offsets").decode().splitlines()
+        words = next((row.split() for row in rows if row.startswith(clock)), [clock, "?", "?"])
+        wanted = f"{offset.secs or 0} {offset.nanosecs or 0}"
+        yield line(f"linux.timeOffsets {clock}", wanted, " ".join(words[1:]),
+                   "seconds, nanoseconds")  # fmt: skip
     for key, value in (linux.sysctl or {}).items():
         # /proc/sys shows everybody the values of their own namespaces, whoever's /proc it is
         yield unknown(f"linux.sysctl {key}", value, _INSIDE)

@@ -125,8 +125,11 @@ def reach_mount_point(root: Cell, path: str, source: str, result: Cell) -> list[
 
 
 def write_file(path: str, text: str, *, template: bool = False,
-               tolerate: tuple[int, ...] = ()) -> list[Call]:  # fmt: skip
-    """Write `text` into the existing file `path` of the host (or of procfs) in one write(2)."""
+               tolerate: tuple[int, ...] = (), otherwise: str = "") -> list[Call]:  # fmt: skip
+    """Write `text` into the existing file `path` of the host (or of procfs) in one write(2).
+
+    `otherwise`: what it means when that is refused.
+    """
     file = Cell("file")
     data = text.encode()
     return [
@@ -137,9 +140,10 @@ def write_file(path: str, text: str, *, template: bool = False,
             tolerate=tolerate,
             skip_on_error=2,
         ),
-        Call("write", (file, Data(data, repr(text)), len(data)), tolerate=tolerate),
+        Call("write", (file, Data(data, repr(text)), len(data)), tolerate=tolerate,
+             otherwise=otherwise),
         close(file),
-    ]
+    ]  # fmt: skip
 
 
 def attach(mount: Cell, target: Cell) -> Call:

@@ -42,18 +42,27 @@ def rlimit(index: int, entry: Rlimit) -> Operation:
     )
 
 
-def oom_score(value: int) -> Operation:
-    """How soon the kernel's out-of-memory killer takes this process."""
+def oom_score(value: int, actor: Actor, phase: Phase) -> Operation:
+    """How soon the kernel's out-of-memory killer takes this process.
+
+    A process in a user namespace may not lower it, nor reach the file once it is undumpable: so it
+    is the parent that writes it, or the process before the child, from whom it is inherited.
+    """
+    path = "/proc/{pid}/oom_score_adj" if actor is Actor.PARENT else "/proc/self/oom_score_adj"
+    calls = write_file(
+        path, str(value), template=actor is Actor.PARENT,
+        otherwise="lowering it below that of the runtime needs CAP_SYS_RESOURCE",
+    )  # fmt: skip
     return Operation(
-        actor=Actor.CHILD,
-        phase=Phase.SETUP,
+        actor=actor,
+        phase=phase,
         title=f"set the out-of-memory score adjustment to {value}",
         why="From -1000 (never killed) to 1000 (killed first); lowering it needs CAP_SYS_RESOURCE.",
         source="process.oomScoreAdj",
         spec="config.md#linux-process",
         man="proc_pid_oom_score_adj(5)",
-        calls=tuple(write_file("/proc/self/oom_score_adj", str(value))),
-        shell=(f"echo {value} > /proc/self/oom_score_adj",),
+        calls=tuple(calls),
+        shell=(f'echo {value} > "{path.replace("{", "$").replace("}", "")}"',),
     )
 
 

@@ -7,7 +7,7 @@ import struct
 
 from mobyshell.core.linux import constants as c
 from mobyshell.core.oci import IDMapping, Namespace
-from mobyshell.core.runtime.operations.calls import CWD, SYNC, close, flags, quote, write_file
+from mobyshell.core.runtime.operations.calls import SYNC, close, flags, quote, write_file
 from mobyshell.core.runtime.plan import Actor, Call, Cell, Data, Flags, Operation, Phase, Text
 
 CLONE_FLAG = {
@@ -16,7 +16,7 @@ CLONE_FLAG = {
     "cgroup": c.CLONE_NEWCGROUP, "time": c.CLONE_NEWTIME,
 }  # fmt: skip
 
-_GIVES = {
+GIVES = {
     "user": "its own users: root inside is somebody else outside",
     "mount": "its own mount table: what it mounts, nobody else sees",
     "pid": "its own process numbers: its first process is 1 and sees no others",
@@ -26,6 +26,7 @@ _GIVES = {
     "cgroup": "its own view of the cgroup tree, with its cgroup as the root",
     "time": "its own boot and monotonic clocks",
 }
+"""What a new namespace of each kind means to the container."""
 
 # with a user namespace the child would lose its capabilities at its next execve: it has no id yet
 _UNSHARE = {"user": "--user --keep-caps", "mount": "--mount --propagation unchanged",
@@ -36,7 +37,7 @@ _UNSHARE = {"user": "--user --keep-caps", "mount": "--mount --propagation unchan
 def clone(new: list[tuple[int, Namespace]], clone_flags: int) -> Operation:
     """The child, in the namespaces of `clone_flags` (the executor makes the call itself)."""
     kinds = [namespace.type for _, namespace in new]
-    gives = "; ".join(f"{kind}: {_GIVES[kind]}" for kind in kinds)
+    gives = "; ".join(f"{kind}: {GIVES[kind]}" for kind in kinds)
     return Operation(
         actor=Actor.PARENT,
         phase=Phase.CLONE,
@@ -56,28 +57,6 @@ def clone(new: list[tuple[int, Namespace]], clone_flags: int) -> Operation:
     )
 
 
-def join(index: int, namespace: Namespace) -> Operation:
-    """Enter an existing namespace by its path, in the process before the child."""
-    held = Cell("namespace")
-    path = namespace.path or ""
-    flag = CLONE_FLAG[namespace.type]
-    return Operation(
-        actor=Actor.CHILD,
-        phase=Phase.JOIN,
-        title=f"join the {namespace.type} namespace {path}",
-        why=f"The spec shares it instead of giving the container {_GIVES[namespace.type]}.",
-        source=f"linux.namespaces[{index}]",
-        spec="config-linux.md#namespaces",
-        man="setns(2)",
-        calls=(
-            Call("openat", (CWD, Text(path), flags("open", c.O_CLOEXEC)), result=held),
-            Call("setns", (held, flags("clone", flag))),
-            close(held),
-        ),
-        shell=(f"nsenter --{namespace.type.replace('network', 'net')}={quote(path)}",),
-    )
-
-
 def enter(kinds: tuple[str, ...]) -> Operation:
     """Enter the namespaces of a running container, all at once, by the pidfd of its init."""
     flag = 0
@@ -91,11 +70,7 @@ def enter(kinds: tuple[str, ...]) -> Operation:
         source="linux.namespaces",
         spec="runtime.md#operations",
         man="setns(2)",
-        calls=(
-            # from here on the container can see this process, and must not look into it
-            Call("prctl", (Flags(c.PR_SET_DUMPABLE, "PR_SET_DUMPABLE"), 0, 0, 0, 0)),
-            Call("setns", (Cell("init"), flags("clone", flag))),
-        ),
+        calls=(Call("setns", (Cell("init"), flags("clone", flag))),),
     )
 
 

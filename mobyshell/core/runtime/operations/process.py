@@ -202,6 +202,23 @@ def wait_for_start() -> Operation:
     )
 
 
+def signals() -> Operation:
+    """The program begins with no signal blocked and none ignored."""
+    unblock = Data(b"\0" * 8, "{}")
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.EXEC,
+        title="let signals through",
+        why="Signals were blocked so far; afterwards a seccomp filter may forbid to change that.",
+        man="signal(7)",
+        calls=(
+            # 32 and 33 are glibc's own: it does not let the runtime itself let go of them
+            *(Call("rt_sigaction", (one, Data(b"\0" * 32, "{SIG_DFL}"), 0, 8)) for one in (32, 33)),
+            Call("rt_sigprocmask", (Flags(c.SIG_SETMASK, "SIG_SETMASK"), unblock, 0, 8)),
+        ),
+    )
+
+
 def execute(
     args: tuple[str, ...], env: tuple[str, ...], *, source: str = "process.args"
 ) -> Operation:
@@ -212,7 +229,6 @@ def execute(
     candidates = [program]
     if "/" not in program:
         candidates = [f"{place or '.'}/{program}" for place in path.split(":")]
-    unblock = Data(b"\0" * 8, "{}")
     passed = (errno.ENOENT, errno.ENOTDIR, errno.EACCES)
     # every candidate but the last may fail; a permission problem is remembered by its report
     tries = [
@@ -226,13 +242,7 @@ def execute(
         source=source,
         spec="config.md#process",
         man="execve(2)",
-        calls=(
-            # 32 and 33 are glibc's own: it does not let the runtime itself let go of them
-            *(Call("rt_sigaction", (one, Data(b"\0" * 32, "{SIG_DFL}"), 0, 8)) for one in (32, 33)),
-            Call("rt_sigprocmask", (Flags(c.SIG_SETMASK, "SIG_SETMASK"), unblock, 0, 8)),
-            *tries,
-            Call("execve", (Text(candidates[-1]), vector, environment)),
-        ),
+        calls=(*tries, Call("execve", (Text(candidates[-1]), vector, environment))),
         shell=(
             f"env -i {' '.join(quote(word) for word in env)}",
             f"exec {' '.join(quote(word) for word in args)}",
