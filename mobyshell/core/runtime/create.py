@@ -21,7 +21,9 @@ from mobyshell.core.oci import Spec
 from mobyshell.core.runtime import hooks, report
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.executor import Executor, Spawned
+from mobyshell.core.runtime.handing import starting_in, user_namespaces
 from mobyshell.core.runtime.operations.namespaces import CLONE_FLAG
+from mobyshell.core.runtime.operations.trees import START
 from mobyshell.core.runtime.plan import Actor, Operation, Phase, Plan, Text
 from mobyshell.core.runtime.prepared import Prepared
 from mobyshell.core.runtime.program import Program, assemble
@@ -99,9 +101,9 @@ def create(
     return container
 
 
-def given(fd: int) -> int:
+def given(fd: int, first: int = FIRST_GIVEN) -> int:
     """A copy of `fd` out of the way of the numbers that the child uses."""
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_GIVEN)
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, first)
 
 
 def run_here(
@@ -150,7 +152,7 @@ def launch(
     with ExitStack() as copies:
         copies.enter_context(theirs)
         for name, fd in handed.items():
-            copy = given(fd)
+            copy = given(fd, FIRST_GIVEN + len(descriptors))
             copies.callback(os.close, copy)
             for program in (main, before):
                 if program is not None:
@@ -217,12 +219,8 @@ class _Creation:
         # known before they are made: the next start can clear away what a killed creator left
         states.write_file(self.path / "cgroups.json", json.dumps(self.cgroups).encode())
         states.write_file(self.path / states.CONFIG, self.text.encode())
-        cgroup = self._prepare()
-        try:
-            ours = self._spawn(cgroup)
-        finally:
-            if cgroup >= 0:
-                os.close(cgroup)
+        with ExitStack() as held:
+            ours = self._spawn(self._prepare(held))
         assert self.child is not None
         yield from self._attach()
         self._write_state()
@@ -240,22 +238,32 @@ class _Creation:
             self.id, self.child.pid, self.child.pidfd, self.template.bundle, self.master
         )
 
-    def _prepare(self) -> int:
-        """The parent's part before there is a child; a descriptor of the v2 cgroup, or -1."""
+    def _prepare(self, held: ExitStack) -> dict[str, int]:
+        """The parent's part before there is a child; the descriptors it left open, by their cells,
+        which `held` closes."""
         if not self.prepared.has("prepare"):
-            return -1
+            return {}
         program = self.prepared.take("prepare", {"id": self.id})
-        failed = self.executor.run(program)
-        self.emit(program)
-        cgroup = program.get("cgroup") if failed is None and "cgroup" in program.cells else -1
-        if failed is not None:
-            error = report.failure(self.plan(), program, failed)
+        names = [
+            one for one in ("cgroup", START.name, *self.template.handed) if one in program.cells
+        ]
+        for name in names:
+            program.set(name, -1)
+        try:
+            for name, fd in user_namespaces(self.template, self.executor, held).items():
+                program.set(name, fd)
+            failed = self.executor.run(program)
+            opened = {name: program.get(name) for name in names if program.get(name) >= 0}
+            for fd in opened.values():
+                held.callback(os.close, fd)
+            self.emit(program)
+            if failed is not None:
+                raise report.failure(self.plan(), program, failed)
+            return opened
+        finally:
             self.prepared.give("prepare", program)
-            raise error
-        self.prepared.give("prepare", program)
-        return cgroup
 
-    def _spawn(self, cgroup: int) -> socket.socket:
+    def _spawn(self, opened: dict[str, int]) -> socket.socket:
         """Make the child; returns our end of the socket to it."""
         fifo_path = self.path / states.FIFO
         os.mkfifo(fifo_path, 0o600)
@@ -264,11 +272,13 @@ class _Creation:
         values = {"id": self.id}
         before = self.prepared.take("join", values) if self.prepared.has("join") else None
         main = self.prepared.take("child", values)
+        handed = {name: opened[name] for name in self.template.handed}
         try:
-            launched = launch(
-                self.executor, self.stdio, {"fifo": fifo}, main, before,
-                flags=self.template.clone_flags, cgroup=cgroup,
-            )  # fmt: skip
+            with starting_in(opened.get(START.name)):
+                launched = launch(
+                    self.executor, self.stdio, {"fifo": fifo, **handed}, main, before,
+                    flags=self.template.clone_flags, cgroup=opened.get("cgroup", -1),
+                )  # fmt: skip
         except SyscallFailed as error:
             precise: MobyshellError = error
             if before is not None and error.errno == 0:

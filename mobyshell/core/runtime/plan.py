@@ -153,6 +153,7 @@ class Plan:
     `clone_flags`: CLONE_NEW* for the child; `cgroups`: controller → absolute directory (v2: key "");
     `attended`: the child waits at its first gate for the parent's operations of ATTACH;
     `notices`: what the spec asks for and this plan leaves out or weakens, each one line, never silent.
+    `handed`: the cells of the runtime's own program whose descriptors the child gets as well.
     """
 
     id: str
@@ -164,6 +165,7 @@ class Plan:
     terminal: bool = False
     attended: bool = False
     notices: tuple[str, ...] = ()
+    handed: tuple[str, ...] = ()
 
     def of(self, actor: Actor, *phases: Phase) -> tuple[tuple[int, Operation], ...]:
         """The operations of `actor` (in `phases`, if any are given) with their indices, in order."""

@@ -7,12 +7,13 @@ do is refused here, by name, before anything has happened.
 from __future__ import annotations
 
 import os.path
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 from mobyshell.core.errors import InvalidSpec, Unsupported
 from mobyshell.core.linux.cgroup_limits import limits_v1, limits_v2
+from mobyshell.core.linux.mount_options import parse_options
 from mobyshell.core.oci import (
     Mount,
     Namespace,
@@ -30,6 +31,7 @@ from mobyshell.core.runtime.operations import (
     mounts,
     namespaces,
     process,
+    trees,
 )  # fmt: skip
 from mobyshell.core.runtime.plan import Actor, Operation, Phase, Plan
 from mobyshell.core.runtime.refusals import refuse, usable_capabilities
@@ -119,6 +121,7 @@ class _Planner:
         # what the child itself could not do, from where it is, its parent does before it goes on
         self.attended = self.user_namespace or not self.own_mounts
         self.groups: dict[str, str] = {}
+        self.trees = {tree.source: tree for tree in self._choose_trees()}
 
     def plan(self) -> Plan:
         refuse(self.spec, self.host)
@@ -152,6 +155,7 @@ class _Planner:
             terminal=bool(self.terminal),
             attended=self.attended,
             notices=tuple(self.notices),
+            handed=tuple(tree.cell.name for tree in self.trees.values()),
         )
 
     def exec_plan(self) -> Plan:
@@ -256,7 +260,23 @@ class _Planner:
         operations += self._limits()
         if "" in self.groups and not self.attended:
             operations.append(cgroups.born(self.groups[""]))
-        return operations
+        if "root.path" in self.trees:
+            operations.append(trees.open_start(self.rootfs))
+        spread = self.linux.rootfs_propagation
+        return operations + [trees.open_tree(one, spread) for one in self.trees.values()]
+
+    def _choose_trees(self) -> Iterator[trees.Tree]:
+        """What this process must open for the child, by the member of the spec that asks for it."""
+        if not (self.user_namespace and self.own_mounts and self.host.privileged):
+            return
+        yield trees.Tree(0, self.rootfs, recursive=True, source="root.path")
+        number = 1
+        for index, entry in enumerate(self.spec.mounts or ()):
+            options = parse_options(entry.options or ())
+            if options.bind:
+                path = os.path.join(self.bundle, entry.source or "")
+                yield trees.Tree(number, path, options.recursive, f"mounts[{index}]")
+                number += 1
 
     def _base(self, controller: str, path: str) -> str:
         own = self.host.cgroup_own[controller]
@@ -324,7 +344,7 @@ class _Planner:
 
     def _setup(self) -> list[Operation]:
         linux, made = self.linux, self.made
-        operations = [process.streams()]
+        operations = [process.streams(trees=tuple(self.trees.values()))]
         if self.attended:
             operations.append(
                 namespaces.gate(
@@ -352,7 +372,7 @@ class _Planner:
         operations.append(identity.mask_for_setup())
         if self.own_mounts:
             operations.append(mounts.isolate(linux.rootfs_propagation, self.rootfs))
-        operations.append(mounts.root_filesystem(self.rootfs))
+        operations.append(mounts.root_filesystem(self.rootfs, self.trees.get("root.path")))
         for index, entry in enumerate(self.spec.mounts or ()):
             operations.append(self._mount(index, entry))
         if not any(self._binds_dev(entry) for entry in self.spec.mounts or ()):
@@ -375,7 +395,7 @@ class _Planner:
                 self.notices.append(f"{entry.destination}: no cgroup to show, left empty")
                 return mounts.mount(index, _empty(entry), self.bundle)
             return cgroups.mount(index, entry, self.groups, self.host.cgroup_mode)
-        return mounts.mount(index, entry, self.bundle)
+        return mounts.mount(index, entry, self.bundle, self.trees.get(f"mounts[{index}]"))
 
     def _hooks(self) -> list[Operation]:
         planned = [

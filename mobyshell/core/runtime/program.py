@@ -180,10 +180,14 @@ class _Assembler:
     def operation(self, index: int, operation: Operation) -> None:
         # skips count calls; a call may be preceded by stores, so count in records
         sizes = [
-            1 + sum(_stores(arg) for arg in call.args if isinstance(arg, Data))
+            0
+            if call.name.startswith("@")
+            else 1 + sum(_stores(arg) for arg in call.args if isinstance(arg, Data))
             for call in operation.calls
         ]
         for position, call in enumerate(operation.calls):
+            if not sizes[position]:
+                continue  # a pseudo call: the runtime makes it itself
             error_skip = sum(sizes[position + 1 : position + 1 + call.skip_on_error])
             success_skip = sum(sizes[position + 1 : position + 1 + call.skip_on_success])
             self.call(Origin(index, position), call, error_skip, success_skip)

@@ -37,8 +37,8 @@ def flags(family: str, value: int) -> Flags:
     return Flags(value, show_flags(family, value))
 
 
-def close(cell: Cell) -> Call:
-    return Call("close", (cell,))
+def close(held: Cell | Flags) -> Call:
+    return Call("close", (held,))
 
 
 def in_root(
@@ -105,16 +105,23 @@ def make_file(root: Cell, path: str, mode: int = 0o644) -> list[Call]:
     ]
 
 
-def reach_mount_point(root: Cell, path: str, source: str, result: Cell) -> list[Call]:
-    """Open `path` beneath `root`; if it is not there, made as what `source` is: directory or file."""
+def reach_mount_point(root: Cell, path: str, source: Cell | Flags, result: Cell) -> list[Call]:
+    """Open `path` beneath `root`; if it is not there, made as what the mount `source` is:
+    directory or file."""
     probe = Cell("source")
+    # one in a number of its own was opened by somebody else: `.` in it may not be ours to enter
+    asked = (
+        (CWD, Text(f"/proc/self/fd/{source.value}"))
+        if isinstance(source, Flags)
+        else (source, Text("."))
+    )
     again = in_root(root, path, result)
     as_directory = [close(probe), *make_directories(root, path)]
     as_file = [*make_file(root, path), again]
     directory_done = in_root(root, path, result, skip_on_success=len(as_file))
     is_directory = Call(
         "openat",
-        (CWD, Text(source), flags("open", DIRECTORY)),
+        (*asked, flags("open", DIRECTORY)),
         result=probe,
         tolerate=(errno.ENOTDIR,),
         skip_on_error=len(as_directory) + 1,
@@ -146,14 +153,14 @@ def write_file(path: str, text: str, *, template: bool = False,
     ]  # fmt: skip
 
 
-def attach(mount: Cell, target: Cell) -> Call:
+def attach(mount: Cell | Flags, target: Cell | Flags) -> Call:
     """Place the detached `mount` on `target`, both by descriptor (move_mount(2))."""
     how = c.MOVE_MOUNT_F_EMPTY_PATH | c.MOVE_MOUNT_T_EMPTY_PATH
     return Call("move_mount", (mount, EMPTY, target, EMPTY, flags("move_mount", how)))
 
 
 def set_attributes(
-    mount: Cell,
+    mount: Cell | Flags,
     set_bits: int,
     clear_bits: int = 0,
     propagation: int = 0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os.path
 import struct
 
@@ -13,6 +14,7 @@ from mobyshell.core.runtime.operations.calls import (
     CWD,
     DIRECTORY,
     EMPTY,
+    FIRST_FREE,
     ROOT,
     attach,
     clone_tree,
@@ -26,7 +28,8 @@ from mobyshell.core.runtime.operations.calls import (
     reach_mount_point,
     set_attributes,
 )  # fmt: skip
-from mobyshell.core.runtime.plan import Actor, Call, Cell, Data, Operation, Phase, Text
+from mobyshell.core.runtime.operations.trees import Tree
+from mobyshell.core.runtime.plan import Actor, Call, Cell, Data, Flags, Operation, Phase, Text
 
 MOUNT = Cell("mount")
 TARGET = Cell("target")
@@ -81,8 +84,27 @@ def _privatize(path: str) -> list[Call]:
     ]
 
 
-def root_filesystem(rootfs: str) -> Operation:
-    """Make the rootfs a mount of its own: pivot_root(2) wants one."""
+def root_filesystem(rootfs: str, tree: Tree | None = None) -> Operation:
+    """Make the rootfs a mount of its own: pivot_root(2) wants one. `tree`: its clone, if the
+    runtime made it; then this process has been in the rootfs from its start."""
+    private = set_attributes(ROOT, 0, 0, c.MS_PRIVATE, recursive=True)
+    if tree is not None:
+        how = c.MOVE_MOUNT_F_EMPTY_PATH | c.MOVE_MOUNT_T_EMPTY_PATH
+        calls: tuple[Call, ...] = (
+            _copy(tree.descriptor, ROOT),
+            close(tree.descriptor),
+            private,
+            Call("move_mount", (ROOT, EMPTY, CWD, EMPTY, flags("move_mount", how))),
+        )
+    else:
+        calls = (
+            clone_tree(rootfs, ROOT, recursive=True),
+            Call("openat", (CWD, Text(rootfs), flags("open", DIRECTORY)), result=TARGET),
+            # private before it is attached: pivot_root refuses a root whose mount is shared
+            private,
+            attach(ROOT, TARGET),
+            close(TARGET),
+        )
     return Operation(
         actor=Actor.CHILD,
         phase=Phase.SETUP,
@@ -91,26 +113,26 @@ def root_filesystem(rootfs: str) -> Operation:
         source="root.path",
         spec="config.md#root",
         man="open_tree(2), move_mount(2)",
-        calls=(
-            clone_tree(rootfs, ROOT, recursive=True),
-            Call("openat", (CWD, Text(rootfs), flags("open", DIRECTORY)), result=TARGET),
-            # private before it is attached: pivot_root refuses a root whose mount is shared
-            set_attributes(ROOT, 0, 0, c.MS_PRIVATE, recursive=True),
-            attach(ROOT, TARGET),
-            close(TARGET),
-        ),
+        calls=calls,
         shell=('mount --rbind "$rootfs" "$rootfs"', 'mount --make-rprivate "$rootfs"'),
     )
 
 
-def mount(index: int, entry: Mount, bundle: str) -> Operation:
-    """One entry of `mounts`, that is not of type cgroup."""
+def _copy(held: Flags, result: Cell) -> Call:
+    """Another descriptor of what `held` is."""
+    command = Flags(fcntl.F_DUPFD_CLOEXEC, "F_DUPFD_CLOEXEC")
+    return Call("fcntl", (held, command, FIRST_FREE), result=result)
+
+
+def mount(index: int, entry: Mount, bundle: str, tree: Tree | None = None) -> Operation:
+    """One entry of `mounts`, that is not of type cgroup. `tree`: what it binds, if the runtime
+    has opened it."""
     options = parse_options(entry.options or ())
     source = f"mounts[{index}]"
     words = ",".join(entry.options or ())
     if options.bind:
         origin = os.path.join(bundle, entry.source or "")
-        made: list[Call] = _bind(entry, options, origin)
+        made: list[Call] = _bind(entry, options, origin, tree)
         title = f"bind {origin} on {entry.destination}"
         man = "open_tree(2), mount_setattr(2), move_mount(2)"
         shell = _shell_bind(entry, options, origin)
@@ -149,26 +171,27 @@ _PURPOSE = {
 }
 
 
-def _finish(options: MountOptions, target: list[Call], *, attributes: bool) -> list[Call]:
-    """Place MOUNT on the target with its attributes and propagation, and close both."""
+def _finish(
+    options: MountOptions, target: list[Call], *, attributes: bool, mount: Cell | Flags = MOUNT
+) -> list[Call]:
+    """Place `mount` on the target with its attributes and propagation, and close both."""
     calls = [*target]
     if attributes and (options.attr_set or options.attr_clear):
-        calls.append(set_attributes(MOUNT, options.attr_set, options.attr_clear))
+        calls.append(set_attributes(mount, options.attr_set, options.attr_clear))
     if options.rec_set or options.rec_clear:
-        calls.append(set_attributes(MOUNT, options.rec_set, options.rec_clear, recursive=True))
-    calls.append(attach(MOUNT, TARGET))
+        calls.append(set_attributes(mount, options.rec_set, options.rec_clear, recursive=True))
+    calls.append(attach(mount, TARGET))
     for value in options.propagation:
         recursive = bool(value & c.MS_REC)
-        calls.append(set_attributes(MOUNT, 0, 0, value & ~c.MS_REC, recursive=recursive))
-    return [*calls, close(MOUNT), close(TARGET)]
+        calls.append(set_attributes(mount, 0, 0, value & ~c.MS_REC, recursive=recursive))
+    return [*calls, close(mount), close(TARGET)]
 
 
-def _bind(entry: Mount, options: MountOptions, origin: str) -> list[Call]:
-    target = reach_mount_point(ROOT, entry.destination, origin, TARGET)
-    return [
-        clone_tree(origin, MOUNT, recursive=options.recursive),
-        *_finish(options, target, attributes=True),
-    ]
+def _bind(entry: Mount, options: MountOptions, origin: str, tree: Tree | None) -> list[Call]:
+    mount = tree.descriptor if tree else MOUNT
+    target = reach_mount_point(ROOT, entry.destination, mount, TARGET)
+    clone = [] if tree else [clone_tree(origin, MOUNT, recursive=options.recursive)]
+    return [*clone, *_finish(options, target, attributes=True, mount=mount)]
 
 
 def _filesystem(entry: Mount, options: MountOptions, kind: str) -> list[Call]:

@@ -21,6 +21,7 @@ from mobyshell.core.runtime.operations.calls import (
     make_file,
     quote,
 )  # fmt: skip
+from mobyshell.core.runtime.operations.trees import Tree
 from mobyshell.core.runtime.plan import (
     Actor,
     Call,
@@ -37,8 +38,9 @@ _ALL = Flags(0xFFFFFFFF, "~0")
 MASTER, SLAVE = Cell("master"), Cell("slave")
 
 
-def streams(*, fifo: bool = True) -> Operation:
-    """The caller's three descriptors become 0, 1 and 2; everything else of the host is closed."""
+def streams(*, fifo: bool = True, trees: tuple[Tree, ...] = ()) -> Operation:
+    """The caller's three descriptors become 0, 1 and 2, `trees` of the host stay until they are
+    attached; everything else of the host is closed."""
     calls = [
         Call("dup3", (Cell("stdin"), 0, 0)),
         Call("dup3", (Cell("stdout"), 1, 0)),
@@ -47,6 +49,8 @@ def streams(*, fifo: bool = True) -> Operation:
     ]
     if fifo:
         calls.append(Call("dup3", (Cell("fifo"), FIFO, flags("open", c.O_CLOEXEC))))
+    cloexec = flags("open", c.O_CLOEXEC)
+    calls += [Call("dup3", (tree.cell, tree.descriptor, cloexec)) for tree in trees]
     return Operation(
         actor=Actor.CHILD,
         phase=Phase.SETUP,
@@ -54,7 +58,7 @@ def streams(*, fifo: bool = True) -> Operation:
         why="A descriptor of the host that stays open is a way out (CVE-2024-21626).",
         spec="runtime.md#create",
         man="dup(2), close_range(2)",
-        calls=(*calls, Call("close_range", (FIRST_FREE, _ALL, 0))),
+        calls=(*calls, Call("close_range", (FIRST_FREE + len(trees), _ALL, 0))),
     )
 
 

@@ -1,0 +1,144 @@
+"""Operations by which the runtime opens trees of the host, before the child exists, to hand them on.
+
+In a user namespace the child is somebody else on the host: a bundle below a directory of mode 0700
+is out of its reach. And a mount is id-mapped only by whoever has privileges over its filesystem.
+So the runtime makes such clones (open_tree(2)) with its own privileges, and the child, which gets
+their descriptors, only attaches them (move_mount(2)).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mobyshell.core.linux import constants as c
+from mobyshell.core.linux.mount_options import propagation_flags
+from mobyshell.core.oci import IDMapping
+from mobyshell.core.runtime.operations.calls import (
+    CWD,
+    DIRECTORY,
+    EMPTY,
+    FIRST_FREE,
+    clone_tree,
+    close,
+    flags,
+    set_attributes,
+)  # fmt: skip
+from mobyshell.core.runtime.plan import Actor, Call, Cell, Data, Flags, Operation, Phase, Text
+
+START = Cell("start")
+"""The rootfs in the host's own mount namespace: the runtime clones the child while it is its
+working directory, which the new mount namespace translates to its own copy of that place."""
+
+MAKE_USER_NAMESPACE = "@user_namespace"
+"""Pseudo call of the runtime: (uid_map, gid_map) → a descriptor of a new user namespace with these
+maps (user_namespaces(7)), in which no process is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """How a mount's ids are mapped: maps in the kernel's form, or a user namespace that has them."""
+
+    uids: str = ""
+    gids: str = ""
+    namespace: str = ""
+    recursive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A clone that is handed on. `number` counts them: the child finds it at FIRST_FREE + number."""
+
+    number: int
+    path: str
+    recursive: bool
+    source: str
+    ids: Ids | None = None
+
+    @property
+    def cell(self) -> Cell:
+        """Where the runtime's program keeps it."""
+        return Cell(f"tree {self.number}")
+
+    @property
+    def descriptor(self) -> Flags:
+        """What the child has it by."""
+        return Flags(FIRST_FREE + self.number, f"<tree of {self.path}>")
+
+
+def ids_text(mappings: Sequence[IDMapping]) -> str:
+    """The text of /proc/PID/uid_map for `mappings`."""
+    return "".join(f"{one.container_id} {one.host_id} {one.size}\n" for one in mappings)
+
+
+def open_start(rootfs: str) -> Operation:
+    """Open the place that the root filesystem's clone will lie on."""
+    return Operation(
+        actor=Actor.PARENT,
+        phase=Phase.PREPARE,
+        title=f"open {rootfs}, for the child to start in",
+        why="As root of its own user namespace the child might not reach it by its path.",
+        spec="config.md#root",
+        man="mount_namespaces(7)",
+        calls=(Call("openat", (CWD, Text(rootfs), flags("open", DIRECTORY)), result=START),),
+    )
+
+
+def open_tree(tree: Tree, propagation: str | None) -> Operation:
+    """Clone what is mounted at the tree's path; with its ids mapped, if it has a map."""
+    calls = [
+        clone_tree(tree.path, tree.cell, recursive=tree.recursive),
+        *(set_attributes(tree.cell, 0, 0, value, recursive=True) for value in _spread(propagation)),
+        *(_map_ids(tree.cell, tree.ids, tree.number) if tree.ids else ()),
+    ]
+    why = "Opened with the runtime's privileges: the child, who is not root out here, has none."
+    man = "open_tree(2), mount_setattr(2)"
+    title = f"open {tree.path} for the child"
+    if tree.ids is not None:
+        title = f"open {tree.path} for the child, its ids mapped"
+        why = (
+            "Files in it appear as of the mapped ids. Only who has privileges over it may do that."
+        )
+    return Operation(
+        actor=Actor.PARENT,
+        phase=Phase.PREPARE,
+        title=title,
+        why=why,
+        # what a shell cannot do is named there; opening a path early is not worth a word
+        source=f"{tree.source}.uidMappings" if tree.ids else "",
+        spec="config.md#posix-platform-mounts" if tree.ids else "config.md#root",
+        man=man,
+        calls=tuple(calls),
+    )
+
+
+def _spread(propagation: str | None) -> tuple[int, ...]:
+    """What the clone, which still is the host's peer, must become: as if the child had made it
+    among its own mounts, which are slaves, or what rootfsPropagation says of all of them."""
+    value = propagation_flags(propagation) if propagation else c.MS_SLAVE
+    kind = value & ~c.MS_REC
+    if not value & c.MS_REC or kind in (c.MS_SLAVE, c.MS_UNBINDABLE):
+        return (c.MS_SLAVE,)
+    return (c.MS_PRIVATE,) if kind == c.MS_PRIVATE else (c.MS_SLAVE, kind)
+
+
+def _map_ids(mount: Cell, ids: Ids, number: int) -> list[Call]:
+    namespace = Cell(f"ids {number}")
+    if ids.namespace:
+        get = Call(
+            "openat", (CWD, Text(ids.namespace), flags("open", c.O_CLOEXEC)), result=namespace
+        )
+    else:
+        get = Call(MAKE_USER_NAMESPACE, (Text(ids.uids), Text(ids.gids)), result=namespace)
+    # struct mount_attr, its last word the user namespace's descriptor
+    attributes = Data(
+        struct.pack("=QQQQ", c.MOUNT_ATTR_IDMAP, 0, 0, 0), "{+MOUNT_ATTR_IDMAP, <ids>}",
+        cells=((24, 8, namespace),),
+    )  # fmt: skip
+    at = c.AT_EMPTY_PATH | (c.AT_RECURSIVE if ids.recursive else 0)
+    return [
+        get,
+        Call("mount_setattr", (mount, EMPTY, flags("at", at), attributes, 32)),
+        *([close(namespace)] if ids.namespace else []),
+    ]
