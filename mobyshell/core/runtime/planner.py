@@ -370,9 +370,10 @@ class _Planner:
             operations.append(namespaces.loopback())
         operations += namespaces.sysctls(dict(linux.sysctl or {}))
         operations.append(identity.mask_for_setup())
+        spread, root = linux.rootfs_propagation, self.trees.get("root.path")
         if self.own_mounts:
-            operations.append(mounts.isolate(linux.rootfs_propagation, self.rootfs))
-        operations.append(mounts.root_filesystem(self.rootfs, self.trees.get("root.path")))
+            operations.append(mounts.isolate(spread, self.rootfs, root))
+        operations.append(mounts.root_filesystem(self.rootfs, spread, root))
         for index, entry in enumerate(self.spec.mounts or ()):
             operations.append(self._mount(index, entry))
         if not any(self._binds_dev(entry) for entry in self.spec.mounts or ()):

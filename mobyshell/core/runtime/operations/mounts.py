@@ -8,6 +8,7 @@ import os.path
 import struct
 
 from mobyshell.core.linux import constants as c
+from mobyshell.core.linux.constants import show_flags
 from mobyshell.core.linux.mount_options import MountOptions, parse_options, propagation_flags
 from mobyshell.core.oci import Mount
 from mobyshell.core.runtime.operations.calls import (
@@ -40,16 +41,26 @@ LONGEST_VALUE = 255
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EACCES)
 
 
-def isolate(propagation: str | None, rootfs: str) -> Operation:
+def isolate(propagation: str | None, rootfs: str, tree: Tree | None = None) -> Operation:
     """Stop mounts made here from reaching the host, or, where the spec wants them shared, at least
     those of the root filesystem."""
-    value = propagation_flags(propagation) if propagation else c.MS_SLAVE | c.MS_REC
     name = propagation or "rslave"
+    if name.endswith("unbindable"):
+        # what cannot be bound cannot be cloned either: only the finished root becomes that
+        name = name.replace("unbindable", "private")
+    elif name.endswith("shared") and tree is not None:
+        # in a user namespace all are slaves already, and the way to the rootfs may be closed
+        name = "rslave"
+    value = propagation_flags(name)
     calls = [Call("mount", (0, Text("/"), 0, flags("mount", value), 0))]
     shell = [f"mount --make-{name} /"]
-    if value & c.MS_SHARED:
-        calls += _privatize(rootfs)
-        shell.append('mount --make-private "$(findmnt -n -o TARGET --target "$rootfs")"')
+    if tree is None and (value & c.MS_SHARED or not value & c.MS_REC):
+        # whatever the rootfs lies on may still be shared, which pivot_root(2) refuses
+        kind = c.MS_SLAVE if name == "slave" else c.MS_PRIVATE
+        calls += _unshare(rootfs, kind)
+        shell.append(
+            f'mount --make-{_WORDS[kind]} "$(findmnt -n -o TARGET --target "$rootfs" | tail -n 1)"'
+        )
     return Operation(
         actor=Actor.CHILD,
         phase=Phase.SETUP,
@@ -63,8 +74,9 @@ def isolate(propagation: str | None, rootfs: str) -> Operation:
     )
 
 
-def _privatize(path: str) -> list[Call]:
-    """Make the mount that `path` lies on private: pivot_root(2) wants it of the new root's parent.
+def _unshare(path: str, kind: int) -> list[Call]:
+    """Make the mount that `path` lies on private, or a slave: pivot_root(2) wants it of the new
+    root's parent.
 
     Which one it is only the kernel knows: of the directories on the way the deepest that is a
     mount point; the others are refused (EINVAL).
@@ -72,11 +84,11 @@ def _privatize(path: str) -> list[Call]:
     places = [path]
     while places[-1] != "/":
         places.append(os.path.dirname(places[-1]))
-    private = Data(struct.pack("=QQQQ", 0, 0, c.MS_PRIVATE, 0), "{MS_PRIVATE}")
+    attributes = Data(struct.pack("=QQQQ", 0, 0, kind, 0), "{" + show_flags("mount", kind) + "}")
     return [
         Call(
             "mount_setattr",
-            (CWD, Text(place), 0, private, 32),
+            (CWD, Text(place), 0, attributes, 32),
             tolerate=(errno.EINVAL,) if place != "/" else (),
             skip_on_success=len(places) - 1 - index,
         )
@@ -84,24 +96,25 @@ def _privatize(path: str) -> list[Call]:
     ]
 
 
-def root_filesystem(rootfs: str, tree: Tree | None = None) -> Operation:
+def root_filesystem(rootfs: str, propagation: str | None, tree: Tree | None = None) -> Operation:
     """Make the rootfs a mount of its own: pivot_root(2) wants one. `tree`: its clone, if the
     runtime made it; then this process has been in the rootfs from its start."""
-    private = set_attributes(ROOT, 0, 0, c.MS_PRIVATE, recursive=True)
+    # before it is attached: pivot_root refuses a root that is shared
+    kind, recursive = _kind_of_root(propagation)
+    spread = set_attributes(ROOT, 0, 0, kind, recursive=recursive)
     if tree is not None:
         how = c.MOVE_MOUNT_F_EMPTY_PATH | c.MOVE_MOUNT_T_EMPTY_PATH
         calls: tuple[Call, ...] = (
             _copy(tree.descriptor, ROOT),
             close(tree.descriptor),
-            private,
+            spread,
             Call("move_mount", (ROOT, EMPTY, CWD, EMPTY, flags("move_mount", how))),
         )
     else:
         calls = (
             clone_tree(rootfs, ROOT, recursive=True),
             Call("openat", (CWD, Text(rootfs), flags("open", DIRECTORY)), result=TARGET),
-            # private before it is attached: pivot_root refuses a root whose mount is shared
-            private,
+            spread,
             attach(ROOT, TARGET),
             close(TARGET),
         )
@@ -114,8 +127,26 @@ def root_filesystem(rootfs: str, tree: Tree | None = None) -> Operation:
         spec="config.md#root",
         man="open_tree(2), move_mount(2)",
         calls=calls,
-        shell=('mount --rbind "$rootfs" "$rootfs"', 'mount --make-rprivate "$rootfs"'),
+        shell=(
+            'mount --rbind "$rootfs" "$rootfs"',
+            f'mount --make-{"r" if recursive else ""}{_WORDS[kind]} "$rootfs"',
+        ),
     )
+
+
+_WORDS = {c.MS_SLAVE: "slave", c.MS_PRIVATE: "private"}
+
+
+def _kind_of_root(propagation: str | None) -> tuple[int, bool]:
+    """(MS_SLAVE or MS_PRIVATE, the whole tree) for the clone of the rootfs, until it is the root.
+
+    A slave hears of what the host mounts later. What is to be shared is private first, as with
+    runc: then it is shared with those who copy this mount namespace, and not with the host.
+    """
+    name = propagation or "rslave"
+    if name.endswith("slave"):
+        return c.MS_SLAVE, True
+    return c.MS_PRIVATE, name in ("rprivate", "runbindable")
 
 
 def _copy(held: Flags, result: Cell) -> Call:
