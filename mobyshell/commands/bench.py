@@ -31,8 +31,6 @@ def run(ctx: Context, *, rounds: int, tasks: int, write: str | None) -> Rows:
     bench = run_all(rounds, tasks, ctx.say)
     if write is not None:
         write_page(write, bench)
-    for line in bench.missing:
-        ctx.say(f"not measured: {line}")
     columns = (("name", "MEASURED", "id"), ("value", "MOBYSHELL", "text"), ("peer", "PEER", "text"),
                ("ratio", "RATIO", "text"), ("goal", "GOAL", "text"), ("met", "", "check"))  # fmt: skip
     rows = [
@@ -41,4 +39,5 @@ def run(ctx: Context, *, rounds: int, tasks: int, write: str | None) -> Rows:
          "met": one.met}
         for one in bench.found
     ]  # fmt: skip
-    return Rows(columns, rows, "name")
+    said = "\n".join(f"not measured: {line}" for line in bench.missing)
+    return Rows(columns, rows, "name", said)

@@ -131,13 +131,12 @@ def validate(ctx: Context, *, bundle: str) -> Rows | Done:
     ]  # fmt: skip
     columns = (("severity", "SEVERITY", "text"), ("path", "PATH", "id"), ("found", "FOUND", "text"),
                ("allowed", "ALLOWED", "text"), ("section", "SPEC", "text"))  # fmt: skip
-    found = Rows(columns, rows, "path")
     if problems:
-        raise Problems(f"{path} has {_number(problems, 'problem')}", found)
+        raise Problems(f"{path} has {_number(problems, 'problem')}", Rows(columns, rows, "path"))
     if not warnings:
         return Done(said=f"{path} is valid")
-    ctx.say(f"{path} is valid, with {_number(warnings, 'warning')}")
-    return found
+    return Rows(columns, rows, "path",
+                said=f"{path} is valid, with {_number(warnings, 'warning')}")  # fmt: skip
 
 
 def _number(things: list[Any], what: str) -> str:
@@ -198,7 +197,7 @@ def plan_rows(plan: Plan, calls: bool = False) -> Rows:
             ]
     columns = (("n", "#", "number"), ("actor", "WHO", "text"), ("phase", "PHASE", "text"),
                ("title", "OPERATION", "text"))  # fmt: skip
-    return Rows(columns, rows, "title")
+    return Rows(columns, rows, "title", said="\n".join(f"note: {one}" for one in plan.notices))
 
 
 @verb(
@@ -211,8 +210,6 @@ def plan_rows(plan: Plan, calls: bool = False) -> Rows:
 def plan(ctx: Context, *, bundle: str, calls: bool, command: tuple[str, ...]) -> Rows:
     """Print what running a bundle would do, one kernel operation a line, without doing it."""
     made = plan_of(ctx, bundle, args=command)
-    for notice in made.notices:
-        ctx.say(f"note: {notice}")
     return plan_rows(made, calls)
 
 

@@ -169,6 +169,8 @@ def show(result: Result, options: Options) -> int:
     if isinstance(result, r.Text):
         write(result.text)
     elif isinstance(result, r.Rows):
+        if result.said and not options.quiet:
+            print(result.said, file=sys.stderr)
         _rows(result, form, options.quiet, write, tty)
     elif isinstance(result, r.Record):
         _record(result, form, options.quiet, write, tty)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mobyshell.core.errors import Refused
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from mobyshell.commands.cli import Options
@@ -39,6 +40,8 @@ class Context:
         self.interactive = interactive
         self._tasks, self._clock = tasks, clock
         self._host: Host | None = None
+        self.narrate: Callable[[str], object] | None = None
+        """Who takes what is said to a person, where stderr is not to be written to (a screen)."""
 
     @classmethod
     def of(cls, options: Options) -> Context:
@@ -140,8 +143,13 @@ class Context:
             raise Refused(f"{verb.name} is not confirmed", hint="answer y, or give --yes")
 
     def say(self, text: str) -> None:
-        """Narration for a person: stderr."""
-        print(text, file=sys.stderr)
+        """Narration for a person: a line on stderr, or what `narrate` makes of it."""
+        if self.narrate is not None:
+            self.narrate(text)
+            return
+        from mobyshell.commands.output import clean
+
+        print(clean(text), file=sys.stderr)
 
     def close(self) -> None:
         """Hang up."""

@@ -29,10 +29,10 @@ def doctor(ctx: Context, *, all: bool) -> Rows:
     ] + _places(ctx)  # fmt: skip
     rows = [one for one in found if all or not one["ok"]]
     works = sum(one["ok"] for one in found)
-    ctx.say(f"{works} of {len(found)} work here" + ("" if all else "; --all shows them"))
+    said = f"{works} of {len(found)} work here" + ("" if all else "; --all shows them")
     columns = (("ok", "", "check"), ("feature", "FEATURE", "id"), ("detail", "FOUND", "text"),
                ("costs", "COSTS", "text"), ("remedy", "HOW TO GET IT", "text"))  # fmt: skip
-    return Rows(columns, rows, "feature")
+    return Rows(columns, rows, "feature", said)
 
 
 def _places(ctx: Context) -> list[dict[str, Any]]:

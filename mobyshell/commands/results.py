@@ -11,14 +11,15 @@ Row: TypeAlias = Mapping[str, Any]
 class Rows:
     """A table. `columns`: (key, title, kind); kinds are text, id, number, bytes, ago, duration,
     percent, state, check. `key` names the column that identifies a row (`-q` shows only it);
-    `extra` keys of rows that have no column go into JSON and YAML."""
+    `extra` keys of rows that have no column go into JSON and YAML. `said`: narration, as in Done."""
 
-    __slots__ = ("columns", "key", "rows")
+    __slots__ = ("columns", "key", "rows", "said")
 
     def __init__(
-        self, columns: Sequence[tuple[str, str, str]], rows: Sequence[Row], key: str = "id"
-    ) -> None:
-        self.columns, self.rows, self.key = tuple(columns), list(rows), key
+        self, columns: Sequence[tuple[str, str, str]], rows: Sequence[Row], key: str = "id",
+        said: str = "",
+    ) -> None:  # fmt: skip
+        self.columns, self.rows, self.key, self.said = tuple(columns), list(rows), key, said
 
 
 class Record:

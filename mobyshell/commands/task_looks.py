@@ -203,7 +203,7 @@ def diff(ctx: Context, *, id: str, all: bool) -> Rows:
         if all or one.agrees is not True
     ]  # fmt: skip
     right = sum(one.agrees is True for one in found)
-    ctx.say(f"{right} of {len(found)} lines agree" + ("" if all else "; --all shows them"))
+    said = f"{right} of {len(found)} lines agree" + ("" if all else "; --all shows them")
     columns = (("agrees", "", "check"), ("path", "PATH", "id"), ("wanted", "SPEC", "text"),
                ("found", "KERNEL", "text"), ("note", "NOTE", "text"))  # fmt: skip
-    return Rows(columns, rows, "path")
+    return Rows(columns, rows, "path", said)

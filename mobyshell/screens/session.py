@@ -114,7 +114,11 @@ class Session:
                 then()
             return
 
+        def say(text: str) -> None:
+            app.call_from_thread(app.notify, text, title=wanted.verb.name, markup=False)
+
         def work() -> None:
+            self.context.narrate = say
             try:
                 result = wanted.verb.run(self.context, **wanted.arguments)
             except MobyshellError as error:
@@ -166,6 +170,7 @@ def show(app: MobyshellApp, wanted: Request, result: r.Result) -> None:
             app.push_screen(ResultScreen(title, result.text.splitlines()))
         case r.Rows():
             lines = output.table(result).splitlines() if result.rows else ["nothing"]
+            lines = [*result.said.splitlines(), *[""][: len(result.said)], *lines]
             app.push_screen(ResultScreen(title, lines))
         case r.Record():
             app.push_screen(ResultScreen(title, output.record(result).splitlines()))

@@ -135,7 +135,7 @@ async def test_new(opened: Open, bundles: Path, monkeypatch: pytest.MonkeyPatch)
     made: list[tuple[str, str]] = []
     monkeypatch.setattr(
         "mobyshell.core.runtime.bundle.new_bundle",
-        lambda name, source, rootless=None: made.append((name, source)) or name,
+        lambda name, source, **more: made.append((name, source)) or name,
     )
     async with opened("bundles") as pilot:
         await pilot.press("n")
@@ -162,7 +162,10 @@ async def test_validate_and_script(opened: Open) -> None:
     async with opened("bundles") as pilot:
         await pilot.press("v")
         await settle(pilot)
-        assert "is valid" in screen_text(pilot)
+        assert "is valid, with 3 warnings" in screen_text(pilot)
+        assert "process.capabilities.ambient[0]" in screen_text(pilot)
+        await pilot.press("escape")
+        await settle(pilot)
         await pilot.press("t")
         await settle(pilot)
         assert isinstance(pilot.app.screen, ResultScreen)
