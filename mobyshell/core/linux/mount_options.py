@@ -63,6 +63,13 @@ class MountOptions:
         return bool(self.attr_set & c.MOUNT_ATTR_RDONLY)
 
 
+def names() -> tuple[str, ...]:
+    """Every option that means something here, in alphabetical order."""
+    plain = {*_ATTRIBUTES, *_ATIME}
+    whole_tree = {f"r{name}" for name in plain}
+    return tuple(sorted({"bind", "rbind", "defaults", *plain, *whole_tree, *_PROPAGATION}))
+
+
 def propagation_flags(name: str) -> int:
     """The MS_ flags of a propagation name. KeyError for another word."""
     return _PROPAGATION[name]

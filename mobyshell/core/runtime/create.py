@@ -28,7 +28,7 @@ from mobyshell.core.runtime.plan import Actor, Operation, Phase, Plan, Text
 from mobyshell.core.runtime.prepared import Prepared
 from mobyshell.core.runtime.program import Program, assemble
 from mobyshell.core.runtime.steps import Readable, Steps
-from mobyshell.core.runtime.values import Status
+from mobyshell.core.runtime.values import PLAIN, Options, Status
 
 # descriptors below this are the child's own numbers; what it is given must not lie among them
 FIRST_GIVEN = 16
@@ -76,6 +76,7 @@ def create(
     sink: EventSink,
     clock: Clock,
     keep: Callable[[str, Waiting], None],
+    options: Options = PLAIN,
 ) -> Steps[Container]:
     """Execute the plan up to the point where the program would start.
 
@@ -85,7 +86,7 @@ def create(
     """
     begun = clock.monotonic_ns()
     path = states.reserve(root, id)
-    making = _Creation(path, id, prepared, spec, text, stdio, executor, sink, clock)
+    making = _Creation(path, id, prepared, spec, text, stdio, executor, sink, clock, options)
     try:
         container = yield from making.run()
     except BaseException as error:
@@ -104,6 +105,11 @@ def create(
 def given(fd: int, first: int = FIRST_GIVEN) -> int:
     """A copy of `fd` out of the way of the numbers that the child uses."""
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, first)
+
+
+def named_kept(options: Options) -> dict[str, int]:
+    """The kept descriptors under the names that programs know them by."""
+    return {f"kept{number}": fd for number, fd in enumerate(options.kept)}
 
 
 def run_here(
@@ -186,8 +192,9 @@ class _Creation:
 
     def __init__(
         self, path: Path, id: str, prepared: Prepared, spec: Spec, text: str, stdio: Stdio,
-        executor: Executor, sink: EventSink, clock: Clock,
+        executor: Executor, sink: EventSink, clock: Clock, options: Options,
     ) -> None:  # fmt: skip
+        self.options = options
         self.path, self.id, self.prepared, self.spec, self.text = path, id, prepared, spec, text
         self.stdio, self.executor, self.sink, self.clock = stdio, executor, sink, clock
         self.template = prepared.template
@@ -219,6 +226,8 @@ class _Creation:
         # known before they are made: the next start can clear away what a killed creator left
         states.write_file(self.path / "cgroups.json", json.dumps(self.cgroups).encode())
         states.write_file(self.path / states.CONFIG, self.text.encode())
+        for name in self.options.directories:
+            os.mkdir(self.path / name, 0o755)
         with ExitStack() as held:
             ours = self._spawn(self._prepare(held))
         assert self.child is not None
@@ -273,10 +282,11 @@ class _Creation:
         before = self.prepared.take("join", values) if self.prepared.has("join") else None
         main = self.prepared.take("child", values)
         handed = {name: opened[name] for name in self.template.handed}
+        descriptors = {"fifo": fifo, **handed, **named_kept(self.options)}
         try:
             with starting_in(opened.get(START.name)):
                 launched = launch(
-                    self.executor, self.stdio, {"fifo": fifo, **handed}, main, before,
+                    self.executor, self.stdio, descriptors, main, before,
                     flags=self.template.clone_flags, cgroup=opened.get("cgroup", -1),
                 )  # fmt: skip
         except SyscallFailed as error:

@@ -12,13 +12,13 @@ from mobyshell.core.events import EventSink, Failed
 from mobyshell.core.linux import pidfd as pidfds
 from mobyshell.core.runtime import report
 from mobyshell.core.runtime import state as states
-from mobyshell.core.runtime.create import Launched, Stdio, hear, launch, run_here
+from mobyshell.core.runtime.create import Launched, Stdio, hear, launch, named_kept, run_here
 from mobyshell.core.runtime.executor import Executor
 from mobyshell.core.runtime.plan import Actor, Phase, Plan
 from mobyshell.core.runtime.prepared import CHILD
 from mobyshell.core.runtime.program import assemble
 from mobyshell.core.runtime.steps import Readable, Steps
-from mobyshell.core.runtime.values import Status
+from mobyshell.core.runtime.values import PLAIN, Options, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +30,13 @@ class ExecProcess:
     master: int | None = None
 
 
-def check_running(root: Path, id: str) -> states.State:
+def check_running(root: Path, id: str, *, ignore_paused: bool = False) -> states.State:
     """The state of a container in which a process can be started. WrongState otherwise."""
     state = states.read(root, id)
     now = states.status(root, state)
     if now is Status.STOPPED:
         raise WrongState(f"cannot exec in a stopped container: {id}")
-    if now is Status.PAUSED:
+    if now is Status.PAUSED and not ignore_paused:
         raise WrongState(
             f"cannot exec in a paused container: {id}", hint="`mobyshell task resume` it first"
         )
@@ -44,13 +44,13 @@ def check_running(root: Path, id: str) -> states.State:
 
 
 def exec_process(
-    root: Path, plan: Plan, *, stdio: Stdio, executor: Executor, sink: EventSink
-) -> Steps[ExecProcess]:
+    state: states.State, plan: Plan, *, stdio: Stdio, executor: Executor, sink: EventSink,
+    options: Options = PLAIN,
+) -> Steps[ExecProcess]:  # fmt: skip
     """Execute an exec plan; returns when the program runs.
 
-    WrongState unless the container runs (or is created); SyscallFailed with what failed.
+    NotFound if the container has ended since its state was read; SyscallFailed with what failed.
     """
-    state = check_running(root, plan.id)
     main = assemble(plan.of(Actor.CHILD, *CHILD))
     before = assemble(plan.of(Actor.CHILD, Phase.JOIN))
     for program in (main, before):
@@ -58,7 +58,8 @@ def exec_process(
     init = pidfds.open_verified(state.pid, state.pid_start)
     launched: Launched | None = None
     try:
-        launched = launch(executor, stdio, {"init": init}, main, before, flags=0)
+        descriptors = {"init": init, **named_kept(options)}
+        launched = launch(executor, stdio, descriptors, main, before, flags=0)
         return (yield from _follow(plan, launched, executor, sink))
     except BaseException as error:
         if launched is not None:

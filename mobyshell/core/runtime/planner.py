@@ -35,6 +35,7 @@ from mobyshell.core.runtime.operations import (
 )  # fmt: skip
 from mobyshell.core.runtime.plan import Actor, Operation, Phase, Plan
 from mobyshell.core.runtime.refusals import refuse, usable_capabilities
+from mobyshell.core.runtime.values import PLAIN, Options
 
 CompileSeccomp = Callable[[dict[str, Any], bool], tuple[bytes, int, str]]
 """(the spec's seccomp object, no_new_privs) → (BPF, flags for seccomp(2), a summary)."""
@@ -51,6 +52,7 @@ def make_plan(
     columns: int = 0,
     compile_seccomp: CompileSeccomp | None = None,
     cgroup: str = "",
+    options: Options = PLAIN,
 ) -> Plan:
     """The plan that makes container `id` from `spec` on `host`.
 
@@ -60,6 +62,7 @@ def make_plan(
     for what only a planner can see.
     """
     planner = _Planner(spec, bundle, id, host, terminal, rows, columns, compile_seccomp)
+    planner.options = options
     planner.groups = planner.choose_groups(cgroup or f"mobyshell-{id}")
     return planner.plan()
 
@@ -75,6 +78,7 @@ def make_exec_plan(
     rows: int = 0,
     columns: int = 0,
     compile_seccomp: CompileSeccomp | None = None,
+    options: Options = PLAIN,
 ) -> Plan:
     """The plan that runs `process` in the container `id`, which was made from `spec`.
 
@@ -88,6 +92,7 @@ def make_exec_plan(
     )
     merged = replace(spec, process=inherited)
     planner = _Planner(merged, bundle, id, host, None, rows, columns, compile_seccomp)
+    planner.options = options
     planner.groups = cgroups
     return planner.exec_plan()
 
@@ -122,6 +127,7 @@ class _Planner:
         self.attended = self.user_namespace or not self.own_mounts
         self.groups: dict[str, str] = {}
         self.trees = {tree.source: tree for tree in self._choose_trees()}
+        self.options = PLAIN
 
     def plan(self) -> Plan:
         refuse(self.spec, self.host)
@@ -142,6 +148,7 @@ class _Planner:
             *self._pivot(),
             process.wait_for_start(),
             *hooks.planned("startContainer", self.spec, Phase.START),
+            *self._hand_over(len(self.trees)),
             *self._exec(),
             *hooks.planned("poststart", self.spec, Phase.START),
         ]
@@ -165,7 +172,7 @@ class _Planner:
             joining.undumpable(),
             namespaces.enter(kinds),
             *(cgroups.attach_child(name, path) for name, path in self.groups.items()),
-            process.streams(fifo=False),
+            process.streams(fifo=False, kept=self._kept()),
             namespaces.gate(
                 "wait until the runtime has put this process into the container's cgroups",
                 "Its limits hold for this process too.",
@@ -174,15 +181,16 @@ class _Planner:
         ]
         if self.user_namespace:
             operations.append(namespaces.become_root_inside())
-        operations.append(namespaces.new_session(self.id))
+        operations += self._session()
         if self.terminal:
             operations += [
                 process.open_terminal(self.rows, self.columns),
                 process.control_terminal(),
             ]
         operations += [
-            process.undumpable(),
+            process.undumpable(self._kept()),
             process.ready(bool(self.terminal), last=False),
+            *self._hand_over(),
             *self._exec(),
         ]
         return Plan(
@@ -344,7 +352,9 @@ class _Planner:
 
     def _setup(self) -> list[Operation]:
         linux, made = self.linux, self.made
-        operations = [process.streams(trees=tuple(self.trees.values()))]
+        operations = [
+            process.streams(trees=tuple(self.trees.values()), kept=self._kept(len(self.trees)))
+        ]
         if self.attended:
             operations.append(
                 namespaces.gate(
@@ -357,7 +367,7 @@ class _Planner:
                 operations.append(namespaces.become_root_inside())
         else:
             operations += [cgroups.join(name, path) for name, path in self.groups.items() if name]
-        operations.append(namespaces.new_session(self.id))
+        operations += self._session()
         operations += self._score(Phase.SETUP)
         for index, one in self.new:
             if one.type == "cgroup":
@@ -383,6 +393,22 @@ class _Planner:
             operations.append(devices.links())
         if self.terminal:
             operations.append(process.console_file())
+        return operations
+
+    def _kept(self, behind: int = 0) -> range:
+        """The numbers that the caller's descriptors have in the child, behind those of trees."""
+        first = process.NOTHING.start + behind
+        return range(first, first + len(self.options.kept))
+
+    def _hand_over(self, behind: int = 0) -> list[Operation]:
+        kept = self._kept(behind)
+        # before limits and filters, which may forbid it
+        return [process.hand_over(kept)] if kept else []
+
+    def _session(self) -> list[Operation]:
+        operations = [namespaces.new_session(self.id, keyring=self.options.keyring)]
+        if self.options.owned and not self.terminal:
+            operations.append(process.own_streams(self.options.owned, self.process.user.uid))
         return operations
 
     @staticmethod
@@ -425,7 +451,10 @@ class _Planner:
             mounts.read_only_path(path, index)
             for index, path in enumerate(linux.readonly_paths or ())
         ]
-        operations.append(mounts.pivot() if self.own_mounts else joining.chroot())
+        if self.own_mounts:
+            operations.append(mounts.pivot() if self.options.pivot else mounts.move_root())
+        else:
+            operations.append(joining.chroot())
         if linux.rootfs_propagation:
             operations.append(mounts.root_propagation(linux.rootfs_propagation))
         if self.terminal:
@@ -436,7 +465,11 @@ class _Planner:
             ]
         if self.root.readonly:
             operations.append(mounts.read_only_root())
-        return [*operations, process.undumpable(), process.ready(bool(self.terminal))]
+        if self.options.find_program:
+            args, env = self.process.args or (), self.process.env or ()
+            operations.append(process.find(tuple(args), tuple(env)))
+        kept = self._kept(len(self.trees))
+        return [*operations, process.undumpable(kept), process.ready(bool(self.terminal))]
 
     def _exec(self) -> list[Operation]:
         rlimits = [

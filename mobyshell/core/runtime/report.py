@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from mobyshell.core.errors import MobyshellError, SyscallFailed
 from mobyshell.core.events import CallDone, EventSink
 from mobyshell.core.linux.syscalls import hint
-from mobyshell.core.runtime.plan import Call, Operation, Plan, Text, show_arg
+from mobyshell.core.runtime.plan import Operation, Plan, Text, Vector, show_arg
 from mobyshell.core.runtime.program import REPORT, Origin, Program
 
 
@@ -92,13 +92,14 @@ def failure(plan: Plan, program: Program, index: int | None = None) -> Mobyshell
     call = operation.calls[max(origin.call, 0)]
     result, code, _ = program.report(at)
     what = f"{operation.title} ({operation.source})" if operation.source else operation.title
+    looking = call.name == "faccessat2" or (call.name == "close" and call.expect == -1)
+    if call.name == "execve" or looking:
+        return _not_executed(operation, program, at, errno.EISDIR if code == 0 else code)
     if code == 0:
         if call.expect is not None and result != call.expect:
             said = call.otherwise or f"{call.name} returned {result}, not {call.expect}"
             return MobyshellError(f"{what}: {said}")
         return MobyshellError(f"the child was killed after: {what}")
-    if call.name == "execve":
-        return _not_executed(operation, program, at, code)
     path = next((arg.value for arg in reversed(call.args) if isinstance(arg, Text)), "")
     help = call.otherwise or hint(call.name, code)
     return SyscallFailed(call.name, code, path=path, what=what, hint=help)
@@ -107,20 +108,21 @@ def failure(plan: Plan, program: Program, index: int | None = None) -> Mobyshell
 def _not_executed(operation: Operation, program: Program, at: int, code: int) -> SyscallFailed:
     """Why the program could not be executed, in the words callers of runc look for."""
     origin = program.origins[at]
-    tried: list[tuple[Call, int]] = []
+    path, codes, wanted = "", [code], ""
     for index in range(at + 1):
         other = program.origins[index]
         if other.operation == origin.operation and other.call >= 0:
             call = operation.calls[other.call]
-            if call.name == "execve":
-                tried.append((call, program.report(index)[1]))
-    path = next(arg.value for arg in tried[-1][0].args if isinstance(arg, Text))
-    name = path if len(tried) == 1 else path.rpartition("/")[2]
-    codes = [one for _, one in tried]
-    if len(tried) > 1 and errno.EACCES not in codes and code in (errno.ENOENT, errno.ENOTDIR):
+            path = next((arg.value for arg in call.args if isinstance(arg, Text)), path)
+            wanted = next((arg.values[0] for arg in call.args if isinstance(arg, Vector)), wanted)
+            if call.name in ("execve", "faccessat2"):
+                codes.append(program.report(index)[1])
+    name = wanted or operation.title.removeprefix("look for ")
+    looking = not wanted
+    if "/" not in name and errno.EACCES not in codes and code in (errno.ENOENT, errno.ENOTDIR):
         reason, help = "executable file not found in $PATH", "is it in the image?"
-    elif code == errno.ENOENT and len(tried) == 1:
-        reason = "no such file or directory"
+    elif code == errno.ENOENT and "/" in name:
+        reason = f"{f'stat {name}: ' if looking else ''}no such file or directory"
         help = "the file, or the interpreter or loader that it names, is not in the image"
     elif errno.EACCES in codes:
         code = errno.EACCES

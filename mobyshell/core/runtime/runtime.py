@@ -35,7 +35,7 @@ from mobyshell.core.runtime.start import start
 from mobyshell.core.runtime.stats import stats
 from mobyshell.core.runtime.steps import Steps
 from mobyshell.core.runtime.update import update
-from mobyshell.core.runtime.values import Difference, ProcessInfo, Stats, Status
+from mobyshell.core.runtime.values import PLAIN, Difference, Options, ProcessInfo, Stats, Status
 from mobyshell.core.runtime.wait import wait
 
 
@@ -58,7 +58,7 @@ class Runtime:
         self._host = host
         self._seccomp = SeccompCompiler()
         self._waiting: dict[str, Waiting] = {}
-        self._prepared: dict[tuple[str, str, int, int], Prepared] = {}
+        self._prepared: dict[tuple[str, str, int, int, Options], Prepared] = {}
 
     @property
     def host(self) -> Host:
@@ -68,7 +68,14 @@ class Runtime:
         return self._host
 
     def plan(
-        self, id: str, bundle: str, *, spec: Spec | None = None, rows: int = 0, columns: int = 0
+        self,
+        id: str,
+        bundle: str,
+        *,
+        spec: Spec | None = None,
+        rows: int = 0,
+        columns: int = 0,
+        options: Options = PLAIN,
     ) -> Plan:
         """The plan that `create` would execute."""
         return make_plan(
@@ -80,6 +87,7 @@ class Runtime:
             columns=columns,
             compile_seccomp=self._seccomp,
             cgroup=f"mobyshell-{self._family()}-{id}",
+            options=options,
         )
 
     def _family(self) -> str:
@@ -97,26 +105,29 @@ class Runtime:
         spec: Spec | None = None,
         rows: int = 0,
         columns: int = 0,
+        options: Options = PLAIN,
     ) -> Steps[Container]:
         """Make container `id` from `bundle` (with `spec` instead of its config.json, if given)."""
         spec = spec or load_spec(bundle)
         check_id(id)
         # not for people, so in one line: that is a tenth of the work
         text = json.dumps(spec_to_json(spec), ensure_ascii=False)
-        prepared = self._prepare(bundle, spec, text, rows, columns)
+        prepared = self._prepare(bundle, spec, text, rows, columns, options)
         return create(
             self.root, id, prepared, spec, text, stdio=stdio, executor=self.executor,
-            sink=self.sink, clock=self.clock, keep=self._keep,
+            sink=self.sink, clock=self.clock, keep=self._keep, options=options,
         )  # fmt: skip
 
-    def _prepare(self, bundle: str, spec: Spec, text: str, rows: int, columns: int) -> Prepared:
+    def _prepare(
+        self, bundle: str, spec: Spec, text: str, rows: int, columns: int, options: Options
+    ) -> Prepared:
         """The plan and programs of a spec, made when it is first used."""
-        key = (bundle, text, rows, columns)
+        key = (bundle, text, rows, columns, options)
         found = self._prepared.get(key)
         if found is None:
             while len(self._prepared) >= KEPT_PLANS:
                 del self._prepared[next(iter(self._prepared))]
-            plan = self.plan(ID, bundle, spec=spec, rows=rows, columns=columns)
+            plan = self.plan(ID, bundle, spec=spec, rows=rows, columns=columns, options=options)
             found = self._prepared[key] = Prepared(plan)
         return found
 
@@ -139,24 +150,34 @@ class Runtime:
         return state
 
     def exec(
-        self, id: str, process: Process, *, stdio: Stdio, rows: int = 0, columns: int = 0
+        self,
+        id: str,
+        process: Process,
+        *,
+        stdio: Stdio,
+        rows: int = 0,
+        columns: int = 0,
+        cgroups: Mapping[str, str] | None = None,
+        ignore_paused: bool = False,
+        options: Options = PLAIN,
     ) -> Steps[ExecProcess]:
-        """Run one more process in a container."""
-        state = check_running(self.root, id)
+        """Run one more process in a container, in `cgroups` instead of the container's own."""
+        state = check_running(self.root, id, ignore_paused=ignore_paused)
         plan = make_exec_plan(
             load_spec(states.directory(self.root, id)),
             process,
             id=id,
             bundle=state.bundle,
             host=self.host,
-            cgroups=dict(state.cgroups),
+            cgroups=dict(state.cgroups if cgroups is None else cgroups),
             rows=rows,
             columns=columns,
             compile_seccomp=self._seccomp,
+            options=options,
         )
         return (
             yield from exec_process(
-                self.root, plan, stdio=stdio, executor=self.executor, sink=self.sink
+                state, plan, stdio=stdio, executor=self.executor, sink=self.sink, options=options
             )
         )
 

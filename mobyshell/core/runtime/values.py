@@ -17,6 +17,28 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Options:
+    """What a caller wants of a container (or an exec) that its spec does not say.
+
+    `kept`: descriptors of the caller that the program gets as 3, 4, … (`--preserve-fds`).
+    `owned`: which of the streams 0, 1, 2 are to belong to the program's user.
+    `keyring`: a session keyring of its own. `pivot`: pivot_root; without it the root is moved over
+    `/`, for a root on a ramdisk. `find_program`: that there is a program is the business of
+    `create`, not of `start`. `directories`: to be made in the state directory.
+    """
+
+    kept: tuple[int, ...] = ()
+    owned: tuple[int, ...] = ()
+    keyring: bool = True
+    pivot: bool = True
+    find_program: bool = False
+    directories: tuple[str, ...] = ()
+
+
+PLAIN = Options()
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessInfo:
     """A process inside a task, as the host sees it. `rss` in bytes, `cpu_ns` user + system."""
 

@@ -295,6 +295,27 @@ def pivot() -> Operation:
     )
 
 
+def move_root() -> Operation:
+    """What `pivot` does, on a root that cannot be pivoted: the initial ramdisk's."""
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.PIVOT,
+        title="move the rootfs over /, and make it the root",
+        why="A root on a ramdisk cannot be exchanged, only covered; the caller asked for this.",
+        source="root.path",
+        spec="config.md#root",
+        man="mount(2), chroot(2)",
+        calls=(
+            Call("fchdir", (ROOT,)),
+            Call("close", (ROOT,)),
+            Call("mount", (Text("."), Text("/"), 0, flags("mount", c.MS_MOVE), 0)),
+            Call("chroot", (Text("."),)),
+            Call("chdir", (Text("/"),)),
+        ),
+        shell=('mount --move "$rootfs" /', "chroot ."),
+    )
+
+
 def read_only_root() -> Operation:
     """The root mount, not what is mounted below it, becomes read-only."""
     return Operation(

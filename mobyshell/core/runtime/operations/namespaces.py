@@ -144,24 +144,26 @@ def become_root_inside() -> Operation:
     )
 
 
-def new_session(identifier: str) -> Operation:
-    """Leave the caller's session and its keyring."""
-    keyring = f"_ses.{identifier}"
+def new_session(identifier: str, *, keyring: bool = True) -> Operation:
+    """Leave the caller's session and (`keyring`) its keyring."""
+    name = f"_ses.{identifier}"
+    calls = [Call("setsid")]
+    if keyring:
+        calls.append(
+            Call(
+                "keyctl",
+                (Flags(1, "KEYCTL_JOIN_SESSION_KEYRING"), Text(name)),
+                tolerate=(errno.ENOSYS, errno.EPERM, errno.EDQUOT, errno.EACCES),
+            )
+        )
     return Operation(
         actor=Actor.CHILD,
         phase=Phase.SETUP,
-        title="start a new session and keyring",
+        title="start a new session and keyring" if keyring else "start a new session",
         why="Signals and keys of whoever called the runtime must not reach the container.",
         spec="config.md#process",
         man="setsid(2), keyctl(2)",
-        calls=(
-            Call("setsid"),
-            Call(
-                "keyctl",
-                (Flags(1, "KEYCTL_JOIN_SESSION_KEYRING"), Text(keyring)),
-                tolerate=(errno.ENOSYS, errno.EPERM, errno.EDQUOT, errno.EACCES),
-            ),
-        ),
+        calls=tuple(calls),
     )
 
 

@@ -35,12 +35,14 @@ from mobyshell.core.runtime.plan import (
 )
 
 _ALL = Flags(0xFFFFFFFF, "~0")
+_ON_EXEC = 4
+NOTHING = range(FIRST_FREE, FIRST_FREE)
 MASTER, SLAVE = Cell("master"), Cell("slave")
 
 
-def streams(*, fifo: bool = True, trees: tuple[Tree, ...] = ()) -> Operation:
+def streams(*, fifo: bool = True, trees: tuple[Tree, ...] = (), kept: range = NOTHING) -> Operation:
     """The caller's three descriptors become 0, 1 and 2, `trees` of the host stay until they are
-    attached; everything else of the host is closed."""
+    attached, and those in `kept` until `hand_over`; everything else of the host is closed."""
     calls = [
         Call("dup3", (Cell("stdin"), 0, 0)),
         Call("dup3", (Cell("stdout"), 1, 0)),
@@ -51,6 +53,7 @@ def streams(*, fifo: bool = True, trees: tuple[Tree, ...] = ()) -> Operation:
         calls.append(Call("dup3", (Cell("fifo"), FIFO, flags("open", c.O_CLOEXEC))))
     cloexec = flags("open", c.O_CLOEXEC)
     calls += [Call("dup3", (tree.cell, tree.descriptor, cloexec)) for tree in trees]
+    calls += [Call("dup3", (Cell(f"kept{number}"), fd, 0)) for number, fd in enumerate(kept)]
     return Operation(
         actor=Actor.CHILD,
         phase=Phase.SETUP,
@@ -58,8 +61,55 @@ def streams(*, fifo: bool = True, trees: tuple[Tree, ...] = ()) -> Operation:
         why="A descriptor of the host that stays open is a way out (CVE-2024-21626).",
         spec="runtime.md#create",
         man="dup(2), close_range(2)",
-        calls=(*calls, Call("close_range", (FIRST_FREE + len(trees), _ALL, 0))),
+        calls=(*calls, *close_others(FIRST_FREE + len(trees), kept)),
     )
+
+
+def own_streams(numbers: tuple[int, ...], uid: int) -> Operation:
+    """The program's user owns its streams: else it cannot open /dev/stdout again."""
+    refused = (errno.EPERM, errno.EINVAL, errno.EROFS)
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.SETUP,
+        title=f"give the streams {list(numbers)} to uid {uid}",
+        why="Only their owner can open /dev/stdout and /proc/self/fd/1 again.",
+        source="process.user",
+        man="fchown(2)",
+        calls=tuple(
+            Call("fchown", (number, uid, Flags(0xFFFFFFFF, "-1")), tolerate=refused)
+            for number in numbers
+        ),
+    )
+
+
+def hand_over(kept: range) -> Operation:
+    """The kept descriptors become 3, 4, …; what the runtime still needs moves out of their way."""
+    on_exec = flags("open", c.O_CLOEXEC)
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.EXEC,
+        title=f"hand over {len(kept)} descriptors, from 3 on",
+        why="The caller passes them to the program: sockets it listens on, for example.",
+        man="dup(2), close_range(2)",
+        calls=(
+            # not there any more: the socket of a container whose creation is done
+            Call("dup3", (SYNC, kept.stop, on_exec), tolerate=(errno.EBADF,)),
+            Call("dup3", (FIFO, kept.stop + 1, on_exec), tolerate=(errno.EBADF,)),
+            *(Call("dup3", (fd, SYNC.value + number, 0)) for number, fd in enumerate(kept)),
+            Call(
+                "close_range",
+                (SYNC.value + len(kept), _ALL, Flags(_ON_EXEC, "CLOSE_RANGE_CLOEXEC")),
+            ),
+        ),
+    )
+
+
+def close_others(first: int, kept: range) -> list[Call]:
+    """Close every descriptor from `first` on, but those in `kept`."""
+    calls = []
+    if kept and kept.start > first:
+        calls.append(Call("close_range", (first, kept.start - 1, 0)))
+    return [*calls, Call("close_range", (kept.stop if kept else first, _ALL, 0))]
 
 
 def open_terminal(rows: int, columns: int) -> Operation:
@@ -178,7 +228,7 @@ def ready(terminal: bool, *, last: bool = True) -> Operation:
     )
 
 
-def undumpable() -> Operation:
+def undumpable(kept: range = NOTHING) -> Operation:
     """Nobody may look into this process while it still has privileges."""
     return Operation(
         actor=Actor.CHILD,
@@ -188,7 +238,7 @@ def undumpable() -> Operation:
         man="prctl(2), close_range(2)",
         calls=(
             Call("prctl", (Flags(c.PR_SET_DUMPABLE, "PR_SET_DUMPABLE"), 0, 0, 0, 0)),
-            Call("close_range", (FIRST_FREE, _ALL, 0)),
+            *close_others(FIRST_FREE, kept),
         ),
     )
 
@@ -223,20 +273,59 @@ def signals() -> Operation:
     )
 
 
+def find(args: tuple[str, ...], env: tuple[str, ...]) -> Operation:
+    """That there is a program, while it still is the error of `create`."""
+    place = Cell("program")
+    absent = (errno.ENOENT, errno.ENOTDIR, errno.EACCES)
+    calls: list[Call] = []
+    tried = candidates(args[0], env)
+    for number, path in enumerate(tried):
+        last = number == len(tried) - 1
+        rest = 3 * (len(tried) - 1 - number)
+        is_directory = flags("open", c.O_PATH | c.O_DIRECTORY | c.O_CLOEXEC)
+        passed = () if last else absent
+        # a directory can be executed, as far as permissions go
+        calls += [
+            Call(
+                "openat", (CWD, Text(path), is_directory), result=place,
+                tolerate=(*absent, errno.ELOOP), skip_on_error=1,
+            ),
+            Call("close", (place,), skip_on_success=1, expect=None if not last else -1),
+            Call(
+                "faccessat2", (CWD, Text(path), Flags(1, "X_OK"), Flags(0x200, "AT_EACCESS")),
+                tolerate=passed, skip_on_success=rest,
+            ),
+        ]  # fmt: skip
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.PIVOT,
+        title=f"look for {args[0]}",
+        why="Whoever calls the runtime wants to hear from `create` that there is no such program.",
+        source="process.args",
+        spec="config.md#process",
+        man="faccessat2(2)",
+        calls=tuple(calls),
+    )
+
+
+def candidates(program: str, env: tuple[str, ...]) -> list[str]:
+    """Where a program may be: its path, or its name in each place of the container's PATH."""
+    if "/" in program:
+        return [program]
+    path = next((one[5:] for one in env if one.startswith("PATH=")), DEFAULT_PATH)
+    return [f"{place or '.'}/{program}" for place in path.split(":")]
+
+
 def execute(
     args: tuple[str, ...], env: tuple[str, ...], *, source: str = "process.args"
 ) -> Operation:
     """Replace the runtime's code by the program, looked up in the container's own PATH."""
-    program = args[0]
     vector, environment = Vector(args), Vector(env)
-    path = next((one[5:] for one in env if one.startswith("PATH=")), DEFAULT_PATH)
-    candidates = [program]
-    if "/" not in program:
-        candidates = [f"{place or '.'}/{program}" for place in path.split(":")]
+    tried = candidates(args[0], env)
     passed = (errno.ENOENT, errno.ENOTDIR, errno.EACCES)
     # every candidate but the last may fail; a permission problem is remembered by its report
     tries = [
-        Call("execve", (Text(one), vector, environment), tolerate=passed) for one in candidates[:-1]
+        Call("execve", (Text(one), vector, environment), tolerate=passed) for one in tried[:-1]
     ]
     return Operation(
         actor=Actor.CHILD,
@@ -246,7 +335,7 @@ def execute(
         source=source,
         spec="config.md#process",
         man="execve(2)",
-        calls=(*tries, Call("execve", (Text(candidates[-1]), vector, environment))),
+        calls=(*tries, Call("execve", (Text(tried[-1]), vector, environment))),
         shell=(
             f"env -i {' '.join(quote(word) for word in env)}",
             f"exec {' '.join(quote(word) for word in args)}",

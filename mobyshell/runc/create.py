@@ -1,0 +1,124 @@
+"""create and run: from a bundle to a container."""
+
+from __future__ import annotations
+
+import os
+
+from mobyshell.core.errors import MobyshellError
+from mobyshell.core.oci import Spec, load_spec
+from mobyshell.core.runtime.create import Container, Stdio
+from mobyshell.core.runtime.runtime import Runtime
+from mobyshell.core.runtime.steps import run as steps
+from mobyshell.runc import streams
+from mobyshell.runc.call import Call, Failure
+from mobyshell.runc.streams import Taken
+
+
+def run(call: Call) -> int:
+    """`create` or `run`."""
+    flags = call.flags
+    detached = call.command == "create" or flags.on("detach")
+    bundle = os.path.abspath(flags.text("bundle") or ".")
+    _check_place(call, bundle)
+    spec = load_spec(bundle)
+    _warn(call, spec)
+    terminal = bool(spec.process and spec.process.terminal)
+    streams.check_console(terminal, detached, flags.text("console-socket"), call.command)
+    runtime = call.runtime()
+    taken = streams.taken(call, spec.process)
+    spec, notify = _with_environment(call, spec, taken)
+    container = _create(call, runtime, bundle, spec, taken, notify)
+    try:
+        status = _go_on(call, runtime, container, detached)
+    except BaseException:
+        _undo(runtime, call.id)
+        raise
+    finally:
+        os.close(container.pidfd)
+        if container.master is not None:
+            os.close(container.master)
+    return status
+
+
+def _check_place(call: Call, bundle: str) -> None:
+    if not os.path.isdir(bundle):
+        raise Failure(f"runc {call.command} failed: chdir {bundle}: no such file or directory")
+
+
+def _warn(call: Call, spec: Spec) -> None:
+    from mobyshell.core.runtime.refusals import usable_capabilities
+
+    notices: list[str] = []
+    usable_capabilities(spec.process.capabilities if spec.process else None, notices)
+    unknown = [one.split()[2] for one in notices if one.startswith("unknown capability ")]
+    if unknown:
+        call.log.warning(f"ignoring unknown or unavailable capabilities: [{' '.join(unknown)}]")
+
+
+def _with_environment(call: Call, spec: Spec, taken: Taken) -> tuple[Spec, bool]:
+    """The spec with what the caller's environment adds: LISTEN_FDS, NOTIFY_SOCKET."""
+    from mobyshell.runc import notify
+
+    assert spec.process is not None
+    added = taken.environment
+    wanted = notify.wanted()
+    if wanted:
+        spec = notify.with_socket(spec, call.root() / call.id)
+    if added:
+        from dataclasses import replace
+
+        assert spec.process is not None
+        env = (*(spec.process.env or ()), *added)
+        spec = replace(spec, process=replace(spec.process, env=env))
+    return spec, wanted
+
+
+def _create(
+    call: Call, runtime: Runtime, bundle: str, spec: Spec, taken: Taken, notify: bool
+) -> Container:
+    from mobyshell.core.runtime.values import Options
+
+    flags = call.flags
+    options = Options(
+        kept=taken.kept,
+        owned=taken.owned,
+        keyring=not flags.on("no-new-keyring"),
+        pivot=not flags.on("no-pivot"),
+        find_program=True,
+        directories=("notify",) if notify else (),
+    )
+    stdio = Stdio(0, 1, 2)
+    rows, columns = streams.size(call)
+    return steps(
+        runtime.create(
+            call.id, bundle, stdio=stdio, spec=spec, rows=rows, columns=columns, options=options
+        )
+    )
+
+
+def _go_on(call: Call, runtime: Runtime, container: Container, detached: bool) -> int:
+    """Hand out what the caller asked for; for `run`, start it, and wait unless detached."""
+    flags = call.flags
+    if container.master is not None and flags.text("console-socket"):
+        streams.send(flags.text("console-socket"), container.master, "console socket")
+    if flags.text("pidfd-socket"):
+        streams.send(flags.text("pidfd-socket"), container.pidfd, "pidfd-socket")
+    if flags.text("pid-file"):
+        streams.write_pid(flags.text("pid-file"), container.pid)
+    if call.command == "create":
+        return 0
+    if detached:
+        from mobyshell.runc.start import start
+
+        start(call, runtime)
+        return 0
+    from mobyshell.runc.foreground import attend
+
+    return attend(call, runtime, container)
+
+
+def _undo(runtime: Runtime, id: str) -> None:
+    try:
+        steps(runtime.delete(id, force=True))
+    except MobyshellError:
+        pass  # the first error is what the caller must hear of

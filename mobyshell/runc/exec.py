@@ -1,0 +1,181 @@
+"""exec: one more process in a container."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from mobyshell.core.oci import Capabilities, Process, User, load_spec
+from mobyshell.core.runtime import state as states
+from mobyshell.core.runtime.create import Stdio
+from mobyshell.core.runtime.exec import check_running
+from mobyshell.core.runtime.steps import run as steps
+from mobyshell.core.runtime.values import Options
+from mobyshell.runc import streams
+from mobyshell.runc.call import Call, Failure
+
+FAILED = 255
+
+
+def run(call: Call) -> int:
+    """`exec`."""
+    flags = call.flags
+    runtime = call.runtime()
+    root = call.root()
+    state = check_running(root, call.id, ignore_paused=flags.on("ignore-paused"))
+    own = load_spec(states.directory(root, call.id)).process
+    assert own is not None
+    process = _asked(call, own)
+    detached = flags.on("detach")
+    streams.check_console(bool(process.terminal), detached, flags.text("console-socket"), "exec")
+    taken = streams.taken(call, process)
+    if taken.environment:
+        process = replace(process, env=(*(process.env or ()), *taken.environment))
+    rows, columns = streams.size(call)
+    made = steps(
+        runtime.exec(
+            call.id,
+            process,
+            stdio=Stdio(0, 1, 2),
+            rows=rows,
+            columns=columns,
+            cgroups=_cgroups(flags.list("cgroup"), state.cgroups),
+            ignore_paused=flags.on("ignore-paused"),
+            options=Options(kept=taken.kept, owned=taken.owned),
+        )
+    )
+    try:
+        if made.master is not None and flags.text("console-socket"):
+            streams.send(flags.text("console-socket"), made.master, "console socket")
+        if flags.text("pidfd-socket"):
+            streams.send(flags.text("pidfd-socket"), made.pidfd, "pidfd-socket")
+        if flags.text("pid-file"):
+            streams.write_pid(flags.text("pid-file"), made.pid)
+    except OSError:
+        from mobyshell.core.linux import pidfd as pidfds
+
+        pidfds.send(made.pidfd, 9)
+        raise
+    if detached:
+        return 0
+    from mobyshell.core.linux import pidfd as pidfds
+    from mobyshell.runc.foreground import Follower
+
+    with Follower(made.pidfd, made.master) as follower:
+        follower.follow()
+    status = pidfds.reap(made.pidfd)
+    return FAILED if status is None else status & 0xFF
+
+
+def _asked(call: Call, own: Process) -> Process:
+    """The process that --process describes, or the container's own with what the flags change."""
+    flags = call.flags
+    path = flags.text("process")
+    if path:
+        return _from_file(path)
+    words = tuple(flags.words[1:])
+    if not words:
+        raise Failure("exec failed: exec args cannot be empty", FAILED)
+    changes: dict[str, object] = {"args": words, "terminal": flags.on("tty")}
+    if flags.text("cwd"):
+        changes["cwd"] = flags.text("cwd")
+    if flags.text("apparmor"):
+        changes["apparmor_profile"] = flags.text("apparmor")
+    if flags.text("process-label"):
+        changes["selinux_label"] = flags.text("process-label")
+    if flags.on("no-new-privs"):
+        changes["no_new_privileges"] = True
+    if flags.given("env"):
+        changes["env"] = (*(own.env or ()), *flags.list("env"))
+    if flags.given("cap"):
+        changes["capabilities"] = _more(own.capabilities, tuple(flags.list("cap")))
+    changes["user"] = _user(call, own.user)
+    process = replace(own, **changes)  # type: ignore[arg-type]
+    if not process.cwd.startswith("/"):
+        raise Failure("exec failed: Cwd must be an absolute path", FAILED)
+    return process
+
+
+def _from_file(path: str) -> Process:
+    from mobyshell.core.errors import InvalidSpec
+    from mobyshell.core.oci.kinds import Problem, decode_object
+    from mobyshell.core.oci.safejson import read_json
+
+    with open(path, "rb") as file:
+        document = read_json(file.read(), path)
+    problems: list[Problem] = []
+    process = decode_object(Process, document, "process", "config.md#process", problems)
+    if process is None or problems:
+        raise InvalidSpec(
+            f"{path}: {problems[0] if problems else 'not a process'}",
+            problems=[str(one) for one in problems],
+        )
+    if not process.args:
+        raise Failure("exec failed: args must not be empty", FAILED)
+    return process
+
+
+def _user(call: Call, own: User) -> User:
+    flags = call.flags
+    changes: dict[str, object] = {}
+    try:
+        if flags.text("user"):
+            uid, given, gid = flags.text("user").partition(":")
+            changes["uid"] = _id(uid, "uid")
+            if given:
+                changes["gid"] = _id(gid, "gid")
+        if flags.given("additional-gids"):
+            more = tuple(_id(one, "gid") for one in flags.list("additional-gids"))
+            changes["additional_gids"] = (*(own.additional_gids or ()), *more)
+    except ValueError as error:
+        raise Failure(f"exec failed: {error}", FAILED) from None
+    return replace(own, **changes) if changes else own  # type: ignore[arg-type]
+
+
+def _id(word: str, what: str) -> int:
+    if not word.isdecimal() or int(word) >= 1 << 32:
+        raise ValueError(f"parsing {word} as int for {what} failed: invalid syntax")
+    return int(word)
+
+
+def _more(own: Capabilities | None, added: tuple[str, ...]) -> Capabilities:
+    """The container's sets and these; ambient only where inheritable ones are left to it."""
+    before = own or Capabilities()
+
+    def both(names: tuple[str, ...] | None) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*(names or ()), *added)))
+
+    return replace(
+        before,
+        bounding=both(before.bounding),
+        effective=both(before.effective),
+        permitted=both(before.permitted),
+        ambient=both(before.ambient) if before.inheritable else before.ambient,
+    )
+
+
+def _cgroups(given: list[str] | tuple[str, ...] | object, own: dict[str, str]) -> dict[str, str]:
+    """Where the process goes: `--cgroup [controllers:]path`, below the container's own."""
+    assert isinstance(given, (list, tuple))
+    chosen: dict[str, str] = {}
+    for one in given:
+        controllers, colon, path = one.rpartition(":")
+        names = controllers.split(",") if colon else list(own)
+        for name in names:
+            if name not in own:
+                raise Failure(
+                    f"exec failed: bad --cgroup argument: unknown controller {name} in {one}",
+                    FAILED,
+                )
+            if name in chosen and colon:
+                raise Failure(f"exec failed: duplicate --cgroup controller {name}", FAILED)
+            place = os.path.normpath(f"{own[name]}/{path}")
+            if place != own[name] and not place.startswith(own[name] + "/"):
+                raise Failure(f"exec failed: bad cgroup path: {path}", FAILED)
+            if not os.path.isdir(place):
+                raise Failure(
+                    f"exec failed: unable to start container process: can't open cgroup: "
+                    f"openat2 {place}: no such file or directory", FAILED,
+                )  # fmt: skip
+            chosen[name] = place
+    return {**own, **chosen}

@@ -1,0 +1,67 @@
+"""features: what this runtime can do, as JSON (runtime-spec, features.md)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from mobyshell import __version__
+from mobyshell.core.linux import capabilities, mount_options
+from mobyshell.runc.call import Call
+from mobyshell.runc.version import CONTRACT
+
+_HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+
+
+def run(call: Call) -> int:
+    """`features`."""
+    sys.stdout.write(json.dumps(features(), indent=4) + "\n")
+    return 0
+
+
+def features() -> dict[str, Any]:
+    """The document. Names are those the parser takes; a kernel may know fewer."""
+    return {
+        "ociVersionMin": "1.0.0",
+        "ociVersionMax": "1.2.0",
+        "hooks": list(_HOOKS),
+        "mountOptions": list(mount_options.names()),
+        "linux": {
+            "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "user", "uts"],
+            "capabilities": list(capabilities.NAMES),
+            "cgroup": {
+                "v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": False,
+            },
+            "seccomp": _seccomp(),
+            "apparmor": {"enabled": True},
+            "selinux": {"enabled": True},
+            "intelRdt": {"enabled": False},
+            "mountExtensions": {"idmap": {"enabled": False}},
+        },
+        "annotations": {
+            "org.opencontainers.runc.checkpoint.enabled": "true",
+            "org.opencontainers.runc.version": CONTRACT,
+            "org.opencontainers.runc.commit": f"mobyshell-{__version__}",
+        },
+        "potentiallyUnsafeConfigAnnotations": ["bundle", "org.systemd.property.", "org.criu.config"],
+    }  # fmt: skip
+
+
+def _seccomp() -> dict[str, Any]:
+    from mobyshell.core.errors import Unsupported
+    from mobyshell.core.linux.seccomp import binding
+    from mobyshell.core.oci import seccomp as names
+
+    try:
+        binding()
+    except Unsupported:
+        return {"enabled": False}
+    return {
+        "enabled": True,
+        "actions": sorted(names.ACTIONS),
+        "operators": sorted(names.OPERATORS),
+        "archs": sorted(names.ARCHITECTURES),
+        "knownFlags": sorted(names.FLAGS),
+        "supportedFlags": sorted(names.FLAGS),
+    }

@@ -1,0 +1,124 @@
+"""Descriptors that cross the runtime: streams, listening sockets, kept ones, the terminal."""
+
+from __future__ import annotations
+
+import os
+
+from mobyshell.runc.call import Failure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mobyshell.core.oci import Process
+    from mobyshell.runc.call import Call
+
+
+class Taken:
+    """`kept` descriptors for the program, `environment` that tells it of them, and which of the
+    streams are to be `owned` by its user."""
+
+    def __init__(
+        self, kept: tuple[int, ...], environment: tuple[str, ...], owned: tuple[int, ...]
+    ) -> None:
+        self.kept, self.environment, self.owned = kept, environment, owned
+
+
+def taken(call: Call, process: Process | None) -> Taken:
+    """What the caller passes on: $LISTEN_FDS (sd_listen_fds(3)), then --preserve-fds."""
+    _complete()
+    listening = _listening()
+    wanted = listening + call.flags.number("preserve-fds")
+    for fd in range(3, 3 + wanted):
+        try:
+            os.fstat(fd)
+        except OSError:
+            what = f"preserved-fd {fd - 3 - listening}" if fd >= 3 + listening else "LISTEN_FDS"
+            text = f"unable to stat {what} (of {wanted}): no such file or directory"
+            raise Failure(_prefix(call, text), 255 if call.command == "exec" else 1) from None
+    told = (f"LISTEN_FDS={listening}", "LISTEN_PID=1") if listening else ()
+    return Taken(tuple(range(3, 3 + wanted)), told, _owned(process))
+
+
+def _complete() -> None:
+    """A caller that closed a standard stream meant nothing to be there, not the next file opened."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number: this one
+
+
+def _prefix(call: Call, text: str) -> str:
+    return (
+        f"exec failed: {text}" if call.command == "exec" else f"runc {call.command} failed: {text}"
+    )
+
+
+def _listening() -> int:
+    try:
+        return max(int(os.environ.get("LISTEN_FDS", "0")), 0)
+    except ValueError:
+        return 0
+
+
+def _owned(process: Process | None) -> tuple[int, ...]:
+    """The streams that are not its user's yet; never /dev/null, which is everybody's."""
+    uid = process.user.uid if process is not None else 0
+    found = []
+    null = os.stat("/dev/null").st_rdev
+    for number in (0, 1, 2):
+        try:
+            stream = os.fstat(number)
+        except OSError:
+            continue
+        if stream.st_uid != uid and stream.st_rdev != null:
+            found.append(number)
+    return tuple(found)
+
+
+def check_console(terminal: bool, detached: bool, socket: str, command: str) -> None:
+    """A terminal needs somebody who holds its other end. Failure if nobody does."""
+    text = ""
+    if detached and terminal and not socket:
+        text = "cannot allocate tty if runc will detach without setting console socket"
+    elif socket and not (detached and terminal):
+        text = "cannot use console socket if runc will not detach or allocate tty"
+    if text:
+        exec_ = command == "exec"
+        prefix = "exec failed" if exec_ else f"runc {command} failed"
+        raise Failure(f"{prefix}: {text}", 255 if exec_ else 1)
+
+
+def size(call: Call) -> tuple[int, int]:
+    """(rows, columns) of the terminal we are on, for one that is to look the same; else (0, 0)."""
+    if call.command == "create" or call.flags.on("detach"):
+        return 0, 0
+    try:
+        found = os.get_terminal_size(0)
+    except OSError:
+        return 0, 0
+    return found.lines, found.columns
+
+
+def send(path: str, fd: int, what: str) -> None:
+    """Pass a descriptor to whoever listens on the Unix socket `path`; the data is its name."""
+    import socket
+
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as there:
+            there.connect(path)
+            name = os.readlink(f"/proc/self/fd/{fd}")
+            socket.send_fds(there, [name.encode()], [fd])
+    except OSError as error:
+        raise OSError(error.errno, f"{what} {path}: {error.strerror}".lower()) from None
+
+
+def write_pid(path: str, pid: int) -> None:
+    """The pid in a file that is there whole or not at all, without a newline, as callers read it."""
+    directory, _, name = os.path.abspath(path).rpartition("/")
+    temporary = f"{directory}/.{name}"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_SYNC | os.O_CLOEXEC, 0o666)
+    try:
+        os.write(fd, b"%d" % pid)
+    finally:
+        os.close(fd)
+    os.rename(temporary, path)

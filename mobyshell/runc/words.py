@@ -1,0 +1,85 @@
+"""The library's errors in the words that callers of runc look for.
+
+containerd, docker and podman decide by these texts what has happened (research: runtime.md of the
+project's notes; go-runc, containerd/pkg/process, podman/libpod/oci_conmon). What the library adds
+for people stays in the hint.
+"""
+
+from __future__ import annotations
+
+from mobyshell.core.errors import (
+    AlreadyExists,
+    HookFailed,
+    InvalidSpec,
+    MobyshellError,
+    NotFound,
+    SyscallFailed,
+    Unsupported,
+    UsageError,
+    WrongState,
+)
+
+_STARTING = ("create", "run", "exec", "restore")
+
+# part of a rule's words → what runc says of the same
+_SPEC = (
+    ("process.cwd", "Cwd must be an absolute path"),
+    ("process.args", "args must not be empty"),
+    ("process: found nothing", "process property must not be empty"),
+)
+
+
+def said(error: MobyshellError, command: str) -> str:
+    """One line for the log, and for stderr."""
+    return prefixed(command, _core(error, command))
+
+
+def prefixed(command: str, text: str) -> str:
+    """With the name of what failed, where runc has it."""
+    if command == "exec":
+        return f"exec failed: {text}"
+    if command in ("create", "run"):
+        return f"runc {command} failed: {text}"
+    return text
+
+
+def _core(error: MobyshellError, command: str) -> str:
+    message = error.message
+    if isinstance(error, InvalidSpec):
+        return _spec(error)
+    if isinstance(error, (NotFound, AlreadyExists, WrongState, UsageError)):
+        return _without_id(message)
+    if isinstance(error, HookFailed) and command in _STARTING:
+        return f"unable to start container process: {message}"
+    if isinstance(error, Unsupported):
+        return message + (f" ({error.hint})" if error.hint else "")
+    if isinstance(error, SyscallFailed) and command in _STARTING:
+        return f"unable to start container process: error during container init: {_call(error)}"
+    return message
+
+
+def _call(error: SyscallFailed) -> str:
+    """Strings such as `no such file or directory` are matched in lower case."""
+    if error.syscall == "execve":
+        return error.message
+    if error.what.startswith("change to "):
+        reason = error.message.rpartition(": ")[2].lower()
+        return f'chdir to cwd ("{error.path}") set in config.json failed: {reason}'
+    head, _, reason = error.message.rpartition(": ")
+    return f"{head}: {reason[:1].lower()}{reason[1:]}"
+
+
+def _spec(error: InvalidSpec) -> str:
+    for part, words in _SPEC:
+        if any(one.startswith(part) for one in error.problems):
+            return words
+    return error.message
+
+
+def _without_id(message: str) -> str:
+    """`container does not exist: ID` and its like: runc does not say which."""
+    head, colon, _ = message.rpartition(": ")
+    known = ("container ", "cannot start ", "cannot exec ", "invalid container ID format")
+    if colon and head.startswith(known) and "that is not stopped" not in head:
+        return head
+    return message

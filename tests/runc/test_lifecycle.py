@@ -1,0 +1,155 @@
+"""create, start, run, state, kill, delete, pause, resume, ps, list: as processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+from tests.runc.conftest import PATIENCE, Machine, eventually
+
+
+def test_a_life_in_four_calls(ours: Machine) -> None:
+    ours.spec("sh", "-c", "echo $0; exit 3", "hello")
+    out = ours.directory / "out"
+    with open(out, "w") as file:
+        done = ours.call("create", "c", capture_output=False, stdout=file, stderr=file)
+    assert done.returncode == 0, out.read_text()
+    state = ours.state("c")
+    assert (state["status"], state["id"], state["owner"]) == ("created", "c", "root")
+    assert state["bundle"] == str(ours.bundle)
+    assert state["rootfs"] == str(ours.rootfs)
+    assert os.path.exists(f"/proc/{state['pid']}")
+    assert ours.ok("start", "c") == ""
+    eventually(lambda: ours.status("c") == "stopped")
+    assert ours.state("c")["pid"] == 0
+    assert out.read_text() == "hello\n"
+    assert ours.fails("start", "c") == "cannot start a container that has stopped"
+    assert ours.fails("kill", "c") == "container not running"
+    ours.ok("kill", "--all", "c", "9")
+    ours.ok("delete", "c")
+    assert ours.fails("state", "c") == "container does not exist"
+
+
+def test_run_passes_output_and_status_through_and_leaves_nothing(ours: Machine) -> None:
+    ours.spec("sh", "-c", "echo out; echo err >&2; exit 3")
+    done = ours.call("run", "c")
+    assert (done.returncode, done.stdout, done.stderr) == (3, "out\n", "err\n")
+    assert ours.fails("state", "c") == "container does not exist"
+
+
+def test_run_reports_the_signal_that_ended_the_program(ours: Machine) -> None:
+    ours.spec("sh", "-c", "kill -9 $$; sleep 1000")
+
+    def with_host_pids(document: dict) -> None:  # type: ignore[type-arg]
+        spaces = document["linux"]["namespaces"]
+        document["linux"]["namespaces"] = [one for one in spaces if one["type"] != "pid"]
+
+    # process 1 of a pid namespace is immune to its own signals
+    ours.spec("sh", "-c", "kill -9 $$; sleep 1000", change=with_host_pids)
+    assert ours.call("run", "c").returncode == 137
+
+
+def test_keep_keeps_it(ours: Machine) -> None:
+    assert ours.call("run", "--keep", "c").returncode == 0
+    assert ours.status("c") == "stopped"
+
+
+def test_nothing_of_the_runtime_stays_behind(ours: Machine) -> None:
+    ours.spec("sleep", "1000")
+    ours.quiet("create", "c")
+    pid = ours.state("c")["pid"]
+    for entry in os.listdir("/proc"):
+        if entry.isdecimal() and int(entry) != pid:
+            try:
+                words = Path(f"/proc/{entry}/cmdline").read_bytes()
+            except OSError:
+                continue
+            assert str(ours.root).encode() not in words
+    ours.ok("start", "c")
+    eventually(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n")
+
+
+def test_the_states_of_a_container_and_what_they_refuse(ours: Machine) -> None:
+    ours.background("c")
+    assert ours.status("c") == "running"
+    assert ours.fails("start", "c") == "cannot start an already running container"
+    assert ours.fails("resume", "c") == "container not paused"
+    assert ours.fails("create", "c").endswith("container with given ID already exists")
+    assert ours.fails("delete", "c") == "cannot delete container c that is not stopped: running"
+    ours.ok("pause", "c")
+    assert ours.status("c") == "paused"
+    assert ours.fails("pause", "c") == "container not running"
+    assert "paused container" in ours.fails("exec", "c", "true", status=255)
+    # a frozen cgroup freezes whoever enters it, until it is thawed
+    words = ours.words("exec", "--ignore-paused", "c", "true")
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, env=ours.environment) as late:
+        ours.ok("resume", "c")
+        assert late.wait(PATIENCE) == 0
+    ours.ok("kill", "c", "KILL")
+    eventually(lambda: ours.status("c") == "stopped")
+    assert "stopped container" in ours.fails("exec", "c", "true", status=255)
+
+
+def test_a_created_container_can_be_deleted_and_a_paused_one_by_force(ours: Machine) -> None:
+    ours.spec("sleep", "1000")
+    ours.quiet("create", "c")
+    ours.ok("delete", "c")
+    ours.background("c")
+    ours.ok("pause", "c")
+    ours.ok("delete", "--force", "c")
+
+
+def test_ps_and_list(ours: Machine) -> None:
+    pid = ours.background("c")
+    assert json.loads(ours.ok("ps", "--format", "json", "c")) == [pid]
+    lines = ours.ok("ps", "c").splitlines()
+    assert "PID" in lines[0].split()
+    assert [line.split()[1] for line in lines[1:]] == [str(pid)]
+    assert ours.ok("list", "--quiet") == "c\n"
+    (found,) = json.loads(ours.ok("list", "--format", "json"))
+    assert list(found)[:7] == ["ociVersion", "id", "pid", "status", "bundle", "rootfs", "created"]
+    assert found == ours.state("c")
+    assert ours.ok("list").splitlines()[1].split()[:3] == ["c", str(pid), "running"]
+
+
+def test_errors_of_create_leave_nothing(ours: Machine) -> None:
+    before = "runc create failed: unable to start container process: error during container init: "
+    for program, said in {
+        "nosuch": 'exec: "nosuch": executable file not found in $PATH',
+        "/nosuch": 'exec: "/nosuch": stat /nosuch: no such file or directory',
+        "/etc": 'exec: "/etc": is a directory',
+        "/etc/passwd": 'exec: "/etc/passwd": permission denied',
+    }.items():
+        ours.spec(program)
+        assert ours.fails("create", "c") == before + said
+    assert ours.ok("list", "-q") == ""
+
+
+def test_the_words_for_specs_that_cannot_be(ours: Machine) -> None:
+    ours.spec(change=lambda document: document["process"].update(cwd="x"))
+    assert ours.fails("create", "c") == "runc create failed: Cwd must be an absolute path"
+    ours.spec(change=lambda document: document["process"].update(args=[]))
+    assert ours.fails("create", "c") == "runc create failed: args must not be empty"
+    ours.spec(change=lambda document: document.pop("process"))
+    assert ours.fails("create", "c") == "runc create failed: process property must not be empty"
+    ours.spec(change=lambda document: document["process"].update(cwd="/nosuch"))
+    said = ours.fails("run", "c")
+    assert 'chdir to cwd ("/nosuch") set in config.json failed: no such file' in said
+
+
+def test_unknown_capabilities_are_a_warning(ours: Machine) -> None:
+    def more(document: dict) -> None:  # type: ignore[type-arg]
+        document["process"]["capabilities"]["bounding"].append("CAP_X")
+
+    ours.spec(change=more)
+    done = ours.call("run", "c")
+    assert done.returncode == 0
+    assert "level=warning" in done.stderr
+    assert "ignoring unknown or unavailable capabilities: [CAP_X]" in done.stderr
+
+
+def test_any_version_of_the_spec_is_taken(ours: Machine) -> None:
+    ours.spec(change=lambda document: document.update(ociVersion="2.7.0-bogus"))
+    assert ours.call("run", "c").returncode == 0
