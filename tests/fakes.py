@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -79,6 +79,7 @@ class FakeTasks:
         self.calls: list[tuple[Any, ...]] = []
         self.attachment = FakeAttachment(b"/ # ")
         self._events: queue.Queue[Event | None] = queue.Queue()
+        self._closed = False
 
     def add(self, id: str, status: Status = Status.RUNNING, **more: Any) -> TaskInfo:
         """A task that is there."""
@@ -105,6 +106,7 @@ class FakeTasks:
         self._events.put(Event(self.clock.now_ns(), "default", id, payload))
 
     def close(self) -> None:
+        self._closed = True
         self._events.put(None)
         self.attachment.close()
 
@@ -190,9 +192,17 @@ class FakeTasks:
             Difference("mounts[3] /tmp", "tmpfs ro", "tmpfs rw", False),
         ]
 
-    def events(self) -> Iterator[Event]:
-        while (event := self._events.get()) is not None:
-            yield event
+    def events(self, subscribed: Callable[[], object] | None = None) -> Iterator[Event]:
+        """As after `reconnect`, a None in the queue is a gap; `close` ends it."""
+        while not self._closed:
+            if subscribed is not None:
+                subscribed()
+            while (event := self._events.get()) is not None:
+                yield event
+
+    def reconnect(self) -> None:
+        """The shim dies, and its successor is found."""
+        self._events.put(None)
 
 
 def three_tasks() -> FakeTasks:

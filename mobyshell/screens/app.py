@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import os
 import shlex
-import tomllib
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any, ClassVar
 
+from textual import on
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
-from textual.theme import BUILTIN_THEMES
+from textual.theme import Theme
 
 from mobyshell.commands.context import Context
 from mobyshell.commands.registry import all_verbs
-from mobyshell.core.errors import UsageError
+from mobyshell.core.errors import MobyshellError, UsageError
+from mobyshell.screens import bindings, journal, settings
 from mobyshell.screens.help import HelpScreen, live_keys
 from mobyshell.screens.leader import Leader
 from mobyshell.screens.session import Session, tell
-from mobyshell.styles.themes import THEMES
+from mobyshell.styles.themes import DEFAULT, THEMES
+from mobyshell.widgets.background import Failed
 from mobyshell.widgets.terminal import TerminalView
 
 MODE_NAMES = {"b": "bundles", "t": "tasks"}
@@ -38,12 +40,6 @@ def _bundles(session: Session) -> Screen[Any]:
     from mobyshell.screens.bundles import BundlesScreen
 
     return BundlesScreen(session)
-
-
-def config_directory() -> Path:
-    """Where keymap.toml and the chosen theme are kept."""
-    base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    return Path(base) / "mobyshell"
 
 
 class MobyshellApp(App[int]):
@@ -86,8 +82,7 @@ class MobyshellApp(App[int]):
         return driver is not None and driver.can_suspend
 
     def on_mount(self) -> None:
-        self.theme = self._saved_theme()
-        self._load_keymap()
+        self._settle_settings()
         self.theme_changed_signal.subscribe(self, self._remember_theme)
         self.action_go(self._start)
 
@@ -196,42 +191,50 @@ class MobyshellApp(App[int]):
 
     # what is the user's to change
 
-    def _saved_theme(self) -> str:
-        try:
-            name = (config_directory() / "theme").read_text().strip()
-        except OSError:
-            name = ""
-        return name if name in self.available_themes or name in BUILTIN_THEMES else "moby-dark"
+    def _settle_settings(self) -> None:
+        """Themes and keys as the user wants them; what cannot be used is said, and not used."""
+        place = settings.config_directory()
+        themes, complaints = settings.read_themes(place / "themes")
+        for theme in themes:
+            self.register_theme(theme)
+        chosen, wrong = settings.read_theme_name(place / "theme", self.available_themes)
+        complaints[place / "theme"] = wrong
+        self.theme = chosen or DEFAULT
+        if os.path.lexists(place / "keymap.toml"):
+            # asked for only now: to know all actions, every screen is loaded
+            keymap, wrong = settings.read_keymap(place / "keymap.toml", bindings.actions())
+            complaints[place / "keymap.toml"] = wrong
+            self.set_keymap(keymap)
+        for path, sentences in complaints.items():
+            if sentences:
+                self.notify("\n".join(sentences[:8]), title=f"{path}: not used",
+                            severity="warning", timeout=20, markup=False)  # fmt: skip
 
-    def _remember_theme(self, theme: Any) -> None:
-        try:
-            directory = config_directory()
-            directory.mkdir(parents=True, exist_ok=True)
-            temporary = directory / f"theme.{os.getpid()}.new"
-            temporary.write_text(f"{theme.name}\n")
-            temporary.rename(directory / "theme")
-        except OSError:
-            pass  # a home that cannot be written: the theme is for this time only
+    def _remember_theme(self, theme: Theme) -> None:
+        settings.remember_theme(theme.name)
 
-    def _load_keymap(self) -> None:
-        path = config_directory() / "keymap.toml"
-        try:
-            with open(path, "rb") as file:
-                keymap = tomllib.load(file)
-        except FileNotFoundError:
-            return
-        except (OSError, tomllib.TOMLDecodeError) as error:
-            self.notify(str(error), title=f"{path} is not used", severity="warning", markup=False)
-            return
-        wrong = [name for name, keys in keymap.items() if not isinstance(keys, str)]
-        if wrong:
-            self.notify(f"not keys: {', '.join(wrong)}", title=str(path), severity="warning",
-                        markup=False)  # fmt: skip
-        self.set_keymap({name: keys for name, keys in keymap.items() if isinstance(keys, str)})
+    # what goes wrong
+
+    def unexpected(self, what: str, error: Exception) -> None:
+        """A fault of the workbench itself: said, written down, survived."""
+        place = journal.write_down(self.session.context.clock, what, error)
+        self.notify(
+            f"{type(error).__name__}: {error}"[:300] + (f"\nsee {place}" if place else ""),
+            title=f"{what}: an internal error", severity="error", timeout=20, markup=False,
+        )  # fmt: skip
+
+    @on(Failed)
+    def failed(self, event: Failed) -> None:
+        """Work in a thread failed, and no pane had a place to say it."""
+        if isinstance(event.error, MobyshellError):
+            tell(self, event.error)
+        else:
+            self.unexpected(event.what, event.error)
 
 
 def run(context: Context) -> int:
     """Open the workbench and return its exit code."""
-    code = MobyshellApp(context).run()
-    context.close()
-    return code or 0
+    try:
+        return MobyshellApp(context).run() or 0
+    finally:
+        context.close()

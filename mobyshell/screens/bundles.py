@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from rich.text import Text
-from textual import on, work
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
@@ -16,12 +16,13 @@ from textual.message import Message
 from textual.widgets import Static, Tree
 
 from mobyshell.commands.bundle import find_bundles
-from mobyshell.core.errors import MobyshellError, Unsupported
+from mobyshell.core.errors import MobyshellError
 from mobyshell.core.oci import Spec, load_spec
 from mobyshell.core.runtime import Plan, make_plan
 from mobyshell.screens.base import MobyScreen
 from mobyshell.screens.dialogs import NewBundle, NewBundleDialog, RunBundle, RunDialog
 from mobyshell.screens.session import suspended, tell
+from mobyshell.widgets.background import background
 from mobyshell.widgets.plan_view import PlanView
 from mobyshell.widgets.spec_editor import SpecEditor
 
@@ -117,8 +118,8 @@ class BundlesScreen(MobyScreen):
 
     # what is there
 
-    @work(thread=True, exclusive=True, group="scan", exit_on_error=False)
-    def _scan(self) -> None:
+    @background("looking for bundles")
+    def _scan(self) -> Message:
         running: dict[str, int] = {}
         try:
             for task in self.session.tasks.ls():
@@ -135,7 +136,7 @@ class BundlesScreen(MobyScreen):
             except MobyshellError:
                 valid = False
             entries.append(Entry(path, valid, running.get(os.path.realpath(path), 0)))
-        self.post_message(self.Scanned(entries))
+        return self.Scanned(entries)
 
     @on(Scanned)
     def scanned(self, event: Scanned) -> None:
@@ -195,18 +196,16 @@ class BundlesScreen(MobyScreen):
         elif self.query_one(PlanView).plan is None:
             self.query_one(PlanView).say("no plan: config.json is not valid")
 
-    @work(thread=True, exclusive=True, group="plan", exit_on_error=False)
-    def _plan(self, spec: Spec, path: str) -> None:
+    @background("planning")
+    def _plan(self, spec: Spec, path: str) -> Message:
         host = self.session.context.host_or_none()
         if host is None:
-            return
+            return self.Planned(None, "no plan: this machine cannot be looked at")
         try:
             plan = make_plan(spec, bundle=path, id=os.path.basename(path), host=host)
-            self.post_message(self.Planned(plan, ""))
-        except Unsupported as error:
-            self.post_message(self.Planned(None, f"no plan: {error}\n\n{error.hint}"))
         except MobyshellError as error:
-            self.post_message(self.Planned(None, f"no plan: {error}"))
+            return self.Planned(None, f"no plan: {error}\n\n{error.hint}")
+        return self.Planned(plan, "")
 
     @on(Planned)
     def planned(self, event: Planned) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterable
 from typing import ClassVar
 
-from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Label, Log
+
+from mobyshell.core.errors import MobyshellError
 
 
 class ResultScreen(ModalScreen[None]):
@@ -45,14 +47,34 @@ class ResultScreen(ModalScreen[None]):
         else:
             self._follow()
 
-    @work(thread=True, exit_on_error=False)
     def _follow(self) -> None:
-        for line in self._source:
-            if self._left.is_set():
-                return
-            self.app.call_from_thread(self._add, line.splitlines())
+        """In a thread: an answer that keeps coming may never end."""
+        loop = asyncio.get_running_loop()
+
+        def read() -> None:
+            last = []
+            try:
+                for line in self._source:
+                    if self._left.is_set():
+                        return
+                    loop.call_soon_threadsafe(self._add, line.splitlines())
+            except MobyshellError as error:
+                last = ["", f"✗ {error.message}", *([error.hint] if error.hint else [])]
+            except Exception as error:
+                last = ["", f"✗ an internal error: {type(error).__name__}: {error}"]
+            loop.call_soon_threadsafe(self._add, last or ["", "(the end)"])
+
+        def guarded() -> None:
+            try:
+                read()
+            except RuntimeError:
+                pass  # the workbench was left: there is no loop, and nobody who reads
+
+        threading.Thread(target=guarded, daemon=True, name="result").start()
 
     def _add(self, lines: list[str]) -> None:
+        if not self.is_attached:
+            return
         self._lines += lines
         self.query_one(Log).write_lines(lines)
 

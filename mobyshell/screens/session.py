@@ -6,10 +6,12 @@ what blocks, and what becomes of the answer. Screens never call the store.
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mobyshell.commands import output
@@ -20,6 +22,7 @@ from mobyshell.commands.registry import DESTROY, TASK, Verb, lookup
 from mobyshell.core.errors import MobyshellError, UsageError
 from mobyshell.core.tasks.service import Tasks
 from mobyshell.screens.result import ResultScreen
+from mobyshell.widgets.background import Failed, in_thread
 from mobyshell.widgets.confirm import Confirm
 
 if TYPE_CHECKING:
@@ -114,21 +117,29 @@ class Session:
                 then()
             return
 
+        loop = asyncio.get_running_loop()
+
         def say(text: str) -> None:
-            app.call_from_thread(app.notify, text, title=wanted.verb.name, markup=False)
+            notify = partial(app.notify, text, title=wanted.verb.name, markup=False)
+            loop.call_soon_threadsafe(notify)
 
-        def work() -> None:
+        def run() -> r.Result:
             self.context.narrate = say
-            try:
-                result = wanted.verb.run(self.context, **wanted.arguments)
-            except MobyshellError as error:
-                app.call_from_thread(tell, app, error)
-                return
-            app.call_from_thread(show, app, wanted, result)
-            if then is not None:
-                app.call_from_thread(then)
+            return wanted.verb.run(self.context, **wanted.arguments)
 
-        app.run_worker(work, thread=True, group="verbs", exit_on_error=False)
+        async def work() -> None:
+            try:
+                result = await in_thread(run)
+            except MobyshellError as error:
+                tell(app, error)
+            except Exception as error:
+                app.unexpected(wanted.verb.name, error)
+            else:
+                show(app, wanted, result)
+            if then is not None:
+                then()
+
+        app.run_worker(work(), group="verbs", exit_on_error=False)
 
     def command_line(self, words: Sequence[str]) -> list[str]:
         """The same as a command of its own, in a process of its own."""
@@ -156,6 +167,15 @@ def tell(app: MobyshellApp, error: MobyshellError) -> None:
         app.push_screen(ResultScreen("not valid", lines))
         return
     app.notify(error.hint or "", title=error.message, severity="error", timeout=8, markup=False)
+
+
+def said(app: MobyshellApp, event: Failed) -> str:
+    """What a pane says in the place of what it could not read. A fault of ours is written down."""
+    error = event.error
+    if isinstance(error, MobyshellError):
+        return f"{error.message}\n{error.hint}".strip()
+    app.unexpected(event.what, error)
+    return f"{type(error).__name__}: {error}"
 
 
 def show(app: MobyshellApp, wanted: Request, result: r.Result) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from textual import on, work
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, VerticalScroll
@@ -23,9 +23,10 @@ from mobyshell.core.events import Event
 from mobyshell.core.runtime import Host, Plan, make_plan
 from mobyshell.core.tasks.service import Attachment, LogLine, TaskInfo, Tasks
 from mobyshell.screens.task_rows import DIFFERENCES, PROCESSES, difference_rows, process_rows
+from mobyshell.widgets.background import Failed, background, in_thread
+from mobyshell.widgets.listing import Listing
 from mobyshell.widgets.log_view import LogView
 from mobyshell.widgets.plan_view import PlanView
-from mobyshell.widgets.resource_table import ResourceTable
 from mobyshell.widgets.terminal import TerminalView
 
 PAUSE = 0.15
@@ -63,11 +64,11 @@ class TaskDetails(Container):
             with TabPane("Logs", id="logs"):
                 yield LogView()
             with TabPane("Processes", id="processes"):
-                yield ResourceTable(PROCESSES, id="ps")
+                yield Listing(PROCESSES, id="ps")
             with TabPane("Explain", id="explain"):
                 yield PlanView()
             with TabPane("Diff", id="diff"):
-                yield ResourceTable(DIFFERENCES, id="differences")
+                yield Listing(DIFFERENCES, id="differences")
             with TabPane("Inspect", id="inspect"), VerticalScroll():
                 yield Static("", id="record", markup=False)
             with TabPane("Terminal", id="terminal"):
@@ -115,13 +116,13 @@ class TaskDetails(Container):
         if self._info is not None and self.tab != "terminal":
             self._read(self._info, self.tab, self._last_line)
 
-    @work(thread=True, exclusive=True, group="details", exit_on_error=False)
-    def _read(self, info: TaskInfo, tab: str, last_line: int) -> None:
+    @background("reading about the task")
+    def _read(self, info: TaskInfo, tab: str, last_line: int) -> Message:
         try:
             show = getattr(self, f"_read_{tab}")(info, last_line)
-        except MobyshellError as error:
+        except Exception as error:
             show = self._problem(tab, error)
-        self.post_message(TabRead(info.id, tab, show))
+        return TabRead(info.id, tab, show)
 
     @on(TabRead)
     def read(self, event: TabRead) -> None:
@@ -138,14 +139,24 @@ class TaskDetails(Container):
         return lambda: self._add_lines(lines)
 
     def _add_lines(self, lines: list[LogLine]) -> None:
+        view = self.query_one(LogView)
+        view.say("" if lines or self._last_line else self._silence())
         new = [one for one in lines if one.time_ns > self._last_line]
         if new:
             self._last_line = new[-1].time_ns
-            self.query_one(LogView).add(new)
+            view.add(new)
+
+    def _silence(self) -> str:
+        """Why a task has no log."""
+        if self._info is not None and self._info.terminal:
+            return "No log: it has a terminal, whose output is live. Press a to attach."
+        if self._info is not None and self._info.status == "created":
+            return "Nothing yet: it is created, but not started. Press S to start it."
+        return "It has written nothing."
 
     def _read_processes(self, info: TaskInfo, _: int) -> Callable[[], None]:
         rows = process_rows(self._tasks.ps(info.id))
-        return lambda: self.query_one("#ps", ResourceTable).set_rows(rows)
+        return lambda: self.query_one("#ps", Listing).set_rows(rows)
 
     def _read_explain(self, info: TaskInfo, _: int) -> Callable[[], None]:
         events = self._tasks.trace(info.id)
@@ -172,7 +183,7 @@ class TaskDetails(Container):
 
     def _read_diff(self, info: TaskInfo, _: int) -> Callable[[], None]:
         rows = difference_rows(self._tasks.diff(info.id))
-        return lambda: self.query_one("#differences", ResourceTable).set_rows(rows)
+        return lambda: self.query_one("#differences", Listing).set_rows(rows)
 
     def _read_inspect(self, info: TaskInfo, _: int) -> Callable[[], None]:
         fields = task_row(info)
@@ -181,19 +192,30 @@ class TaskDetails(Container):
         text = record(Record(fields))
         return lambda: self.query_one("#record", Static).update(text)
 
-    def _problem(self, tab: str, error: MobyshellError) -> Callable[[], None]:
+    def _problem(self, tab: str, error: Exception) -> Callable[[], None]:
         """What cannot be read is said in its own tab; a stopped task has no processes, say."""
 
         def show() -> None:
-            if tab == "explain":
-                self.query_one(PlanView).say(str(error))
-            elif tab in ("processes", "diff"):
-                name = "#ps" if tab == "processes" else "#differences"
-                self.query_one(name, ResourceTable).set_rows([])
-            elif tab == "inspect":
-                self.query_one("#record", Static).update(str(error))
+            words = self._why_not(tab, error)
+            if tab == "logs":
+                self.query_one(LogView).say(words)
+            elif tab == "explain":
+                self.query_one(PlanView).say(words)
+            elif tab == "processes":
+                self.query_one("#ps", Listing).say(words)
+            elif tab == "diff":
+                self.query_one("#differences", Listing).say(words)
+            else:
+                self.query_one("#record", Static).update(words)
 
         return show
+
+    def _why_not(self, tab: str, error: Exception) -> str:
+        """An error in the words of a pane; one of ours is written down as well."""
+        if not isinstance(error, MobyshellError):
+            self.post_message(Failed(f"reading the {tab}", error))
+            return f"{type(error).__name__}: {error}"
+        return f"{error.message}\n{error.hint}".strip()
 
     # the terminal
 
@@ -213,16 +235,16 @@ class TaskDetails(Container):
         """The task's own streams."""
         self._open(lambda: self._tasks.attach(id))
 
-    @work(thread=True, exclusive=True, group="terminal", exit_on_error=False)
     def _open(self, connect: Callable[[], Attachment]) -> None:
-        try:
-            attachment = connect()
-        except MobyshellError as error:
-            self.app.call_from_thread(
-                self.notify, error.hint or "", title=error.message, severity="error", markup=False
-            )
-            return
-        self.app.call_from_thread(self._connect, attachment)
+        async def opening() -> None:
+            try:
+                attachment = await in_thread(connect)
+            except Exception as error:
+                self.post_message(Failed("opening the terminal", error))
+            else:
+                self._connect(attachment)
+
+        self.run_worker(opening(), group="terminal", exit_on_error=False)
 
     def _connect(self, attachment: Attachment) -> None:
         view = self.query_one(TerminalView)

@@ -6,21 +6,29 @@ import threading
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from textual import on, work
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.message import Message
+from textual.timer import Timer
 from textual.widgets import Static, TabbedContent
 
 from mobyshell.core.errors import MobyshellError
 from mobyshell.core.tasks.service import Stats, TaskInfo
 from mobyshell.screens.base import MobyScreen
-from mobyshell.screens.session import suspended
+from mobyshell.screens.session import said, suspended
 from mobyshell.screens.task_details import TaskDetails
 from mobyshell.screens.task_rows import TASKS, rate, task_rows
+from mobyshell.widgets.background import Failed, background
 from mobyshell.widgets.confirm import Choose
 from mobyshell.widgets.resource_table import ResourceTable
+
+SOON = 0.05
+"""Seconds after an event until the tasks are listed: several at once are one reason."""
+
+AGAIN = 2.0
+"""Seconds after a failed listing until the next."""
 
 SIGNALS = ("TERM", "KILL", "INT", "HUP", "QUIT", "USR1", "USR2", "STOP", "CONT")
 
@@ -61,7 +69,7 @@ class TasksScreen(MobyScreen):
 
     @dataclass
     class Happened(Message):
-        """Something happened to a task."""
+        """Something happened to a task; "": perhaps to any."""
 
         id: str
 
@@ -72,10 +80,13 @@ class TasksScreen(MobyScreen):
         self._rates: dict[str, dict[str, Any]] = {}
         self._wanted = ""
         self._stop = threading.Event()
+        self._soon: Timer | None = None
+        self._trouble = ""
 
     def body(self) -> ComposeResult:
         with Container(id="tasks-body"):
             with Container(id="list"):
+                yield Static(id="trouble", classes="hidden", markup=False)
                 yield ResourceTable(TASKS, id="tasks")
                 yield Static(TASKS.empty, id="empty", classes="hidden", markup=False)
             yield TaskDetails(self.session.tasks, self.session.context.host_or_none, id="details")
@@ -101,35 +112,60 @@ class TasksScreen(MobyScreen):
     # what is known
 
     def _listen(self) -> None:
-        """In a thread: every event of a task is a reason to look again."""
+        """In a thread: every event of a task is a reason to look again, and so is a gap in them."""
         while not self._stop.is_set():
             try:
-                for event in self.session.tasks.events():
+                for event in self.session.tasks.events(
+                    lambda: self.post_message(self.Happened(""))
+                ):
                     if self._stop.is_set():
                         return
                     if event.topic.startswith("/tasks/"):
                         self.post_message(self.Happened(event.id))
             except MobyshellError:
                 pass  # the shim is between two lives
+            except Exception as error:
+                if not self._stop.is_set():
+                    self.post_message(Failed("following the events", error))
+                    self._stop.wait(30.0)
             self._stop.wait(1.0)
 
     @on(Happened)
     def happened(self, event: Happened) -> None:
         """List again; several events at once are one reason."""
-        self._list()
+        if self._soon is None:
+            self._soon = self.set_timer(SOON, self._list_now)
         if event.id == self._wanted:
             self.details.refresh_soon()
 
-    @work(thread=True, exclusive=True, group="list", exit_on_error=False)
-    def _list(self) -> None:
-        try:
-            self.post_message(self.Read(self.session.tasks.ls()))
-        except MobyshellError:
-            self.post_message(self.Read([]))
+    def _list_now(self) -> None:
+        self._soon = None
+        self._list()
+
+    @background("listing the tasks")
+    def _list(self) -> Message:
+        return self.Read(self.session.tasks.ls())
+
+    @on(Failed)
+    def failed(self, event: Failed) -> None:
+        """Tasks that cannot be listed are not tasks that are not there: what was known stays."""
+        if event.what != "listing the tasks":
+            return
+        event.stop()
+        if repr(event.error) != self._trouble:
+            self._trouble = repr(event.error)
+            text = f"✗ the tasks cannot be listed: {said(self.moby, event)}"
+            self.query_one("#trouble", Static).update(text)
+        self.query_one("#trouble").remove_class("hidden")
+        self.query_one("#empty").add_class("hidden")
+        if self._soon is None:
+            self._soon = self.set_timer(AGAIN, self._list_now, name="again")
 
     @on(Read)
     def listed(self, event: Read) -> None:
         """Show the tasks."""
+        self._trouble = ""
+        self.query_one("#trouble").add_class("hidden")
         self._infos = {one.id: one for one in event.tasks}
         self._rates = {id: one for id, one in self._rates.items() if id in self._infos}
         self._show_rows()
@@ -158,15 +194,15 @@ class TasksScreen(MobyScreen):
         running = [id for id in seen if self._infos[id].status == "running"]
         self._read_stats(running)
 
-    @work(thread=True, exclusive=True, group="measure", exit_on_error=False)
-    def _read_stats(self, ids: list[str]) -> None:
+    @background("measuring the tasks")
+    def _read_stats(self, ids: list[str]) -> Message:
         found = {}
         for id in ids:
             try:
                 found[id] = self.session.tasks.stats(id)
             except MobyshellError:
                 continue  # it has just ended
-        self.post_message(self.Measured(found))
+        return self.Measured(found)
 
     @on(Measured)
     def measured(self, event: Measured) -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.widgets import Input, Label, Log
+from textual.widgets import Input, Label, Log, Static
 
 from mobyshell.commands.output import clean
 from mobyshell.core.clock import rfc3339
@@ -42,12 +42,20 @@ class LogView(Vertical):
         self.needle = ""
 
     def compose(self) -> ComposeResult:
+        yield Static("", classes="sentence hidden", markup=False)
         yield Log(id="log", max_lines=KEPT, highlight=False)
         yield Input(placeholder="search; enter keeps, esc clears", id="needle", classes="hidden")
         yield Label("", id="log-state", markup=False)
 
+    def say(self, sentence: str) -> None:
+        """Why there is nothing to read; "" where there is."""
+        static = self.query_one(".sentence", Static)
+        static.update(sentence)
+        static.set_class(not sentence, "hidden")
+
     def clear(self) -> None:
         """Forget every line."""
+        self.say("")
         self._lines.clear()
         self.query_one(Log).clear()
         self._tell()

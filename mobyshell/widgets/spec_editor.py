@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from textual import on, work
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -18,6 +18,7 @@ from textual.widgets.option_list import Option
 from mobyshell.core.errors import InvalidSpec, MobyshellError, Refused, SyscallFailed
 from mobyshell.core.oci import Problem, Spec, check, parse_spec
 from mobyshell.core.oci.safejson import LARGEST, read_json
+from mobyshell.widgets.background import background
 from mobyshell.widgets.positions import offset_of, path_at, place_of
 
 PAUSE = 0.2
@@ -142,9 +143,9 @@ class SpecEditor(Vertical):
     def _check(self) -> None:
         self._examine(self.area.text)
 
-    @work(thread=True, exclusive=True, group="check", exit_on_error=False)
-    def _examine(self, text: str) -> None:
-        self.post_message(self._Examined(text, *examine(text)))
+    @background("checking the text")
+    def _examine(self, text: str) -> Message:
+        return self._Examined(text, *examine(text))
 
     @dataclass
     class _Examined(Message):

@@ -324,29 +324,6 @@ async def test_an_empty_list_says_what_to_do(opened: Open, tasks: FakeTasks) -> 
         assert "No tasks yet" in screen_text(pilot)
 
 
-async def test_a_keymap_and_a_theme_are_the_users(opened: Open, tasks: FakeTasks, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    directory = tmp_path / "config" / "mobyshell"
-    directory.mkdir(parents=True)
-    (directory / "keymap.toml").write_text('"task.pause" = "f7"\n')
-    (directory / "theme").write_text("moby-light\n")
-    async with opened("tasks") as pilot:
-        assert pilot.app.theme == "moby-light"
-        await pilot.press("j", "f7")
-        await settle(pilot)
-        assert ("pause", "web") in tasks.calls
-        pilot.app.theme = "moby-contrast"
-        await pilot.pause()
-    assert (directory / "theme").read_text() == "moby-contrast\n"
-
-
-async def test_a_broken_keymap_is_told_and_not_fatal(opened: Open, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    directory = tmp_path / "config" / "mobyshell"
-    directory.mkdir(parents=True)
-    (directory / "keymap.toml").write_text("not toml at all [")
-    async with opened("tasks") as pilot:
-        assert "is not used" in screen_text(pilot)
-
-
 def test_every_binding_has_an_id_of_its_own() -> None:
     seen: dict[str, str] = {}
     kinds = (MobyshellApp, MobyScreen, TasksScreen, BundlesScreen, ResourceTable, LogView, PlanView,

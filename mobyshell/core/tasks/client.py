@@ -27,7 +27,7 @@ from mobyshell.core.tasks.records import Record, read_record
 from mobyshell.core.tasks.service import ExecInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Any
 
@@ -336,13 +336,15 @@ class TaskClient:
         except ShimLost:
             self._call("update", id=check_name(id), resources=dict(resources))
 
-    def events(self) -> Iterator[Event]:
+    def events(self, subscribed: Callable[[], object] | None = None) -> Iterator[Event]:
         """See `service.Tasks.events`. Goes on with the successor if the shim dies."""
         closings = self._closings
         while closings == self._closings:
             connection = self._take()
             try:
                 connection.request("events", self.namespace, {})
+                if subscribed is not None:
+                    subscribed()
                 while True:
                     found = _event(connection.message().get("event"))
                     if found is not None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from mobyshell.core.runtime.values import Difference, ProcessInfo, Stats, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
     from mobyshell.core.events import Event
@@ -177,6 +177,11 @@ class Tasks(Protocol):
 
     def diff(self, id: str) -> list[Difference]: ...
 
-    def events(self) -> Iterator[Event]:
-        """Every event from now on; ends when the caller closes the iterator."""
+    def events(self, subscribed: Callable[[], object] | None = None) -> Iterator[Event]:
+        """Every event from now on; ends when the caller closes the iterator.
+
+        `subscribed` is called once nothing is missed any more: when the following has begun, and
+        again after each gap (the shim died, its successor was found). Who shows a state reads it
+        then.
+        """
         ...

@@ -1,0 +1,46 @@
+"""A table, or in its place the sentence that says why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.widgets import Static
+
+from mobyshell.widgets.resource import ResourceSpec, Row
+from mobyshell.widgets.resource_table import ResourceTable
+
+
+class Listing(Vertical):
+    """Rows of a `ResourceSpec`; where there are none, its `empty` sentence, or what failed."""
+
+    def __init__(self, spec: ResourceSpec, **more: Any) -> None:
+        super().__init__(**more)
+        self.spec = spec
+
+    def compose(self) -> ComposeResult:
+        yield Static("", classes="sentence hidden", markup=False)
+        yield ResourceTable(self.spec)
+
+    @property
+    def table(self) -> ResourceTable:
+        """The table."""
+        return self.query_one(ResourceTable)
+
+    def set_rows(self, rows: Sequence[Row]) -> None:
+        """Show exactly these rows."""
+        self.table.set_rows(rows)
+        self._sentence("" if rows else self.spec.empty)
+
+    def say(self, sentence: str) -> None:
+        """No rows, and why."""
+        self.table.set_rows([])
+        self._sentence(sentence)
+
+    def _sentence(self, text: str) -> None:
+        static = self.query_one(".sentence", Static)
+        static.update(text)
+        static.set_class(not text, "hidden")
+        self.table.set_class(bool(text), "hidden")
