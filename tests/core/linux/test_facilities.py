@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -149,12 +150,12 @@ def test_stat_of_a_name_with_parentheses(tmp_path: Path) -> None:
     program.symlink_to("/bin/sleep")
     child = subprocess.Popen([str(program), "1000"])
     try:
-        deadline = 1000
-        while procfs.stat(child.pid).command != "a) (b" and deadline:
-            deadline -= 1
+        deadline = time.monotonic() + 60  # its name comes first, its arguments a moment later
+        while procfs.command_line(child.pid)[-1:] != ("1000",) and time.monotonic() < deadline:
+            time.sleep(0.01)
         found = procfs.stat(child.pid)
         assert (found.command, found.ppid) == ("a) (b", os.getpid())
-        assert procfs.command_line(child.pid)[-1] == "1000"
+        assert procfs.command_line(child.pid)[-1:] == ("1000",)
     finally:
         child.kill()
         child.wait()
