@@ -312,7 +312,7 @@ def test_ps_stats_and_update(house: House) -> None:
     assert stats.pids == 3
     assert stats.memory is not None
     assert stats.memory > 0
-    assert stats.memory_limit == 0
+    assert stats.memory_limit is None
     run(house.runtime.update("c", {"pids": {"limit": 7}, "memory": {"limit": 64 << 20}}))
     stats = house.runtime.stats("c")
     assert (stats.pids_limit, stats.memory_limit) == (7, 64 << 20)
