@@ -34,7 +34,9 @@ _X86_64 = {
     "fchmodat": 268, "unshare": 272, "dup3": 292, "pipe2": 293, "prlimit64": 302, "setns": 308,
     "seccomp": 317, "memfd_create": 319, "execveat": 322, "mount": 165, "umount2": 166,
     "inotify_init1": 294, "inotify_add_watch": 254, "inotify_rm_watch": 255, "fstatfs": 138,
-    "getcwd": 79, "set_tid_address": 218, "statx": 332, "faccessat2": 439,
+    "getcwd": 79, "set_tid_address": 218, "statx": 332, "faccessat2": 439, "personality": 135,
+    "sched_setaffinity": 203, "set_mempolicy": 238, "ioprio_set": 251, "ioprio_get": 252,
+    "sched_setattr": 314, "sched_getattr": 315,
 }  # fmt: skip
 
 _GENERIC = {
@@ -49,7 +51,9 @@ _GENERIC = {
     "setsid": 157, "setgroups": 159, "sethostname": 161, "setdomainname": 162, "umask": 166,
     "prctl": 167, "getpid": 172, "gettid": 178, "socket": 198, "sendmsg": 211, "keyctl": 219,
     "clone": 220, "execve": 221, "wait4": 260, "prlimit64": 261, "setns": 268, "seccomp": 277,
-    "memfd_create": 279, "execveat": 281, "statx": 291, "faccessat2": 439,
+    "memfd_create": 279, "execveat": 281, "statx": 291, "faccessat2": 439, "ioprio_set": 30,
+    "ioprio_get": 31, "personality": 92, "sched_setaffinity": 122, "set_mempolicy": 237,
+    "sched_setattr": 274, "sched_getattr": 275,
 }  # fmt: skip
 
 _TABLES = {"x86_64": _X86_64, "aarch64": _GENERIC, "riscv64": _GENERIC}

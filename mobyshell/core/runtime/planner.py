@@ -31,6 +31,7 @@ from mobyshell.core.runtime.operations import (
     mounts,
     namespaces,
     process,
+    scheduling,
     trees,
 )  # fmt: skip
 from mobyshell.core.runtime.plan import Actor, Operation, Phase, Plan
@@ -82,13 +83,16 @@ def make_exec_plan(
 ) -> Plan:
     """The plan that runs `process` in the container `id`, which was made from `spec`.
 
-    What `process` leaves open (capabilities, rlimits) is as in the container's own.
+    What `process` leaves open (capabilities, limits, scheduling) is as in the container's own.
     """
     assert spec.process is not None
     inherited = replace(
         process,
         capabilities=process.capabilities or spec.process.capabilities,
         rlimits=spec.process.rlimits if process.rlimits is None else process.rlimits,
+        scheduler=process.scheduler or spec.process.scheduler,
+        io_priority=process.io_priority or spec.process.io_priority,
+        exec_cpu_affinity=process.exec_cpu_affinity or spec.process.exec_cpu_affinity,
     )
     merged = replace(spec, process=inherited)
     planner = _Planner(merged, bundle, id, host, None, rows, columns, compile_seccomp)
@@ -169,6 +173,7 @@ class _Planner:
         kinds = tuple(one.type for _, one in (*self.new, *self.joined))
         operations = [
             *self._score(Phase.JOIN, exec=True),
+            *self._affinity("initial", Phase.JOIN),
             joining.undumpable(),
             namespaces.enter(kinds),
             *(cgroups.attach_child(name, path) for name, path in self.groups.items()),
@@ -179,6 +184,8 @@ class _Planner:
                 Phase.SETUP,
             ),
         ]
+        operations += self._affinity("final", Phase.SETUP)
+        operations += self._scheduling()
         if self.user_namespace:
             operations.append(namespaces.become_root_inside())
         operations += self._session()
@@ -367,6 +374,7 @@ class _Planner:
                 operations.append(namespaces.become_root_inside())
         else:
             operations += [cgroups.join(name, path) for name, path in self.groups.items() if name]
+        operations.append(scheduling.forget_affinity())
         operations += self._session()
         operations += self._score(Phase.SETUP)
         for index, one in self.new:
@@ -393,7 +401,24 @@ class _Planner:
             operations.append(devices.links())
         if self.terminal:
             operations.append(process.console_file())
-        return operations
+        return operations + self._scheduling()
+
+    def _scheduling(self) -> list[Operation]:
+        """When and where it runs; before it becomes somebody who may not ask for that."""
+        given: list[tuple[object, Callable[[Any], Operation]]] = [
+            (self.process.scheduler, scheduling.scheduler),
+            (self.process.io_priority, scheduling.io_priority),
+            (self.linux.memory_policy, scheduling.memory_policy),
+        ]
+        return [plan(one) for one, plan in given if one is not None]
+
+    def _affinity(self, which: str, phase: Phase) -> list[Operation]:
+        """CPUs of an exec. Without any wish, those its caller was bound to are forgotten."""
+        asked = self.process.exec_cpu_affinity
+        if asked is None:
+            return [scheduling.forget_affinity()] if which == "final" else []
+        cpus = asked.initial if which == "initial" else asked.final
+        return [scheduling.affinity(cpus, which, phase)] if cpus else []
 
     def _kept(self, behind: int = 0) -> range:
         """The numbers that the caller's descriptors have in the child, behind those of trees."""
@@ -480,9 +505,13 @@ class _Planner:
 
     def _identity(self) -> list[Operation]:
         proc = self.process
-        capabilities = usable_capabilities(self.process.capabilities, self.notices)
+        capabilities = usable_capabilities(
+            self.process.capabilities, self.host.last_capability, self.notices
+        )
         umask = proc.user.umask
         operations = [identity.mask(umask if umask is not None else 0o022)]
+        if self.linux.personality is not None:
+            operations.append(scheduling.personality(self.linux.personality))
         filter_operation = self._seccomp()
         if proc.apparmor_profile:
             path = "/proc/self/attr/apparmor/exec"

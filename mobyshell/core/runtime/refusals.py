@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from mobyshell.core.errors import Unsupported
-from mobyshell.core.linux.capabilities import known
+from mobyshell.core.linux.capabilities import known, number
 from mobyshell.core.oci import Capabilities, Spec
 from mobyshell.core.runtime.host import Host
 
@@ -20,12 +20,7 @@ def refuse(spec: Spec, host: Host) -> None:
     asked = {
         "linux.netDevices": linux.net_devices,
         "linux.intelRdt": linux.intel_rdt,
-        "linux.personality": linux.personality,
-        "linux.memoryPolicy": linux.memory_policy,
         "linux.resources.rdma": linux.resources.rdma if linux.resources else None,
-        "process.scheduler": process.scheduler,
-        "process.ioPriority": process.io_priority,
-        "process.execCPUAffinity": process.exec_cpu_affinity,
     }
     for path, value in asked.items():
         if value:
@@ -61,18 +56,21 @@ def _later(what: str) -> Unsupported:
     )
 
 
-def usable_capabilities(given: Capabilities | None, notices: list[str]) -> Capabilities:
-    """The sets, without what this kernel does not have: runc warns and goes on, so do we."""
+def usable_capabilities(given: Capabilities | None, last: int, notices: list[str]) -> Capabilities:
+    """The sets, without what a kernel whose highest capability is `last` does not have: the spec
+    wants a warning, no error, and so do runc's callers, in these words."""
     if given is None:
         return Capabilities()
     sets: dict[str, Any] = {}
+    ignored: set[str] = set()
     for name in ("bounding", "effective", "permitted", "inheritable", "ambient"):
         listed = getattr(given, name) or ()
-        sets[name] = tuple(one for one in listed if known(one))
-        for one in listed:
-            notice = f"unknown capability {one} ignored"
-            if not known(one) and notice not in notices:
-                notices.append(notice)
+        sets[name] = tuple(one for one in listed if known(one) and number(one) <= last)
+        ignored.update(set(listed) - set(sets[name]))
+    if ignored:
+        notices.append(
+            f"ignoring unknown or unavailable capabilities: [{' '.join(sorted(ignored))}]"
+        )
     both = set(sets["permitted"]) & set(sets["inheritable"])
     lost = [one for one in sets["ambient"] if one not in both]
     if lost:

@@ -24,7 +24,7 @@ from mobyshell.core.oci import Spec
 from mobyshell.core.runtime.operations.calls import quote
 from mobyshell.core.runtime.plan import Actor, Operation, Phase, Plan
 
-_WRAPPERS = frozenset({"unshare", "nsenter", "setpriv", "env"})
+_WRAPPERS = frozenset({"unshare", "nsenter", "setpriv", "env", "setarch"})
 
 _HEAD = """\
 #!/bin/sh
@@ -105,7 +105,7 @@ for one in /lib64/ld-linux-*.so.* /lib/ld-linux-*.so.* /lib/ld-musl-*.so.*; do
     old="$(here "$(readlink -f "$one")") --library-path ${libraries#:}"
     break
 done
-for one in chroot mount prlimit env setpriv; do eval "host_$one=\\$(tool $one)"; done
+for one in chroot mount prlimit env setpriv setarch; do eval "host_$one=\\$(tool $one)"; done
 # umount looks things up in /proc and may write to /run: in those of the root that it unmounts
 umount() { $old "$host_chroot" .. umount "$@"; }
 mount() { $old "$host_mount" -n "$@"; }

@@ -35,6 +35,7 @@ for group in /sys/fs/cgroup/*; do
     cat $group/devices.list $group/pids.max $group/cpu.shares $group/cpuset.cpus 2>/dev/null
 done
 ls -ln /dev /dev/pts /extra 2>/dev/null | cut -c 1-60
+uname -m; ionice; cut -d ' ' -f 19,41 /proc/self/stat; cat /proc/self/timens_offsets
 tr '\0' '\n' < /proc/1/environ; tr '\0' ' ' < /proc/1/cmdline
 """
 
@@ -126,6 +127,14 @@ def mounts(document: dict[str, Any]) -> None:
     document["linux"]["namespaces"].append({"type": "cgroup"})
 
 
+def scheduled(document: dict[str, Any]) -> None:
+    document["process"]["scheduler"] = {"policy": "SCHED_BATCH", "nice": 5}
+    document["process"]["ioPriority"] = {"class": "IOPRIO_CLASS_BE", "priority": 6}
+    document["linux"]["personality"] = {"domain": "LINUX32"}
+    document["linux"]["namespaces"].append({"type": "time"})
+    document["linux"]["timeOffsets"] = {"monotonic": {"secs": 3}, "boottime": {"secs": 100000}}
+
+
 def user_namespace(document: dict[str, Any]) -> None:
     document["linux"]["namespaces"].append({"type": "user"})
     for kind in ("uidMappings", "gidMappings"):
@@ -144,7 +153,7 @@ def open_house(house: House) -> Iterator[House]:
         yield replace(house, bundle=new_bundle(f"{directory}/busybox", "busybox"))
 
 
-@pytest.mark.parametrize("change", [None, limits, somebody, mounts, user_namespace])
+@pytest.mark.parametrize("change", [None, limits, somebody, mounts, scheduled, user_namespace])
 def test_the_script_makes_the_same_container(
     open_house: House, tmp_path: Path, change: Change | None
 ) -> None:

@@ -124,11 +124,10 @@ def sysctls(spec: Spec) -> Iterator[Problem]:
         needs = sysctl_namespace(dotted)
         if ".." in dotted or dotted.startswith(".") or dotted.endswith("."):
             yield Problem(path, show(key), "a name such as net.ipv4.ip_forward", _SYSCTL)
-        elif needs is None:
-            yield Problem(path, show(key), "a parameter of the ipc, network, user or uts namespace",
-                          _SYSCTL)  # fmt: skip
         elif dotted == "kernel.hostname":
             yield Problem(path, show(key), "the member hostname instead", _SYSCTL)
-        elif not has(spec, needs):
-            yield Problem(path, show(key), f"it with a {needs} namespace: it is not in a separate "
-                          "kernel namespace", _SYSCTL)  # fmt: skip
+        elif needs is None or not has(spec, needs):
+            # in runc's words, which callers look for
+            kind = f"a {needs}" if needs else "its"
+            yield Problem(path, show(key), f"one with {kind} namespace of the container's own: "
+                          f'sysctl "{key}" is not in a separate kernel namespace', _SYSCTL)  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from mobyshell.core.linux import capabilities, procfs
 from mobyshell.core.oci import Process, Spec
+from mobyshell.core.runtime.diff.scheduling import scheduling_lines
 from mobyshell.core.runtime.diff.words import line, listed, unknown
 from mobyshell.core.runtime.state import State
 from mobyshell.core.runtime.values import Difference
@@ -48,6 +49,7 @@ def process_lines(spec: Spec, state: State, *, started: bool) -> Iterator[Differ
                    _yes(status.get("NoNewPrivs") == "1"))  # fmt: skip
         yield from _rlimits(process, state.pid)
         yield _seccomp(spec, status)
+    yield from scheduling_lines(spec, state.pid)
     if process.oom_score_adj is not None:
         score = procfs.read_file(state.pid, "oom_score_adj").decode().strip()
         yield line("process.oomScoreAdj", str(process.oom_score_adj), score)
