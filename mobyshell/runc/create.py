@@ -46,13 +46,15 @@ def _check_place(call: Call, bundle: str) -> None:
 
 
 def _warn(call: Call, spec: Spec) -> None:
+    from mobyshell.core.linux import capabilities
     from mobyshell.core.runtime.refusals import usable_capabilities
 
     notices: list[str] = []
-    usable_capabilities(spec.process.capabilities if spec.process else None, notices)
-    unknown = [one.split()[2] for one in notices if one.startswith("unknown capability ")]
-    if unknown:
-        call.log.warning(f"ignoring unknown or unavailable capabilities: [{' '.join(unknown)}]")
+    given = spec.process.capabilities if spec.process else None
+    usable_capabilities(given, capabilities.last(), notices)
+    for notice in notices:
+        if notice.startswith("ignoring "):
+            call.log.warning(notice)
 
 
 def _with_environment(call: Call, spec: Spec, taken: Taken) -> tuple[Spec, bool]:
