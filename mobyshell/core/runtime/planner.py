@@ -177,7 +177,7 @@ class _Planner:
             joining.undumpable(),
             namespaces.enter(kinds),
             *(cgroups.attach_child(name, path) for name, path in self.groups.items()),
-            process.streams(fifo=False, kept=self._kept()),
+            process.streams(fifo=False, terminal=bool(self.terminal), kept=self._kept()),
             namespaces.gate(
                 "wait until the runtime has put this process into the container's cgroups",
                 "Its limits hold for this process too.",
@@ -195,7 +195,7 @@ class _Planner:
                 process.control_terminal(),
             ]
         operations += [
-            process.undumpable(self._kept()),
+            process.undumpable(fifo=False, terminal=bool(self.terminal), kept=self._kept()),
             process.ready(bool(self.terminal), last=False),
             *self._hand_over(),
             *self._exec(),
@@ -360,7 +360,11 @@ class _Planner:
     def _setup(self) -> list[Operation]:
         linux, made = self.linux, self.made
         operations = [
-            process.streams(trees=tuple(self.trees.values()), kept=self._kept(len(self.trees)))
+            process.streams(
+                terminal=bool(self.terminal),
+                trees=tuple(self.trees.values()),
+                kept=self._kept(len(self.trees)),
+            )
         ]
         if self.attended:
             operations.append(
@@ -494,7 +498,12 @@ class _Planner:
             args, env = self.process.args or (), self.process.env or ()
             operations.append(process.find(tuple(args), tuple(env)))
         kept = self._kept(len(self.trees))
-        return [*operations, process.undumpable(kept), process.ready(bool(self.terminal))]
+        terminal = bool(self.terminal)
+        return [
+            *operations,
+            process.undumpable(terminal=terminal, kept=kept),
+            process.ready(bool(self.terminal)),
+        ]
 
     def _exec(self) -> list[Operation]:
         rlimits = [

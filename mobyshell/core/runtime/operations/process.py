@@ -40,7 +40,13 @@ NOTHING = range(FIRST_FREE, FIRST_FREE)
 MASTER, SLAVE = Cell("master"), Cell("slave")
 
 
-def streams(*, fifo: bool = True, trees: tuple[Tree, ...] = (), kept: range = NOTHING) -> Operation:
+def streams(
+    *,
+    fifo: bool = True,
+    terminal: bool = False,
+    trees: tuple[Tree, ...] = (),
+    kept: range = NOTHING,
+) -> Operation:
     """The caller's three descriptors become 0, 1 and 2, `trees` of the host stay until they are
     attached, and those in `kept` until `hand_over`; everything else of the host is closed."""
     calls = [
@@ -51,9 +57,14 @@ def streams(*, fifo: bool = True, trees: tuple[Tree, ...] = (), kept: range = NO
     ]
     if fifo:
         calls.append(Call("dup3", (Cell("fifo"), FIFO, flags("open", c.O_CLOEXEC))))
+    if terminal:
+        # keeps the place of the terminal's master, so that nothing else comes to lie there
+        calls.append(Call("dup3", (SYNC, CONSOLE, flags("open", c.O_CLOEXEC))))
     cloexec = flags("open", c.O_CLOEXEC)
     calls += [Call("dup3", (tree.cell, tree.descriptor, cloexec)) for tree in trees]
     calls += [Call("dup3", (Cell(f"kept{number}"), fd, 0)) for number, fd in enumerate(kept)]
+    used = {SYNC.value, *((FIFO.value,) if fifo else ()), *((CONSOLE.value,) if terminal else ())}
+    used |= {tree.descriptor.value for tree in trees}
     return Operation(
         actor=Actor.CHILD,
         phase=Phase.SETUP,
@@ -61,7 +72,7 @@ def streams(*, fifo: bool = True, trees: tuple[Tree, ...] = (), kept: range = NO
         why="A descriptor of the host that stays open is a way out (CVE-2024-21626).",
         spec="runtime.md#create",
         man="dup(2), close_range(2)",
-        calls=(*calls, *close_others(FIRST_FREE + len(trees), kept)),
+        calls=(*calls, *close_others(used, kept)),
     )
 
 
@@ -104,12 +115,15 @@ def hand_over(kept: range) -> Operation:
     )
 
 
-def close_others(first: int, kept: range) -> list[Call]:
-    """Close every descriptor from `first` on, but those in `kept`."""
+def close_others(used: set[int], kept: range = NOTHING) -> list[Call]:
+    """Close every descriptor that is no standard stream, in `used` or in `kept`."""
     calls = []
-    if kept and kept.start > first:
-        calls.append(Call("close_range", (first, kept.start - 1, 0)))
-    return [*calls, Call("close_range", (kept.stop if kept else first, _ALL, 0))]
+    first = 3
+    for number in sorted({*used, *kept}):
+        if number > first:
+            calls.append(Call("close_range", (first, number - 1, 0)))
+        first = number + 1
+    return [*calls, Call("close_range", (first, _ALL, 0))]
 
 
 def open_terminal(rows: int, columns: int) -> Operation:
@@ -228,8 +242,9 @@ def ready(terminal: bool, *, last: bool = True) -> Operation:
     )
 
 
-def undumpable(kept: range = NOTHING) -> Operation:
+def undumpable(*, fifo: bool = True, terminal: bool = False, kept: range = NOTHING) -> Operation:
     """Nobody may look into this process while it still has privileges."""
+    used = {SYNC.value, *((FIFO.value,) if fifo else ()), *((CONSOLE.value,) if terminal else ())}
     return Operation(
         actor=Actor.CHILD,
         phase=Phase.PIVOT,
@@ -238,7 +253,7 @@ def undumpable(kept: range = NOTHING) -> Operation:
         man="prctl(2), close_range(2)",
         calls=(
             Call("prctl", (Flags(c.PR_SET_DUMPABLE, "PR_SET_DUMPABLE"), 0, 0, 0, 0)),
-            *close_others(FIRST_FREE, kept),
+            *close_others(used, kept),
         ),
     )
 

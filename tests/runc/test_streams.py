@@ -1,0 +1,192 @@
+"""Descriptors: kept ones, listening sockets, pid files, console and pidfd sockets, notify."""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+from tests.runc.conftest import PATIENCE, Machine, eventually
+
+SHOW = "for n in 3 4 5 6 7 8 9; do readlink /proc/self/fd/$n || echo -; done"
+
+
+def with_files(machine: Machine, count: int, *words: str, **more: str) -> list[str]:
+    """The output of a call that inherits `count` files as 3, 4, …"""
+    script = "".join(f"exec {3 + n}<{machine.directory}/file{n}; " for n in range(count))
+    for n in range(count):
+        (machine.directory / f"file{n}").write_text(str(n))
+    done = subprocess.run(
+        ["sh", "-c", script + 'exec "$@"', "sh", *machine.words(*words)], cwd=machine.bundle,
+        env={**machine.environment, **more}, stdin=subprocess.DEVNULL, capture_output=True,
+        text=True, timeout=PATIENCE, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_kept_descriptors_and_no_others(ours: Machine) -> None:
+    ours.spec("sh", "-c", SHOW)
+    files = [str(ours.directory / f"file{n}") for n in range(7)]
+    assert with_files(ours, 4, "run", "--preserve-fds", "2", "c") == [*files[:2], *"-----"]
+    assert with_files(ours, 4, "run", "c") == list("-------")
+    assert with_files(ours, 7, "run", "--preserve-fds", "7", "c") == files
+
+
+def test_listening_sockets_come_first_and_are_told_of(ours: Machine) -> None:
+    ours.spec("sh", "-c", f"{SHOW}; echo $LISTEN_FDS $LISTEN_PID")
+    files = [str(ours.directory / f"file{n}") for n in range(3)]
+    found = with_files(ours, 3, "run", "--preserve-fds=1", "c", LISTEN_FDS="2", LISTEN_PID="1")
+    assert found == [*files, *"----", "2 1"]
+
+
+def test_exec_keeps_them_too(ours: Machine) -> None:
+    ours.background("c")
+    files = [str(ours.directory / f"file{n}") for n in range(2)]
+    found = with_files(ours, 2, "exec", "--preserve-fds", "2", "c", "sh", "-c", SHOW)
+    assert found == [*files, *"-----"]
+
+
+def test_what_is_to_be_kept_must_be_there(ours: Machine) -> None:
+    assert "unable to stat preserved-fd" in ours.fails("run", "--preserve-fds", "3", "c")
+
+
+def test_the_user_owns_the_streams(ours: Machine) -> None:
+    def as_user(document: dict[str, Any]) -> None:
+        document["process"]["user"] = {"uid": 1000, "gid": 1000}
+
+    ours.spec("sh", "-c", "echo again > /dev/stdout", change=as_user)
+    assert ours.ok("run", "c") == "again\n"
+
+
+def test_pid_file(ours: Machine, tmp_path: Path) -> None:
+    ours.spec("sleep", "1000")
+    file = tmp_path / "pid"
+    ours.quiet("create", "--pid-file", str(file), "c")
+    assert file.read_text() == str(ours.state("c")["pid"])
+    ours.spec("nosuch")
+    ours.fails("create", "--pid-file", str(tmp_path / "other"), "d")
+    assert not (tmp_path / "other").exists()
+
+
+class Listener:
+    """A Unix socket that takes one descriptor."""
+
+    def __init__(self, path: Path) -> None:
+        self.fd = -1
+        self.data = b""
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.socket.bind(str(path))
+        self.socket.listen()
+        self.socket.settimeout(PATIENCE)
+
+    def take(self) -> int:
+        peer, _ = self.socket.accept()
+        with peer:
+            peer.settimeout(PATIENCE)
+            self.data, control, _, _ = peer.recvmsg(4096, socket.CMSG_SPACE(4))
+        (self.fd,) = array.array("i", control[0][2])
+        self.socket.close()
+        return self.fd
+
+
+def read_until(fd: int, wanted: bytes) -> bytes:
+    found = b""
+    while wanted not in found:
+        try:
+            part = os.read(fd, 4096)
+        except OSError:
+            part = b""
+        assert part, found
+        found += part
+    return found
+
+
+def test_console_socket(ours: Machine) -> None:
+    def terminal(document: dict[str, Any]) -> None:
+        document["process"]["terminal"] = True
+
+    ours.spec("sh", "-c", "tty; read x; echo got $x", change=terminal)
+    assert ours.fails("create", "c").endswith(
+        "cannot allocate tty if runc will detach without setting console socket"
+    )
+    listener = Listener(ours.directory / "s")
+    ours.ok("create", "--console-socket", str(ours.directory / "s"), "c")
+    master = listener.take()
+    try:
+        assert b"ptmx" in listener.data
+        ours.ok("start", "c")
+        read_until(master, b"/dev/pts/0")
+        os.write(master, b"word\n")
+        read_until(master, b"got word")
+    finally:
+        os.close(master)
+    exec_listener = Listener(ours.directory / "e")
+    ours.ok("delete", "--force", "c")
+    ours.background("c")
+    where = str(ours.directory / "e")
+    ours.ok("exec", "-d", "-t", "--console-socket", where, "c", "sh", "-c", "tty; sleep 1000")
+    master = exec_listener.take()
+    try:
+        read_until(master, b"/dev/pts/0")
+    finally:
+        os.close(master)
+
+
+def test_pidfd_socket(ours: Machine) -> None:
+    ours.spec("sleep", "1000")
+    listener = Listener(ours.directory / "s")
+    ours.quiet("run", "-d", "--pidfd-socket", str(ours.directory / "s"), "c")
+    fd = listener.take()
+    try:
+        info = Path(f"/proc/self/fdinfo/{fd}").read_text()
+        assert f"Pid:\t{ours.state('c')['pid']}\n" in info
+    finally:
+        os.close(fd)
+
+
+def test_notify_socket(ours: Machine) -> None:
+    """A container that says READY=1 makes its start return, and the manager hears of it."""
+    address = str(ours.directory / "manager")
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.bind(address)
+    manager.settimeout(PATIENCE)
+
+    def writable(document: dict[str, Any]) -> None:
+        document["mounts"].append({"destination": "/run", "type": "tmpfs", "source": "tmpfs"})
+
+    ours.spec("sh", "-c", "echo $NOTIFY_SOCKET; sleep 1000", change=writable)
+    ours.environment["NOTIFY_SOCKET"] = address
+    out = ours.directory / "out"
+    with open(out, "w") as file:
+        ours.call("create", "c", capture_output=False, stdout=file)
+    pid = ours.state("c")["pid"]
+    started = threading.Thread(target=lambda: ours.ok("start", "c"))
+    started.start()
+    try:
+        eventually(lambda: out.read_text() == "/run/notify/notify.sock\n")
+        inside = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        inside.sendto(b"STATUS=busy\nREADY=1\n", f"/proc/{pid}/root/run/notify/notify.sock")
+        inside.close()
+        assert manager.recv(4096) == b"MAINPID=%d\nREADY=1\n" % pid
+    finally:
+        manager.close()
+        ours.environment.pop("NOTIFY_SOCKET")
+        started.join(PATIENCE)
+    assert not started.is_alive()
+
+
+def test_keyrings(ours: Machine) -> None:
+    """By default a session keyring of its own, named after the container."""
+    show = "cat /proc/keys"
+
+    def unmasked(document: dict[str, Any]) -> None:
+        document["linux"]["maskedPaths"] = []
+
+    ours.spec("sh", "-c", show, change=unmasked)
+    assert "_ses.c:" in ours.ok("run", "c")
+    assert "_ses.d:" not in ours.ok("run", "--no-new-keyring", "d")
