@@ -7,13 +7,35 @@ gives plain values; touches nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from mobyshell.core.errors import Unsupported
+from mobyshell.core.errors import InvalidSpec, Unsupported
 from mobyshell.core.linux.cgroups import Write
 
 _R = "linux.resources"
+
+
+def limits(resources: Mapping[str, Any], groups: Collection[str]) -> tuple[Write, ...]:
+    """The writes for a container that has `groups` (v1 controllers; "" is v2).
+
+    What v1 has is limited there, the rest on v2: on a hybrid machine each controller is in one of
+    the two. Device rules are writes on v1 only. A write for a controller that neither has is
+    returned for v1; the caller sees that it is not among `groups`.
+    """
+    if not [name for name in groups if name and not name.startswith("name=")] and "" in groups:
+        return limits_v2(resources)
+    writes = limits_v1(resources)
+    if "" not in groups:
+        return writes
+    if "devices" not in groups:
+        writes = tuple(one for one in writes if one.controller != "devices")
+    lacking = {one.source for one in writes if one.controller not in groups}
+    if not lacking:
+        return writes
+    unified = tuple(one for one in limits_v2(resources) if one.source in lacking)
+    moved = {one.source for one in unified}
+    return (*(one for one in writes if one.source not in moved), *unified)
 
 
 def limits_v1(resources: Mapping[str, Any]) -> tuple[Write, ...]:
@@ -26,21 +48,47 @@ def limits_v1(resources: Mapping[str, Any]) -> tuple[Write, ...]:
         *_block_v1(resources.get("blockIO") or {}),
         *_huge_pages(resources.get("hugepageLimits") or (), "limit_in_bytes", "hugetlb"),
         *_network(resources.get("network") or {}),
+        *_rdma(resources.get("rdma") or {}, "rdma"),
     )
 
 
 def limits_v2(resources: Mapping[str, Any]) -> tuple[Write, ...]:
-    """The writes for the v2 hierarchy (devices are not files there: see the eBPF filter)."""
+    """The writes for the v2 hierarchy (devices are not files there: see `device_filter`).
+
+    Unsupported for what v2 cannot limit at all.
+    """
+    if any((resources.get("network") or {}).values()):
+        raise Unsupported(
+            f"{_R}.network needs the net_cls and net_prio controllers, which only cgroup v1 has",
+            hint="on v2, match packets by cgroup in nftables (`socket cgroupv2`)",
+        )
     return (
         *_memory_v2(resources.get("memory") or {}),
         *_cpu_v2(resources.get("cpu") or {}),
         *_pids(resources.get("pids") or {}, ""),
         *_block_v2(resources.get("blockIO") or {}),
         *_huge_pages(resources.get("hugepageLimits") or (), "max", ""),
+        *_rdma(resources.get("rdma") or {}, ""),
+        # last: what it says of a file wins. A line is a write: io.max takes one device at a time
         *(
-            Write("", file, str(value), f'{_R}.unified["{file}"]')
+            Write("", file, line, f'{_R}.unified["{file}"]')
             for file, value in (resources.get("unified") or {}).items()
+            for line in str(value).splitlines() or ("",)
         ),
+    )
+
+
+def without_v2(resources: Mapping[str, Any]) -> tuple[str, ...]:
+    """The members that v2 has nothing for, and that are left out there (as runc does)."""
+    members = {
+        "memory": ("kernel", "kernelTCP", "swappiness", "disableOOMKiller"),
+        "cpu": ("realtimeRuntime", "realtimePeriod"), "blockIO": ("leafWeight",),
+    }  # fmt: skip
+    return tuple(
+        f"{_R}.{family}.{name}"
+        for family, names in members.items()
+        for name in names
+        if (resources.get(family) or {}).get(name)
     )
 
 
@@ -156,12 +204,27 @@ def _block_v1(block: Mapping[str, Any]) -> list[Write]:
     return writes
 
 
-def _huge_pages(limits: Sequence[Mapping[str, Any]], suffix: str, controller: str) -> list[Write]:
+def _huge_pages(entries: Sequence[Mapping[str, Any]], suffix: str, controller: str) -> list[Write]:
+    """What is used, and (Linux 5.7) what is reserved: without the second a mapping that reserves
+    too much is killed at its first touch instead of being refused."""
     return [
-        Write(controller, f"hugetlb.{entry['pageSize']}.{suffix}", str(entry["limit"]),
-              f"{_R}.hugepageLimits[{index}]")
-        for index, entry in enumerate(limits)
+        Write(controller, f"hugetlb.{entry['pageSize']}.{kind}{suffix}", str(entry["limit"]),
+              f"{_R}.hugepageLimits[{index}]", optional=bool(kind))
+        for index, entry in enumerate(entries)
+        for kind in ("", "rsvd.")
     ]  # fmt: skip
+
+
+def _rdma(devices: Mapping[str, Mapping[str, Any]], controller: str) -> list[Write]:
+    """Documentation/admin-guide/cgroup-v1/rdma.rst; v2 has the same file."""
+    writes = []
+    for name, entry in devices.items():
+        given = (("hca_handle", entry.get("hcaHandles")), ("hca_object", entry.get("hcaObjects")))
+        words = [f"{key}={value}" for key, value in given if value is not None]
+        if words:
+            value = " ".join((name, *words))
+            writes.append(Write(controller, "rdma.max", value, f'{_R}.rdma["{name}"]'))
+    return writes
 
 
 def _network(network: Mapping[str, Any]) -> list[Write]:
@@ -179,6 +242,8 @@ def _network(network: Mapping[str, Any]) -> list[Write]:
 def _memory_v2(memory: Mapping[str, Any]) -> list[Write]:
     writes = []
     limit, swap = memory.get("limit"), memory.get("swap")
+    if limit == -1 and not swap:
+        swap = -1  # none at all, as on v1, where memory + swap can never be less than memory
     if swap is not None and swap != 0:
         if swap == -1:
             value = "max"
@@ -187,9 +252,17 @@ def _memory_v2(memory: Mapping[str, Any]) -> list[Write]:
                 f"{_R}.memory.swap needs a memory limit on cgroup v2",
                 hint="v1 counts memory + swap together, v2 counts swap alone: set memory.limit too",
             )
+        elif swap < limit:
+            raise InvalidSpec(
+                f"{_R}.memory.swap = {swap} is less than memory.limit = {limit}",
+                hint="it is memory + swap: the same number allows no swap",
+            )
         else:
-            value = str(max(swap - limit, 0))
-        writes.append(Write("", "memory.swap.max", value, f"{_R}.memory.swap"))
+            value = str(swap - limit)
+        # a kernel that does not count swap has no file: nothing to limit, or nothing to open up
+        nothing = value in ("max", "0")
+        source = f"{_R}.memory.{'swap' if memory.get('swap') else 'limit'}"
+        writes.append(Write("", "memory.swap.max", value, source, optional=nothing))
     if limit is not None and limit != 0:
         value = "max" if limit == -1 else str(limit)
         writes.append(Write("", "memory.max", value, f"{_R}.memory.limit"))
@@ -232,16 +305,20 @@ def blkio_to_io_weight(weight: int) -> int:
 
 def _block_v2(block: Mapping[str, Any]) -> list[Write]:
     writes = []
+    # io.weight is iocost's; a kernel with the BFQ scheduler alone has a file of its own, in v1's unit
+    bfq = "io.bfq.weight"
     if block.get("weight"):
         source = f"{_R}.blockIO.weight"
         value = f"default {blkio_to_io_weight(block['weight'])}"
-        writes.append(Write("", "io.weight", value, source))
+        other = (bfq, str(block["weight"]))
+        writes.append(Write("", "io.weight", value, source, otherwise=other))
     for index, entry in enumerate(block.get("weightDevice") or ()):
         if entry.get("weight"):
             source = f"{_R}.blockIO.weightDevice[{index}]"
             weight = blkio_to_io_weight(entry["weight"])
-            value = f"{entry['major']}:{entry['minor']} {weight}"
-            writes.append(Write("", "io.weight", value, source))
+            device = f"{entry['major']}:{entry['minor']}"
+            other = (bfq, f"{device} {entry['weight']}")
+            writes.append(Write("", "io.weight", f"{device} {weight}", source, otherwise=other))
     for key, _, v2 in _THROTTLE:
         for index, entry in enumerate(block.get(key) or ()):
             value = f"{entry['major']}:{entry['minor']} {v2}={entry['rate']}"

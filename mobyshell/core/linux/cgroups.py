@@ -2,7 +2,7 @@
 
 Owns the layout (which controller is mounted where, and in which cgroup this process is) and the
 handling of directories: make, attach, list, remove, freeze, kill. What limits mean is in
-`cgroup_limits`, what counters say in `cgroup_stats`.
+`cgroup_limits`, who may use which device on v2 in `device_filter`.
 
 On a hybrid machine the controllers are on v1 and an (almost) empty v2 hierarchy lies beside
 them; its cgroup.kill and cgroup.freeze still work, so a group is made there too.
@@ -14,29 +14,48 @@ import errno
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from mobyshell.core.errors import SyscallFailed, TimedOut
+from mobyshell.core.errors import SyscallFailed, TimedOut, Unsupported
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
     """`mode`: v1, v2, hybrid or none. `own`: controller (v2: "") → absolute directory of the
-    cgroup this process is in. `v2_controllers`: what the v2 hierarchy can limit here."""
+    cgroup this process is in. `roots`: the same for the tops of the hierarchies, as far as they
+    are mounted here. `v2_usable`: the highest v2 directory from ours upwards in which this user
+    may make groups ("" if none: nothing was delegated). `v2_controllers`: what can be limited
+    below that one."""
 
     mode: str
     own: Mapping[str, str]
     v2_controllers: tuple[str, ...] = ()
+    roots: Mapping[str, str] = field(default_factory=dict)
+    v2_usable: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One value for one control file. `controller` is "" for v2; `source` the JSON path."""
+    """One value for one control file. `controller` is "" for v2; `source` the JSON path.
+
+    `optional`: a kernel without the file does without. `otherwise`: (file, value) to write in a
+    kernel that has that file instead.
+    """
 
     controller: str
     file: str
     value: str
     source: str
+    optional: bool = False
+    otherwise: tuple[str, str] | None = None
+
+    @property
+    def needs(self) -> str:
+        """The controller that owns the file; "" for those of every group (`cgroup.freeze`)."""
+        if self.controller:
+            return self.controller
+        name = self.file.partition(".")[0]
+        return "" if name == "cgroup" else name
 
 
 def detect(cgroup: str = "/proc/self/cgroup", mountinfo: str = "/proc/self/mountinfo") -> Layout:
@@ -64,17 +83,35 @@ def detect(cgroup: str = "/proc/self/cgroup", mountinfo: str = "/proc/self/mount
                 root, point = mounts[controller]
                 # in a container the mount shows a part of the hierarchy as its root
                 inside = path.removeprefix(root.rstrip("/")) if root != "/" else path
+                if inside.startswith("/.."):
+                    inside = ""  # above the root of our cgroup namespace: not to be seen from here
                 own[controller] = (point + "/" + inside.strip("/")).rstrip("/")
     v1 = [name for name in own if name and not name.startswith("name=")]
     v2 = "" in own
     mode = "hybrid" if v1 and v2 else "v1" if v1 else "v2" if v2 else "none"
     limits: tuple[str, ...] = ()
+    usable = ""
     if v2:
+        usable = _usable(own[""], mounts[""][1])
         try:
-            limits = tuple(read(own[""], "cgroup.controllers").split())
+            limits = tuple(read(usable or own[""], "cgroup.controllers").split())
         except SyscallFailed:
             limits = ()
-    return Layout(mode, own, limits)
+    roots = {controller: mounts[controller][1] for controller in own}
+    return Layout(mode, own, limits, roots, usable)
+
+
+def _usable(own: str, top: str) -> str:
+    """The highest group, from `own` up to `top`, that this user may make groups in and may move
+    processes through: the root for root, what was delegated for others (cgroup-v2.rst,
+    "Delegation Containment")."""
+    found, level = "", own
+    while os.access(level, os.W_OK) and os.access(f"{level}/cgroup.procs", os.W_OK):
+        found = level
+        if level == top:
+            break
+        level = os.path.dirname(level)
+    return found
 
 
 def read(path: str, file: str) -> str:
@@ -147,6 +184,86 @@ def remove(paths: Iterable[str], timeout: float = 5.0) -> None:
                         ) from None  # fmt: skip
                 time.sleep(pause)
                 pause = min(pause * 2, 0.05)
+
+
+def missing_levels(paths: Iterable[str]) -> tuple[str, ...]:
+    """The directories above `paths` that are not there yet, deepest first."""
+    found: dict[str, None] = {}
+    for path in paths:
+        level = os.path.dirname(path)
+        while len(level) > 1 and level not in found and not os.path.lexists(level):
+            found[level] = None
+            level = os.path.dirname(level)
+    return tuple(sorted(found, key=len, reverse=True))
+
+
+def remove_empty(levels: Iterable[str]) -> None:
+    """Remove those of `levels` (deepest first) that hold no other group: the last one to leave
+    takes them away. One that stays is no error."""
+    for level in levels:
+        try:
+            os.rmdir(level)
+        except OSError:
+            continue
+
+
+def enable(path: str, controllers: Iterable[str]) -> None:
+    """Have the v2 group `path` get `controllers`: handed down to it from the first level above
+    that has them, level by level (cgroup-v2.rst, "Enabling and Disabling").
+
+    Unsupported if no level has one; SyscallFailed naming the level that may not hand it down.
+    """
+    for controller in controllers:
+        levels: list[str] = []
+        level = path
+        while controller not in _controllers(level):
+            level = os.path.dirname(level)
+            if not os.path.exists(f"{level}/cgroup.controllers"):
+                raise Unsupported(
+                    f"no level above {path} has the {controller} controller",
+                    hint="`mobyshell doctor` lists the controllers",
+                )
+            levels.append(level)
+        for level in reversed(levels):
+            try:
+                write(level, "cgroup.subtree_control", f"+{controller}")
+            except SyscallFailed as error:
+                error.hint = refused(level).get(error.errno, error.hint)
+                raise
+
+
+def _controllers(path: str) -> list[str]:
+    return read(path, "cgroup.controllers").split()
+
+
+def refused(level: str) -> dict[int, str]:
+    """What it means when `level` may not hand a controller down, by errno (cgroup-v2.rst)."""
+    return {
+        errno.EBUSY: f"no internal processes: {level} has processes itself, and a group with "
+        "processes hands no controllers down; move them into a group below it, or choose a "
+        "cgroupsPath elsewhere",
+        errno.ENOENT: f"{level} does not have the controller itself: see its cgroup.controllers",
+        errno.EACCES: f"{level} is not delegated to this user",
+        errno.EOPNOTSUPP: f"{level} is threaded (cgroup.type), and takes controllers of threads only",
+    }
+
+
+def entrances(paths: Mapping[str, str], init: int) -> dict[str, str]:
+    """Where one more process of a container goes, whose first one is `init`.
+
+    In its cgroups; but a v2 group whose controllers are handed down inside takes no process any
+    more (no internal processes): then where the init is.
+    """
+    leaf = paths.get("")
+    if leaf is not None:
+        try:
+            if read(leaf, "cgroup.subtree_control"):
+                inside = detect(cgroup=f"/proc/{init}/cgroup").own.get("", "")
+                if inside.startswith(f"{leaf}/"):
+                    return {**paths, "": inside}
+        except (SyscallFailed, OSError):
+            pass  # it has just ended: whoever enters will be told
+    return dict(paths)
 
 
 def freezer(paths: Mapping[str, str]) -> tuple[str, str, str, str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -32,6 +33,10 @@ from mobyshell.core.runtime.values import PLAIN, Options, Status
 
 # descriptors below this are the child's own numbers; what it is given must not lie among them
 FIRST_GIVEN = 16
+
+# how often the way to our cgroups may be taken away while we make them
+_PARENT_GONE = 5
+_GROUPS = ("config-linux.md#cgroups-path", "config-linux.md#control-groups")
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +206,7 @@ class _Creation:
         self.cgroups = prepared.cgroups(id)
         # a cgroupsPath may name groups that are somebody else's: those are not ours to remove
         self._foreign = {path for path in self.cgroups.values() if os.path.lexists(path)}
+        self._levels = cgroups.missing_levels(self.cgroups.values())
         self.child: Spawned | None = None
         self.master: int | None = None
         self.state: states.State | None = None
@@ -224,7 +230,8 @@ class _Creation:
                 hint="root.path in config.json is relative to the bundle",
             )
         # known before they are made: the next start can clear away what a killed creator left
-        states.write_file(self.path / "cgroups.json", json.dumps(self.cgroups).encode())
+        known = {**self.cgroups, states.LEVELS: self._levels}
+        states.write_file(self.path / states.CGROUPS, json.dumps(known).encode())
         states.write_file(self.path / states.CONFIG, self.text.encode())
         for name in self.options.directories:
             os.mkdir(self.path / name, 0o755)
@@ -261,7 +268,7 @@ class _Creation:
         try:
             for name, fd in user_namespaces(self.template, self.executor, held).items():
                 program.set(name, fd)
-            failed = self.executor.run(program)
+            failed = self._run_prepare(program)
             opened = {name: program.get(name) for name in names if program.get(name) >= 0}
             for fd in opened.values():
                 held.callback(os.close, fd)
@@ -271,6 +278,22 @@ class _Creation:
             return opened
         finally:
             self.prepared.give("prepare", program)
+
+    def _run_prepare(self, program: Program) -> int | None:
+        """As `Executor.run`; once more if the way to our cgroups is taken away meanwhile, by the
+        delete of the last other container below a level that we share."""
+        failed = self.executor.run(program)
+        for _ in range(_PARENT_GONE):
+            if failed is None or program.report(failed)[1] != errno.ENOENT:
+                break
+            operation = self.template.operations[program.origins[failed].operation]
+            if operation.spec not in _GROUPS:
+                break
+            self._remove_cgroups()
+            missing = cgroups.missing_levels(self.cgroups.values())
+            self._levels = tuple(dict.fromkeys((*missing, *self._levels)))
+            failed = self.executor.run(program)
+        return failed
 
     def _spawn(self, opened: dict[str, int]) -> socket.socket:
         """Make the child; returns our end of the socket to it."""
@@ -336,6 +359,7 @@ class _Creation:
             rootfs=self.template.rootfs,
             created_ns=self.clock.now_ns(),
             cgroups=self.cgroups,
+            cgroup_levels=self._levels,
             namespaces=self.state_namespaces(),
             terminal=self.template.terminal,
             args=tuple(process.args or ()) if process else (),
@@ -384,11 +408,15 @@ class _Creation:
         if self.master is not None:
             os.close(self.master)
         try:
-            cgroups.remove(path for path in self.cgroups.values() if path not in self._foreign)
+            self._remove_cgroups()
         except MobyshellError as error:
             self.sink(self.id, Failed(verb="create", error=error.to_wire()))
         finally:
             states.forget(self.path)
+
+    def _remove_cgroups(self) -> None:
+        cgroups.remove(path for path in self.cgroups.values() if path not in self._foreign)
+        cgroups.remove_empty(self._levels)
 
     def close(self) -> None:
         self._open.close()

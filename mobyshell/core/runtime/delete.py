@@ -118,6 +118,7 @@ def _remove(state: states.State) -> Steps[None]:
     while True:
         try:
             cgroups.remove(state.cgroups.values(), timeout=0)
+            cgroups.remove_empty(state.cgroup_levels)
             return
         except SyscallFailed as error:
             if error.errno != errno.EBUSY or time.monotonic() > deadline:

@@ -18,8 +18,10 @@ class Host:
     """A machine to plan for.
 
     `cgroup_mode`: v1, v2, hybrid or none. `cgroup_own`: controller (v2: "") → the absolute
-    directory of the cgroup that the runtime itself is in. `cgroup_writable`: may cgroups be made
-    there. `cpuset`: CPUs and memory nodes of that cgroup (v1). `last_capability`: the highest
+    directory of the cgroup that the runtime itself is in; `cgroup_roots`: the same for the tops
+    of the hierarchies. `cgroup_usable`: the highest v2 group that cgroups may be made in, and
+    `cgroup_v2_controllers` what can be limited below it. `cgroup_writable`: may cgroups be made
+    at all. `cpuset`: CPUs and memory nodes of that cgroup (v1). `last_capability`: the highest
     number. `lsm`: names of active security modules.
     """
 
@@ -28,6 +30,8 @@ class Host:
     cgroup_mode: str = "none"
     cgroup_own: Mapping[str, str] = field(default_factory=dict)
     cgroup_v2_controllers: tuple[str, ...] = ()
+    cgroup_roots: Mapping[str, str] = field(default_factory=dict)
+    cgroup_usable: str = ""
     cgroup_writable: bool = True
     cpuset: tuple[str, str] = ("", "")
     last_capability: int = 40
@@ -39,18 +43,31 @@ class Host:
     def privileged(self) -> bool:
         return self.euid == 0
 
+    def cgroup_root(self, controller: str) -> str:
+        """The top of a hierarchy, as far as it is mounted here: absolute paths start there."""
+        return self.cgroup_roots.get(controller, self.cgroup_own[controller])
+
+    @property
+    def cgroup_top(self) -> str:
+        """The v2 group that relative paths start at, and controllers are handed down from."""
+        return self.cgroup_usable or self.cgroup_own.get("", "")
+
     @classmethod
     def detect(cls) -> Host:
         """Look at this machine."""
         layout = cgroups.detect()
         own = dict(layout.own)
         writable = bool(own) and all(os.access(path, os.W_OK) for path in own.values())
+        if layout.mode == "v2":
+            writable = bool(layout.v2_usable)
         return cls(
             euid=os.geteuid(),
             egid=os.getegid(),
             cgroup_mode=layout.mode,
             cgroup_own=own,
             cgroup_v2_controllers=layout.v2_controllers,
+            cgroup_roots=dict(layout.roots),
+            cgroup_usable=layout.v2_usable,
             cgroup_writable=writable,
             cpuset=_cpuset(own.get("cpuset")),
             last_capability=capabilities.last(),

@@ -132,7 +132,8 @@ class Operation:
 
     `why` is a sentence; `source` the JSON path in config.json that asked for it ("" where the
     runtime does it on its own account); `spec` the section (`config-linux.md#namespaces`); `man`
-    the page (`pivot_root(2)`); `shell` the same with util-linux, POSIX sh, one command an entry.
+    the page (`pivot_root(2)`); `shell` the same with util-linux, POSIX sh, one command an entry;
+    `hints` what to do about an errno, where this operation knows better than the call in general.
     """
 
     actor: Actor
@@ -144,6 +145,7 @@ class Operation:
     man: str = ""
     calls: tuple[Call, ...] = ()
     shell: tuple[str, ...] = ()
+    hints: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any
 
 from mobyshell.core.errors import InvalidSpec, Unsupported
-from mobyshell.core.linux.cgroup_limits import limits_v1, limits_v2
 from mobyshell.core.linux.mount_options import parse_options
 from mobyshell.core.oci import (
     Mount,
@@ -21,6 +20,7 @@ from mobyshell.core.oci import (
     Spec,
     spec_to_json,
 )
+from mobyshell.core.runtime import groups
 from mobyshell.core.runtime.host import Host
 from mobyshell.core.runtime.operations import (
     cgroups,
@@ -234,45 +234,10 @@ class _Planner:
 
     def choose_groups(self, default: str) -> dict[str, str]:
         """Controller → directory of the container's cgroup; empty where none can be made."""
-        host = self.host
-        if not host.cgroup_own:
-            return {}
-        resources = self.linux.resources
-        asked = spec_to_json(resources) if resources is not None else {}
-        if not host.cgroup_writable:
-            limits = {key: value for key, value in asked.items() if key != "devices"}
-            if limits:
-                raise Unsupported(
-                    "limits are asked for, but this user may not make cgroups",
-                    hint="run as root, or have the cgroup delegated to this user",
-                )
-            self.notices.append("no cgroups: they are not writable for this user")
-            return {}
-        path = self.linux.cgroups_path or default
-        own = host.cgroup_own
-        groups = {}
-        for controller, base in own.items():
-            root = base if not path.startswith("/") else self._root_of(controller, base)
-            groups[controller] = os.path.normpath(f"{root}/{path.strip('/')}")
-        return groups
-
-    @staticmethod
-    def _root_of(controller: str, base: str) -> str:
-        """The hierarchy's mount point: an absolute cgroupsPath starts there."""
-        name = controller.removeprefix("name=") or "unified"
-        top = f"/sys/fs/cgroup/{name}"
-        return top if base.startswith(top) else "/sys/fs/cgroup"
+        return groups.choose(self.linux, self.host, default, self.notices)
 
     def _prepare(self) -> list[Operation]:
-        operations = []
-        for controller, path in self.groups.items():
-            base = self._base(controller, path)
-            inherit = []
-            if controller == "cpuset":
-                cpus, nodes = self.host.cpuset
-                inherit = [("cpuset.cpus", cpus), ("cpuset.mems", nodes)]
-            operations.append(cgroups.make(controller, path, base, inherit))
-        operations += self._limits()
+        operations = groups.prepare(self.linux, self.host, self.groups, self.notices)
         if "" in self.groups and not self.attended:
             operations.append(cgroups.born(self.groups[""]))
         if "root.path" in self.trees:
@@ -292,38 +257,6 @@ class _Planner:
                 path = os.path.join(self.bundle, entry.source or "")
                 yield trees.Tree(number, path, options.recursive, f"mounts[{index}]")
                 number += 1
-
-    def _base(self, controller: str, path: str) -> str:
-        own = self.host.cgroup_own[controller]
-        return own if path.startswith(own + "/") else self._root_of(controller, own)
-
-    def _limits(self) -> list[Operation]:
-        resources = self.linux.resources
-        if resources is None or not self.groups:
-            return []
-        asked = spec_to_json(resources)
-        if self.host.cgroup_mode == "v2":
-            writes = limits_v2(asked)
-            if asked.get("devices"):
-                self.notices.append(
-                    "linux.resources.devices is not enforced: on cgroup v2 alone it needs a BPF "
-                    "program, which this version does not make"
-                )
-        else:
-            writes = limits_v1(asked)
-            if asked.get("unified"):
-                raise Unsupported("linux.resources.unified needs cgroup v2 alone")
-        operations = []
-        for group in cgroups.grouped(writes):
-            first = group[0]
-            path = self.groups.get(first.controller)
-            if path is None:
-                raise Unsupported(
-                    f"{first.source}: this machine has no {first.controller} controller",
-                    hint="`mobyshell doctor` lists the controllers",
-                )
-            operations.append(cgroups.limits(group, path))
-        return operations
 
     def _attach(self) -> list[Operation]:
         operations = []
@@ -450,7 +383,10 @@ class _Planner:
             if not self.groups:
                 self.notices.append(f"{entry.destination}: no cgroup to show, left empty")
                 return mounts.mount(index, _empty(entry), self.bundle)
-            return cgroups.mount(index, entry, self.groups, self.host.cgroup_mode)
+            kinds = {one.type for _, one in (*self.new, *self.joined)}
+            return cgroups.mount(
+                index, entry, self.groups, self.host.cgroup_mode, namespace="cgroup" in kinds
+            )
         return mounts.mount(index, entry, self.bundle, self.trees.get(f"mounts[{index}]"))
 
     def _hooks(self) -> list[Operation]:

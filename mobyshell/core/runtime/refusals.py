@@ -20,7 +20,6 @@ def refuse(spec: Spec, host: Host) -> None:
     asked = {
         "linux.netDevices": linux.net_devices,
         "linux.intelRdt": linux.intel_rdt,
-        "linux.resources.rdma": linux.resources.rdma if linux.resources else None,
     }
     for path, value in asked.items():
         if value:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from mobyshell.core.errors import MobyshellError, SyscallFailed
 from mobyshell.core.events import CallDone, EventSink
 from mobyshell.core.linux.syscalls import hint
-from mobyshell.core.runtime.plan import Operation, Plan, Text, Vector, show_arg
+from mobyshell.core.runtime.plan import Call, Cell, Operation, Plan, Text, Vector, show_arg
 from mobyshell.core.runtime.program import REPORT, Origin, Program
 
 
@@ -100,9 +100,21 @@ def failure(plan: Plan, program: Program, index: int | None = None) -> Mobyshell
             said = call.otherwise or f"{call.name} returned {result}, not {call.expect}"
             return MobyshellError(f"{what}: {said}")
         return MobyshellError(f"the child was killed after: {what}")
-    path = next((arg.value for arg in reversed(call.args) if isinstance(arg, Text)), "")
-    help = call.otherwise or hint(call.name, code)
-    return SyscallFailed(call.name, code, path=path, what=what, hint=help)
+    help = call.otherwise or dict(operation.hints).get(code) or hint(call.name, code)
+    return SyscallFailed(call.name, code, path=_about(operation, call), what=what, hint=help)
+
+
+def _about(operation: Operation, call: Call) -> str:
+    """The path that `call` was about: its own, or the one its descriptor was opened by."""
+    path = _path(call)
+    if not path and call.args and isinstance(call.args[0], Cell):
+        opened = [one for one in operation.calls if one.result == call.args[0]]
+        path = _path(opened[-1]) if opened else ""
+    return path
+
+
+def _path(call: Call) -> str:
+    return next((arg.value for arg in reversed(call.args) if isinstance(arg, Text)), "")
 
 
 def _not_executed(operation: Operation, program: Program, at: int, code: int) -> SyscallFailed:

@@ -14,6 +14,7 @@ from zlib import crc32
 
 from mobyshell.core.clock import Clock, SystemClock
 from mobyshell.core.events import EventSink, discard
+from mobyshell.core.linux.cgroups import entrances
 from mobyshell.core.oci import Process, Spec, check_id, load_spec, spec_to_json
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.create import Container, Stdio, Waiting, create
@@ -169,7 +170,7 @@ class Runtime:
             id=id,
             bundle=state.bundle,
             host=self.host,
-            cgroups=dict(state.cgroups if cgroups is None else cgroups),
+            cgroups=entrances(state.cgroups, state.pid) if cgroups is None else dict(cgroups),
             rows=rows,
             columns=columns,
             compile_seccomp=self._seccomp,
@@ -205,8 +206,7 @@ class Runtime:
 
     def update(self, id: str, resources: Mapping[str, Any]) -> Steps[None]:
         """Change limits."""
-        mode = self.host.cgroup_mode
-        return update(self.root, id, resources, mode=mode, sink=self.sink)
+        return update(self.root, id, resources, host=self.host, sink=self.sink)
 
     def wait(self, id: str, *, timeout: float | None = None) -> Steps[int]:
         """How the init ends."""

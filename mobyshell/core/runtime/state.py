@@ -36,6 +36,8 @@ FIFO = "exec.fifo"
 CREATOR = "creator"
 CONFIG = "config.json"
 CGROUPS = "cgroups.json"
+LEVELS = "levels"
+"""In cgroups.json, beside the controllers: the directories above, as in `State.cgroup_levels`."""
 
 OCI_VERSION = "1.2.0"
 
@@ -51,6 +53,7 @@ class State:
     """What a runtime must remember of a container. Times in ns since the epoch.
 
     `pid_start`: field 22 of /proc/PID/stat. `cgroups`: controller (v2: "") → directory.
+    `cgroup_levels`: directories above those that were made on the way, deepest first.
     `namespaces`: kinds that are not the host's, as in the spec. `exit_status`: of the init, once
     somebody has waited for it (128+n for signal n).
     """
@@ -71,6 +74,7 @@ class State:
     oci_version: str = OCI_VERSION
     exit_status: int | None = None
     exited_ns: int = 0
+    cgroup_levels: tuple[str, ...] = ()
 
 
 def directory(root: Path, id: str) -> Path:
@@ -186,6 +190,9 @@ def _clear_cgroups(path: Path) -> None:
         wanted = [one for one in groups.values() if isinstance(one, str)]
         cgroups.kill_all({"": groups[""]} if isinstance(groups.get(""), str) else {})
         cgroups.remove(wanted, timeout=1.0)
+        levels = groups.get(LEVELS)
+        if isinstance(levels, list):
+            cgroups.remove_empty(one for one in levels if isinstance(one, str))
 
 
 def _clear_gone(root: Path) -> None:
@@ -252,6 +259,7 @@ def decode(data: bytes, path: Path) -> State:
         known = {name: document[name] for name in State.__slots__ if name in document}
         known["namespaces"] = tuple(known.get("namespaces", ()))
         known["args"] = tuple(known.get("args", ()))
+        known["cgroup_levels"] = tuple(known.get("cgroup_levels", ()))
         state = State(**known)
         if state.id == path.name and _well_formed(state):
             return state
@@ -265,7 +273,8 @@ def decode(data: bytes, path: Path) -> State:
 def _well_formed(state: State) -> bool:
     numbers = (state.pid, state.pid_start, state.created_ns, state.started_ns, state.owner,
                state.exited_ns, 0 if state.exit_status is None else state.exit_status)  # fmt: skip
-    words = (state.bundle, state.rootfs, state.oci_version, *state.namespaces, *state.args)
+    words = (state.bundle, state.rootfs, state.oci_version, *state.namespaces, *state.args,
+             *state.cgroup_levels)  # fmt: skip
     maps = (state.cgroups, state.annotations)
     return (
         all(type(one) is int and -(2**63) <= one < 2**63 for one in numbers)

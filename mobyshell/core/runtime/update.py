@@ -7,7 +7,9 @@ control files is in core/linux/cgroup_limits.
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +23,22 @@ from mobyshell.core.errors import (
 )
 from mobyshell.core.events import EventSink, TaskUpdated
 from mobyshell.core.linux import cgroups
-from mobyshell.core.linux.cgroup_limits import limits_v1, limits_v2
 from mobyshell.core.oci import Resources, Spec, dump_spec, load_spec, parse_spec, spec_to_json
 from mobyshell.core.oci.kinds import table
+from mobyshell.core.runtime import groups
 from mobyshell.core.runtime import state as states
+from mobyshell.core.runtime.host import Host
 from mobyshell.core.runtime.steps import Steps
 from mobyshell.core.runtime.values import Status
 
 
 def update(
-    root: Path, id: str, resources: Mapping[str, Any], *, mode: str, sink: EventSink
+    root: Path, id: str, resources: Mapping[str, Any], *, host: Host, sink: EventSink
 ) -> Steps[None]:
     """Write `resources` (`linux.resources` of the runtime spec, as JSON values) over what is set.
 
     Only members that are given change. A write that the kernel refuses undoes those before it.
-    `mode` is the host's cgroup mode. WrongState, UsageError for nothing at all, InvalidSpec,
+    WrongState, UsageError for nothing at all, InvalidSpec,
     Unsupported for a controller that this machine lacks, SyscallFailed for what the kernel refuses.
     """
     state = states.read(root, id)
@@ -48,21 +51,30 @@ def update(
     path = states.directory(root, id)
     spec = load_spec(path)
     merged = _merge(spec, resources)
-    writes = limits_v2(resources) if mode == "v2" else limits_v1(resources)
-    if mode != "v2" and resources.get("unified"):
-        raise Unsupported("linux.resources.unified needs cgroup v2 alone")
-    for write in writes:
-        if write.controller not in state.cgroups:
-            raise Unsupported(
-                f"{write.source}: this machine has no {write.controller} controller",
-                hint="`mobyshell doctor` lists the controllers",
-            )
+    writes = groups.checked(_with_partners(resources, merged), host, state.cgroups)
     _check_usage(state.cgroups, resources)
+    if "" in state.cgroups:
+        cgroups.enable(
+            state.cgroups[""], {one.needs for one in writes if not one.controller and one.needs}
+        )
     _Change(state.cgroups).make(writes)
     states.write_file(path / states.CONFIG, dump_spec(merged).encode())
     sink(id, TaskUpdated(changed=dict(resources)))
     return
     yield
+
+
+def _with_partners(resources: Mapping[str, Any], merged: Spec) -> dict[str, Any]:
+    """What is given, and what shares a control file of v2 with it: quota and period are one value
+    of cpu.max, and what memory.swap means depends on memory.limit."""
+    given = dict(resources)
+    known = groups.resources_of(merged.linux) if merged.linux else {}
+    for family, partners in (("cpu", {"quota", "period"}), ("memory", {"limit", "swap"})):
+        one = given.get(family)
+        if isinstance(one, Mapping) and partners & set(one):
+            before = known.get(family, {})
+            given[family] = {**{key: before[key] for key in partners & set(before)}, **one}
+    return given
 
 
 def _merge(spec: Spec, resources: Mapping[str, Any]) -> Spec:
@@ -136,6 +148,13 @@ class _Change:
         quota and burst), and which one must go first depends on the values before.
         """
         directory = self._paths[write.controller]
+        if not os.path.exists(f"{directory}/{write.file}"):
+            if write.otherwise is not None:
+                file, value = write.otherwise
+                return self._write(replace(write, file=file, value=value, otherwise=None),
+                                   patient=patient)  # fmt: skip
+            if write.optional:
+                return True
         before = _before(directory, write)
         try:
             cgroups.write(directory, write.file, write.value)
@@ -163,12 +182,14 @@ def _before(directory: str, write: cgroups.Write) -> list[tuple[str, str]]:
     except SyscallFailed:
         return []
     device, _, _ = write.value.partition(" ")
+    if write.file == "rdma.max":
+        return [(write.file, line) for line in now.splitlines() if line.startswith(f"{device} ")]
     if ":" in device:
         # a line for each device that has a limit; none is written as 0 (v1), or as max (v2)
         lines = [line for line in now.splitlines() if line.startswith(f"{device} ")]
         none = "rbps=max wbps=max riops=max wiops=max" if write.file == "io.max" else "0"
         return [(write.file, lines[0] if lines else f"{device} {none}")]
-    if write.file == "io.weight":
+    if write.file in ("io.weight", "io.bfq.weight"):
         now = now.partition("\n")[0]
     if write.file == "memory.oom_control":
         now = now.partition("\n")[0].removeprefix("oom_kill_disable ")

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mobyshell.core.errors import InvalidSpec, MobyshellError, SyscallFailed
+from mobyshell.core.errors import InvalidSpec, MobyshellError, SyscallFailed, Unsupported
+from mobyshell.core.linux import cgroups
+from mobyshell.core.runtime.executor import PortableExecutor
 from mobyshell.core.runtime.plan import Actor, Phase
+from mobyshell.core.runtime.program import Program
 from mobyshell.core.runtime.steps import run
 from tests.core.runtime.conftest import House
 
@@ -338,11 +342,95 @@ def test_every_limit_of_a_hybrid_machine(house: House) -> None:
         assert all(path.endswith("/mobyshell-test/inner") for path in state.cgroups.values())
         run(house.runtime.start("c"))
         house.finish(container)
+        # with the last group below them the levels on the way go, too
+        assert not any(os.path.exists(os.path.dirname(one)) for one in state.cgroups.values())
     finally:
         for top in os.listdir("/sys/fs/cgroup"):
             path = Path("/sys/fs/cgroup") / top / "mobyshell-test"
             if path.is_dir():
                 path.rmdir()
+
+
+def test_huge_pages_are_limited_wherever_their_controller_is(house: House) -> None:
+    """On a hybrid machine it can be the only one on v2."""
+    layout = cgroups.detect()
+    spec = house.spec(
+        lambda document: document["linux"]["resources"].update(
+            hugepageLimits=[{"pageSize": "2MB", "limit": 4 << 20}]
+        ),
+        "true",
+    )
+    if "hugetlb" not in layout.own and "hugetlb" not in layout.v2_controllers:
+        with pytest.raises(Unsupported, match="no hugetlb controller"):
+            house.create("c", spec)
+        return
+    container = house.create("c", spec)
+    try:
+        paths = house.runtime.state("c")[0].cgroups
+        found = [
+            cgroups.read(paths[controller], file)
+            for controller, names in (
+                ("hugetlb", ("hugetlb.2MB.limit_in_bytes", "hugetlb.2MB.rsvd.limit_in_bytes")),
+                ("", ("hugetlb.2MB.max", "hugetlb.2MB.rsvd.max")),
+            )
+            for file in names
+            if os.path.exists(f"{paths.get(controller, '/nowhere')}/{file}")
+        ]
+        assert found == [str(4 << 20)] * 2
+        assert [one.agrees for one in house.runtime.diff("c") if "hugepageLimits" in one.path] == [
+            True,
+            True,
+        ]
+    finally:
+        os.close(container.pidfd)
+        run(house.runtime.delete("c", force=True))
+
+
+def test_shared_levels_go_with_the_last_of_those_below_them(house: House) -> None:
+    def below(id: str) -> Callable[[Document], object]:
+        return lambda document: document["linux"].update(cgroupsPath=f"/mobyshell-test-shared/{id}")
+
+    first = house.create("a", house.spec(below("a"), "true"))
+    second = house.create("b", house.spec(below("b"), "true"))
+    try:
+        levels = house.runtime.state("a")[0].cgroup_levels
+        assert len(levels) == len(cgroups.detect().own)
+        assert house.runtime.state("b")[0].cgroup_levels == ()
+        run(house.runtime.delete("b"))
+        assert all(os.path.isdir(one) for one in levels)
+    finally:
+        run(house.runtime.delete("a", force=True))
+        run(house.runtime.delete("b", force=True))
+        os.close(first.pidfd)
+        os.close(second.pidfd)
+    assert not any(os.path.exists(one) for one in levels)
+
+
+def test_a_level_that_others_take_away_while_it_is_used_is_made_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = house.spec(
+        lambda document: document["linux"].update(cgroupsPath="/mobyshell-test-race/c"), "true"
+    )
+    real = PortableExecutor.run
+    runs: list[int | None] = []
+
+    def run_with_a_thief(self: PortableExecutor, program: Program) -> int | None:
+        # as if the last container below it had been deleted between our two mkdirs
+        at = bytes(program.mapping).find(b"obyshell-test-race/c\0") - 1
+        program.mapping[at : at + 1] = b"M" if not runs else b"m"
+        runs.append(real(self, program))
+        return runs[-1]
+
+    monkeypatch.setattr(PortableExecutor, "run", run_with_a_thief)
+    container = house.create("c", spec)
+    os.close(container.pidfd)
+    run(house.runtime.delete("c"))
+    assert runs[0] is not None
+    assert runs[1:] == [None]
+    assert not any(
+        os.path.exists(f"{one}/mobyshell-test-race") for one in cgroups.detect().own.values()
+    )
 
 
 def test_a_mount_point_may_lie_as_deep_as_the_kernel_takes_paths(house: House) -> None:

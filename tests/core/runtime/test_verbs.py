@@ -448,7 +448,7 @@ def test_a_refusal_undoes_all(house: House) -> None:
         ({"pids": {"limit": 2**70}}, InvalidSpec, "pids.limit"),
         ({"memory": {"limit": object()}}, InvalidSpec, "not JSON"),
         ({"unified": {"memory.max": "1"}}, Unsupported, "unified"),
-        ({"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]}, Unsupported, "hugetlb"),
+        ({"network": {"classID": 5}}, Unsupported, "net_cls"),
     ],
 )
 def test_bad_limits(

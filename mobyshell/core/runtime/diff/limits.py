@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from dataclasses import replace
 
 from mobyshell.core.errors import MobyshellError
 from mobyshell.core.linux import cgroups
-from mobyshell.core.linux.cgroup_limits import limits_v1, limits_v2
+from mobyshell.core.linux.cgroup_limits import limits
 from mobyshell.core.linux.cgroups import Write
 from mobyshell.core.oci import Spec, spec_to_json
 from mobyshell.core.runtime.diff.words import line, listed, size, unknown
@@ -27,11 +29,14 @@ def limit_lines(spec: Spec, state: State) -> Iterator[Difference]:
     if resources is None:
         return
     asked = spec_to_json(resources)
-    writes = limits_v2(asked) if set(state.cgroups) == {""} else limits_v1(asked)
+    writes = limits(asked, state.cgroups)
     devices = [one for one in writes if one.file.startswith("devices.")]
     if devices:
         yield _devices(devices, state)
     for one in writes:
+        there = state.cgroups.get(one.controller)
+        if one.optional and there and not os.path.exists(f"{there}/{one.file}"):
+            continue  # this kernel does without
         if one not in devices:
             yield _limit(one, state)
 
@@ -71,6 +76,9 @@ def _limit(write: Write, state: State) -> Difference:
     try:
         found = cgroups.read(state.cgroups[write.controller], write.file)
     except (KeyError, MobyshellError):
+        if write.otherwise is not None:
+            file, value = write.otherwise
+            return _limit(replace(write, file=file, value=value, otherwise=None), state)
         return unknown(write.source, _shown(write, write.value), f"no {write.file} here")
     first, _, rest = write.value.partition(" ")
     if rest and ":" in first:
@@ -81,12 +89,32 @@ def _limit(write: Write, state: State) -> Difference:
                           write.file)  # fmt: skip
     if write.file == "memory.oom_control":
         found = found.partition("\n")[0].removeprefix("oom_kill_disable ")
-    if write.file == "io.weight":
+    if write.file in ("io.weight", "io.bfq.weight"):
         found = found.partition("\n")[0]
+    if write.file == "rdma.max":
+        name = write.value.partition(" ")[0]
+        found = next((text for text in found.splitlines() if text.startswith(f"{name} ")), "none")
+        agrees = set(write.value.split()) <= set(found.split())
+        return Difference(write.source, write.value, write.value if agrees else found, agrees,
+                          write.file)  # fmt: skip
+    if write.source.startswith("linux.resources.unified"):
+        return _unified(write, found)
     return Difference(
         write.source, _shown(write, write.value), _shown(write, found),
         _same(write, found), write.file,
     )  # fmt: skip
+
+
+def _unified(write: Write, found: str) -> Difference:
+    """A file as somebody wrote it: the kernel shows some with defaults beside what was written."""
+    wanted = write.value.removeprefix("default ")
+    shown = found.removeprefix("default ").splitlines()
+    agrees = any(set(wanted.split()) <= set(line.split()) for line in shown) or (
+        wanted.isdecimal() and len(shown) == 1 and shown[0].isdecimal()
+        and int(wanted) // _PAGE * _PAGE == int(shown[0])
+    )  # fmt: skip
+    words = wanted if agrees else " ".join(shown) or "nothing"
+    return Difference(write.source, wanted, words, agrees, write.file)
 
 
 def _same(write: Write, found: str) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from mobyshell.core.linux import constants as c
-from mobyshell.core.linux.cgroups import Write
+from mobyshell.core.linux.cgroups import Write, refused
 from mobyshell.core.linux.mount_options import parse_options
 from mobyshell.core.oci import Mount
 from mobyshell.core.runtime.operations.calls import (
@@ -67,13 +68,76 @@ def make(controller: str, path: str, base: str, inherit: Sequence[tuple[str, str
     )
 
 
+def level(path: str) -> Operation:
+    """Make one directory on the way to a v2 group; others may share it."""
+    return Operation(
+        actor=Actor.PARENT,
+        phase=Phase.PREPARE,
+        title=f"make the v2 cgroup {path}, if it is not there",
+        why="The container's cgroup lies below it.",
+        source="linux.cgroupsPath",
+        spec="config-linux.md#cgroups-path",
+        man="cgroups(7)",
+        calls=(Call("mkdirat", (CWD, Text(path), 0o755), tolerate=(errno.EEXIST,)),),
+        shell=(f"[ -d {quote(path)} ] || mkdir {quote(path)}",),
+    )
+
+
+def enable(path: str, needed: Mapping[str, str], wanted: Sequence[str]) -> Operation:
+    """Let the groups right below the v2 group `path` have controllers.
+
+    `needed`: controller → the member of the spec that needs it; `wanted`: those that only count
+    for statistics, without which the container runs as well.
+    """
+    names = (*needed, *(one for one in wanted if one not in needed))
+    file = Cell("file")
+    words = " ".join(f"+{one}" for one in names)
+
+    def put(text: str, tolerate: tuple[int, ...], skip: int = 0) -> Call:
+        data = text.encode()
+        return Call("write", (file, Data(data, repr(text)), len(data)), tolerate=tolerate,
+                    skip_on_error=0, skip_on_success=skip)  # fmt: skip
+
+    control = f"{path}/cgroup.subtree_control"
+    opened = Call(
+        "openat", (CWD, Text(control), flags("open", c.O_WRONLY | c.O_CLOEXEC)), result=file,
+        tolerate=() if needed else _NOT_HANDED_DOWN, skip_on_error=0 if needed else len(names) + 2,
+    )  # fmt: skip
+    # all at once is all or nothing, and mostly they are enabled already; then one by one
+    together = put(words, _NOT_HANDED_DOWN, len(names))
+    single = [put(f"+{one}", () if one in needed else _NOT_HANDED_DOWN) for one in names]
+    must = " ".join(f"+{one}" for one in needed)
+    may = [f"echo +{one} > {quote(control)} 2>/dev/null || :" for one in names if one not in needed]
+    return Operation(
+        actor=Actor.PARENT,
+        phase=Phase.PREPARE,
+        title=f"hand {', '.join(names)} down to what is below {path}",
+        why="A v2 group can limit and count only what the group above it hands down.",
+        source=next(iter(needed.values()), "linux.cgroupsPath"),
+        spec="config-linux.md#control-groups",
+        man="cgroups(7)",
+        calls=(opened, together, *single, close(file)),
+        shell=(*([f"echo {must} > {quote(control)}"] if must else []), *may),
+        hints=tuple(refused(path).items()),
+    )
+
+
+_NOT_HANDED_DOWN = (
+    errno.EBUSY, errno.ENOENT, errno.EACCES, errno.EOPNOTSUPP, errno.EPERM, errno.EROFS,
+    errno.EINVAL,
+)  # fmt: skip
+
+
 def limits(writes: Sequence[Write], path: str) -> Operation:
     """Consecutive writes into one control file, for one member of the spec."""
     first = writes[0]
     file = f"{path}/{first.file}"
+    shell = [f"printf %s {quote(one.value)} > {quote(file)}" for one in writes]
     if len(writes) == 1:
         title = f"{first.file} = {first.value}"
         calls = write_file(file, first.value)
+        if first.optional or first.otherwise:
+            calls, shell = _as_the_kernel_has_it(first, path)
     else:
         title = f"{first.file}: {', '.join(one.value for one in writes)}"
         opened = Cell("file")
@@ -83,7 +147,7 @@ def limits(writes: Sequence[Write], path: str) -> Operation:
             data = one.value.encode()
             calls.append(Call("write", (opened, Data(data, repr(one.value)), len(data))))
         calls.append(close(opened))
-    why = f"The spec limits the container's use of {first.controller or 'the machine'}."
+    why = f"The spec limits the container's use of {first.needs or 'cgroups'}."
     if not first.source:
         why = "Every container may use these, whatever the rules say."
     return Operation(
@@ -95,15 +159,34 @@ def limits(writes: Sequence[Write], path: str) -> Operation:
         spec="config-linux.md#control-groups",
         man="cgroups(7)",
         calls=tuple(calls),
-        shell=tuple(f"printf %s {quote(one.value)} > {quote(file)}" for one in writes),
+        shell=tuple(shell),
     )
+
+
+def _as_the_kernel_has_it(write: Write, path: str) -> tuple[list[Call], list[str]]:
+    """The write into a file that may not be there: nothing then, or the other file that is."""
+    file = quote(f"{path}/{write.file}")
+    other: list[Call] = []
+    shell = [f"[ ! -e {file} ] || printf %s {quote(write.value)} > {file}"]
+    if write.otherwise is not None:
+        name, value = write.otherwise
+        other = write_file(f"{path}/{name}", value)
+        shell.append(f"[ -e {file} ] || printf %s {quote(value)} > {quote(f'{path}/{name}')}")
+    opened, put, shut = write_file(f"{path}/{write.file}", write.value)
+    first = replace(opened, tolerate=(errno.ENOENT,), skip_on_error=2)
+    return [first, put, replace(shut, skip_on_success=len(other)), *other], shell
 
 
 def grouped(writes: Sequence[Write]) -> list[list[Write]]:
     """Writes in runs of the same file and source."""
     groups: list[list[Write]] = []
     for one in writes:
-        if groups and (groups[-1][-1].file, groups[-1][-1].source) == (one.file, one.source):
+        alone = one.optional or one.otherwise
+        if (
+            groups
+            and not alone
+            and (groups[-1][-1].file, groups[-1][-1].source) == (one.file, one.source)
+        ):
             groups[-1].append(one)
         else:
             groups.append([one])
@@ -172,12 +255,33 @@ def _write_pid(path: str) -> list[Call]:
     return [opened, Call("write", (file, pid, 10)), close(file)]
 
 
-def mount(index: int, entry: Mount, groups: dict[str, str], mode: str) -> Operation:
-    """The mount of type `cgroup`: as the machine has it, with the container's own as the root."""
+def mount(
+    index: int, entry: Mount, groups: dict[str, str], mode: str, *, namespace: bool
+) -> Operation:
+    """The mount of type `cgroup`: as the machine has it, with the container's own as the root.
+
+    `namespace`: the container has a cgroup namespace, so that a new v2 mount shows only its part.
+    """
     options = parse_options(entry.options or ())
     attributes = options.attr_set
     calls: list[Call]
-    if mode == "v2":
+    if mode == "v2" and not namespace:
+        calls = [
+            *reach_directory(ROOT, entry.destination, TARGET),
+            clone_tree(groups[""], MOUNT, recursive=False),
+            set_attributes(MOUNT, attributes),
+            attach(MOUNT, TARGET),
+            close(MOUNT),
+            close(TARGET),
+        ]
+        place = inside(entry.destination)
+        words = ",".join(entry.options or ()) or "rw"
+        shell = [
+            f"mkdir -p {place}",
+            f"mount --bind {quote(groups[''])} {place}",
+            f"mount -o {quote(f'remount,bind,{words}')} {place}",
+        ]
+    elif mode == "v2":
         calls = [
             *reach_directory(ROOT, entry.destination, TARGET),
             *new_filesystem("cgroup2", entry.source or "cgroup2", options.data, attributes, MOUNT),

@@ -1,0 +1,152 @@
+"""Where a container's cgroups go, and the operations that make and limit them. Pure.
+
+Owns the places: on v1 and beside it below the runtime's own group; on v2 alone beside it, because
+a group with processes in it can hand no controllers down (no internal processes). An absolute
+cgroupsPath starts at the hierarchy's root, a relative one at the highest group that we may use.
+"""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mobyshell.core.errors import Unsupported
+from mobyshell.core.linux.cgroup_limits import limits, without_v2
+from mobyshell.core.linux.cgroups import Write
+from mobyshell.core.oci import Linux, spec_to_json
+from mobyshell.core.runtime.host import Host
+from mobyshell.core.runtime.operations import cgroups
+from mobyshell.core.runtime.plan import Operation
+
+COUNTED = ("cpu", "memory", "pids", "io")
+"""v2 controllers that every container gets where they are to be had: statistics come from them."""
+
+
+def resources_of(linux: Linux) -> dict[str, Any]:
+    """`linux.resources` as JSON values; empty if there are none."""
+    return spec_to_json(linux.resources) if linux.resources is not None else {}
+
+
+def choose(linux: Linux, host: Host, default: str, notices: list[str]) -> dict[str, str]:
+    """Controller ("" for v2) → directory of the container's cgroup; empty where none can be made.
+
+    `default` is its name if the spec has no cgroupsPath. Raises Unsupported for limits where no
+    group can be made, and for a cgroupsPath that this user may not use.
+    """
+    if not host.cgroup_own:
+        return {}
+    if not host.cgroup_writable:
+        asked = resources_of(linux)
+        if {key: value for key, value in asked.items() if key != "devices" and value}:
+            raise Unsupported(
+                "limits are asked for, but this user may not make cgroups",
+                hint="run as root, or have the cgroup delegated to this user",
+            )
+        notices.append("no cgroups: they are not writable for this user")
+        return {}
+    path = linux.cgroups_path or ""
+    groups = {}
+    for controller, own in host.cgroup_own.items():
+        if path.startswith("/"):
+            base = host.cgroup_root(controller)
+        elif host.cgroup_mode != "v2":
+            base = own
+        else:
+            base = host.cgroup_top if path else beside(own, host.cgroup_top)
+        groups[controller] = os.path.normpath(f"{base}/{(path or default).strip('/')}")
+    unified = groups.get("")
+    if host.cgroup_mode == "v2" and unified and not _below(unified, host.cgroup_top):
+        raise Unsupported(
+            f"linux.cgroupsPath = {path}: this user may make cgroups below "
+            f"{host.cgroup_top} only, not at {unified}",
+            hint="a path without a leading / starts there",
+        )
+    return groups
+
+
+def beside(own: str, usable: str) -> str:
+    """The group in which groups beside `own` are made; `own` itself if we may use no more."""
+    return own if own == usable else os.path.dirname(own)
+
+
+def _below(path: str, top: str) -> bool:
+    return path.startswith(f"{top}/")
+
+
+def prepare(
+    linux: Linux, host: Host, groups: Mapping[str, str], notices: list[str]
+) -> list[Operation]:
+    """The operations that make `groups` and limit them. Unsupported for limits there are not."""
+    asked = resources_of(linux)
+    writes = checked(asked, host, groups) if groups else ()
+    operations: list[Operation] = []
+    for controller, path in groups.items():
+        if controller == "":
+            needed = {one.needs: one.source for one in writes if not one.controller and one.needs}
+            operations += _unified(host, path, needed)
+            continue
+        base = host.cgroup_own[controller]
+        if not _below(path, base):
+            base = host.cgroup_root(controller)
+        cpus, nodes = host.cpuset
+        inherit = [("cpuset.cpus", cpus), ("cpuset.mems", nodes)] if controller == "cpuset" else []
+        operations.append(cgroups.make(controller, path, base, inherit))
+    if set(groups) == {""}:
+        notices += [f"{one} has no counterpart on cgroup v2, left out" for one in without_v2(asked)]
+    operations += [
+        cgroups.limits(group, groups[group[0].controller]) for group in cgroups.grouped(writes)
+    ]
+    return operations
+
+
+def _unified(host: Host, path: str, needed: Mapping[str, str]) -> list[Operation]:
+    """The v2 group, with what it needs handed down to it from the first level that we may use."""
+    available = host.cgroup_v2_controllers
+    wanted = [one for one in COUNTED if one in available] if host.cgroup_mode == "v2" else []
+    top = host.cgroup_top if _below(path, host.cgroup_top) else host.cgroup_root("")
+    levels = [top]
+    for step in path.removeprefix(top).strip("/").split("/")[:-1]:
+        levels.append(f"{levels[-1]}/{step}")
+    operations = []
+    for level in levels:
+        if not f"{host.cgroup_own['']}/".startswith(f"{level}/"):
+            operations.append(cgroups.level(level))
+        if needed or wanted:
+            operations.append(cgroups.enable(level, needed, wanted))
+    return [*operations, cgroups.make("", path, os.path.dirname(path), ())]
+
+
+def checked(asked: Mapping[str, Any], host: Host, groups: Mapping[str, str]) -> tuple[Write, ...]:
+    """The writes for `linux.resources`. Unsupported for a controller that this machine lacks."""
+    if host.cgroup_mode != "v2" and asked.get("unified"):
+        raise Unsupported(
+            "linux.resources.unified needs cgroup v2 alone",
+            hint=f"this machine has {host.cgroup_mode}: use the members for each controller",
+        )
+    writes = limits(asked, groups)
+    for one in writes:
+        if one.controller not in groups:
+            raise Unsupported(
+                f"{one.source}: this machine has no {one.controller} controller",
+                hint="`mobyshell doctor` lists the controllers",
+            )
+        if not one.controller and one.needs and one.needs not in host.cgroup_v2_controllers:
+            raise _not_there(one, host)
+    return writes
+
+
+def _not_there(write: Write, host: Host) -> Unsupported:
+    where = host.cgroup_top
+    hint = f"{where}/cgroup.controllers lists {_listed(host.cgroup_v2_controllers)}"
+    if write.source.startswith("linux.resources.unified"):
+        message = f'unified resource "{write.file}" can\'t be set: controller "{write.needs}" not available'
+    elif host.cgroup_mode == "hybrid":
+        message = f"{write.source}: this machine has no {write.needs} controller"
+    else:
+        message = f"{write.source}: no {write.needs} controller is available below {where}"
+    return Unsupported(message, hint=hint)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) or "none"
