@@ -1,59 +1,68 @@
-"""The OCI specifications as data: typed values, validation, text in and out. Touches no kernel."""
+"""The OCI specifications as data: typed values, validation, text in and out. Touches no kernel.
 
-from mobyshell.core.oci.defaults import default_spec
-from mobyshell.core.oci.ids import check_id
-from mobyshell.core.oci.kinds import Problem
-from mobyshell.core.oci.linux import (
-    Device,
-    IntelRdt,
-    Linux,
-    MemoryPolicy,
-    Namespace,
-    NetDevice,
-    Personality,
-    TimeOffset,
-)
-from mobyshell.core.oci.process import (
-    Capabilities,
-    ConsoleSize,
-    ExecCPUAffinity,
-    Hook,
-    Hooks,
-    IDMapping,
-    IOPriority,
-    Mount,
-    Process,
-    Rlimit,
-    Root,
-    Scheduler,
-    User,
-)
-from mobyshell.core.oci.resources import (
-    CPU,
-    BlockIO,
-    DeviceCgroup,
-    HugepageLimit,
-    InterfacePriority,
-    Memory,
-    Network,
-    Pids,
-    Rdma,
-    Resources,
-    ThrottleDevice,
-    WeightDevice,
-)
-from mobyshell.core.oci.seccomp import Seccomp, SeccompArg, SeccompSyscall
-from mobyshell.core.oci.spec import (
-    Spec,
-    check,
-    dump_spec,
-    examine,
-    load_spec,
-    parse_spec,
-    spec_to_json,
-    warnings_of,
-    with_process,
-)
+Names are loaded when they are asked for: whoever checks an id needs no model.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mobyshell.core.oci.defaults import default_spec
+    from mobyshell.core.oci.ids import check_id
+    from mobyshell.core.oci.kinds import Problem
+    from mobyshell.core.oci.linux import (
+        Device,
+        IntelRdt,
+        Linux,
+        MemoryPolicy,
+        Namespace,
+        NetDevice,
+        Personality,
+        TimeOffset,
+    )
+    from mobyshell.core.oci.process import (
+        Capabilities,
+        ConsoleSize,
+        ExecCPUAffinity,
+        Hook,
+        Hooks,
+        IDMapping,
+        IOPriority,
+        Mount,
+        Process,
+        Rlimit,
+        Root,
+        Scheduler,
+        User,
+    )
+    from mobyshell.core.oci.resources import (
+        CPU,
+        BlockIO,
+        DeviceCgroup,
+        HugepageLimit,
+        InterfacePriority,
+        Memory,
+        Network,
+        Pids,
+        Rdma,
+        Resources,
+        ThrottleDevice,
+        WeightDevice,
+    )
+    from mobyshell.core.oci.seccomp import Seccomp, SeccompArg, SeccompSyscall
+    from mobyshell.core.oci.spec import (
+        Spec,
+        check,
+        dump_spec,
+        examine,
+        load_spec,
+        parse_spec,
+        spec_to_json,
+        warnings_of,
+        with_process,
+    )
 
 __all__ = [
     "CPU", "BlockIO", "Capabilities", "ConsoleSize", "Device", "DeviceCgroup", "ExecCPUAffinity",
@@ -64,3 +73,23 @@ __all__ = [
     "check", "check_id", "default_spec", "dump_spec", "examine", "load_spec", "parse_spec", "spec_to_json",
     "warnings_of", "with_process",
 ]  # fmt: skip
+
+_MODULES = {
+    "defaults": "default_spec",
+    "ids": "check_id",
+    "kinds": "Problem",
+    "linux": "Device IntelRdt Linux MemoryPolicy Namespace NetDevice Personality TimeOffset",
+    "process": "Capabilities ConsoleSize ExecCPUAffinity Hook Hooks IDMapping IOPriority Mount Process Rlimit Root Scheduler User",
+    "resources": "CPU BlockIO DeviceCgroup HugepageLimit InterfacePriority Memory Network Pids Rdma Resources ThrottleDevice WeightDevice",
+    "seccomp": "Seccomp SeccompArg SeccompSyscall",
+    "spec": "Spec check dump_spec examine load_spec parse_spec spec_to_json warnings_of with_process",
+}  # fmt: skip
+_WHERE = {name: module for module, names in _MODULES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+    globals()[name] = found
+    return found
