@@ -7,11 +7,13 @@ words is the command, options and all.
 
 from __future__ import annotations
 
-from typing import Any
-
 from mobyshell.commands import registry as r
 from mobyshell.commands.registry import Parameter, Verb
 from mobyshell.core.errors import UsageError
+
+TYPE_CHECKING = False  # see commands.registry
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def parse(verb: Verb, words: list[str]) -> dict[str, Any]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
 
 from mobyshell.core.errors import ExitCode, MobyshellError, UsageError
 
+TYPE_CHECKING = False  # see commands.registry
 if TYPE_CHECKING:
+    from typing import Any
+
     from mobyshell.commands.context import Context
     from mobyshell.commands.results import Result
 
@@ -183,9 +185,13 @@ def show(result: Result, options: Options) -> int:
 def _width(tty: bool) -> int | None:
     if not tty:
         return None
-    import shutil
-
-    return shutil.get_terminal_size().columns
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and 0 < int(columns[:5]) < 10_000:
+        return int(columns)
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
 
 
 def _rows(result: Any, form: str, quiet: bool, write: Any, tty: bool) -> None:

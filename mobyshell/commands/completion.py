@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from mobyshell.commands import registry as r
 from mobyshell.commands.registry import READ, Parameter, Verb, verb
 from mobyshell.commands.results import Text
 from mobyshell.core.errors import MobyshellError
 
+TYPE_CHECKING = False  # see commands.registry
 if TYPE_CHECKING:
     from mobyshell.commands.context import Context
 

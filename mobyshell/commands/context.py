@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
 
 from mobyshell.core.errors import Refused
 
+TYPE_CHECKING = False  # see commands.registry
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from mobyshell.commands.cli import Options
@@ -58,6 +58,14 @@ class Context:
 
             self._tasks = TaskClient(self._state, self._namespace)
         return self._tasks
+
+    def listed(self) -> Sequence[TaskInfo | dict[str, Any]]:
+        """The tasks, or their fields: whoever only lists them need not be connected."""
+        if self._tasks is not None:
+            return self._tasks.ls()
+        from mobyshell.core.tasks.listing import list_fields
+
+        return list_fields(self.state, self.namespace)
 
     def every_task(self) -> list[TaskInfo]:
         """The tasks of all namespaces of the state root."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from mobyshell.commands.registry import NUMBER, READ, TEXT, option, verb
 from mobyshell.commands.results import Stream
 
+TYPE_CHECKING = False  # see commands.registry
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

@@ -6,9 +6,12 @@ Control characters are escaped on their way out: names and output come from stra
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from mobyshell.commands.results import Record, Rows
+
+TYPE_CHECKING = False  # see commands.registry
+if TYPE_CHECKING:
+    from typing import Any
 
 _UNITS = ("B", "K", "M", "G", "T", "P")
 

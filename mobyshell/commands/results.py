@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+TYPE_CHECKING = False  # see commands.registry
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import Any, TypeAlias
 
-Row: TypeAlias = Mapping[str, Any]
+    Row: TypeAlias = Mapping[str, Any]
 
 
 class Rows:
@@ -62,4 +64,5 @@ class Done:
         self.id, self.code, self.said = id, code, said
 
 
-Result: TypeAlias = Rows | Record | Text | Stream | Done
+if TYPE_CHECKING:
+    Result: TypeAlias = Rows | Record | Text | Stream | Done

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # see commands.registry
 if TYPE_CHECKING:
+    from typing import Any
+
     from mobyshell.core.tasks.service import TaskInfo
 
 
-def task_row(info: TaskInfo) -> dict[str, Any]:
-    """A task as the values of a row."""
+def task_row(task: TaskInfo | dict[str, Any]) -> dict[str, Any]:
+    """A task, or its fields, as the values of a row."""
+    if isinstance(task, dict):
+        get = task.__getitem__
+    else:
+
+        def get(name: str) -> Any:
+            return getattr(task, name)
+
     return {
-        "id": info.id, "status": str(info.status), "pid": info.pid or None,
-        "bundle": info.bundle, "command": " ".join(info.args), "created": info.created_ns,
-        "started": info.started_ns or None, "exited": info.exited_ns or None,
-        "exit": info.exit_status, "terminal": info.terminal, "namespace": info.namespace,
-        "runtime": info.runtime,
+        "id": get("id"), "status": str(get("status")), "pid": get("pid") or None,
+        "bundle": get("bundle"), "command": " ".join(get("args")), "created": get("created_ns"),
+        "started": get("started_ns") or None, "exited": get("exited_ns") or None,
+        "exit": get("exit_status"), "terminal": get("terminal"), "namespace": get("namespace"),
+        "runtime": get("runtime"),
     }  # fmt: skip

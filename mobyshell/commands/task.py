@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
 
 from mobyshell.commands.registry import (
     BUNDLE,
@@ -27,8 +26,10 @@ from mobyshell.commands.results import Done, Rows, Stream
 from mobyshell.commands.rows import task_row
 from mobyshell.core.errors import MobyshellError, NotFound, TimedOut, Unsupported, UsageError
 
+TYPE_CHECKING = False  # see commands.registry
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from mobyshell.commands.context import Context
     from mobyshell.core.tasks.service import LogLine
@@ -51,8 +52,8 @@ def ls(ctx: Context, *, all: bool) -> Rows:
     columns = (("id", "ID", "id"), ("status", "STATUS", "state"), ("pid", "PID", "number"),
                ("exit", "EXIT", "number"), ("created", "CREATED", "ago"),
                ("command", "COMMAND", "text"), ("bundle", "BUNDLE", "text"))  # fmt: skip
-    rows = [task_row(one) for one in ctx.tasks.ls() if all or one.status != "stopped"]
-    return Rows(columns, rows)
+    rows = [task_row(one) for one in ctx.listed()]
+    return Rows(columns, [row for row in rows if all or row["status"] != "stopped"])
 
 
 def _check_runtime(runtime: str) -> None:
@@ -343,7 +344,3 @@ def delete(ctx: Context, *, id: tuple[str, ...], force: bool) -> Done:
     if failed:
         raise failed[0]
     return Done(" ".join(id))
-
-
-# the rest of this noun; declared last, so that it is listed last
-from mobyshell.commands import task_looks  # noqa: E402, F401

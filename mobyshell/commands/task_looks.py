@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from mobyshell.commands.registry import (
     NUMBER,
     READ,
@@ -22,8 +20,10 @@ from mobyshell.commands.results import Done, Record, Rows, Stream
 from mobyshell.commands.rows import task_row
 from mobyshell.core.errors import MobyshellError
 
+TYPE_CHECKING = False  # see commands.registry
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from mobyshell.commands.context import Context
 

@@ -23,7 +23,10 @@ from __future__ import annotations
 import errno as _errno
 import os
 from enum import IntEnum
-from typing import Any, ClassVar
+
+TYPE_CHECKING = False  # see commands.registry
+if TYPE_CHECKING:
+    from typing import Any, ClassVar
 
 
 class ExitCode(IntEnum):

@@ -79,8 +79,10 @@ _MODULES = {
     "ids": "check_id",
     "kinds": "Problem",
     "linux": "Device IntelRdt Linux MemoryPolicy Namespace NetDevice Personality TimeOffset",
-    "process": "Capabilities ConsoleSize ExecCPUAffinity Hook Hooks IDMapping IOPriority Mount Process Rlimit Root Scheduler User",
-    "resources": "CPU BlockIO DeviceCgroup HugepageLimit InterfacePriority Memory Network Pids Rdma Resources ThrottleDevice WeightDevice",
+    "process": "Capabilities ConsoleSize ExecCPUAffinity Hook Hooks IDMapping IOPriority Mount "
+    "Process Rlimit Root Scheduler User",
+    "resources": "CPU BlockIO DeviceCgroup HugepageLimit InterfacePriority Memory Network Pids Rdma "
+    "Resources ThrottleDevice WeightDevice",
     "seccomp": "Seccomp SeccompArg SeccompSyscall",
     "spec": "Spec check dump_spec examine load_spec parse_spec spec_to_json warnings_of with_process",
 }  # fmt: skip

@@ -9,8 +9,7 @@ from mobyshell.core.oci.linux import Linux, Namespace
 from mobyshell.core.oci.process import Capabilities, IDMapping, Mount, Process, Rlimit, Root, User
 from mobyshell.core.oci.resources import DeviceCgroup, Resources
 from mobyshell.core.oci.spec import Spec
-
-OCI_VERSION = "1.2.0"
+from mobyshell.core.oci.version import OCI_VERSION
 
 _CAPABILITIES = ("CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE")
 

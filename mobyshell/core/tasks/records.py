@@ -10,17 +10,26 @@ import os
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING
 
-from mobyshell.core.errors import MobyshellError
 from mobyshell.core.runtime.values import Status
+from mobyshell.core.tasks.listing import (
+    EXIT,
+    RECORD,
+    UNKNOWN_STATUS,
+    damaged,
+    process_start,
+    read_document,
+    read_exit,
+    read_stat,
+    status_of,
+)
 
 if TYPE_CHECKING:
     from typing import Any
 
-RECORD = "process.json"
-EXIT = "exit"
-"""Written by the keeper, `STATUS TIME_NS`, for a process that ended while no shim lived."""
-
-UNKNOWN_STATUS = -1
+__all__ = [
+    "EXIT", "RECORD", "UNKNOWN_STATUS", "Record", "decode_wait_status", "process_start",
+    "read_exit", "read_record", "record_of", "write_atomically", "write_record", "zombie_status",
+]  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -50,11 +59,7 @@ class Record:
 
     def status(self) -> Status:
         """What the record says; whether the process still is there is the reader's to check."""
-        if self.exit_status is not None:
-            return Status.STOPPED
-        if self.paused:
-            return Status.PAUSED
-        return Status.RUNNING if self.started_ns else Status.CREATED
+        return Status(status_of(self.exit_status, self.paused, self.started_ns))
 
 
 _FIELDS = frozenset(one.name for one in fields(Record))
@@ -80,61 +85,24 @@ def write_atomically(path: str, data: bytes) -> None:
 
 def read_record(directory: str) -> Record | None:
     """The record in `directory`; None if there is none. MobyshellError if it is not readable."""
-    import json
+    document = read_document(directory)
+    return None if document is None else record_of(document, directory)
 
-    try:
-        with open(f"{directory}/{RECORD}", "rb", buffering=0) as file:
-            document: Any = json.loads(file.read())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError) as error:
-        raise _damaged(directory, str(error)) from None
+
+def record_of(document: dict[str, Any], directory: str) -> Record:
+    """The record that `document` is; members of a later version are left out."""
     try:
         return Record(**{key: value for key, value in document.items() if key in _FIELDS})
-    except (TypeError, AttributeError) as error:
-        raise _damaged(directory, str(error)) from None
-
-
-def _damaged(directory: str, why: str) -> MobyshellError:
-    return MobyshellError(
-        f"the record {directory}/{RECORD} is damaged: {why}",
-        hint="delete the task with --force",
-    )
-
-
-def read_exit(directory: str) -> tuple[int, int] | None:
-    """`(status, time_ns)` as the keeper wrote them; None if it did not."""
-    try:
-        with open(f"{directory}/{EXIT}", "rb", buffering=0) as file:
-            status, time_ns = file.read(64).split()
-            return int(status), int(time_ns)
-    except (OSError, ValueError):
-        return None
-
-
-def process_start(pid: int) -> int:
-    """The start time of `pid` in clock ticks since boot (a zombie's too); 0 if there is none.
-
-    proc_pid_stat(5), field 22. The command in field 2 may hold anything, also parentheses.
-    """
-    found = _stat(pid)
-    return int(found[19]) if len(found) > 19 else 0
+    except TypeError as error:
+        raise damaged(directory, str(error)) from None
 
 
 def zombie_status(pid: int, start: int) -> int | None:
     """The exit status of a zombie nobody reaps (field 52), where this user may read it."""
-    found = _stat(pid)
+    found = read_stat(pid)
     if len(found) < 50 or int(found[19]) != start or found[0] != b"Z":
         return None
     return decode_wait_status(int(found[49]))
-
-
-def _stat(pid: int) -> list[bytes]:
-    try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            return file.read(4096).rpartition(b")")[2].split()
-    except OSError:
-        return []
 
 
 def decode_wait_status(status: int) -> int:

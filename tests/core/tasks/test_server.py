@@ -209,7 +209,7 @@ os.setuid(65534)
 s = socket.socket(socket.AF_UNIX)
 try:
     s.connect(f"/proc/self/fd/{fd}/shim.sock")
-    s.settimeout(5)
+    s.settimeout(60)
     print("connected", len(s.recv(100)))
 except PermissionError:
     print("denied")
