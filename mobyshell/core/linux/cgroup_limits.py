@@ -107,9 +107,10 @@ def device_line(rule: Mapping[str, Any]) -> str:
 
 # what every container may use, whatever the rules say (config-linux.md#default-devices); the
 # first two only make nodes: that gives no access yet
-DEFAULT_RULES: Sequence[str] = (
-    "c *:* m", "b *:* m", "c 1:3 rwm", "c 1:8 rwm", "c 1:7 rwm", "c 5:0 rwm", "c 1:5 rwm",
-    "c 1:9 rwm", "c 136:* rwm", "c 5:2 rwm",
+DEFAULT_RULES: Sequence[Mapping[str, Any]] = (
+    {"allow": True, "type": "c", "access": "m"}, {"allow": True, "type": "b", "access": "m"},
+    *({"allow": True, "type": "c", "major": major, "minor": minor, "access": "rwm"}
+      for major, minor in ((1, 3), (1, 8), (1, 7), (5, 0), (1, 5), (1, 9), (136, -1), (5, 2))),
 )  # fmt: skip
 
 
@@ -119,7 +120,9 @@ def _devices(rules: Sequence[Mapping[str, Any]]) -> list[Write]:
         file = "devices.allow" if rule.get("allow") else "devices.deny"
         writes.append(Write("devices", file, device_line(rule), f"{_R}.devices[{index}]"))
     if rules:
-        writes += [Write("devices", "devices.allow", line, "") for line in DEFAULT_RULES]
+        writes += [
+            Write("devices", "devices.allow", device_line(rule), "") for rule in DEFAULT_RULES
+        ]
     return writes
 
 

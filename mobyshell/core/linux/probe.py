@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mobyshell.core.errors import MobyshellError
-from mobyshell.core.linux import capabilities, cgroups, pidfd, procfs
+from mobyshell.core.linux import capabilities, cgroups, device_filter, pidfd, procfs
 from mobyshell.core.linux.namespaces import KINDS
 from mobyshell.core.linux.syscalls import number, syscall
 
@@ -161,10 +161,21 @@ def _cgroups() -> Iterator[Finding]:
             if layout.mode == "v2" and (built_in or v2.get(name, name) in layout.v2_controllers):
                 path = unified
         ok = path is not None and os.access(path, os.W_OK)
+        if name == "devices" and ok and path == unified:
+            yield _device_filter()
+            continue
         where = path or "no controller"
         remedy = "run as root, or delegate the cgroup" if path else f"a kernel with {name} enabled"
         yield _finding(f"cgroup {name}", ok, where if ok or not path else f"{path} not writable",
                        use, remedy)  # fmt: skip
+
+
+def _device_filter() -> Finding:
+    try:
+        device_filter.available()
+        return Finding("cgroup devices", True, "a BPF program can be loaded")
+    except MobyshellError as error:
+        return Finding("cgroup devices", False, str(error), "device rules", error.hint)
 
 
 _LOST = {

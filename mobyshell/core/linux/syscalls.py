@@ -32,7 +32,7 @@ _X86_64 = {
     "exit_group": 231, "waitid": 247, "keyctl": 250, "openat": 257, "mkdirat": 258,
     "mknodat": 259, "fchownat": 260, "unlinkat": 263, "symlinkat": 266, "readlinkat": 267,
     "fchmodat": 268, "unshare": 272, "dup3": 292, "pipe2": 293, "prlimit64": 302, "setns": 308,
-    "seccomp": 317, "memfd_create": 319, "execveat": 322, "mount": 165, "umount2": 166,
+    "seccomp": 317, "memfd_create": 319, "bpf": 321, "execveat": 322, "mount": 165, "umount2": 166,
     "inotify_init1": 294, "inotify_add_watch": 254, "inotify_rm_watch": 255, "fstatfs": 138,
     "getcwd": 79, "set_tid_address": 218, "statx": 332, "faccessat2": 439, "personality": 135,
     "sched_setaffinity": 203, "set_mempolicy": 238, "ioprio_set": 251, "ioprio_get": 252,
@@ -51,7 +51,7 @@ _GENERIC = {
     "setsid": 157, "setgroups": 159, "sethostname": 161, "setdomainname": 162, "umask": 166,
     "prctl": 167, "getpid": 172, "gettid": 178, "socket": 198, "sendmsg": 211, "keyctl": 219,
     "clone": 220, "execve": 221, "wait4": 260, "prlimit64": 261, "setns": 268, "seccomp": 277,
-    "memfd_create": 279, "execveat": 281, "statx": 291, "faccessat2": 439, "ioprio_set": 30,
+    "memfd_create": 279, "bpf": 280, "execveat": 281, "statx": 291, "faccessat2": 439, "ioprio_set": 30,
     "ioprio_get": 31, "personality": 92, "sched_setaffinity": 122, "set_mempolicy": 237,
     "sched_setattr": 274, "sched_getattr": 275,
 }  # fmt: skip

@@ -8,7 +8,7 @@ cgroupsPath starts at the hierarchy's root, a relative one at the highest group 
 from __future__ import annotations
 
 import os.path
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from mobyshell.core.errors import Unsupported
@@ -17,6 +17,7 @@ from mobyshell.core.linux.cgroups import Write
 from mobyshell.core.oci import Linux, spec_to_json
 from mobyshell.core.runtime.host import Host
 from mobyshell.core.runtime.operations import cgroups
+from mobyshell.core.runtime.operations.device_filter import filter_devices
 from mobyshell.core.runtime.plan import Operation
 
 COUNTED = ("cpu", "memory", "pids", "io")
@@ -97,7 +98,21 @@ def prepare(
     operations += [
         cgroups.limits(group, groups[group[0].controller]) for group in cgroups.grouped(writes)
     ]
+    rules = asked.get("devices") or ()
+    if rules and filters_devices(groups):
+        if host.privileged:
+            operations.append(filter_devices(groups[""], rules))
+        else:
+            notices.append(
+                "linux.resources.devices is not enforced: that takes a BPF program, which only "
+                "root may load; without root there are no device nodes either"
+            )
     return operations
+
+
+def filters_devices(groups: Collection[str]) -> bool:
+    """Whether device rules are a program on the v2 group here, not files of a v1 controller."""
+    return "" in groups and "devices" not in groups
 
 
 def _unified(host: Host, path: str, needed: Mapping[str, str]) -> list[Operation]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from mobyshell.core.errors import MobyshellError, SyscallFailed
 from mobyshell.core.events import CallDone, EventSink
 from mobyshell.core.linux.syscalls import hint
-from mobyshell.core.runtime.plan import Call, Cell, Operation, Plan, Text, Vector, show_arg
+from mobyshell.core.runtime.plan import Call, Cell, Data, Operation, Plan, Text, Vector, show_arg
 from mobyshell.core.runtime.program import REPORT, Origin, Program
 
 
@@ -101,7 +101,25 @@ def failure(plan: Plan, program: Program, index: int | None = None) -> Mobyshell
             return MobyshellError(f"{what}: {said}")
         return MobyshellError(f"the child was killed after: {what}")
     help = call.otherwise or dict(operation.hints).get(code) or hint(call.name, code)
+    if call.name == "bpf":
+        help = _verifier(call) or help
     return SyscallFailed(call.name, code, path=_about(operation, call), what=what, hint=help)
+
+
+def _verifier(call: Call) -> str:
+    """What the kernel's verifier has to say of a program that it did not load: tried once more,
+    because a log makes loading slower and is of use to nobody when all is well."""
+    from mobyshell.core.linux import device_filter
+
+    pointers = next((arg.pointers for arg in call.args if isinstance(arg, Data)), ())
+    code = next((one.value for _, one in pointers if isinstance(one, Data)), None)
+    if code is None:
+        return ""
+    try:
+        os.close(device_filter.load(code))
+    except SyscallFailed as error:
+        return error.hint if error.hint.startswith("the verifier") else ""
+    return ""
 
 
 def _about(operation: Operation, call: Call) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from mobyshell.core.errors import (
     WrongState,
 )
 from mobyshell.core.events import EventSink, TaskUpdated
-from mobyshell.core.linux import cgroups
+from mobyshell.core.linux import cgroups, device_filter
+from mobyshell.core.linux.cgroup_limits import DEFAULT_RULES
 from mobyshell.core.oci import Resources, Spec, dump_spec, load_spec, parse_spec, spec_to_json
 from mobyshell.core.oci.kinds import table
 from mobyshell.core.runtime import groups
@@ -57,7 +59,12 @@ def update(
         cgroups.enable(
             state.cgroups[""], {one.needs for one in writes if not one.controller and one.needs}
         )
-    _Change(state.cgroups).make(writes)
+    change = _Change(state.cgroups)
+    change.make(writes)
+    if resources.get("devices") and groups.filters_devices(state.cgroups):
+        rules = (*resources["devices"], *DEFAULT_RULES)
+        with change.undone_on_error():
+            device_filter.attach(state.cgroups[""], device_filter.program(rules))
     states.write_file(path / states.CONFIG, dump_spec(merged).encode())
     sink(id, TaskUpdated(changed=dict(resources)))
     return
@@ -129,10 +136,16 @@ class _Change:
         self._undo: list[tuple[str, str, str]] = []
 
     def make(self, writes: tuple[cgroups.Write, ...]) -> None:
-        try:
+        with self.undone_on_error():
             later = [write for write in writes if not self._write(write, patient=True)]
             for write in later:
                 self._write(write, patient=False)
+
+    @contextmanager
+    def undone_on_error(self) -> Iterator[None]:
+        """Take back what was written so far if anything in here fails."""
+        try:
+            yield
         except BaseException:
             for directory, file, value in reversed(self._undo):
                 try:

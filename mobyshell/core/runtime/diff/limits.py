@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from mobyshell.core.errors import MobyshellError
-from mobyshell.core.linux import cgroups
-from mobyshell.core.linux.cgroup_limits import limits
+from mobyshell.core.linux import cgroups, device_filter
+from mobyshell.core.linux.cgroup_limits import DEFAULT_RULES, limits
 from mobyshell.core.linux.cgroups import Write
 from mobyshell.core.oci import Spec, spec_to_json
 from mobyshell.core.runtime.diff.words import line, listed, size, unknown
+from mobyshell.core.runtime.groups import filters_devices
 from mobyshell.core.runtime.state import State
 from mobyshell.core.runtime.values import Difference
 
@@ -30,6 +32,8 @@ def limit_lines(spec: Spec, state: State) -> Iterator[Difference]:
         return
     asked = spec_to_json(resources)
     writes = limits(asked, state.cgroups)
+    if asked.get("devices") and filters_devices(state.cgroups):
+        yield _filter(asked["devices"], state)
     devices = [one for one in writes if one.file.startswith("devices.")]
     if devices:
         yield _devices(devices, state)
@@ -70,6 +74,20 @@ def _devices(writes: list[Write], state: State) -> Difference:
         return line("linux.resources.devices", words, words, "allowed is what is listed")
     parts = [f"more: {', '.join(more)}"] * bool(more) + [f"less: {', '.join(less)}"] * bool(less)
     return line("linux.resources.devices", words, "; ".join(parts))
+
+
+def _filter(rules: list[dict[str, Any]], state: State) -> Difference:
+    """The program of the rules, by its tag, against those on the v2 group."""
+    where, wanted = "linux.resources.devices", f"the filter of {len(rules)} rules"
+    code = device_filter.program((*rules, *DEFAULT_RULES))
+    try:
+        found = device_filter.attached(state.cgroups[""])
+    except (OSError, MobyshellError):
+        return unknown(where, wanted, "only root may look at BPF programs")
+    if any(tag in device_filter.tags(code) for _, tag in found):
+        return line(where, wanted, wanted, "attached to the v2 cgroup")
+    names = listed([name or "one without a name" for name, _ in found])
+    return line(where, wanted, f"others: {names}" if found else "none")
 
 
 def _limit(write: Write, state: State) -> Difference:
