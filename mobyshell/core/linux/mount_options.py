@@ -1,10 +1,11 @@
-"""The mount options of the runtime spec, taken apart by what the new mount API does with each.
+"""The mount options of the runtime spec, taken apart by what the kernel's interface does with each.
 
 Owns the vocabulary of config.md#linux-mount-options. Pure: touches nothing.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from mobyshell.core.linux import constants as c
@@ -35,9 +36,33 @@ _PROPAGATION: dict[str, int] = {
 PROPAGATION = tuple(_PROPAGATION)
 """The names of propagation types, as mounts and `linux.rootfsPropagation` take them."""
 
-# accepted, without effect on what is mounted: mount(8)'s own words, and superblock options that
-# the new API takes by name
-_IGNORED = frozenset({"defaults", "auto", "noauto", "user", "nouser", "owner", "nofail", "_netdev"})
+# of the superblock, and known to mount(2) alone: fsconfig(2) has no name for them
+_OLD_FLAGS: dict[str, tuple[int, bool]] = {
+    "silent": (c.MS_SILENT, True), "loud": (c.MS_SILENT, False),
+    "iversion": (c.MS_I_VERSION, True), "noiversion": (c.MS_I_VERSION, False),
+    "acl": (c.MS_POSIXACL, True), "noacl": (c.MS_POSIXACL, False),
+}  # fmt: skip
+
+SUPERBLOCK: dict[str, tuple[int, bool]] = {
+    "sync": (c.MS_SYNCHRONOUS, True), "async": (c.MS_SYNCHRONOUS, False),
+    "dirsync": (c.MS_DIRSYNC, True), "lazytime": (c.MS_LAZYTIME, True),
+    "nolazytime": (c.MS_LAZYTIME, False), "mand": (c.MS_MANDLOCK, True),
+    "nomand": (c.MS_MANDLOCK, False),
+}  # fmt: skip
+"""Of the superblock: fsconfig(2) takes them by name, mount(2) as these flags."""
+
+_EXTENSIONS = ("tmpcopyup", "idmap", "ridmap", "copy-symlink")
+
+# a comma parts options, except behind a backslash (overlay's paths) and in quotes (SELinux labels)
+_PART = re.compile(r'(?:\\.|"[^"]*"|[^,\\"]|["\\])+')
+
+# what mount(2) calls the attributes of mount_setattr(2)
+_AS_FLAGS = (
+    (c.MOUNT_ATTR_RDONLY, c.MS_RDONLY), (c.MOUNT_ATTR_NOSUID, c.MS_NOSUID),
+    (c.MOUNT_ATTR_NODEV, c.MS_NODEV), (c.MOUNT_ATTR_NOEXEC, c.MS_NOEXEC),
+    (c.MOUNT_ATTR_NODIRATIME, c.MS_NODIRATIME), (c.MOUNT_ATTR_NOSYMFOLLOW, c.MS_NOSYMFOLLOW),
+    (c.MOUNT_ATTR_NOATIME, c.MS_NOATIME), (c.MOUNT_ATTR_STRICTATIME, c.MS_STRICTATIME),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +70,9 @@ class MountOptions:
     """Options of one mount. `attr_*` are MOUNT_ATTR bits, `rec_*` those for the whole tree.
 
     `propagation` is MS_SHARED … with MS_REC, in the order given; `data` are the filesystem's own
-    options, `extensions` those that only a runtime understands (`tmpcopyup`, `idmap`, `ridmap`).
+    options and those of `SUPERBLOCK`, one each; `old_flags` are MS_ flags that only mount(2)
+    takes; `extensions` those that only a runtime understands (`tmpcopyup`, `idmap`, `ridmap`,
+    `copy-symlink`).
     """
 
     bind: bool = False
@@ -57,10 +84,29 @@ class MountOptions:
     propagation: tuple[int, ...] = ()
     data: tuple[str, ...] = ()
     extensions: tuple[str, ...] = ()
+    remount: bool = False
+    old_flags: int = 0
 
     @property
     def read_only(self) -> bool:
         return bool(self.attr_set & c.MOUNT_ATTR_RDONLY)
+
+    def as_flags(self) -> tuple[int, tuple[str, ...]]:
+        """(MS_ flags, the data that is left) for mount(2): of a new filesystem, whose tree is
+        one mount."""
+        attributes = (self.attr_set & ~self.rec_clear) | self.rec_set
+        flags = self.old_flags
+        for bit, flag in _AS_FLAGS:
+            if attributes & bit:
+                flags |= flag
+        left = []
+        for word in self.data:
+            if word in SUPERBLOCK:
+                bit, on = SUPERBLOCK[word]
+                flags = flags | bit if on else flags & ~bit
+            else:
+                left.append(word)
+        return flags, tuple(left)
 
 
 def names() -> tuple[str, ...]:
@@ -87,26 +133,34 @@ def _apply(word: str, set_bits: int, clear_bits: int) -> tuple[int, int] | None:
 
 
 def parse_options(options: tuple[str, ...] | list[str]) -> MountOptions:
-    """Take `options` apart; later ones win over earlier ones, as with mount(8)."""
-    bind = recursive = False
-    attr_set = attr_clear = rec_set = rec_clear = 0
+    """Take `options` apart; later ones win over earlier ones, as with mount(8).
+
+    What is no word of the spec is the filesystem's, as with runc: it may refuse it.
+    """
+    bind = recursive = remount = False
+    attr_set = attr_clear = rec_set = rec_clear = old = 0
     propagation: list[int] = []
     data: list[str] = []
     extensions: list[str] = []
     for option in options:
         if option in ("bind", "rbind"):
             bind, recursive = True, option == "rbind"
+        elif option == "remount":
+            remount = True
         elif option in _PROPAGATION:
             propagation.append(_PROPAGATION[option])
         elif (plain := _apply(option, attr_set, attr_clear)) is not None:
             attr_set, attr_clear = plain
         elif option[:1] == "r" and (tree := _apply(option[1:], rec_set, rec_clear)) is not None:
             rec_set, rec_clear = tree
-        elif option in ("tmpcopyup", "idmap", "ridmap", "copy-symlink"):
+        elif option in _EXTENSIONS:
             extensions.append(option)
-        elif option not in _IGNORED and option:
-            data.append(option)
+        elif option in _OLD_FLAGS:
+            bit, on = _OLD_FLAGS[option]
+            old = old | bit if on else old & ~bit
+        elif option not in ("defaults", ""):
+            data += _PART.findall(option)
     return MountOptions(
         bind, recursive, attr_set, attr_clear, rec_set, rec_clear, tuple(propagation),
-        tuple(data), tuple(extensions),
+        tuple(data), tuple(extensions), remount, old,
     )  # fmt: skip

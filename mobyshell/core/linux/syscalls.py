@@ -63,7 +63,7 @@ MACHINE = os.uname().machine
 _SINCE = {
     "openat2": "5.6", "open_tree": "5.2", "move_mount": "5.2", "fsopen": "5.2", "fsconfig": "5.2",
     "fsmount": "5.2", "mount_setattr": "5.12", "clone3": "5.3", "pidfd_open": "5.3",
-    "pidfd_send_signal": "5.1", "pidfd_getfd": "5.6", "close_range": "5.9",
+    "pidfd_send_signal": "5.1", "pidfd_getfd": "5.6", "close_range": "5.9", "fspick": "5.2",
 }  # fmt: skip
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -123,6 +123,14 @@ def hint(name: str, code: int) -> str:
         return "a limit is reached: see /proc/sys/user/max_*_namespaces and cgroup.max.descendants"
     if code == errno.EPERM and name in ("prlimit64",):
         return "raising a hard limit needs CAP_SYS_RESOURCE"
+    if code == errno.ENODEV and name in ("fsopen", "mount"):
+        return "this kernel does not know the file system: /proc/filesystems lists them"
+    if code == errno.EINVAL and name in ("fsconfig", "mount"):
+        return "the file system does not know the option, or not its value; dmesg may say why"
+    if code == errno.EPERM and name in ("fsconfig", "fsmount", "fsopen", "mount"):
+        return "in a user namespace the kernel lets few file systems be mounted"
+    if code == errno.EPERM and name == "mount_setattr":
+        return "an attribute that the mount came with into a user namespace is locked"
     if code == errno.EAGAIN and name in ("clone3", "execve"):
         return "the limit of processes is reached: pids.max of the cgroup, or RLIMIT_NPROC"
     return ""

@@ -22,6 +22,7 @@ from mobyshell.core.oci import Spec
 from mobyshell.core.runtime import hooks, report
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.executor import Executor, Spawned
+from mobyshell.core.runtime.furnish import ASKED, furnish
 from mobyshell.core.runtime.handing import starting_in, user_namespaces
 from mobyshell.core.runtime.operations.namespaces import CLONE_FLAG
 from mobyshell.core.runtime.operations.trees import START
@@ -176,18 +177,18 @@ def launch(
     return Launched(child, main, ours)
 
 
-def hear(ours: socket.socket) -> Steps[tuple[bytes, int | None]]:
-    """The child's next word (empty: it is gone), and the terminal's master that may come along."""
+def hear(ours: socket.socket) -> Steps[tuple[bytes, tuple[int, ...]]]:
+    """The child's next word (empty: it is gone), and the descriptors that come along."""
     yield Readable((ours.fileno(),))
     try:
-        data, control, _, _ = ours.recvmsg(16, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
+        data, control, _, _ = ours.recvmsg(16, socket.CMSG_SPACE(8), socket.MSG_CMSG_CLOEXEC)
     except ConnectionResetError:
-        return b"", None
-    master = None
+        return b"", ()
+    handed: tuple[int, ...] = ()
     for level, kind, payload in control:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            (master,) = struct.unpack("=i", payload[:4])
-    return data, master
+            handed += struct.unpack(f"={len(payload) // 4}i", payload[: len(payload) // 4 * 4])
+    return data, handed
 
 
 class _Creation:
@@ -243,10 +244,15 @@ class _Creation:
         if self.template.attended:
             self._tell(ours, b"1")
         while True:
-            told = yield from self._hear(ours)
+            told, handed = yield from self._hear(ours)
             if told == b"r":
+                self.master = handed[0] if handed else None
                 break
-            yield from self._hooks()
+            if told in ASKED:
+                about = report.stopped_operation(self.plan(), self.program)
+                yield from furnish(told, handed, about)
+            else:
+                yield from self._hooks()
             self._tell(ours, b"1")
         self.emit(self.program)
         self.reported = report.stopped_at(self.program) + 1
@@ -374,14 +380,12 @@ class _Creation:
         except OSError:
             raise report.failure(self.plan(), self.program) from None
 
-    def _hear(self, ours: socket.socket) -> Steps[bytes]:
-        told, master = yield from hear(ours)
-        if master is not None:
-            self.master = master
+    def _hear(self, ours: socket.socket) -> Steps[tuple[bytes, tuple[int, ...]]]:
+        told, handed = yield from hear(ours)
         if not told:
             self.emit(self.program)
             raise report.failure(self.plan(), self.program)
-        return told
+        return told, handed
 
     def _hooks(self) -> Steps[None]:
         assert self.state is not None

@@ -87,7 +87,8 @@ def _follow(
     pid = {"pid": str(child.pid), "id": plan.id}
     run_here(executor, plan, plan.of(Actor.PARENT, Phase.ATTACH), sink, pid)
     ours.send(b"1")
-    told, master = yield from hear(ours)
+    told, handed = yield from hear(ours)
+    master = handed[0] if handed else None
     if told == b"r":
         # execve closes the socket; so does death
         yield Readable((ours.fileno(),))

@@ -87,6 +87,19 @@ class Data:
 
 
 @dataclass(frozen=True, slots=True)
+class Scratch:
+    """Memory that calls of one program share by its name: one fills it, another reads it.
+
+    `size` in bytes (the same wherever the name is used), `offset` where in it the argument points.
+    All zero when the program starts.
+    """
+
+    name: str
+    size: int
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Vector:
     """A NULL-terminated array of C strings (argv, envp)."""
 
@@ -101,7 +114,7 @@ class Flags:
     shown: str
 
 
-Arg: TypeAlias = int | Cell | Text | Data | Vector | Flags
+Arg: TypeAlias = int | Cell | Text | Data | Scratch | Vector | Flags
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +202,8 @@ def show_arg(arg: Arg) -> str:
             return '"' + value.replace("{pid:<10}", "{pid}") + '"'
         case Flags(_, shown):
             return shown
+        case Scratch(name, _, offset):
+            return f"<{name}>+{offset}" if offset else f"<{name}>"
         case Data(value, shown):
             return shown or f"{{{len(value)} bytes}}"
         case Vector(values):

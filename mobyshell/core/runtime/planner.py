@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from mobyshell.core.errors import InvalidSpec, Unsupported
-from mobyshell.core.linux.mount_options import parse_options
+from mobyshell.core.linux.mount_options import MountOptions, parse_options
 from mobyshell.core.oci import (
     Mount,
     Namespace,
@@ -25,12 +25,14 @@ from mobyshell.core.runtime.host import Host
 from mobyshell.core.runtime.operations import (
     cgroups,
     devices,
+    hidden,
     hooks,
     identity,
     joining,
     mounts,
     namespaces,
     process,
+    roots,
     scheduling,
     trees,
 )  # fmt: skip
@@ -247,16 +249,35 @@ class _Planner:
 
     def _choose_trees(self) -> Iterator[trees.Tree]:
         """What this process must open for the child, by the member of the spec that asks for it."""
-        if not (self.user_namespace and self.own_mounts and self.host.privileged):
-            return
-        yield trees.Tree(0, self.rootfs, recursive=True, source="root.path")
-        number = 1
+        out_of_reach = self.user_namespace and self.own_mounts and self.host.privileged
+        number = 0
+        if out_of_reach:
+            yield trees.Tree(0, self.rootfs, recursive=True, source="root.path")
+            number = 1
         for index, entry in enumerate(self.spec.mounts or ()):
             options = parse_options(entry.options or ())
-            if options.bind:
+            ids = self._ids(entry, options)
+            # a link that is to be copied is not looked through
+            early = out_of_reach and "copy-symlink" not in options.extensions
+            if options.bind and not options.remount and (early or ids):
                 path = os.path.join(self.bundle, entry.source or "")
-                yield trees.Tree(number, path, options.recursive, f"mounts[{index}]")
+                yield trees.Tree(number, path, options.recursive, f"mounts[{index}]", ids)
                 number += 1
+
+    def _ids(self, entry: Mount, options: MountOptions) -> trees.Ids | None:
+        """How a mount's ids are mapped: by its own maps, or as the container's user namespace."""
+        recursive = "ridmap" in options.extensions
+        uids, gids = entry.uid_mappings, entry.gid_mappings
+        if not (uids or gids):
+            if not recursive and "idmap" not in options.extensions:
+                return None
+            joined = next((one.path for _, one in self.joined if one.type == "user"), None)
+            if joined:
+                return trees.Ids(namespace=joined, recursive=recursive)
+            uids, gids = self.linux.uid_mappings, self.linux.gid_mappings
+        return trees.Ids(
+            trees.ids_text(uids or ()), trees.ids_text(gids or ()), recursive=recursive
+        )
 
     def _attach(self) -> list[Operation]:
         operations = []
@@ -327,8 +348,8 @@ class _Planner:
         operations.append(identity.mask_for_setup())
         spread, root = linux.rootfs_propagation, self.trees.get("root.path")
         if self.own_mounts:
-            operations.append(mounts.isolate(spread, self.rootfs, root))
-        operations.append(mounts.root_filesystem(self.rootfs, spread, root))
+            operations.append(roots.isolate(spread, self.rootfs, root))
+        operations.append(roots.root_filesystem(self.rootfs, spread, root))
         for index, entry in enumerate(self.spec.mounts or ()):
             operations.append(self._mount(index, entry))
         if not any(self._binds_dev(entry) for entry in self.spec.mounts or ()):
@@ -387,6 +408,12 @@ class _Planner:
             return cgroups.mount(
                 index, entry, self.groups, self.host.cgroup_mode, namespace="cgroup" in kinds
             )
+        options = parse_options(entry.options or ())
+        if options.bind and options.data:
+            self.notices.append(
+                f"mounts[{index}] {entry.destination}: a bind does not change its file system: "
+                f"{', '.join(options.data)} ignored"
+            )
         return mounts.mount(index, entry, self.bundle, self.trees.get(f"mounts[{index}]"))
 
     def _hooks(self) -> list[Operation]:
@@ -410,18 +437,18 @@ class _Planner:
     def _pivot(self) -> list[Operation]:
         linux = self.linux
         operations = [
-            mounts.masked(path, index) for index, path in enumerate(linux.masked_paths or ())
+            hidden.masked(path, index) for index, path in enumerate(linux.masked_paths or ())
         ]
         operations += [
-            mounts.read_only_path(path, index)
+            hidden.read_only_path(path, index)
             for index, path in enumerate(linux.readonly_paths or ())
         ]
         if self.own_mounts:
-            operations.append(mounts.pivot() if self.options.pivot else mounts.move_root())
+            operations.append(roots.pivot() if self.options.pivot else roots.move_root())
         else:
             operations.append(joining.chroot())
         if linux.rootfs_propagation:
-            operations.append(mounts.root_propagation(linux.rootfs_propagation))
+            operations.append(roots.root_propagation(linux.rootfs_propagation))
         if self.terminal:
             operations += [
                 process.open_terminal(self.rows, self.columns),
@@ -429,7 +456,7 @@ class _Planner:
                 process.control_terminal(),
             ]
         if self.root.readonly:
-            operations.append(mounts.read_only_root())
+            operations.append(roots.read_only_root())
         if self.options.find_program:
             args, env = self.process.args or (), self.process.env or ()
             operations.append(process.find(tuple(args), tuple(env)))

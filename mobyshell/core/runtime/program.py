@@ -25,7 +25,17 @@ from dataclasses import dataclass
 
 from mobyshell.core.errors import InvalidSpec
 from mobyshell.core.linux.syscalls import number
-from mobyshell.core.runtime.plan import Arg, Call, Cell, Data, Flags, Operation, Text, Vector
+from mobyshell.core.runtime.plan import (
+    Arg,
+    Call,
+    Cell,
+    Data,
+    Flags,
+    Operation,
+    Scratch,
+    Text,
+    Vector,
+)
 
 WORDS = 10
 REPORT = 3
@@ -66,6 +76,8 @@ class Program:
         self.cells = cells
         self.slots: list[tuple[int, str]] = []
         """Texts with placeholders: where they lie in the mapping, and what they say."""
+        self.scratch: tuple[tuple[int, int], ...] = ()
+        """Where memory lies that calls share, and its size: zero before each run."""
         self.records: object = None
         """The executor's own form of the records, kept for the next run."""
         self.words = memoryview(mapping).cast("Q")
@@ -97,6 +109,8 @@ class Program:
         size = 8 * (self.length * REPORT + len(self.cells))
         at = 8 * self.reports_at
         self.mapping[at : at + size] = b"\0" * size
+        for at, size in self.scratch:
+            self.mapping[at : at + size] = b"\0" * size
 
     def reports(self) -> list[int]:
         """All reports at once, three words a record, as they are now."""
@@ -122,6 +136,7 @@ class _Arena:
         self.pointers: list[tuple[int, int]] = []
         self.slots: list[tuple[int, str]] = []
         self._texts: dict[str, int] = {}
+        self.shared: dict[str, tuple[int, int]] = {}
 
     def _place(self, value: bytes) -> int:
         self.data.extend(b"\0" * (-len(self.data) % 8))
@@ -139,6 +154,13 @@ class _Arena:
             if slot:
                 self.slots.append((at, value))
         return at
+
+    def scratch(self, scratch: Scratch) -> int:
+        found = self.shared.get(scratch.name)
+        if found is None:
+            found = self._place(b"\0" * scratch.size), scratch.size
+            self.shared[scratch.name] = found
+        return found[0] + scratch.offset
 
     def vector(self, values: Iterable[str]) -> int:
         places = [self.text(value) for value in values]
@@ -239,6 +261,8 @@ class _Assembler:
                 for where, width, cell in stores:
                     self.store(origin, where, width, cell)
                 return 0, place
+            case Scratch():
+                return 0, self.arena.scratch(arg)
             case Cell():
                 raise AssertionError("cells are handled by the caller")
 
@@ -271,4 +295,5 @@ def assemble(operations: Iterable[tuple[int, Operation]]) -> Program:
     mapping[arena_at : arena_at + len(assembler.arena.data)] = bytes(assembler.arena.data)
     program = Program(mapping, length, tuple(assembler.origins), assembler.cells)
     program.slots = [(arena_at + at, text) for at, text in assembler.arena.slots]
+    program.scratch = tuple((arena_at + at, size) for at, size in assembler.arena.shared.values())
     return program

@@ -24,12 +24,6 @@ def refuse(spec: Spec, host: Host) -> None:
     for path, value in asked.items():
         if value:
             raise _later(path)
-    for index, entry in enumerate(spec.mounts or ()):
-        options = set(entry.options or ())
-        if entry.uid_mappings or entry.gid_mappings or options & {"idmap", "ridmap"}:
-            raise _later(f"mounts[{index}].uidMappings (id-mapped mounts)")
-        if "tmpcopyup" in options:
-            raise _later(f"mounts[{index}].options: tmpcopyup")
     if not any(one.type == "mount" for one in linux.namespaces or ()):
         raise Unsupported(
             "linux.namespaces has no mount namespace: unable to restrict sys entries without a "

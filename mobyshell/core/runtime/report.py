@@ -69,6 +69,12 @@ def stopped_at(program: Program) -> int:
     return -1
 
 
+def stopped_operation(plan: Plan, program: Program) -> str:
+    """What the program was at when it last reported, with the member of the spec behind it."""
+    operation = plan.operations[program.origins[max(stopped_at(program), 0)].operation]
+    return f"{operation.title} ({operation.source})" if operation.source else operation.title
+
+
 def has_failed(plan: Plan, program: Program) -> bool:
     """Whether the last record that ran was refused, or did not return what it must."""
     last = stopped_at(program)
@@ -100,6 +106,9 @@ def failure(plan: Plan, program: Program, index: int | None = None) -> Mobyshell
             said = call.otherwise or f"{call.name} returned {result}, not {call.expect}"
             return MobyshellError(f"{what}: {said}")
         return MobyshellError(f"the child was killed after: {what}")
+    if call.name == "futex":
+        # it compares: what is there is not what it must be
+        return MobyshellError(f"{what}: {call.otherwise}")
     help = call.otherwise or dict(operation.hints).get(code) or hint(call.name, code)
     if call.name == "bpf":
         help = _verifier(call) or help
@@ -132,7 +141,9 @@ def _about(operation: Operation, call: Call) -> str:
 
 
 def _path(call: Call) -> str:
-    return next((arg.value for arg in reversed(call.args) if isinstance(arg, Text)), "")
+    texts = [arg.value for arg in call.args if isinstance(arg, Text)]
+    # a filesystem's option has a name and a value; of paths the last is what it was about
+    return "=".join(texts) if call.name == "fsconfig" else texts[-1] if texts else ""
 
 
 def _not_executed(operation: Operation, program: Program, at: int, code: int) -> SyscallFailed:

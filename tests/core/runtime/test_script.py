@@ -135,6 +135,26 @@ def scheduled(document: dict[str, Any]) -> None:
     document["linux"]["timeOffsets"] = {"monotonic": {"secs": 3}, "boottime": {"secs": 100000}}
 
 
+def options(document: dict[str, Any]) -> None:
+    """Options that mount(8) and the kernel's calls say in different ways."""
+    document["root"]["readonly"] = False
+
+    def one(destination: str, *words: str, type: str = "tmpfs", source: str = "tmpfs") -> None:
+        document["mounts"].append(
+            {"destination": destination, "type": type, "source": source, "options": list(words)}
+        )
+
+    one("/tmp", "size=1m", "ro", "noatime")
+    one("/etc", "tmpcopyup", "ro", "mode=755", "nosuid")
+    one("/over", "sync", "dirsync", "strictatime", "mode=700", "private")
+    one("/over", "remount", "bind", "ro", "nodev")
+    one("/again", "size=64k", "mode=755")
+    one("/again", "remount", "size=128k", "noexec")
+    one("/tree", "rbind", "rro", "rnosuid", "rnoexec", type="bind", source="/dev/pts")
+    one("/extra", "bind", "nosymfollow", "rw", type="bind", source="/etc")
+    one("/link", "bind", "copy-symlink", type="bind", source="/proc/self")
+
+
 def user_namespace(document: dict[str, Any]) -> None:
     document["linux"]["namespaces"].append({"type": "user"})
     for kind in ("uidMappings", "gidMappings"):
@@ -153,7 +173,9 @@ def open_house(house: House) -> Iterator[House]:
         yield replace(house, bundle=new_bundle(f"{directory}/busybox", "busybox"))
 
 
-@pytest.mark.parametrize("change", [None, limits, somebody, mounts, scheduled, user_namespace])
+@pytest.mark.parametrize(
+    "change", [None, limits, somebody, mounts, options, scheduled, user_namespace]
+)
 def test_the_script_makes_the_same_container(
     open_house: House, tmp_path: Path, change: Change | None
 ) -> None:

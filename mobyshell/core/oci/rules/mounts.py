@@ -24,7 +24,10 @@ def mounts(spec: Spec) -> Iterator[Problem]:
     """A bind has a source, anything else a filesystem."""
     for index, one in each(spec.mounts):
         path = f"mounts[{index}]"
-        binds = {"bind", "rbind"} & set(one.options or ())
+        options = set(one.options or ())
+        if "remount" in options:
+            continue  # of what is there already
+        binds = {"bind", "rbind"} & options
         if binds and not one.source:
             yield Problem(f"{path}.source", "nothing", "what to bind", _MOUNTS)
         if not binds and not one.type:

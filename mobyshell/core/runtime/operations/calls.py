@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import struct
+from collections.abc import Sequence
 
 from mobyshell.core.linux import constants as c
 from mobyshell.core.linux.constants import show_flags
@@ -48,13 +49,17 @@ def in_root(
     how: int = PATH,
     *,
     mode: int = 0,
+    links: bool = True,
     tolerate: tuple[int, ...] = (),
     skip_on_error: int = 0,
     skip_on_success: int = 0,
+    otherwise: str = "",
 ) -> Call:
-    """Open `path` as the container would see it, never outside `root` (openat2(2))."""
-    shown = f"{{{show_flags('open', how)}, {show_flags('resolve', c.RESOLVE_IN_ROOT)}}}"
-    open_how = Data(struct.pack("=QQQ", how, mode, c.RESOLVE_IN_ROOT), shown)
+    """Open `path` as the container would see it, never outside `root` (openat2(2)); without
+    `links` no component of it may be a symbolic one (ELOOP)."""
+    resolve = c.RESOLVE_IN_ROOT | (0 if links else c.RESOLVE_NO_SYMLINKS)
+    shown = f"{{{show_flags('open', how)}, {show_flags('resolve', resolve)}}}"
+    open_how = Data(struct.pack("=QQQ", how, mode, resolve), shown)
     return Call(
         "openat2",
         (root, Text(path.strip("/") or "."), open_how, 24),
@@ -62,6 +67,7 @@ def in_root(
         tolerate=tolerate,
         skip_on_error=skip_on_error,
         skip_on_success=skip_on_success,
+        otherwise=otherwise,
     )
 
 
@@ -83,14 +89,22 @@ def make_directories(root: Cell, path: str, mode: int = 0o755) -> list[Call]:
     return calls
 
 
-def reach_directory(root: Cell, path: str, result: Cell, mode: int = 0o755) -> list[Call]:
-    """Open the directory `path` beneath `root` into `result`; made first if it is not there."""
+def reach_directory(
+    root: Cell, path: str, result: Cell, mode: int = 0o755, *, links: bool = True,
+    if_there: Sequence[Call] = (),
+) -> list[Call]:  # fmt: skip
+    """Open the directory `path` beneath `root` into `result`; made first if it is not there.
+    `if_there`: done only if it was."""
     make = make_directories(root, path, mode)
-    again = in_root(root, path, result, DIRECTORY)
-    first = in_root(
-        root, path, result, DIRECTORY, tolerate=(errno.ENOENT,), skip_on_success=len(make) + 1
+    how = "" if links else f"{path} must be an ordinary directory, on a way without links"
+    again = in_root(
+        root, path, result, DIRECTORY, links=links, skip_on_success=len(if_there), otherwise=how
     )
-    return [first, *make, again]
+    first = in_root(
+        root, path, result, DIRECTORY, links=links, tolerate=(errno.ENOENT,),
+        skip_on_success=len(make) + 1, otherwise=how,
+    )  # fmt: skip
+    return [first, *make, again, *if_there]
 
 
 def make_file(root: Cell, path: str, mode: int = 0o644) -> list[Call]:
@@ -196,11 +210,9 @@ def new_filesystem(
     context = Cell("context")
     calls = [
         Call("fsopen", (Text(kind), Flags(1, "FSOPEN_CLOEXEC")), result=context),
-        _configure(context, "source", source),
+        configure(context, "source", source),
     ]
-    for option in options:
-        key, given, value = option.partition("=")
-        calls.append(_configure(context, key, value if given else None))
+    calls += [configure(context, *configured(option)) for option in options]
     create = Flags(c.FSCONFIG_CMD_CREATE, "FSCONFIG_CMD_CREATE")
     return [
         *calls,
@@ -214,12 +226,48 @@ def new_filesystem(
     ]
 
 
-def _configure(context: Cell, key: str, value: str | None) -> Call:
+def configured(option: str) -> tuple[str, str | None]:
+    """(name, value or None) of a filesystem's option; without the quotes that mount(2) wants around
+    a label with commas in it."""
+    key, given, value = option.partition("=")
+    if len(value) > 1 and value[0] == value[-1] == '"':
+        value = value[1:-1]
+    return key, value if given else None
+
+
+def configure(context: Cell, key: str, value: str | None) -> Call:
+    """One option of a filesystem in the making, or in the changing (fsconfig(2))."""
     if value is None:
         command = Flags(c.FSCONFIG_SET_FLAG, "FSCONFIG_SET_FLAG")
         return Call("fsconfig", (context, command, Text(key), 0, 0))
     command = Flags(c.FSCONFIG_SET_STRING, "FSCONFIG_SET_STRING")
     return Call("fsconfig", (context, command, Text(key), Text(value), 0))
+
+
+def hand_over(word: bytes, *held: Cell) -> list[Call]:
+    """Ask the runtime to do something with descriptors of this process, and wait until it has.
+
+    `word` is one byte that says what; the runtime answers with one, or ends this process.
+    """
+    count = len(held)
+    said = Data(word, repr(word.decode()))
+    # struct msghdr with one iovec and one SCM_RIGHTS control message (cmsg(3))
+    shown = ", ".join(f"<{one.name}>" for one in held)
+    control = Data(
+        struct.pack(f"={'Qii'}{4 * count}x", 16 + 4 * count, 1, 1), f"{{SCM_RIGHTS, {shown}}}",
+        cells=tuple((16 + 4 * index, 4, one) for index, one in enumerate(held)),
+    )  # fmt: skip
+    space = 16 + (4 * count + 7) // 8 * 8
+    vector = Data(struct.pack("=QQ", 0, 1), pointers=((0, said),))
+    header = Data(
+        struct.pack("=QIxxxxQQQQI4x", 0, 0, 0, 1, 0, space, 0),
+        f"{{{word.decode()!r}, SCM_RIGHTS [{shown}]}}",
+        pointers=((16, vector), (32, control)),
+    )
+    return [
+        Call("sendmsg", (SYNC, header, 0), expect=1),
+        Call("read", (SYNC, Data(b"\0", "<gate>"), 1), expect=1),
+    ]
 
 
 def quote(word: str) -> str:

@@ -139,6 +139,10 @@ def _map_ids(mount: Cell, ids: Ids, number: int) -> list[Call]:
     at = c.AT_EMPTY_PATH | (c.AT_RECURSIVE if ids.recursive else 0)
     return [
         get,
-        Call("mount_setattr", (mount, EMPTY, flags("at", at), attributes, 32)),
+        Call(
+            "mount_setattr",
+            (mount, EMPTY, flags("at", at), attributes, 32),
+            otherwise="the file system may have no id-mapped mounts, or this is one already",
+        ),
         *([close(namespace)] if ids.namespace else []),
     ]

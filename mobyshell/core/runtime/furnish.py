@@ -1,0 +1,139 @@
+"""What a child asks its creator to do with a new tmpfs before it is mounted, by descriptors.
+
+A program of system calls can neither walk a tree nor make one file's mode another's. The child
+hands over the directory that will be covered and the mount that nobody sees yet, and waits.
+What is covered belongs to a stranger, and may change while we look: no link is followed, nothing
+but plain files is ever opened.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mobyshell.core.errors import SyscallFailed
+from mobyshell.core.linux import constants as c
+from mobyshell.core.linux.paths import open_beneath
+from mobyshell.core.runtime.steps import Readable, Steps
+
+ASKED = (b"m", b"c")
+"""The words: the mount's root gets the directory's mode; everything in it is copied as well."""
+
+TOGETHER = 64
+"""So many files are copied before others have their turn."""
+
+_BYTES = 16 << 20
+
+
+def furnish(word: bytes, handed: tuple[int, ...], what: str) -> Steps[None]:
+    """Do what the child asks with (directory, mount); closes both. `what` names it in errors.
+
+    SyscallFailed with the path inside the directory that could not be copied.
+    """
+    try:
+        if len(handed) != 2:
+            raise SyscallFailed("recvmsg", 9, what=what)
+        covered, made = handed
+        try:
+            if word == b"c":
+                _own_and_mode(covered, made)
+                yield from _copy_all(covered, made)
+            else:
+                os.chmod(_at(made), stat.S_IMODE(os.fstat(covered).st_mode))
+        except OSError as error:
+            raise SyscallFailed(
+                "copy", error.errno or 0, path=str(error.filename or "."), what=what,
+                hint="a tmpfs has size=, half of the memory by default",
+            ) from None  # fmt: skip
+        except SyscallFailed as error:
+            raise SyscallFailed(
+                error.syscall, error.errno, path=error.path, what=what, hint=error.hint
+            ) from None
+    finally:
+        for fd in handed:
+            os.close(fd)
+
+
+def _at(fd: int) -> str:
+    """A path of what `fd`, which may be O_PATH, is: a magic link of our own /proc."""
+    return f"/proc/self/fd/{fd}"
+
+
+def _own_and_mode(old: int, new: int) -> None:
+    there, here = os.fstat(old), os.fstat(new)
+    if (there.st_uid, there.st_gid) != (here.st_uid, here.st_gid):
+        try:
+            os.chown(_at(new), there.st_uid, there.st_gid)
+        except PermissionError:
+            pass  # of a user whom this one may not make files for: they are then this one's
+    os.chmod(_at(new), stat.S_IMODE(there.st_mode))
+
+
+@contextmanager
+def _opened(root: int, path: str, flags: int = c.O_PATH) -> Iterator[int]:
+    fd = open_beneath(root, path, flags)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _copy_all(covered: int, made: int) -> Steps[None]:
+    """Every entry, directories before what is in them; a few at a time."""
+    waiting, done = ["."], 0
+    while waiting:
+        way = waiting.pop()
+        with _opened(covered, way, os.O_RDONLY | os.O_DIRECTORY) as old, _opened(made, way) as new:
+            for name in os.listdir(old):
+                if (yield from _copy(old, new, name)):
+                    waiting.append(f"{way}/{name}")
+                done += 1
+                if done % TOGETHER == 0:
+                    yield Readable((), 0)
+
+
+def _copy(old: int, new: int, name: str) -> Steps[bool]:
+    """Copy one entry of the directory `old` into `new`; whether it is a directory."""
+    with _opened(old, name, c.O_PATH | os.O_NOFOLLOW) as source:
+        there = os.fstat(source)
+        kind = stat.S_IFMT(there.st_mode)
+        if kind == stat.S_IFLNK:
+            os.symlink(os.readlink("", dir_fd=source), name, dir_fd=new)
+            _give(name, new, there)
+            return False
+        if kind == stat.S_IFDIR:
+            os.mkdir(name, 0o700, dir_fd=new)
+        elif kind == stat.S_IFREG:
+            yield from _copy_file(source, new, name)
+        elif kind == stat.S_IFSOCK:
+            return False  # nobody listens on a copy
+        else:
+            os.mknod(name, kind | 0o600, there.st_rdev, dir_fd=new)
+        with _opened(new, name, c.O_PATH | os.O_NOFOLLOW) as made:
+            _own_and_mode(source, made)
+            os.utime(_at(made), ns=(there.st_atime_ns, there.st_mtime_ns))
+        return kind == stat.S_IFDIR
+
+
+def _give(name: str, directory: int, there: os.stat_result) -> None:
+    try:
+        os.chown(name, there.st_uid, there.st_gid, dir_fd=directory, follow_symlinks=False)
+    except PermissionError:
+        pass
+
+
+def _copy_file(source: int, directory: int, name: str) -> Steps[None]:
+    # by the descriptor that was looked at: nobody can have put a device or a FIFO in its place
+    read = os.open(_at(source), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        how = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        write = os.open(name, how, 0o600, dir_fd=directory)
+        try:
+            while os.sendfile(write, read, None, _BYTES):
+                yield Readable((), 0)
+        finally:
+            os.close(write)
+    finally:
+        os.close(read)

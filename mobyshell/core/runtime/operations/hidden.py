@@ -1,0 +1,90 @@
+"""Operations that hide paths of the container, or make them read-only."""
+
+from __future__ import annotations
+
+import errno
+
+from mobyshell.core.linux import constants as c
+from mobyshell.core.runtime.operations.calls import (
+    CWD,
+    EMPTY,
+    ROOT,
+    attach,
+    close,
+    flags,
+    in_root,
+    inside,
+    new_filesystem,
+    set_attributes,
+)  # fmt: skip
+from mobyshell.core.runtime.plan import Actor, Call, Cell, Operation, Phase, Text
+
+MOUNT = Cell("mount")
+TARGET = Cell("target")
+
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EACCES)
+
+
+def masked(path: str, index: int) -> Operation:
+    """Hide a file behind /dev/null, or a directory behind an empty read-only tmpfs."""
+    over, empty = Cell("null"), Cell("empty")
+    directory = [
+        close(over),
+        *new_filesystem("tmpfs", "tmpfs", ("ro",), c.MOUNT_ATTR_RDONLY, empty),
+        attach(empty, TARGET),
+        close(empty),
+        close(TARGET),
+    ]
+    how = c.OPEN_TREE_CLONE | c.OPEN_TREE_CLOEXEC
+    place = attach(over, TARGET)
+    file = [
+        Call("open_tree", (CWD, Text("/dev/null"), flags("open_tree", how)), result=over),
+        # a file cannot be mounted on a directory (EINVAL): then the tmpfs takes its place
+        Call(place.name, place.args, tolerate=(errno.EINVAL, errno.ENOTDIR), skip_on_error=2),
+        close(over),
+        Call("close", (TARGET,), skip_on_success=len(directory)),
+    ]
+    rest = [*file, *directory]
+    # still before pivot_root, so /dev/null is the host's own and not what the image put there
+    open_target = in_root(ROOT, path, TARGET, tolerate=_ABSENT, skip_on_error=len(rest))
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.PIVOT,
+        title=f"mask {path}",
+        why="It would tell about, or change, the whole machine; the container sees it empty.",
+        source=f"linux.maskedPaths[{index}]",
+        spec="config-linux.md#masked-paths",
+        man="move_mount(2)",
+        calls=(open_target, *rest),
+        shell=(
+            f"if [ -d {inside(path)} ]; then mount -t tmpfs -o ro tmpfs {inside(path)}; "
+            f"elif [ -e {inside(path)} ]; then mount --bind /dev/null {inside(path)}; fi",
+        ),
+    )
+
+
+def read_only_path(path: str, index: int) -> Operation:
+    """Bind a path onto itself, read-only."""
+    how = c.OPEN_TREE_CLONE | c.OPEN_TREE_CLOEXEC | c.AT_RECURSIVE | c.AT_EMPTY_PATH
+    rest = [
+        Call("open_tree", (TARGET, EMPTY, flags("open_tree", how)), result=MOUNT),
+        set_attributes(MOUNT, c.MOUNT_ATTR_RDONLY),
+        attach(MOUNT, TARGET),
+        close(MOUNT),
+        close(TARGET),
+    ]
+    open_target = in_root(ROOT, path, TARGET, tolerate=_ABSENT, skip_on_error=len(rest))
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.PIVOT,
+        title=f"make {path} read-only",
+        why="Kernel settings in it concern the whole machine; the container may look, not change.",
+        source=f"linux.readonlyPaths[{index}]",
+        spec="config-linux.md#readonly-paths",
+        man="mount_setattr(2)",
+        calls=(open_target, *rest),
+        shell=(
+            f"if [ -e {inside(path)} ]; then mount --rbind {inside(path)} {inside(path)} && "
+            f"mount -o remount,bind,ro {inside(path)}; fi",
+        ),
+    )

@@ -1,0 +1,75 @@
+"""Calls by which a program makes sure of what it has opened, before it relies on it.
+
+Owns the comparisons. A program decides nothing and has no comparison of its own: the kernel makes
+it, with the futex calls that look at a word of memory.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from mobyshell.core.linux import constants as c
+from mobyshell.core.runtime.operations.calls import EMPTY, flags
+from mobyshell.core.runtime.plan import Call, Cell, Flags, Scratch
+
+
+def stat_into(held: Cell | Flags, into: Scratch) -> Call:
+    """What `held` is (statx(2)), into 256 bytes of memory."""
+    how = flags("at", c.AT_EMPTY_PATH)
+    return Call("statx", (held, EMPTY, how, Flags(c.STATX_BASIC_STATS, "STATX_BASIC_STATS"), into))
+
+
+def equal(
+    memory: Scratch, offset: int, value: int, otherwise: str, *,
+    tolerate: bool = False, skip_on_error: int = 0,
+) -> Call:  # fmt: skip
+    """Go on only if the 32 bits at `offset` of `memory` are `value`; `otherwise` says what is wrong.
+
+    The kernel compares: FUTEX_CMP_REQUEUE, which here has nobody to wake, fails with EAGAIN if
+    they are not (futex(2)). So a program needs no comparison of its own.
+    """
+    at = Scratch(memory.name, memory.size, offset)
+    compare = Flags(c.FUTEX_CMP_REQUEUE | c.FUTEX_PRIVATE_FLAG, "FUTEX_CMP_REQUEUE_PRIVATE")
+    return Call(
+        "futex", (at, compare, 0, 0, memory, value), otherwise=otherwise,
+        tolerate=(errno.EAGAIN,) if tolerate else (), skip_on_error=skip_on_error,
+    )  # fmt: skip
+
+
+def clear_bits(memory: Scratch, offset: int, bits: int) -> Call:
+    """Clear `bits` of the 32 at `offset`: at most the lowest eleven, or all from one of them up
+    (negative, as -256). The kernel does it: FUTEX_WAKE_OP with FUTEX_OP_ANDN (futex(2))."""
+    at = Scratch(memory.name, memory.size, offset)
+    act = Flags(c.FUTEX_WAKE_OP | c.FUTEX_PRIVATE_FLAG, "FUTEX_WAKE_OP_PRIVATE")
+    how = Flags(c.FUTEX_OP_ANDN << 28 | (bits & 0xFFF) << 12, f"FUTEX_OP_ANDN {bits:#x}")
+    return Call("futex", (memory, act, 0, 0, at, how))
+
+
+def must_be_device(
+    held: Cell | Flags, name: str, kind: int, major: int, minor: int, otherwise: str
+) -> list[Call]:
+    """Go on only if `held` is this device (statx(2): stx_mode, stx_rdev_major, stx_rdev_minor)."""
+    memory = Scratch(f"stat of {name}", 256)
+    return [
+        stat_into(held, memory),
+        clear_bits(memory, 28, 0o777),
+        equal(memory, 28, kind, otherwise),
+        equal(memory, 128, major, otherwise),
+        equal(memory, 132, minor, otherwise),
+    ]
+
+
+def must_be_on(held: Cell | Flags, name: str, magic: int, otherwise: str) -> list[Call]:
+    """Go on only if `held` lies on a filesystem of this kind (statfs(2): f_type)."""
+    memory = Scratch(f"filesystem of {name}", 120)
+    return [Call("fstatfs", (held, memory)), equal(memory, 0, magic, otherwise)]
+
+
+def must_not_be_on(held: Cell | Flags, name: str, magic: int, otherwise: str) -> list[Call]:
+    """Go on only if `held` lies on a filesystem of another kind."""
+    memory = Scratch(f"filesystem of {name}", 120)
+    return [
+        Call("fstatfs", (held, memory)),
+        equal(memory, 0, magic, otherwise, tolerate=True, skip_on_error=1),
+        equal(memory, 0, 0, otherwise),
+    ]

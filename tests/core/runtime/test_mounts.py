@@ -1,0 +1,337 @@
+"""Every mount option does what it says, or says why not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mobyshell.core.errors import MobyshellError, SyscallFailed
+from mobyshell.core.linux.mounts import MountInfo, parse_line
+from tests.core.runtime.conftest import House
+
+pytestmark = pytest.mark.root
+
+Document = dict[str, Any]
+
+
+def tmpfs(destination: str, *options: str) -> Document:
+    return {
+        "destination": destination,
+        "type": "tmpfs",
+        "source": "tmpfs",
+        "options": list(options),
+    }
+
+
+def bind(destination: str, source: Path | str, *options: str) -> Document:
+    return {"destination": destination, "source": str(source), "options": ["bind", *options]}
+
+
+@pytest.fixture
+def rootfs(house: House, tmp_path: Path) -> Path:
+    """A rootfs of one's own."""
+    place = tmp_path / "rootfs"
+    subprocess.run(["cp", "-a", str(house.bundle / "rootfs"), str(place)], check=True)
+    return place
+
+
+def with_mounts(*mounts: Document, rootfs: Path | None = None) -> Any:
+    def change(document: Document) -> None:
+        document["root"]["readonly"] = False
+        if rootfs is not None:
+            document["root"]["path"] = str(rootfs)
+        document["mounts"] += mounts
+
+    return change
+
+
+def table(house: House, *mounts: Document, rootfs: Path | None = None) -> dict[str, MountInfo]:
+    lines = house.sh("cat /proc/self/mountinfo", with_mounts(*mounts, rootfs=rootfs))
+    return {one.mount_point: one for one in map(parse_line, lines)}
+
+
+@pytest.mark.parametrize(
+    ("options", "mount", "superblock"),
+    [
+        (["nosuid", "nodev", "noexec", "nosymfollow"],
+         {"nosuid", "nodev", "noexec", "nosymfollow", "rw", "relatime"}, {"rw"}),
+        (["nosuid", "suid", "nodev", "dev", "noexec", "exec", "ro", "rw"], {"rw", "relatime"}, {"rw"}),
+        (["ro", "mode=755"], {"ro", "relatime"}, {"ro", "mode=755"}),
+        # whose mode is still to be that of what it covers: then this mount of it alone
+        (["ro"], {"ro", "relatime"}, {"rw"}),
+        (["noatime", "nodiratime"], {"rw", "noatime", "nodiratime"}, {"rw"}),
+        (["noatime", "atime"], {"rw", "relatime"}, {"rw"}),
+        (["strictatime"], {"rw"}, {"rw"}),
+        (["noatime", "norelatime"], {"rw"}, {"rw"}),
+        (["sync"], {"rw", "relatime"}, {"rw", "sync"}),
+        (["sync", "async", "dirsync"], {"rw", "relatime"}, {"rw", "dirsync"}),
+        (["mand", "lazytime"], {"rw", "relatime"}, {"rw", "mand", "lazytime"}),
+        (["mand", "nomand", "lazytime", "nolazytime"], {"rw", "relatime"}, {"rw"}),
+        (["defaults", "rro", "rnosuid"], {"ro", "nosuid", "relatime"}, {"rw"}),
+        # those that only mount(2) takes; the others may not be lost on the way
+        (["silent", "ro", "nosuid", "noatime", "sync"], {"ro", "nosuid", "noatime"}, {"ro", "sync"}),
+        (["iversion", "nodev", "strictatime", "dirsync"], {"rw", "nodev"}, {"rw", "dirsync"}),
+        (["acl", "noexec", "rro"], {"ro", "noexec", "relatime"}, {"ro"}),
+        (["silent", "loud", "iversion", "noiversion", "acl", "noacl"], {"rw", "relatime"}, {"rw"}),
+    ],
+)  # fmt: skip
+def test_options_of_a_filesystem(
+    house: House, options: list[str], mount: set[str], superblock: set[str]
+) -> None:
+    found = table(house, tmpfs("/t", "size=64k", *options))["/t"]
+    assert set(found.options) == mount
+    assert set(found.super_options) - {"inode64"} == superblock | {"size=64k"}
+    assert found.optional == ()
+
+
+def test_size_mode_and_owner(house: House) -> None:
+    lines = house.sh(
+        "stat -c '%a %u %g' /t; dd if=/dev/zero of=/t/x bs=1k count=100 2>/dev/null || echo full",
+        # several in one word, as mount(8) takes them
+        with_mounts(tmpfs("/t", "size=64k,mode=0710", "uid=7", "gid=8")),
+    )
+    assert lines == ["710 7 8", "full"]
+
+
+def test_a_long_option_takes_nothing_from_the_others(
+    house: House, rootfs: Path, tmp_path: Path
+) -> None:
+    lower = tmp_path / ("l" * 120) / ("m" * 120)
+    for name in ("a", "b"):
+        (lower / name).mkdir(parents=True)
+        (lower / name / f"of-{name}").write_text("")
+    overlay = {
+        "destination": "/t", "type": "overlay", "source": "overlay",
+        "options": ["ro", "nosuid", "noexec", "noatime", "slave", f"lowerdir={lower}/a:{lower}/b"],
+    }  # fmt: skip
+    found = table(house, overlay)["/t"]
+    assert set(found.options) == {"ro", "nosuid", "noexec", "noatime"}
+    assert "ro" in found.super_options
+    assert house.sh("ls /t", with_mounts(overlay)) == ["of-a", "of-b"]
+
+
+def test_a_long_option_does_not_lose_the_propagation(house: House) -> None:
+    mount = tmpfs("/t", "nodev", "shared")
+    mount["source"] = "x" * 300
+    found = table(house, mount)["/t"]
+    assert (set(found.options), found.optional[0][:7]) == ({"rw", "nodev", "relatime"}, "shared:")
+
+
+@pytest.mark.parametrize(
+    ("mount", "words"),
+    [
+        (tmpfs("/t", "frobnicate"), ("mount tmpfs on /t (frobnicate) (mounts[7])", "frobnicate")),
+        (tmpfs("/t", "size=much"), ("mounts[7]", "fsconfig size=much", "Invalid argument")),
+        ({"destination": "/t", "type": "nosuchfs", "source": "x"}, ("fsopen nosuchfs", "No such device")),
+        (tmpfs("/t", "remount", "ro"), ("change the mount on /t", "mounts[7]")),
+    ],
+)  # fmt: skip
+def test_what_is_refused_is_named(house: House, mount: Document, words: tuple[str, ...]) -> None:
+    with pytest.raises(SyscallFailed) as caught:
+        house.run("true", change=with_mounts(mount))
+    for word in words:
+        assert word in str(caught.value)
+    assert caught.value.hint or "change" in str(caught.value)
+
+
+@pytest.fixture
+def material(tmp_path: Path) -> Iterator[Path]:
+    """A tree with something mounted in it."""
+    place = tmp_path / "material"
+    (place / "inner").mkdir(parents=True)
+    (place / "file").write_text("said\n")
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(place / "inner")], check=True)
+    (place / "inner" / "deep").write_text("deep\n")
+    yield place
+    subprocess.run(["umount", str(place / "inner")], check=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "top", "inner"),
+    [
+        (["ro", "nosuid"], {"ro", "nosuid", "relatime"}, {"rw", "relatime"}),
+        (["rro", "rnosuid", "rnodev", "rnoexec"], {"ro", "nosuid", "nodev", "noexec", "relatime"},
+         {"ro", "nosuid", "nodev", "noexec", "relatime"}),
+        (["rnoatime", "rnodiratime"], {"rw", "noatime", "nodiratime"},
+         {"rw", "noatime", "nodiratime"}),
+        (["rnoatime", "rrelatime"], {"rw", "relatime"}, {"rw", "relatime"}),
+        (["rstrictatime"], {"rw"}, {"rw"}),
+        (["rnosymfollow"], {"rw", "nosymfollow", "relatime"}, {"rw", "nosymfollow", "relatime"}),
+        (["rro", "rrw", "rnodev", "rdev", "rnoexec", "rexec", "rnosuid", "rsuid", "rsymfollow"],
+         {"rw", "relatime"}, {"rw", "relatime"}),
+        # the tree's attributes come after those of its top
+        (["ro", "rrw"], {"rw", "relatime"}, {"rw", "relatime"}),
+    ],
+)  # fmt: skip
+def test_attributes_of_a_tree(
+    house: House, material: Path, options: list[str], top: set[str], inner: set[str]
+) -> None:
+    one = {"destination": "/t", "source": str(material), "options": ["rbind", *options]}
+    found = table(house, one)
+    assert set(found["/t"].options) == top
+    assert set(found["/t/inner"].options) == inner
+
+
+def test_remounts(house: House, material: Path) -> None:
+    """All attributes are replaced, as mount(2) does; a filesystem's own are changed with them."""
+    found = table(
+        house,
+        tmpfs("/fs", "size=64k", "nosuid"), tmpfs("/fs", "remount", "ro", "noexec", "size=128k"),
+        tmpfs("/one", "nosuid"), bind("/one", "", "remount", "ro", "nodev"),
+        bind("/b", material, "noexec"), bind("/b", "", "remount", "nosuid", "slave"),
+    )  # fmt: skip
+    assert set(found["/fs"].options) == {"ro", "noexec", "relatime"}
+    assert {"ro", "size=128k"} <= set(found["/fs"].super_options)
+    assert set(found["/one"].options) == {"ro", "nodev", "relatime"}
+    assert "rw" in found["/one"].super_options  # this mount of it alone
+    assert set(found["/b"].options) == {"rw", "nosuid", "relatime"}
+
+
+def test_what_a_bind_cannot_change_is_said(house: House, material: Path) -> None:
+    spec = house.spec(with_mounts(bind("/t", material, "sync", "size=1m", "ro")))
+    notices = house.runtime.plan("c", str(house.bundle), spec=spec).notices
+    assert any("mounts[7]" in one and "sync, size=1m" in one for one in notices)
+
+
+# tmpfs over what is there
+
+
+def test_a_tmpfs_keeps_the_mode_of_what_it_covers(house: House, rootfs: Path) -> None:
+    (rootfs / "kept").mkdir()
+    (rootfs / "kept").chmod(0o7751)
+    lines = house.sh(
+        "stat -c %a /kept /given /new",
+        with_mounts(tmpfs("/kept"), tmpfs("/given", "mode=700"), tmpfs("/new"), rootfs=rootfs),
+    )
+    assert lines == ["7751", "700", "1777"]
+
+
+def test_copying_up(house: House, rootfs: Path, tmp_path: Path) -> None:
+    top = rootfs / "data"
+    (top / "deep" / "er").mkdir(parents=True)
+    (top / "file").write_text("said\n")
+    os.chown(top / "file", 7, 8)
+    (top / "file").chmod(0o4644)
+    os.utime(top / "file", (1, 2))
+    (top / "deep" / "er" / "big").write_bytes(b"x" * 3000000)
+    (top / "link").symlink_to("/etc/passwd")
+    (top / "out").symlink_to("../../../../../../../../etc/shadow")
+    os.mkfifo(top / "fifo", 0o600)
+    os.mknod(top / "null", 0o20666, os.makedev(1, 3))
+    for number in range(300):
+        (top / "deep" / f"{number}").write_text("")
+    top.chmod(0o1770)
+    lines = house.sh(
+        "stat -c '%a %u %g %Y' /data/file; cat /data/file; stat -c %s /data/deep/er/big;"
+        "readlink /data/link; readlink /data/out; stat -c %F /data/fifo; stat -c %t:%T /data/null;"
+        "ls /data/deep | wc -l; stat -c %a /data; touch /data/new 2>/dev/null || echo ro",
+        with_mounts(tmpfs("/data", "tmpcopyup", "ro", "nodev"), rootfs=rootfs),
+    )
+    assert lines == ["4644 7 8 2", "said", "3000000", "/etc/passwd",
+                     "../../../../../../../../etc/shadow", "fifo", "1:3", "301", "1770", "ro"]  # fmt: skip
+    assert not (top / "new").exists()
+
+
+def test_copying_up_more_than_fits(house: House, rootfs: Path) -> None:
+    (rootfs / "data").mkdir()
+    (rootfs / "data" / "big").write_bytes(b"x" * 1000000)
+    with pytest.raises(SyscallFailed) as caught:
+        house.run(
+            "true", change=with_mounts(tmpfs("/data", "tmpcopyup", "size=64k"), rootfs=rootfs)
+        )
+    assert "mounts[7]" in str(caught.value)
+    assert "No space left" in str(caught.value)
+    assert "size=" in caught.value.hint
+
+
+def test_a_link_that_is_copied(house: House, rootfs: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/etc/there")
+    (tmp_path / "longer").symlink_to("/etc/there/and/further")
+    lines = house.sh(
+        "readlink /a/link; readlink /longer; readlink /here; cat /plain",
+        with_mounts(
+            bind("/longer", tmp_path / "longer", "copy-symlink"),
+            bind("/a/link", tmp_path / "link", "copy-symlink"),
+            bind("/here", tmp_path / "link", "copy-symlink"),
+            bind("/plain", "/etc/hostname", "copy-symlink"), rootfs=rootfs,
+        ),
+    )  # fmt: skip
+    assert lines[:3] == ["/etc/there", "/etc/there/and/further", "/etc/there"]
+    assert lines[3:] == Path("/etc/hostname").read_text().splitlines()
+
+
+# mapped ids
+
+MAPS = {
+    "uidMappings": [{"containerID": 0, "hostID": 1000, "size": 10}],
+    "gidMappings": [{"containerID": 0, "hostID": 2000, "size": 10}],
+}
+
+
+@pytest.fixture
+def owned(tmp_path: Path) -> Iterator[Path]:
+    """Files of several owners, on a filesystem that can map ids, with another mounted in it."""
+    place = tmp_path / "owned"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(place)], check=True)
+    (place / "inner").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(place / "inner")], check=True)
+    for path, owner in ((place / "a", (0, 0)), (place / "b", (3, 4)), (place / "inner/c", (3, 4))):
+        path.write_text("")
+        os.chown(path, *owner)
+    yield place
+    subprocess.run(["umount", "-R", str(place)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "inner"),
+    [(["rbind"], "3 4"), (["rbind", "idmap"], "3 4"), (["rbind", "ridmap"], "1003 2004")],
+)  # fmt: skip
+def test_mapped_ids(house: House, owned: Path, options: list[str], inner: str) -> None:
+    one = {"destination": "/t", "source": str(owned), "options": options, **MAPS}
+    lines = house.sh(
+        "stat -c '%u %g' /t/a /t/b /t/inner/c; grep ' /t ' /proc/self/mountinfo | grep -c idmapped",
+        with_mounts(one),
+    )
+    assert lines == ["1000 2000", "1003 2004", inner, "1"]
+
+
+def test_ids_mapped_as_the_user_namespace(house: House, owned: Path, rootfs: Path) -> None:
+    """Then what belongs to root on the host belongs to root inside, though that is somebody else."""
+
+    def change(document: Document) -> None:
+        with_mounts(bind("/t", owned, "idmap"), rootfs=rootfs)(document)
+        document["linux"]["namespaces"].append({"type": "user"})
+        for kind in ("uidMappings", "gidMappings"):
+            document["linux"][kind] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+
+    subprocess.run(["chown", "-R", "100000:100000", str(rootfs)], check=True)
+    lines = house.sh("stat -c '%u %g' /t/a /t/b; id -u; touch /t/new", change)
+    assert lines == ["0 0", "3 4", "0"]
+    assert ((owned / "new").stat().st_uid, (owned / "new").stat().st_gid) == (0, 0)
+
+
+def test_ids_that_cannot_be_mapped(house: House, owned: Path) -> None:
+    one = {"destination": "/t", "source": "/proc/tty", "options": ["bind"], **MAPS}
+    before = sorted(os.listdir("/proc/self/fd"))
+    with pytest.raises(SyscallFailed, match=r"ids mapped \(mounts\[7\].uidMappings\)") as caught:
+        house.run("true", change=with_mounts(one))
+    assert "id-mapped" in caught.value.hint
+    one = {**one, "source": str(owned), "uidMappings": MAPS["uidMappings"] * 2}
+    with pytest.raises(MobyshellError, match=r"mounts\[7\]"):
+        house.run("true", change=with_mounts(one))
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+def test_the_plan_tells_how_ids_are_mapped(house: House, owned: Path) -> None:
+    one = {"destination": "/t", "source": str(owned), "options": ["rbind"], **MAPS}
+    plan = house.runtime.plan("c", str(house.bundle), spec=house.spec(with_mounts(one)))
+    text = json.dumps([str(call) for one in plan.operations for call in one.calls])
+    assert "@user_namespace" in text
+    assert "0 1000 10" in text
