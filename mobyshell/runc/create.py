@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 
 from mobyshell.core.errors import MobyshellError
-from mobyshell.core.oci import Spec, load_spec
+from mobyshell.core.oci import Spec
 from mobyshell.core.runtime.create import Container, Stdio
 from mobyshell.core.runtime.runtime import Runtime
 from mobyshell.core.runtime.steps import run as steps
+from mobyshell.runc import bundle as bundles
 from mobyshell.runc import streams
 from mobyshell.runc.call import Call, Failure
 from mobyshell.runc.streams import Taken
@@ -20,14 +21,17 @@ def run(call: Call) -> int:
     detached = call.command == "create" or flags.on("detach")
     bundle = os.path.abspath(flags.text("bundle") or ".")
     _check_place(call, bundle)
-    spec = load_spec(bundle)
+    spec = bundles.load(bundle)
     _warn(call, spec)
     terminal = bool(spec.process and spec.process.terminal)
     streams.check_console(terminal, detached, flags.text("console-socket"), call.command)
     runtime = call.runtime()
     taken = streams.taken(call, spec.process)
-    spec, notify = _with_environment(call, spec, taken)
+    spec, notify = _with_environment(call, spec, bundle, taken)
+    call.log.debug("nsexec container setup: cgroups and namespaces are made")
     container = _create(call, runtime, bundle, spec, taken, notify)
+    call.log.debug("child process in init(): everything but its program is in place")
+    call.log.debug("init: closing the pipe to signal completion")
     try:
         status = _go_on(call, runtime, container, detached)
     except BaseException:
@@ -53,26 +57,26 @@ def _warn(call: Call, spec: Spec) -> None:
     given = spec.process.capabilities if spec.process else None
     usable_capabilities(given, capabilities.last(), notices)
     for notice in notices:
-        if notice.startswith("ignoring "):
-            call.log.warning(notice)
+        call.log.warning(notice)
 
 
-def _with_environment(call: Call, spec: Spec, taken: Taken) -> tuple[Spec, bool]:
-    """The spec with what the caller's environment adds: LISTEN_FDS, NOTIFY_SOCKET."""
+def _with_environment(call: Call, spec: Spec, bundle: str, taken: Taken) -> tuple[Spec, bool]:
+    """The spec with what the caller's environment adds: LISTEN_FDS, NOTIFY_SOCKET; and HOME."""
+    from dataclasses import replace
+
     from mobyshell.runc import notify
+    from mobyshell.runc.environment import completed, passwd_of_bundle
 
     assert spec.process is not None
-    added = taken.environment
     wanted = notify.wanted()
     if wanted:
         spec = notify.with_socket(spec, call.root() / call.id)
-    if added:
-        from dataclasses import replace
-
-        assert spec.process is not None
-        env = (*(spec.process.env or ()), *added)
-        spec = replace(spec, process=replace(spec.process, env=env))
-    return spec, wanted
+    assert spec.process is not None
+    rootfs = os.path.join(bundle, spec.root.path if spec.root else "rootfs")
+    passwd = passwd_of_bundle(rootfs, spec.mounts or ())
+    env = completed(spec.process.env or (), spec.process.user.uid, passwd)
+    process = replace(spec.process, env=(*env, *taken.environment))
+    return replace(spec, process=process), wanted
 
 
 def _create(

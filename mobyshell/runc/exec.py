@@ -12,7 +12,9 @@ from mobyshell.core.runtime.exec import check_running
 from mobyshell.core.runtime.steps import run as steps
 from mobyshell.core.runtime.values import Options
 from mobyshell.runc import streams
+from mobyshell.runc.bundle import load_process
 from mobyshell.runc.call import Call, Failure
+from mobyshell.runc.environment import completed, passwd_beneath
 
 FAILED = 255
 
@@ -26,12 +28,16 @@ def run(call: Call) -> int:
     own = load_spec(states.directory(root, call.id)).process
     assert own is not None
     process = _asked(call, own)
+    passwd = passwd_beneath(f"/proc/{state.pid}/root")
+    env = completed(process.env or (), process.user.uid, passwd)
+    process = replace(process, env=env)
     detached = flags.on("detach")
     streams.check_console(bool(process.terminal), detached, flags.text("console-socket"), "exec")
     taken = streams.taken(call, process)
     if taken.environment:
-        process = replace(process, env=(*(process.env or ()), *taken.environment))
+        process = replace(process, env=(*env, *taken.environment))
     rows, columns = streams.size(call)
+    call.log.debug("nsexec container setup: the container's namespaces are entered")
     made = steps(
         runtime.exec(
             call.id,
@@ -41,9 +47,11 @@ def run(call: Call) -> int:
             columns=columns,
             cgroups=_cgroups(flags.list("cgroup"), state.cgroups),
             ignore_paused=flags.on("ignore-paused"),
-            options=Options(kept=taken.kept, owned=taken.owned),
+            options=Options(kept=taken.kept, owned=taken.owned, find_program=True),
         )
     )
+    call.log.debug("child process in init(): it is in the container")
+    call.log.debug("setns_init: about to exec")
     try:
         if made.master is not None and flags.text("console-socket"):
             streams.send(flags.text("console-socket"), made.master, "console socket")
@@ -72,7 +80,10 @@ def _asked(call: Call, own: Process) -> Process:
     flags = call.flags
     path = flags.text("process")
     if path:
-        return _from_file(path)
+        process = load_process(path)
+        if not process.args:
+            raise Failure("exec failed: args must not be empty", FAILED)
+        return process
     words = tuple(flags.words[1:])
     if not words:
         raise Failure("exec failed: exec args cannot be empty", FAILED)
@@ -93,25 +104,6 @@ def _asked(call: Call, own: Process) -> Process:
     process = replace(own, **changes)  # type: ignore[arg-type]
     if not process.cwd.startswith("/"):
         raise Failure("exec failed: Cwd must be an absolute path", FAILED)
-    return process
-
-
-def _from_file(path: str) -> Process:
-    from mobyshell.core.errors import InvalidSpec
-    from mobyshell.core.oci.kinds import Problem, decode_object
-    from mobyshell.core.oci.safejson import read_json
-
-    with open(path, "rb") as file:
-        document = read_json(file.read(), path)
-    problems: list[Problem] = []
-    process = decode_object(Process, document, "process", "config.md#process", problems)
-    if process is None or problems:
-        raise InvalidSpec(
-            f"{path}: {problems[0] if problems else 'not a process'}",
-            problems=[str(one) for one in problems],
-        )
-    if not process.args:
-        raise Failure("exec failed: args must not be empty", FAILED)
     return process
 
 

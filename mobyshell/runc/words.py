@@ -61,6 +61,9 @@ def _core(error: MobyshellError, command: str) -> str:
 def _call(error: SyscallFailed) -> str:
     """Strings such as `no such file or directory` are matched in lower case."""
     if error.syscall == "execve":
+        if error.what.startswith("execute "):
+            # it was found before: what is missing now is what it needs, its interpreter or loader
+            return f"exec {error.path}: {error.message.rpartition(': ')[2]}"
         return error.message
     if error.what.startswith("change to "):
         reason = error.message.rpartition(": ")[2].lower()

@@ -75,8 +75,8 @@ def test_detached(running: Machine, tmp_path: Path) -> None:
     [
         (["c"], "exec failed: exec args cannot be empty"),
         (["c", "nosuch"], 'exec: "nosuch": executable file not found in $PATH'),
-        (["c", "/nosuch"], 'exec: "/nosuch": no such file or directory'),
-        (["c", "/etc"], 'exec: "/etc": permission denied'),
+        (["c", "/nosuch"], 'exec: "/nosuch": stat /nosuch: no such file or directory'),
+        (["c", "/etc"], 'exec: "/etc": is a directory'),
         (["c", "/etc/passwd"], 'exec: "/etc/passwd": permission denied'),
         (["--user", "root", "c", "true"], "parsing root as int for uid failed"),
         (["--cwd", "/nosuch", "c", "true"], 'chdir to cwd ("/nosuch") set in config.json failed'),

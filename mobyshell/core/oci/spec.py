@@ -74,7 +74,12 @@ def _judge(document: Any) -> tuple[Spec | None, list[Problem]]:
 
 def parse_spec(content: str | bytes, what: str = "config.json") -> Spec:
     """The spec in `content`. InvalidSpec with every problem if it is not one."""
-    spec, problems = _judge(read_json(content, what))
+    return spec_of(read_json(content, what), what)
+
+
+def spec_of(document: Any, what: str = "config.json") -> Spec:
+    """The spec in JSON values. InvalidSpec with every problem if they are not one."""
+    spec, problems = _judge(document)
     if problems or spec is None:
         raise InvalidSpec(
             f"{what}: {problems[0]}" + (f" (and {len(problems) - 1} more)" if problems[1:] else ""),
@@ -100,6 +105,11 @@ def examine(bundle: str | os.PathLike[str]) -> tuple[list[Problem], list[Problem
 def load_spec(bundle: str | os.PathLike[str]) -> Spec:
     """The spec of a bundle. NotFound if there is no config.json, InvalidSpec if it is not valid."""
     return parse_spec(_content(bundle))
+
+
+def read_document(bundle: str | os.PathLike[str]) -> Any:
+    """The config.json of a bundle as JSON values, not looked at. NotFound, InvalidSpec."""
+    return read_json(_content(bundle), "config.json")
 
 
 def _content(bundle: str | os.PathLike[str]) -> bytes:

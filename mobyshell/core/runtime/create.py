@@ -392,7 +392,9 @@ class _Creation:
         assert self.spec.hooks is not None
         given_hooks = self.spec.hooks
         document = states.oci_state(self.state, Status.CREATING)
-        yield from hooks.run("prestart", given_hooks.prestart or (), document, sink=self.sink)
+        # what was before there was a state `creating` is told as it was then
+        earlier = {**document, "status": str(Status.CREATED)}
+        yield from hooks.run("prestart", given_hooks.prestart or (), earlier, sink=self.sink)
         yield from hooks.run(
             "createRuntime", given_hooks.create_runtime or (), document, sink=self.sink
         )

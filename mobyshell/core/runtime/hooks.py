@@ -52,21 +52,24 @@ def run(
     *,
     sink: EventSink,
     enter: tuple[int, int, bool] | None = None,
+    env: Sequence[str] = (),
 ) -> Steps[None]:
     """Run the hooks of one kind in their order. HookFailed with the first that fails.
 
-    `enter`: (pid, CLONE_NEW* flags, take its root too) for hooks inside the container.
+    `enter`: (pid, CLONE_NEW* flags, take its root too) for hooks inside the container. `env`: for
+    hooks that have none of their own.
     """
     for index, hook in enumerate(hooks):
-        yield from _run_one(kind, index, hook, state, sink, enter)
+        yield from _run_one(kind, index, hook, state, sink, enter, env)
 
 
 def _run_one(
     kind: str, index: int, hook: Hook, state: dict[str, Any], sink: EventSink,
-    enter: tuple[int, int, bool] | None,
+    enter: tuple[int, int, bool] | None, inherited: Sequence[str],
 ) -> Steps[None]:  # fmt: skip
     args = list(hook.args or (hook.path,))
-    env = dict(one.split("=", 1) for one in hook.env or () if "=" in one)
+    own = inherited if hook.env is None else hook.env
+    env = dict(one.split("=", 1) for one in own if "=" in one)
     path = hook.path
     if enter is not None:
         pid, flags, inside = enter

@@ -196,6 +196,8 @@ class _Planner:
                 process.open_terminal(self.rows, self.columns),
                 process.control_terminal(),
             ]
+        if self.options.find_program:
+            operations.append(self._find())
         operations += [
             process.undumpable(fifo=False, terminal=bool(self.terminal), kept=self._kept()),
             process.ready(bool(self.terminal), last=False),
@@ -378,6 +380,9 @@ class _Planner:
         cpus = asked.initial if which == "initial" else asked.final
         return [scheduling.affinity(cpus, which, phase)] if cpus else []
 
+    def _find(self) -> Operation:
+        return process.find(tuple(self.process.args or ()), tuple(self.process.env or ()))
+
     def _kept(self, behind: int = 0) -> range:
         """The numbers that the caller's descriptors have in the child, behind those of trees."""
         first = process.NOTHING.start + behind
@@ -458,8 +463,7 @@ class _Planner:
         if self.root.readonly:
             operations.append(roots.read_only_root())
         if self.options.find_program:
-            args, env = self.process.args or (), self.process.env or ()
-            operations.append(process.find(tuple(args), tuple(env)))
+            operations.append(self._find())
         kept = self._kept(len(self.trees))
         terminal = bool(self.terminal)
         return [

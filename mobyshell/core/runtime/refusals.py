@@ -67,9 +67,10 @@ def usable_capabilities(given: Capabilities | None, last: int, notices: list[str
     both = set(sets["permitted"]) & set(sets["inheritable"])
     lost = [one for one in sets["ambient"] if one not in both]
     if lost:
-        # capabilities(7): the kernel refuses to raise them; runc goes on silently
-        notices.append(
-            f"not raised as ambient, because not permitted and inheritable: {', '.join(lost)}"
-        )
+        # capabilities(7): the kernel refuses to raise them; runc warns, in these words, and goes on
+        notices += [
+            f"can't raise ambient capability {name}: it is not permitted and inheritable"
+            for name in lost
+        ]
         sets["ambient"] = tuple(one for one in sets["ambient"] if one in both)
     return replace(given, **sets)

@@ -43,8 +43,9 @@ def start(
             inside = (state.pid, namespace_flags(state), True)
             document = states.oci_state(state, Status.CREATED)
             yield from hooks.run(
-                "startContainer", given.start_container, document, sink=sink, enter=inside
-            )
+                "startContainer", given.start_container, document, sink=sink, enter=inside,
+                env=(spec.process.env or ()) if spec.process else (),
+            )  # fmt: skip
         fifo = _claim(path, id)
         try:
             yield from _let_go(fifo)

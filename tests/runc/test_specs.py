@@ -1,0 +1,96 @@
+"""What a config.json may look like: runc reads it as Go does, and adds to the environment."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mobyshell.runc.environment import completed
+from tests.runc.conftest import Machine
+
+PASSWD = b"root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:\nodd\nno:x:7:7:::\n"
+
+
+@pytest.mark.parametrize(
+    ("env", "uid", "found"),
+    [
+        (["A=1", "B=2", "A=3"], 0, ("A=3", "B=2", "HOME=/root")),
+        (["HOME=", "A=1"], 1000, ("A=1", "HOME=/home/user")),
+        (["HOME=/x", "HOME="], 5, ("HOME=/",)),
+        (["HOME=/x"], 0, ("HOME=/x",)),
+        ([], 7, ("HOME=/",)),
+    ],
+)
+def test_the_environment_is_completed(env: list[str], uid: int, found: tuple[str, ...]) -> None:
+    assert completed(env, uid, PASSWD) == found
+
+
+def test_home_comes_from_the_image(ours: Machine) -> None:
+    """busybox's root has no passwd; one that is bound there counts."""
+    passwd = ours.directory / "passwd"
+    passwd.write_bytes(PASSWD)
+
+    def bound(document: dict[str, Any]) -> None:
+        document["process"]["user"] = {"uid": 1000}
+        document["mounts"].append(
+            {"destination": "/etc/passwd", "type": "bind", "source": str(passwd),
+             "options": ["bind", "ro"]}
+        )  # fmt: skip
+
+    ours.spec("sh", "-c", "echo $HOME; id -g", change=bound)
+    assert ours.ok("run", "c") == "/home/user\n0\n"
+
+
+def test_absent_members_are_zero(ours: Machine, tmp_path: Path) -> None:
+    ours.spec("id", "-u", change=lambda document: document["process"].pop("user"))
+    assert ours.ok("run", "c") == "0\n"
+    ours.background("c")
+    file = tmp_path / "process.json"
+    file.write_text(json.dumps({"args": ["env"], "cwd": "/", "env": ["PATH=/bin"]}))
+    assert ours.ok("exec", "-p", str(file), "c").startswith("PATH=/bin\nHOME=/")
+
+
+def test_a_missing_interpreter_is_named(ours: Machine, tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text("#!/nosuch\n")
+    script.chmod(0o755)
+
+    def bound(document: dict[str, Any]) -> None:
+        document["mounts"].append(
+            {"destination": "/tmp/script", "type": "bind", "source": str(script),
+             "options": ["bind"]}
+        )  # fmt: skip
+        document["root"]["readonly"] = False
+
+    ours.spec("/tmp/script", change=bound)
+    assert "exec /tmp/script: no such file or directory" in ours.fails("run", "c")
+
+
+def test_ambient_capabilities_that_cannot_be_raised_are_a_warning(ours: Machine) -> None:
+    def more(document: dict[str, Any]) -> None:
+        document["process"]["capabilities"]["inheritable"] = ["CAP_KILL"]
+        document["process"]["capabilities"]["ambient"] = ["CAP_KILL", "CAP_CHOWN"]
+
+    ours.spec("grep", "CapAmb", "/proc/self/status", change=more)
+    done = ours.call("run", "c")
+    assert done.stdout.split() == ["CapAmb:", "0000000000000020"]
+    assert "can't raise ambient capability CAP_CHOWN: " in done.stderr
+
+
+def test_hooks_inside_take_the_programs_environment(ours: Machine) -> None:
+    def hooked(document: dict[str, Any]) -> None:
+        document["process"]["env"].append("ONE=1")
+        hook = {"path": "/bin/sh", "args": ["sh", "-c", 'test "$ONE" = 1']}
+        document["hooks"] = {"startContainer": [hook]}
+
+    ours.spec("true", change=hooked)
+    ours.ok("run", "c")
+
+
+def test_debug_says_what_is_done(ours: Machine) -> None:
+    done = ours.call("--debug", "run", "c")
+    assert "level=debug" in done.stderr
+    assert "init: closing the pipe to signal completion" in done.stderr
