@@ -49,8 +49,8 @@ def test_absent_members_are_zero(ours: Machine, tmp_path: Path) -> None:
     assert ours.ok("run", "c") == "0\n"
     ours.background("c")
     file = tmp_path / "process.json"
-    file.write_text(json.dumps({"args": ["env"], "cwd": "/", "env": ["PATH=/bin"]}))
-    assert ours.ok("exec", "-p", str(file), "c").startswith("PATH=/bin\nHOME=/")
+    file.write_text(json.dumps({"args": ["env"], "cwd": "/", "env": ["PATH=/usr/bin"]}))
+    assert ours.ok("exec", "-p", str(file), "c").startswith("PATH=/usr/bin\nHOME=/")
 
 
 def test_a_missing_interpreter_is_named(ours: Machine, tmp_path: Path) -> None:
