@@ -6,7 +6,7 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 BUNDLES = .run/bundles
 
-.PHONY: run test check unit bench docs clean
+.PHONY: run test check unit bench docs native clean
 
 run: $(VENV)/.runtime
 	@mkdir -p $(BUNDLES)
@@ -30,6 +30,9 @@ bench: $(VENV)/.runtime
 
 docs: $(VENV)/.runtime
 	$(BIN)/mobyshell help --markdown > docs/reference.md
+
+native: $(VENV)/.runtime
+	$(BIN)/python -m mobyshell.core.runtime.native.generate
 
 $(VENV)/bin/python:
 	sh .ci/venv $(VENV)

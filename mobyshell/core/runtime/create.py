@@ -131,9 +131,15 @@ def run_here(
         failed = executor.run(program)
         report.emit(plan.id, lambda: plan, program, sink)
         if failed is not None:
+            _close(report.still_open(plan, program))
             raise report.failure(plan, program, failed)
     finally:
         program.close()
+
+
+def _close(descriptors: list[int]) -> None:
+    for fd in descriptors:
+        os.close(fd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,16 +167,18 @@ def launch(
         "stdin": stdio.stdin, "stdout": stdio.stdout, "stderr": stdio.stderr,
         "sync": theirs.fileno(), **descriptors,
     }  # fmt: skip
-    with ExitStack() as copies:
-        copies.enter_context(theirs)
+    with ExitStack() as open_copies:
+        open_copies.enter_context(theirs)
+        copies = []
         for name, fd in handed.items():
             copy = given(fd, FIRST_GIVEN + len(descriptors))
-            copies.callback(os.close, copy)
+            open_copies.callback(os.close, copy)
+            copies.append(copy)
             for program in (main, before):
                 if program is not None:
                     program.set(name, copy)
         try:
-            child = executor.spawn(main, flags=flags, before=before, cgroup=cgroup)
+            child = executor.spawn(main, flags=flags, before=before, cgroup=cgroup, given=copies)
         except BaseException:
             ours.close()
             raise
@@ -221,8 +229,8 @@ class _Creation:
             self._plan = self.prepared.plan(self.id)
         return self._plan
 
-    def emit(self, program: Program) -> None:
-        report.emit(self.id, self.plan, program, self.sink)
+    def emit(self, program: Program) -> int:
+        return report.emit(self.id, self.plan, program, self.sink)
 
     def run(self) -> Steps[Container]:
         if not os.path.isdir(self.template.rootfs):
@@ -254,8 +262,7 @@ class _Creation:
             else:
                 yield from self._hooks()
             self._tell(ours, b"1")
-        self.emit(self.program)
-        self.reported = report.stopped_at(self.program) + 1
+        self.reported = self.emit(self.program)
         return Container(
             self.id, self.child.pid, self.child.pidfd, self.template.bundle, self.master
         )
@@ -280,6 +287,8 @@ class _Creation:
                 held.callback(os.close, fd)
             self.emit(program)
             if failed is not None:
+                left = set(report.still_open(self.plan(), program)) - set(opened.values())
+                _close(sorted(left))
                 raise report.failure(self.plan(), program, failed)
             return opened
         finally:

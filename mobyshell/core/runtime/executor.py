@@ -16,6 +16,7 @@ import os
 import signal
 import struct
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -49,9 +50,13 @@ class Executor(Protocol):
         ...
 
     def spawn(
-        self, program: Program, *, flags: int, before: Program | None = None, cgroup: int = -1
-    ) -> Spawned:
+        self, program: Program, *, flags: int, before: Program | None = None, cgroup: int = -1,
+        given: Iterable[int] = (),
+    ) -> Spawned:  # fmt: skip
         """Run `program` in a child made with the CLONE_NEW* `flags`, and return at once.
+
+        `given` are the descriptors that the programs use; whether the child has others is the
+        executor's choice. Those below 16 are the child's own numbers and must not be given.
 
         `cgroup` is a descriptor of the v2 cgroup that the child is born in (-1: ours). Signals
         that this process ignores or handles are as at boot in the child.
@@ -146,8 +151,9 @@ class PortableExecutor:
         return _walk(_decode(program), program.words)
 
     def spawn(
-        self, program: Program, *, flags: int, before: Program | None = None, cgroup: int = -1
-    ) -> Spawned:
+        self, program: Program, *, flags: int, before: Program | None = None, cgroup: int = -1,
+        given: Iterable[int] = (),
+    ) -> Spawned:  # fmt: skip
         main = _decode(program)
         first = _decode(before) if before is not None else None
         collecting = gc.isenabled()

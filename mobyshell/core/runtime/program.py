@@ -5,10 +5,11 @@ Owns the layout. A program is an array of records of ten 64-bit words,
     number  a0 a1 a2 a3 a4 a5  control  tolerated  expected
 
 followed by one report of three words per record (result, errno, nanoseconds), the result cells,
-and the arena with the strings and structs that the arguments point to. The mapping is anonymous
-and shared, so every address is known before the child exists and the parent reads the reports
-while and after the child runs. Whatever can walk this array can execute a plan: `executor` does
-it in portable Python; nothing in the format needs Python.
+and the arena with the strings and structs that the arguments point to. The mapping is shared, so
+every address is known before the child exists and the parent reads the reports while and after
+the child runs; it is a memfd, so that a process of another program can map it at the same place.
+Whatever can walk this array can execute a plan: `executor` does it in portable Python, `native`
+in machine code. Before the records is a header (`Header`), for whoever maps a program.
 
 control: bits 0-5 argument n is a cell index, 6 has a result cell, 7 has an expected result,
 8-23 records to skip on error, 24-39 on success, 40-55 the result cell.
@@ -17,13 +18,13 @@ tolerated: up to eight errnos, one a byte. Number -1 stores: a0 address, a1 widt
 
 from __future__ import annotations
 
-import ctypes
-import mmap
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 
 from mobyshell.core.errors import InvalidSpec
+from mobyshell.core.linux.memory import Memory
 from mobyshell.core.linux.syscalls import number
 from mobyshell.core.runtime.plan import (
     Arg,
@@ -44,6 +45,34 @@ MASK = 0xFFFFFFFFFFFFFFFF
 HAS_RESULT = 1 << 6
 HAS_EXPECTED = 1 << 7
 MOST_SKIPPED = 0xFFFF
+
+HEADER_BYTES = 256
+COOKIE = int.from_bytes(b"moby", "little")
+
+
+class Header(IntEnum):
+    """The header's words, by their index. `stub.s` of the native executor knows them too."""
+
+    COOKIE = 0
+    BASE = 1
+    """Where the mapping lies, in every process."""
+    BYTES = 2
+    LENGTH = 3
+    """How many records."""
+    CLOCK = 4
+    """Where clock_gettime is in the vdso."""
+    BEFORE = 5
+    """Base and bytes of the program to be walked first, or 0."""
+    BEFORE_BYTES = 6
+    BEHIND = 7
+    """Not 0: whoever maps this makes the child that walks it, beside itself (CLONE_PARENT)."""
+    CHILD = 8
+    """That child's pid, or -errno."""
+    NAME = 10
+    """What the process is called: 16 bytes."""
+    CLONE_ARGS = 16
+    """struct clone_args for that child."""
+
 
 ID = "\0id\0"
 """Stands in texts for the container's id, so that a program can be made once for many: no string
@@ -68,9 +97,9 @@ class Program:
     """A program in its mapping. Close it when no process runs it any more."""
 
     def __init__(
-        self, mapping: mmap.mmap, length: int, origins: tuple[Origin, ...], cells: dict[str, int]
+        self, memory: Memory, length: int, origins: tuple[Origin, ...], cells: dict[str, int]
     ) -> None:
-        self.mapping = mapping
+        self.memory = memory
         self.length = length
         self.origins = origins
         self.cells = cells
@@ -80,9 +109,20 @@ class Program:
         """Where memory lies that calls share, and its size: zero before each run."""
         self.records: object = None
         """The executor's own form of the records, kept for the next run."""
-        self.words = memoryview(mapping).cast("Q")
+        self.header = memory.view[:HEADER_BYTES].cast("Q")
+        self.mapping = memory.view[HEADER_BYTES:]
+        self.words = self.mapping.cast("Q")
         self.reports_at = length * WORDS
         self.cells_at = self.reports_at + length * REPORT
+        self.header[Header.COOKIE] = COOKIE
+        self.header[Header.BASE] = memory.address
+        self.header[Header.BYTES] = memory.size
+        self.header[Header.LENGTH] = length
+
+    @property
+    def address(self) -> int:
+        """Of the first record."""
+        return self.memory.address + HEADER_BYTES
 
     def set(self, name: str, value: int) -> None:
         """Fill the cell `name` before the program runs. A name no call uses is fine."""
@@ -125,7 +165,9 @@ class Program:
 
     def close(self) -> None:
         self.words.release()
-        self.mapping.close()
+        self.mapping.release()
+        self.header.release()
+        self.memory.close()
 
 
 class _Arena:
@@ -283,17 +325,16 @@ def assemble(operations: Iterable[tuple[int, Operation]]) -> Program:
         assembler.operation(index, operation)
     length = len(assembler.records)
     arena_at = 8 * (length * (WORDS + REPORT) + len(assembler.cells))
-    size = arena_at + len(assembler.arena.data)
-    mapping = mmap.mmap(-1, max(size + -size % 8, 8))
-    base = ctypes.addressof(ctypes.c_char.from_buffer(mapping)) + arena_at
+    memory = Memory("mobyshell", HEADER_BYTES + arena_at + len(assembler.arena.data))
+    base = memory.address + HEADER_BYTES + arena_at
     for index, word, place in assembler.relocations:
         assembler.records[index][word] = base + place
     for at, place in assembler.arena.pointers:
         struct.pack_into("=Q", assembler.arena.data, at, base + place)
     flat = [word for record in assembler.records for word in record]
-    mapping[: 8 * len(flat)] = struct.pack(f"={len(flat)}Q", *flat)
-    mapping[arena_at : arena_at + len(assembler.arena.data)] = bytes(assembler.arena.data)
-    program = Program(mapping, length, tuple(assembler.origins), assembler.cells)
+    program = Program(memory, length, tuple(assembler.origins), assembler.cells)
+    program.mapping[: 8 * len(flat)] = struct.pack(f"={len(flat)}Q", *flat)
+    program.mapping[arena_at : arena_at + len(assembler.arena.data)] = assembler.arena.data
     program.slots = [(arena_at + at, text) for at, text in assembler.arena.slots]
     program.scratch = tuple((arena_at + at, size) for at, size in assembler.arena.shared.values())
     return program

@@ -9,7 +9,16 @@ from collections.abc import Callable, Iterator
 from mobyshell.core.errors import MobyshellError, SyscallFailed
 from mobyshell.core.events import CallDone, EventSink
 from mobyshell.core.linux.syscalls import hint
-from mobyshell.core.runtime.plan import Call, Cell, Data, Operation, Plan, Text, Vector, show_arg
+from mobyshell.core.runtime.plan import (
+    Call,
+    Cell,
+    Data,
+    Operation,
+    Plan,
+    Text,
+    Vector,
+    show_arg,
+)
 from mobyshell.core.runtime.program import REPORT, Origin, Program
 
 
@@ -46,19 +55,24 @@ def _events(
 
 def emit(
     id: str, plan: Callable[[], Plan], program: Program, sink: EventSink, first: int = 0
-) -> None:
+) -> int:
     """Send `events` to `sink`; to one that can wait, only the numbers and how to read them.
+
+    Returns the record to go on with, should the program run on meanwhile.
 
     A container makes hundreds of events, and most are never looked at: making them is left to
     whoever writes or sends them, after the container runs.
     """
     reports, origins = program.reports(), program.origins
+    ran = reports[REPORT - 1 :: REPORT]
+    following = max((index + 1 for index, spent in enumerate(ran) if spent), default=0)
     later = getattr(sink, "later", None)
     if later is not None:
         later(id, lambda: _events(plan(), origins, reports, first))
-        return
+        return following
     for event in _events(plan(), origins, reports, first):
         sink(id, event)
+    return following
 
 
 def stopped_at(program: Program) -> int:
@@ -73,6 +87,31 @@ def stopped_operation(plan: Plan, program: Program) -> str:
     """What the program was at when it last reported, with the member of the spec behind it."""
     operation = plan.operations[program.origins[max(stopped_at(program), 0)].operation]
     return f"{operation.title} ({operation.source})" if operation.source else operation.title
+
+
+def still_open(plan: Plan, program: Program) -> list[int]:
+    """Descriptors that the calls which ran have opened and not closed.
+
+    A child takes them with it when it ends; a program of the parent's that stops half way leaves
+    them to whoever ran it.
+    """
+    cells: dict[str, int] = {}
+    found: set[int] = set()
+    for index, origin in enumerate(program.origins):
+        result, code, spent = program.report(index)
+        if origin.call < 0 or code or not spent:
+            continue
+        call = plan.operations[origin.operation].calls[origin.call]
+        if call.name == "close" and isinstance(call.args[0], Cell):
+            found.discard(cells.get(call.args[0].name, -1))
+        elif call.result is not None:
+            cells[call.result.name] = result
+            if call.name in _OPENING:
+                found.add(result)
+    return sorted(found)
+
+
+_OPENING = ("openat", "openat2", "open_tree", "socket", "fsopen", "fsmount", "pidfd_open", "bpf")
 
 
 def has_failed(plan: Plan, program: Program) -> bool:

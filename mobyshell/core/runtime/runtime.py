@@ -17,11 +17,12 @@ from mobyshell.core.events import EventSink, discard
 from mobyshell.core.linux.cgroups import entrances
 from mobyshell.core.oci import Process, Spec, check_id, load_spec, spec_to_json
 from mobyshell.core.runtime import state as states
+from mobyshell.core.runtime.choose import choose
 from mobyshell.core.runtime.create import Container, Stdio, Waiting, create
 from mobyshell.core.runtime.delete import delete
 from mobyshell.core.runtime.diff import diff
 from mobyshell.core.runtime.exec import ExecProcess, check_running, exec_process
-from mobyshell.core.runtime.executor import Executor, PortableExecutor
+from mobyshell.core.runtime.executor import Executor
 from mobyshell.core.runtime.host import Host
 from mobyshell.core.runtime.kill import kill
 from mobyshell.core.runtime.list import list_states
@@ -55,7 +56,7 @@ class Runtime:
         self.root = Path(root)
         self.sink = sink
         self.clock = clock or SystemClock()
-        self.executor = executor or PortableExecutor()
+        self._executor = executor
         self._host = host
         self._seccomp = SeccompCompiler()
         self._waiting: dict[str, Waiting] = {}
@@ -67,6 +68,13 @@ class Runtime:
         if self._host is None:
             self._host = Host.detect()
         return self._host
+
+    @property
+    def executor(self) -> Executor:
+        """What runs the plans, chosen when it is first needed."""
+        if self._executor is None:
+            self._executor = choose()
+        return self._executor
 
     def plan(
         self,

@@ -119,9 +119,12 @@ def numbers_or_text(house: House, id: str) -> bytes:
 
 
 def test_with_both_dead_a_task_that_ended_is_stopped_with_an_unknown_status(house: House) -> None:
-    id = house.sh("sleep 0.3; exit 8")
+    id = house.sh("trap 'exit 8' USR1; echo ready; while :; do sleep 0.05; done")
+    eventually(lambda: house.output(id) == b"ready\n")
+    pid = house.client.get(id).pid
     kill_now(*house.pids())
     house.client.close()
+    os.kill(pid, signal.SIGUSR1)
     eventually(lambda: house.client.get(id).status is Status.STOPPED)
     with TaskClient(house.state) as client:
         assert client.wait(id, timeout=60) == -1

@@ -1,0 +1,71 @@
+"""Shared memory that another program can map too: memfd_create(2) and mmap(2).
+
+Python's `mmap` keeps a second descriptor of its own and cannot say where the memory lies.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+from mmap import MAP_SHARED, PAGESIZE, PROT_READ, PROT_WRITE
+
+from mobyshell.core.errors import SyscallFailed
+from mobyshell.core.linux.syscalls import libc
+
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = (
+    ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long,
+)  # fmt: skip
+libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+
+FIRST_FD = 16
+"""Descriptors are at least this, so that low numbers can be given to another program."""
+
+_FAILED = ctypes.c_void_p(-1).value
+
+
+def map_shared(fd: int, size: int, protection: int = PROT_READ | PROT_WRITE) -> int:
+    """Map `size` bytes of `fd`, shared; the address. SyscallFailed if the kernel refuses."""
+    address: int | None = libc.mmap(None, size, protection, MAP_SHARED, fd, 0)
+    if address is None or address == _FAILED:
+        raise SyscallFailed("mmap", ctypes.get_errno())
+    return address
+
+
+class Memory:
+    """`size` bytes (rounded up to pages) at `address`, and a descriptor of them. Freed by `close`."""
+
+    def __init__(self, name: str, size: int) -> None:
+        self.fd = -1
+        self.size = size + -size % PAGESIZE
+        try:
+            made = os.memfd_create(name, os.MFD_CLOEXEC)
+            try:
+                self.fd = fcntl.fcntl(made, fcntl.F_DUPFD_CLOEXEC, FIRST_FD)
+            finally:
+                os.close(made)
+            os.ftruncate(self.fd, self.size)
+        except OSError as error:
+            if self.fd >= 0:
+                os.close(self.fd)
+                self.fd = -1
+            raise SyscallFailed.of(error, "memfd_create") from None
+        try:
+            self.address = map_shared(self.fd, self.size)
+        except SyscallFailed:
+            os.close(self.fd)
+            self.fd = -1
+            raise
+        self.view = memoryview((ctypes.c_ubyte * self.size).from_address(self.address)).cast("B")
+
+    def close(self) -> None:
+        """Give the memory back; views of it that are not released fail no more, but crash."""
+        if self.fd >= 0:
+            self.view.release()
+            libc.munmap(self.address, self.size)
+            os.close(self.fd)
+            self.fd = -1
+
+    def __del__(self) -> None:
+        self.close()

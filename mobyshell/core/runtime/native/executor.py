@@ -1,0 +1,149 @@
+"""The native executor: programs walked by machine code, here or in a launcher without Python.
+
+Owns how the launcher is started. A child in new namespaces is made by clone3(2) like vfork(2),
+which copies nothing of this process, and at once executes the launcher (execveat(2) of a sealed
+memfd). The launcher maps the program at the same address and walks it. So the child never has a
+byte of this process's memory, no program of the host as its /proc/PID/exe, and of its descriptors
+only those it is given.
+
+Where the child must not be in its namespaces before it is the launcher (an execve in a new user
+namespace costs its capabilities; a new time namespace is entered by fork) or must be made from
+within others, the launcher is started where we are, and makes the child beside itself.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import struct
+from collections.abc import Iterable
+
+from mobyshell.core.errors import SyscallFailed
+from mobyshell.core.linux.constants import (
+    AT_EMPTY_PATH,
+    CLONE_NEWTIME,
+    CLONE_NEWUSER,
+    CLONE_PARENT,
+    CLONE_PIDFD,
+    CLONE_VM,
+)
+from mobyshell.core.linux.syscalls import hint, number
+from mobyshell.core.runtime.executor import CLONE_CLEAR_SIGHAND, CLONE_INTO_CGROUP, Spawned
+from mobyshell.core.runtime.native.code import RUN, SPAWN
+from mobyshell.core.runtime.native.image import Image, clock
+from mobyshell.core.runtime.program import REPORT, WORDS, Header, Program
+
+CLONE_VFORK = 0x4000
+_CLONE_ARGS = struct.Struct("=11Q")
+_RECORD = struct.Struct(f"={WORDS}Q")
+_STACK = 16 << 10
+_NAME = b"mobyshell:init".ljust(16, b"\0")
+_MAIN, _BEFORE = 3, 4
+"""The launcher's descriptors of the programs."""
+_F_SETFD = 2
+
+_ENTERED_LATE = CLONE_NEWUSER | CLONE_NEWTIME
+
+
+class NativeExecutor:
+    """The executor for x86-64. Raises Unsupported or SyscallFailed if this machine refuses it."""
+
+    def __init__(self) -> None:
+        self._image = Image()
+        self._clock, self._clock_offset = clock()
+        word = ctypes.c_size_t
+        self._run = ctypes.CFUNCTYPE(ctypes.c_long, word, word, word)(self._image.code + RUN)
+        self._spawn = ctypes.CFUNCTYPE(ctypes.c_long, *[word] * 5)(self._image.code + SPAWN)
+        self._stack = ctypes.create_string_buffer(_STACK)
+        self._argv = ctypes.create_string_buffer(b"mobyshell init")
+        self._vector = (ctypes.c_void_p * 2)(ctypes.addressof(self._argv), None)
+        self._empty = ctypes.create_string_buffer(8)
+
+    def run(self, program: Program) -> int | None:
+        failed: int = self._run(program.address, program.length, self._clock)
+        return None if failed < 0 else failed
+
+    def spawn(
+        self, program: Program, *, flags: int, before: Program | None = None, cgroup: int = -1,
+        given: Iterable[int] = (),
+    ) -> Spawned:  # fmt: skip
+        behind = before is not None or bool(flags & _ENTERED_LATE)
+        header = program.header
+        header[Header.CLOCK] = self._clock_offset
+        header[Header.BEFORE] = before.memory.address if before is not None else 0
+        header[Header.BEFORE_BYTES] = before.memory.size if before is not None else 0
+        header[Header.BEHIND] = behind
+        header[Header.CHILD] = 0
+        program.memory.view[Header.NAME * 8 : Header.NAME * 8 + len(_NAME)] = _NAME
+        inherited = list(given)
+        passed = [(program.memory.fd, _MAIN)]
+        if before is not None:
+            passed.append((before.memory.fd, _BEFORE))
+        if not behind:
+            return self._launch(flags, cgroup, inherited, passed)
+        if cgroup >= 0:
+            inherited.append(cgroup)
+        _CLONE_ARGS.pack_into(
+            program.memory.view, Header.CLONE_ARGS * 8,
+            flags | CLONE_PARENT | CLONE_CLEAR_SIGHAND | (CLONE_INTO_CGROUP if cgroup >= 0 else 0),
+            0, 0, 0, 0, 0, 0, 0, 0, 0, max(cgroup, 0),
+        )  # fmt: skip
+        launcher = self._launch(0, -1, inherited, passed)
+        try:
+            os.waitid(os.P_PIDFD, launcher.pidfd, os.WEXITED)
+        finally:
+            os.close(launcher.pidfd)
+        pid = ctypes.c_long(header[Header.CHILD]).value
+        if pid <= 0:
+            raise SyscallFailed("clone3", -pid, hint=hint("clone3", -pid))
+        # our child, not yet reaped: the pid cannot have been reused
+        return Spawned(pid, os.pidfd_open(pid))
+
+    def _launch(
+        self, flags: int, cgroup: int, inherited: list[int], passed: list[tuple[int, int]]
+    ) -> Spawned:
+        """The launcher, in new namespaces of `flags`; returns when it is executed."""
+        calls = [(number("fcntl"), fd, _F_SETFD, 0, 0, 0) for fd in inherited]
+        calls += [(number("dup3"), fd, place, 0, 0, 0) for fd, place in passed]
+        calls.append(
+            (number("execveat"), self._image.fd, ctypes.addressof(self._empty),
+             ctypes.addressof(self._vector), ctypes.addressof(self._empty), AT_EMPTY_PATH)
+        )  # fmt: skip
+        records = b"".join(_RECORD.pack(*call, 0, 0, 0, 0) for call in calls)
+        size = len(records)
+        buffer = ctypes.create_string_buffer(records, size + len(calls) * REPORT * 8)
+        pidfd = ctypes.c_int(-1)
+        arguments = ctypes.create_string_buffer(
+            _CLONE_ARGS.pack(
+                flags | CLONE_PIDFD | CLONE_VM | CLONE_VFORK | CLONE_CLEAR_SIGHAND
+                | (CLONE_INTO_CGROUP if cgroup >= 0 else 0),
+                ctypes.addressof(pidfd), 0, 0, signal.SIGCHLD,
+                ctypes.addressof(self._stack), _STACK, 0, 0, 0, max(cgroup, 0),
+            ),
+            _CLONE_ARGS.size,
+        )  # fmt: skip
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            pid: int = self._spawn(
+                ctypes.addressof(arguments), _CLONE_ARGS.size, ctypes.addressof(buffer),
+                len(calls), self._clock,
+            )  # fmt: skip
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if pid < 0:
+            raise SyscallFailed("clone3", -pid, hint=hint("clone3", -pid))
+        return self._executed(Spawned(pid, pidfd.value), buffer, size, len(calls))
+
+    @staticmethod
+    def _executed(
+        child: Spawned, buffer: ctypes.Array[ctypes.c_char], at: int, length: int
+    ) -> Spawned:
+        """The child, if it has become the launcher; SyscallFailed if it could not."""
+        reports = struct.unpack_from(f"={length * REPORT}Q", buffer, at)
+        code = next((one for one in reports[1::REPORT] if one), 0)
+        if code:
+            os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED)
+            os.close(child.pidfd)
+            raise SyscallFailed("execveat", code, what="starting the launcher")
+        return child

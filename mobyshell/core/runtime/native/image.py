@@ -1,0 +1,80 @@
+"""The launcher as an executable that nobody can change: a static ELF in a sealed memfd.
+
+A process that runs it shows /proc/PID/exe of this memory and no file of the host, so whatever the
+container does with that link, it cannot overwrite a program of the host (CVE-2019-5736).
+Source: elf(5), memfd_create(2), fcntl(2) "File sealing".
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import struct
+from mmap import PROT_EXEC, PROT_READ
+
+from mobyshell.core.errors import SyscallFailed
+from mobyshell.core.linux.memory import map_shared
+from mobyshell.core.linux.syscalls import libc
+from mobyshell.core.runtime.native.code import CODE, START
+
+ADDRESS = 0x400000
+_PAGE = 4096
+_MFD_EXEC = 0x10
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+_AT_SYSINFO_EHDR = 33
+
+
+def elf() -> bytes:
+    """The executable: a header in the first page, the code in the second."""
+    at = ADDRESS + _PAGE
+    header = struct.pack(
+        "<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 2, 62, 1, at + START, 64, 0, 0,
+        64, 56, 2, 0, 0, 0,
+    )  # fmt: skip
+    load = struct.pack("<IIQQQQQQ", 1, 5, _PAGE, at, at, len(CODE), len(CODE), _PAGE)
+    # without this the kernel would give it an executable stack
+    stack = struct.pack("<IIQQQQQQ", 0x6474E551, 6, 0, 0, 0, 0, 0, 16)
+    return (header + load + stack).ljust(_PAGE, b"\0") + CODE
+
+
+def sealed(name: str, content: bytes) -> int:
+    """A descriptor, for reading only, of an executable memfd with `content` that cannot change."""
+    try:
+        fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | _MFD_EXEC)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # before Linux 6.3 all of them are executable
+            raise SyscallFailed.of(error, "memfd_create") from None
+        fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(fd, view) :]
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+        # execve(2) refuses a file that is open for writing (ETXTBSY)
+        return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise SyscallFailed.of(error, "memfd_create") from None
+    finally:
+        os.close(fd)
+
+
+class Image:
+    """The launcher's memory: `fd` to execute, `code` where the same bytes run in this process."""
+
+    def __init__(self) -> None:
+        self.fd = sealed("mobyshell", elf())
+        self.code = map_shared(self.fd, _PAGE + len(CODE), PROT_READ | PROT_EXEC) + _PAGE
+
+
+def clock() -> tuple[int, int]:
+    """The vdso's clock_gettime: its address in this process, and its offset in every vdso; or 0, 0."""
+    libc.getauxval.restype = ctypes.c_ulong
+    base: int = libc.getauxval(_AT_SYSINFO_EHDR)
+    try:
+        function = ctypes.CDLL("linux-vdso.so.1")["__vdso_clock_gettime"]
+    except (OSError, AttributeError):
+        return 0, 0
+    address = ctypes.cast(function, ctypes.c_void_p).value or 0
+    return (address, address - base) if base and address > base else (0, 0)
