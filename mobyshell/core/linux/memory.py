@@ -33,6 +33,14 @@ def map_shared(fd: int, size: int, protection: int = PROT_READ | PROT_WRITE) -> 
     return address
 
 
+def moved(fd: int) -> int:
+    """`fd` under a number that is out of the way; what it was is closed. OSError if there is none."""
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_FD)
+    finally:
+        os.close(fd)
+
+
 class Memory:
     """`size` bytes (rounded up to pages) at `address`, and a descriptor of them. Freed by `close`."""
 
@@ -40,11 +48,7 @@ class Memory:
         self.fd = -1
         self.size = size + -size % PAGESIZE
         try:
-            made = os.memfd_create(name, os.MFD_CLOEXEC)
-            try:
-                self.fd = fcntl.fcntl(made, fcntl.F_DUPFD_CLOEXEC, FIRST_FD)
-            finally:
-                os.close(made)
+            self.fd = moved(os.memfd_create(name, os.MFD_CLOEXEC))
             os.ftruncate(self.fd, self.size)
         except OSError as error:
             if self.fd >= 0:

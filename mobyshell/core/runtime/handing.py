@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 
 from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.linux import constants as c
+from mobyshell.core.linux.memory import FIRST_FD
 from mobyshell.core.runtime.executor import Executor
 from mobyshell.core.runtime.operations.trees import MAKE_USER_NAMESPACE
 from mobyshell.core.runtime.plan import Actor, Call, Cell, Data, Operation, Phase, Plan, Text
@@ -60,8 +62,12 @@ def make_user_namespace(executor: Executor, uids: str, gids: str, what: str) -> 
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         program = assemble([(0, _waiting())])
-        program.set("gate", theirs.fileno())
-        child = executor.spawn(program, flags=c.CLONE_NEWUSER)
+        gate = fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, FIRST_FD)
+        program.set("gate", gate)
+        try:
+            child = executor.spawn(program, flags=c.CLONE_NEWUSER, given=[gate])
+        finally:
+            os.close(gate)
         try:
             for kind, text in (("gid", gids), ("uid", uids)):
                 path = f"/proc/{child.pid}/{kind}_map"

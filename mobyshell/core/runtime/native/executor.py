@@ -18,6 +18,7 @@ import os
 import signal
 import struct
 from collections.abc import Iterable
+from contextlib import ExitStack
 
 from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.linux.constants import (
@@ -28,6 +29,7 @@ from mobyshell.core.linux.constants import (
     CLONE_PIDFD,
     CLONE_VM,
 )
+from mobyshell.core.linux.memory import moved
 from mobyshell.core.linux.syscalls import hint, number
 from mobyshell.core.runtime.executor import CLONE_CLEAR_SIGHAND, CLONE_INTO_CGROUP, Spawned
 from mobyshell.core.runtime.native.code import RUN, SPAWN
@@ -82,18 +84,20 @@ class NativeExecutor:
             passed.append((before.memory.fd, _BEFORE))
         if not behind:
             return self._launch(flags, cgroup, inherited, passed)
-        if cgroup >= 0:
-            inherited.append(cgroup)
-        _CLONE_ARGS.pack_into(
-            program.memory.view, Header.CLONE_ARGS * 8,
-            flags | CLONE_PARENT | CLONE_CLEAR_SIGHAND | (CLONE_INTO_CGROUP if cgroup >= 0 else 0),
-            0, 0, 0, 0, 0, 0, 0, 0, 0, max(cgroup, 0),
-        )  # fmt: skip
-        launcher = self._launch(0, -1, inherited, passed)
-        try:
+        with ExitStack() as stack:
+            if cgroup >= 0:
+                cgroup = moved(os.dup(cgroup))
+                stack.callback(os.close, cgroup)
+                inherited.append(cgroup)
+            _CLONE_ARGS.pack_into(
+                program.memory.view, Header.CLONE_ARGS * 8,
+                flags | CLONE_PARENT | CLONE_CLEAR_SIGHAND
+                | (CLONE_INTO_CGROUP if cgroup >= 0 else 0),
+                0, 0, 0, 0, 0, 0, 0, 0, 0, max(cgroup, 0),
+            )  # fmt: skip
+            launcher = self._launch(0, -1, inherited, passed)
+            stack.callback(os.close, launcher.pidfd)
             os.waitid(os.P_PIDFD, launcher.pidfd, os.WEXITED)
-        finally:
-            os.close(launcher.pidfd)
         pid = ctypes.c_long(header[Header.CHILD]).value
         if pid <= 0:
             raise SyscallFailed("clone3", -pid, hint=hint("clone3", -pid))

@@ -15,7 +15,7 @@ import struct
 from mmap import PROT_EXEC, PROT_READ
 
 from mobyshell.core.errors import SyscallFailed
-from mobyshell.core.linux.memory import map_shared
+from mobyshell.core.linux.memory import map_shared, moved
 from mobyshell.core.linux.syscalls import libc
 from mobyshell.core.runtime.native.code import CODE, START
 
@@ -53,7 +53,7 @@ def sealed(name: str, content: bytes) -> int:
             view = view[os.write(fd, view) :]
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
         # execve(2) refuses a file that is open for writing (ETXTBSY)
-        return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+        return moved(os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC))
     except OSError as error:
         raise SyscallFailed.of(error, "memfd_create") from None
     finally:
