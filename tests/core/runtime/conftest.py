@@ -140,6 +140,19 @@ def mounts_of(directory: Path) -> list[str]:
     ]  # fmt: skip
 
 
+def descriptors() -> list[str]:
+    """Our open descriptors, but for the memory of programs, which are kept with their plans."""
+    found = []
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            name = os.readlink(f"/proc/self/fd/{fd}")
+        except FileNotFoundError:  # the one that the listing itself has used
+            continue
+        if not name.startswith("/memfd:mobyshell"):
+            found.append(f"{fd} {name}")
+    return sorted(found)
+
+
 @pytest.fixture
 def house(tmp_path: Path, busybox: Path) -> Iterator[House]:
     """A runtime of one's own; afterwards nothing of it may be left."""

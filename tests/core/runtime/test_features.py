@@ -12,7 +12,7 @@ import pytest
 
 from mobyshell.core.errors import InvalidSpec, MobyshellError, SyscallFailed, Unsupported
 from mobyshell.core.linux import cgroups
-from mobyshell.core.runtime.executor import PortableExecutor
+from mobyshell.core.runtime.executor import Executor
 from mobyshell.core.runtime.plan import Actor, Phase
 from mobyshell.core.runtime.program import Program
 from mobyshell.core.runtime.steps import run
@@ -412,17 +412,18 @@ def test_a_level_that_others_take_away_while_it_is_used_is_made_again(
     spec = house.spec(
         lambda document: document["linux"].update(cgroupsPath="/mobyshell-test-race/c"), "true"
     )
-    real = PortableExecutor.run
+    executor = type(house.runtime.executor)
+    real = executor.run
     runs: list[int | None] = []
 
-    def run_with_a_thief(self: PortableExecutor, program: Program) -> int | None:
+    def run_with_a_thief(self: Executor, program: Program) -> int | None:
         # as if the last container below it had been deleted between our two mkdirs
         at = bytes(program.mapping).find(b"obyshell-test-race/c\0") - 1
         program.mapping[at : at + 1] = b"M" if not runs else b"m"
         runs.append(real(self, program))
         return runs[-1]
 
-    monkeypatch.setattr(PortableExecutor, "run", run_with_a_thief)
+    monkeypatch.setattr(executor, "run", run_with_a_thief)
     container = house.create("c", spec)
     os.close(container.pidfd)
     run(house.runtime.delete("c"))

@@ -13,7 +13,7 @@ import pytest
 
 from mobyshell.core.errors import MobyshellError, SyscallFailed
 from mobyshell.core.linux.mounts import MountInfo, parse_line
-from tests.core.runtime.conftest import House
+from tests.core.runtime.conftest import House, descriptors
 
 pytestmark = pytest.mark.root
 
@@ -319,14 +319,14 @@ def test_ids_mapped_as_the_user_namespace(house: House, owned: Path, rootfs: Pat
 
 def test_ids_that_cannot_be_mapped(house: House, owned: Path) -> None:
     one = {"destination": "/t", "source": "/proc/tty", "options": ["bind"], **MAPS}
-    before = sorted(os.listdir("/proc/self/fd"))
+    before = descriptors()
     with pytest.raises(SyscallFailed, match=r"ids mapped \(mounts\[7\].uidMappings\)") as caught:
         house.run("true", change=with_mounts(one))
     assert "id-mapped" in caught.value.hint
     one = {**one, "source": str(owned), "uidMappings": MAPS["uidMappings"] * 2}
     with pytest.raises(MobyshellError, match=r"mounts\[7\]"):
         house.run("true", change=with_mounts(one))
-    assert sorted(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
 
 
 def test_the_plan_tells_how_ids_are_mapped(house: House, owned: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mobyshell.core.errors import SyscallFailed
-from tests.core.runtime.conftest import House
+from tests.core.runtime.conftest import House, descriptors
 
 pytestmark = pytest.mark.root
 
@@ -85,11 +85,7 @@ def test_a_tree_that_is_not_there_leaves_no_descriptor(house: House, private: Pa
         mapped(private)(document)
         document["mounts"][-1]["source"] = "/no/such/place"
 
-    def attempt() -> None:
-        with pytest.raises(SyscallFailed, match="/no/such/place"):
-            house.run("true", change=change)
-
-    attempt()  # the programs of a spec are kept, with a descriptor each
-    before = sorted(os.listdir("/proc/self/fd"))
-    attempt()
-    assert sorted(os.listdir("/proc/self/fd")) == before
+    before = descriptors()
+    with pytest.raises(SyscallFailed, match="/no/such/place"):
+        house.run("true", change=change)
+    assert descriptors() == before
