@@ -226,6 +226,12 @@ def enable(path: str, controllers: Iterable[str]) -> None:
             levels.append(level)
         for level in reversed(levels):
             try:
+                if os.path.exists(f"{level}/cgroup.type") and read(level, "cgroup.procs"):
+                    # for controllers of threads the kernel would not refuse it, but make the
+                    # group threaded, and those below it unfit
+                    raise SyscallFailed(
+                        "write", errno.EBUSY, path=f"{level}/cgroup.subtree_control"
+                    )
                 write(level, "cgroup.subtree_control", f"+{controller}")
             except SyscallFailed as error:
                 error.hint = refused(level).get(error.errno, error.hint)

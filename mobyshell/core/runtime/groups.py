@@ -24,6 +24,11 @@ COUNTED = ("cpu", "memory", "pids", "io")
 """v2 controllers that every container gets where they are to be had: statistics come from them."""
 
 
+THREADED = ("cpu", "cpuset", "perf_event", "pids")
+"""v2 controllers that a group with processes may hand down, becoming a threaded one (cgroup-v2.rst,
+"Threads")."""
+
+
 def resources_of(linux: Linux) -> dict[str, Any]:
     """`linux.resources` as JSON values; empty if there are none."""
     return spec_to_json(linux.resources) if linux.resources is not None else {}
@@ -119,6 +124,8 @@ def _unified(host: Host, path: str, needed: Mapping[str, str]) -> list[Operation
     """The v2 group, with what it needs handed down to it from the first level that we may use."""
     available = host.cgroup_v2_controllers
     wanted = [one for one in COUNTED if one in available] if host.cgroup_mode == "v2" else []
+    names = (*needed, *wanted, *available)
+    witness = next((one for one in names if one not in THREADED and one in available), "")
     top = host.cgroup_top if _below(path, host.cgroup_top) else host.cgroup_root("")
     levels = [top]
     for step in path.removeprefix(top).strip("/").split("/")[:-1]:
@@ -127,8 +134,9 @@ def _unified(host: Host, path: str, needed: Mapping[str, str]) -> list[Operation
     for level in levels:
         if not f"{host.cgroup_own['']}/".startswith(f"{level}/"):
             operations.append(cgroups.level(level))
-        if needed or wanted:
-            operations.append(cgroups.enable(level, needed, wanted))
+        if needed or (wanted and witness):
+            root = level == host.cgroup_root("")
+            operations.append(cgroups.enable(level, needed, wanted, witness, root=root))
     return [*operations, cgroups.make("", path, os.path.dirname(path), ())]
 
 

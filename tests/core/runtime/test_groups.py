@@ -78,13 +78,26 @@ def test_controllers_are_handed_down_level_by_level_from_the_top() -> None:
     assert show_call(calls[0]).startswith(f'openat(AT_FDCWD, "{TOP}/a/cgroup.subtree_control"')
     writes = [(show_call(one).split(", ")[1], bool(one.tolerate)) for one in calls[1:-1]]
     assert writes == [
-        ("'+memory +cpuset +cpu +pids +io'", True), ("'+memory'", False), ("'+cpuset'", False),
-        ("'+cpu'", True), ("'+pids'", True), ("'+io'", True),
+        ("'+memory +cpuset +cpu +pids +io'", True), ("'+memory +cpuset'", False)
     ]  # fmt: skip
-    assert calls[1].skip_on_success == 5
+    assert calls[1].skip_on_success == 1
     hints = dict(handing(made)[1].hints)
     assert f"{TOP}/a has processes itself" in hints[errno.EBUSY]
     assert "no internal processes" in hints[errno.EBUSY]
+
+
+def test_what_a_group_with_processes_may_hand_down_is_not_handed_down_alone() -> None:
+    """The kernel lets it, makes the group threaded, and what is below it unfit for a container."""
+    (first, _) = handing(plan(ROOT, {"cpu": {"shares": 5}}))
+    writes = [show_call(one).split(", ")[1] for one in first.calls[1:-1]]
+    assert writes == ["'+cpu +memory +pids +io'", "'+cpu +memory'"]
+    threads = replace(ROOT, cgroup_v2_controllers=("cpu", "pids"))
+    assert handing(plan(threads)) == []
+    top, below = handing(plan(threads, {"cpu": {"shares": 5}}))
+    assert [one.name for one in top.calls] == ["openat", "write", "write", "close"]
+    assert [one.name for one in below.calls][:3] == ["openat", "read", "close"]
+    assert below.calls[1].expect == 0
+    assert below.calls[1].otherwise.startswith("no internal processes")
 
 
 def test_levels_that_are_there_are_not_made_and_foreign_ones_left_alone() -> None:

@@ -83,31 +83,40 @@ def level(path: str) -> Operation:
     )
 
 
-def enable(path: str, needed: Mapping[str, str], wanted: Sequence[str]) -> Operation:
+def enable(
+    path: str, needed: Mapping[str, str], wanted: Sequence[str], witness: str, *, root: bool
+) -> Operation:
     """Let the groups right below the v2 group `path` have controllers.
 
     `needed`: controller → the member of the spec that needs it; `wanted`: those that only count
-    for statistics, without which the container runs as well.
+    for statistics, without which the container runs as well. `witness`: a controller that the
+    kernel refuses to a group with processes, to be handed down with those of threads, which it
+    does not refuse: they would make the group threaded, and what is below it unfit for a
+    container. "" if there is none; then it is looked, unless `path` is the `root`, which may have
+    processes.
     """
-    names = (*needed, *(one for one in wanted if one not in needed))
-    file = Cell("file")
-    words = " ".join(f"+{one}" for one in names)
+    names = list(dict.fromkeys((*needed, *wanted)))
+    must = list(dict.fromkeys((*needed, *([witness] if witness else ()))))
+    file, control = Cell("file"), f"{path}/cgroup.subtree_control"
 
-    def put(text: str, tolerate: tuple[int, ...], skip: int = 0) -> Call:
-        data = text.encode()
-        return Call("write", (file, Data(data, repr(text)), len(data)), tolerate=tolerate,
-                    skip_on_error=0, skip_on_success=skip)  # fmt: skip
+    def put(controllers: Sequence[str], tolerate: tuple[int, ...], skip: int) -> Call:
+        text = " ".join(f"+{one}" for one in controllers)
+        data = Data(text.encode(), repr(text))
+        return Call("write", (file, data, len(text)), tolerate=tolerate, skip_on_success=skip)
 
-    control = f"{path}/cgroup.subtree_control"
-    opened = Call(
-        "openat", (CWD, Text(control), flags("open", c.O_WRONLY | c.O_CLOEXEC)), result=file,
-        tolerate=() if needed else _NOT_HANDED_DOWN, skip_on_error=0 if needed else len(names) + 2,
-    )  # fmt: skip
-    # all at once is all or nothing, and mostly they are enabled already; then one by one
-    together = put(words, _NOT_HANDED_DOWN, len(names))
-    single = [put(f"+{one}", () if one in needed else _NOT_HANDED_DOWN) for one in names]
-    must = " ".join(f"+{one}" for one in needed)
-    may = [f"echo +{one} > {quote(control)} 2>/dev/null || :" for one in names if one not in needed]
+    how = flags("open", c.O_WRONLY | c.O_CLOEXEC)
+    opened = Call("openat", (CWD, Text(control), how), result=file)
+    # all is all or nothing, and mostly they are enabled already
+    calls = [*([] if witness or root else _empty(path)), opened]
+    every = list(dict.fromkeys((*must, *wanted)))
+    shell = f"echo {' '.join(f'+{one}' for one in every)} > {quote(control)} 2>/dev/null"
+    if needed:
+        calls += [put(every, _NOT_HANDED_DOWN, 1), put(must, (), 0)]
+        shell += f" || echo {' '.join(f'+{one}' for one in must)} > {quote(control)}"
+    else:
+        calls[-1] = replace(opened, tolerate=_NOT_HANDED_DOWN, skip_on_error=2)
+        calls.append(put(every, _NOT_HANDED_DOWN, 0))
+        shell += " || :"
     return Operation(
         actor=Actor.PARENT,
         phase=Phase.PREPARE,
@@ -116,8 +125,8 @@ def enable(path: str, needed: Mapping[str, str], wanted: Sequence[str]) -> Opera
         source=next(iter(needed.values()), "linux.cgroupsPath"),
         spec="config-linux.md#control-groups",
         man="cgroups(7)",
-        calls=(opened, together, *single, close(file)),
-        shell=(*([f"echo {must} > {quote(control)}"] if must else []), *may),
+        calls=(*calls, close(file)),
+        shell=(shell,),
         hints=tuple(refused(path).items()),
     )
 
@@ -126,6 +135,18 @@ _NOT_HANDED_DOWN = (
     errno.EBUSY, errno.ENOENT, errno.EACCES, errno.EOPNOTSUPP, errno.EPERM, errno.EROFS,
     errno.EINVAL,
 )  # fmt: skip
+
+
+def _empty(path: str) -> list[Call]:
+    """Go on only if no process is in the group `path`."""
+    file = Cell("processes")
+    how = flags("open", c.O_RDONLY | c.O_CLOEXEC)
+    return [
+        Call("openat", (CWD, Text(f"{path}/cgroup.procs"), how), result=file),
+        Call("read", (file, Data(bytes(8), "<pid>"), 8), expect=0,
+             otherwise=refused(path)[errno.EBUSY]),
+        close(file),
+    ]  # fmt: skip
 
 
 def limits(writes: Sequence[Write], path: str) -> Operation:

@@ -1,0 +1,350 @@
+"""Containers on cgroup v2 alone, with every controller there: limits, statistics, verbs, places."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mobyshell.core.errors import SyscallFailed, Unsupported
+from mobyshell.core.linux import cgroups, device_filter, probe
+from mobyshell.core.runtime.script import script
+from mobyshell.core.runtime.state import State
+from mobyshell.core.runtime.steps import run
+from mobyshell.core.runtime.values import Status
+from tests.core.runtime.conftest import House
+from tests.core.runtime.test_rootless_verbs import BECOME
+
+TOP = "/sys/fs/cgroup"
+SESSION = f"{TOP}/session"
+MIB = 1 << 20
+Change = Callable[[dict[str, Any]], object]
+
+
+def resources(path: str = "", **given: Any) -> Change:
+    def change(document: dict[str, Any]) -> None:
+        document["linux"]["resources"].update(given)
+        document["linux"]["namespaces"].append({"type": "cgroup"})
+        if path:
+            document["linux"]["cgroupsPath"] = path
+
+    return change
+
+
+@contextmanager
+def running(house: House, *args: str, change: Change | None = None) -> Iterator[State]:
+    container = house.create("c", house.spec(change, *args))
+    try:
+        yield run(house.runtime.start("c"))
+    finally:
+        os.close(container.pidfd)
+        run(house.runtime.delete("c", force=True))
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_the_machine_has_v2_alone() -> None:
+    layout = cgroups.detect()
+    assert (layout.mode, dict(layout.own)) == ("v2", {"": f"{SESSION}/shell"})
+    assert (dict(layout.roots), layout.v2_usable) == ({"": TOP}, TOP)
+    assert {"cpu", "cpuset", "io", "memory", "pids", "hugetlb", "rdma"} <= set(
+        layout.v2_controllers
+    )
+    found = {one.feature: one for one in probe.probe() if one.feature.startswith("cgroup")}
+    assert all(one.ok for one in found.values()), found
+    assert found["cgroup devices"].detail == "a BPF program can be loaded"
+
+
+def test_limits_are_the_kernels_and_seen_inside(house: House) -> None:
+    limits = {
+        "cpu": {"shares": 512, "quota": 20000, "period": 50000, "cpus": "1", "mems": "0"},
+        "memory": {"limit": 64 * MIB, "reservation": 32 * MIB, "swap": 96 * MIB},
+        "pids": {"limit": 12},
+        "blockIO": {"weight": 100},
+        "hugepageLimits": [{"pageSize": "2MB", "limit": 4 * MIB}],
+        "unified": {"memory.high": str(48 * MIB), "cgroup.max.depth": "3"},
+    }
+    files = ("cpu.weight", "cpu.max", "cpuset.cpus", "cpuset.mems", "memory.max", "memory.low",
+             "memory.swap.max", "memory.high", "pids.max", "io.weight", "hugetlb.2MB.max",
+             "hugetlb.2MB.rsvd.max", "cgroup.max.depth")  # fmt: skip
+    with running(house, "sleep", "1000", change=resources(**limits)) as state:
+        leaf = state.cgroups[""]
+        assert os.path.dirname(leaf) == SESSION  # beside the group of the tests, not below it
+        found = {file: cgroups.read(leaf, file) for file in files}
+        assert found == {
+            "cpu.weight": "20", "cpu.max": "20000 50000", "cpuset.cpus": "1", "cpuset.mems": "0",
+            "memory.max": str(64 * MIB), "memory.low": str(32 * MIB),
+            "memory.swap.max": str(32 * MIB), "memory.high": str(48 * MIB), "pids.max": "12",
+            "io.weight": "default 910", "hugetlb.2MB.max": str(4 * MIB),
+            "hugetlb.2MB.rsvd.max": str(4 * MIB), "cgroup.max.depth": "3",
+        }  # fmt: skip
+        inside = house.exec("c", "sh", "-c", "cd /sys/fs/cgroup; cat memory.max; cat /proc/self/cgroup; "
+                                             "echo 1 > pids.max")  # fmt: skip
+        assert inside.output.splitlines() == [str(64 * MIB), "0::/"]
+        assert "Read-only file system" in inside.errors
+        wrong = [one for one in house.runtime.diff("c") if one.agrees is False]
+        assert wrong == []
+        limited = [one.path for one in house.runtime.diff("c") if "resources" in one.path]
+        assert len(limited) == 14
+    assert not os.path.exists(leaf)
+
+
+def test_without_a_namespace_the_mount_shows_the_same(house: House) -> None:
+    def change(document: dict[str, Any]) -> None:
+        document["linux"]["resources"]["pids"] = {"limit": 12}
+
+    lines = house.sh("cat /sys/fs/cgroup/pids.max; cat /sys/fs/cgroup/cgroup.procs", change)
+    assert lines[0] == "12"
+    assert "1" in lines[1:]  # itself, in its own pid namespace
+
+
+def test_memory_that_is_not_there_is_not_given(house: House) -> None:
+    change = resources(memory={"limit": 24 * MIB, "swap": 24 * MIB})
+    with running(house, "sh", "-c", "dd if=/dev/zero of=/dev/shm/x bs=1M count=48", change=change):
+        wait_for(lambda: (house.runtime.stats("c").oom_kills or 0) > 0)
+        stats = house.runtime.stats("c")
+        assert stats.memory_limit == 24 * MIB
+        assert (stats.memory_peak or 0) <= 24 * MIB  # None before Linux 5.19
+        assert house.runtime.state("c")[1] in (Status.RUNNING, Status.STOPPED)
+
+
+def test_processes_are_limited_and_counted(house: House) -> None:
+    change = resources(pids={"limit": 3})
+    with running(house, "sh", "-c", "sleep 1000 & sleep 1000 & wait", change=change) as state:
+        wait_for(lambda: house.runtime.stats("c").pids == 3)
+        # who is moved in is let in; but then it may not fork
+        result = house.exec("c", "sh", "-c", "(true); (true)")
+        assert result.status != 0
+        assert "can't fork" in result.errors
+        stats = house.runtime.stats("c")
+        assert (stats.pids, stats.pids_limit, stats.memory_limit) == (3, 3, None)
+        assert (stats.cpu_ns or 0) > 0
+        assert (stats.memory or 0) > 0
+        assert stats.io_read is not None
+        assert len(cgroups.processes(state.cgroups[""])) == 3
+
+
+def test_update_changes_what_is_given_and_keeps_the_rest(house: House) -> None:
+    change = resources(
+        path="/fresh/c", cpu={"quota": 20000, "period": 50000}, memory={"limit": 64 * MIB}
+    )
+    with running(house, "sleep", "1000", change=change) as state:
+        leaf = state.cgroups[""]
+
+        def update(**given: Any) -> None:
+            run(house.runtime.update("c", given))
+
+        update(cpu={"quota": 30000})
+        assert cgroups.read(leaf, "cpu.max") == "30000 50000"
+        update(cpu={"period": 100000})
+        assert cgroups.read(leaf, "cpu.max") == "30000 100000"
+        update(memory={"swap": 80 * MIB})
+        assert cgroups.read(leaf, "memory.swap.max") == str(16 * MIB)
+        update(memory={"limit": -1, "swap": -1})
+        assert (cgroups.read(leaf, "memory.max"), cgroups.read(leaf, "memory.swap.max")) == (
+            "max",
+            "max",
+        )
+        # its controller was not handed down at the start: nothing needed it
+        assert not os.path.exists(f"{leaf}/hugetlb.2MB.max")
+        update(hugepageLimits=[{"pageSize": "2MB", "limit": 2 * MIB}], cpu={"cpus": "0"})
+        assert cgroups.read(leaf, "hugetlb.2MB.max") == str(2 * MIB)
+        assert cgroups.read(leaf, "cpuset.cpus") == "0"
+        with pytest.raises(SyscallFailed):
+            update(pids={"limit": 5}, cpu={"cpus": "900"})
+        assert cgroups.read(leaf, "pids.max") == "max"  # all or nothing
+        with pytest.raises(Unsupported, match='controller "nosuch" not available'):
+            update(unified={"nosuch.max": "1"})
+        assert [one for one in house.runtime.diff("c") if one.agrees is False] == []
+
+
+def test_pause_kill_and_delete_reach_what_was_made_inside(house: House) -> None:
+    with running(house, "sh", "-c", "sleep 1000 & sleep 1000 & wait") as state:
+        leaf = state.cgroups[""]
+        wait_for(lambda: len(house.runtime.ps("c")) == 3)
+        os.makedirs(f"{leaf}/inner/most")
+        cgroups.write(f"{leaf}/inner/most", "cgroup.procs", str(house.runtime.ps("c")[-1].pid))
+        assert len(house.runtime.ps("c")) == 3
+        run(house.runtime.pause("c"))
+        assert house.runtime.state("c")[1] is Status.PAUSED
+        assert "frozen 1" in cgroups.read(f"{leaf}/inner/most", "cgroup.events")
+        run(house.runtime.resume("c"))
+        assert house.runtime.state("c")[1] is Status.RUNNING
+        run(house.runtime.kill("c", signal.SIGKILL, all_processes=True))
+        cgroups.wait_empty(leaf, 120)
+    assert not os.path.exists(leaf)
+
+
+def test_a_paused_one_can_be_killed_and_deleted(house: House) -> None:
+    with running(house, "sleep", "1000"):
+        run(house.runtime.pause("c"))
+
+
+def test_exec_goes_where_the_init_is_when_controllers_are_handed_down_inside(house: House) -> None:
+    with running(house, "sleep", "1000") as state:
+        leaf = state.cgroups[""]
+        os.mkdir(f"{leaf}/init.scope")
+        cgroups.write(f"{leaf}/init.scope", "cgroup.procs", str(state.pid))
+        cgroups.write(leaf, "cgroup.subtree_control", "+memory +pids")
+        result = house.exec("c", "cat", "/proc/self/cgroup")
+        assert result.output.strip().endswith("/init.scope"), (result.output, result.errors)
+
+
+def test_levels_are_made_handed_down_to_and_taken_away(house: House) -> None:
+    change = resources(path="/pod/one/c", memory={"limit": 32 * MIB})
+    with running(house, "sleep", "1000", change=change) as state:
+        assert state.cgroups == {"": f"{TOP}/pod/one/c"}
+        assert state.cgroup_levels == (f"{TOP}/pod/one", f"{TOP}/pod")
+        for level in (f"{TOP}/pod", f"{TOP}/pod/one"):
+            assert {"cpu", "io", "memory", "pids"} == set(
+                cgroups.read(level, "cgroup.subtree_control").split()
+            )
+    assert not os.path.exists(f"{TOP}/pod")
+
+
+def test_a_relative_path_starts_at_the_top(house: House) -> None:
+    with running(house, "sleep", "1000", change=resources(path="pod")) as state:
+        assert state.cgroups == {"": f"{TOP}/pod"}
+
+
+def test_a_group_with_processes_hands_nothing_down(house: House) -> None:
+    spec = house.spec(resources(path="/session/shell/c", memory={"limit": 32 * MIB}), "true")
+    with pytest.raises(SyscallFailed, match="Device or resource busy") as info:
+        house.create("c", spec)
+    assert f"hand memory, cpu, pids, io down to what is below {SESSION}/shell" in str(info.value)
+    assert info.value.hint.startswith(
+        f"no internal processes: {SESSION}/shell has processes itself"
+    )
+    assert os.listdir(f"{SESSION}/shell").count("c") == 0
+    # without limits it needs nothing of the sort
+    with running(house, "sleep", "1000", change=resources(path="/session/shell/c")) as state:
+        assert state.cgroups == {"": f"{SESSION}/shell/c"}
+        assert house.runtime.stats("c").memory is None
+        # our being refused has changed nothing about the group of somebody else
+        assert cgroups.read(f"{SESSION}/shell", "cgroup.type") == "domain"
+
+
+def test_device_rules_are_enforced(house: House) -> None:
+    def change(document: dict[str, Any]) -> None:
+        for kind in document["process"]["capabilities"].values():
+            kind.append("CAP_MKNOD")
+        document["mounts"].append({"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"})
+
+    # 10:229 is fuse: its driver need not be there for an open to be refused, or to be let through
+    look = (
+        "cd /tmp; rm -f *; mknod fuse c 10 229; mknod full c 1 7; : < full && echo full; : < fuse"
+    )
+    with running(house, "sleep", "1000", change=change) as state:
+        result = house.exec("c", "sh", "-c", look, capabilities=None)
+        assert result.output.split() == ["full"]
+        assert "fuse: Operation not permitted" in result.errors
+        run(house.runtime.update("c", {"devices": [{"allow": True, "access": "rwm"}]}))
+        result = house.exec("c", "sh", "-c", look, capabilities=None)
+        assert "Operation not permitted" not in result.errors
+        assert [name for name, _ in device_filter.attached(state.cgroups[""])] == ["mobyshell_dev"]
+        assert [one for one in house.runtime.diff("c") if one.agrees is False] == []
+
+
+def test_the_script_makes_the_same_groups(house: House) -> None:
+    change = resources(path="/scripted/c", memory={"limit": 40 * MIB}, pids={"limit": 20})
+    spec = house.spec(change, "sh", "-c", "cd /sys/fs/cgroup; cat memory.max pids.max cpu.weight")
+    plan = house.runtime.plan("s", str(house.bundle), spec=spec)
+    done = subprocess.run(
+        ["sh"], input=script(plan, spec), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.split()) == (0, [str(40 * MIB), "20", "100"]), done.stderr
+    assert not os.path.exists(f"{TOP}/scripted/c")
+    cgroups.remove_empty([f"{TOP}/scripted"])
+
+
+def as_user(home: Path, group: str, code: str) -> dict[str, Any]:
+    """Run `code` as user 12345, whose processes are in `group`."""
+    words = [sys.executable, "-c", f"open('{group}/cgroup.procs', 'w').write('0')\n{BECOME}{code}"]
+    done = subprocess.run([*words, str(home)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@contextmanager
+def delegated(*levels: str) -> Iterator[str]:
+    """A group that is given to user 12345 as cgroup-v2.rst says, with `levels` below it."""
+    top = f"{TOP}/user"
+    os.mkdir(top)
+    cgroups.write(TOP, "cgroup.subtree_control", "+memory +pids")
+    made = [top, *(f"{top}/{one}" for one in levels)]
+    try:
+        for path in made:
+            os.makedirs(path, exist_ok=True)
+            for name in ("", "/cgroup.procs", "/cgroup.subtree_control", "/cgroup.threads"):
+                os.chown(f"{path}{name}", 12345, 12345)
+        yield made[-1]
+    finally:
+        cgroups.remove([top], timeout=120)
+
+
+CREATE = """
+document = spec_to_json(load_spec(bundle))
+document["process"].update(terminal=False, args=["sleep", "1000"])
+document["linux"]["resources"] = {"memory": {"limit": 32 << 20}, "pids": {"limit": 9}}
+given = parse_spec(json.dumps(document))
+try:
+    made = run(runtime.create("c", str(bundle), stdio=Stdio(null, null, 2), spec=given))
+    run(runtime.start("c"))
+    state, _ = runtime.state("c")
+    leaf = state.cgroups[""]
+    from mobyshell.core.linux import cgroups
+    limit = cgroups.read(leaf, "memory.max")
+    run(runtime.pause("c"))
+    paused = str(runtime.state("c")[1])
+    run(runtime.resume("c"))
+    run(runtime.update("c", {"pids": {"limit": 7}}))
+    stats = runtime.stats("c")
+    run(runtime.delete("c", force=True))
+    tell(leaf=leaf, limit=limit, paused=paused, pids=stats.pids_limit, left=os.path.exists(leaf))
+except MobyshellError as error:
+    tell(error=str(error), hint=error.hint)
+"""
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    import tempfile
+
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+        os.chown(directory, 12345, 12345)
+        yield Path(directory)
+
+
+def test_without_root_in_what_was_delegated(home: Path) -> None:
+    with delegated("shell") as group:
+        said = as_user(home, group, CREATE)
+    assert said.pop("leaf").startswith(f"{TOP}/user/mobyshell-")
+    assert said == {"limit": str(32 * MIB), "paused": "paused", "pids": 7, "left": False}
+
+
+def test_without_root_where_only_the_own_group_was_delegated(home: Path) -> None:
+    with delegated() as group:
+        said = as_user(home, group, CREATE)
+    assert "Device or resource busy" in said["error"]
+    assert said["hint"].startswith(f"no internal processes: {TOP}/user has processes itself")
+
+
+def test_without_root_and_without_delegation(home: Path) -> None:
+    said = as_user(home, f"{SESSION}/shell", CREATE)
+    assert said["error"] == "limits are asked for, but this user may not make cgroups"
+    assert "delegated" in said["hint"]
