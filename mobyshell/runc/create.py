@@ -57,7 +57,9 @@ def _warn(call: Call, spec: Spec) -> None:
     given = spec.process.capabilities if spec.process else None
     usable_capabilities(given, capabilities.last(), notices)
     for notice in notices:
-        call.log.warning(notice)
+        # without any inheritable ones nobody expects ambient ones: so it is in runc's own spec
+        if notice.startswith("ignoring ") or (given and given.inheritable):
+            call.log.warning(notice)
 
 
 def _with_environment(call: Call, spec: Spec, bundle: str, taken: Taken) -> tuple[Spec, bool]:

@@ -70,6 +70,7 @@ class Follower:
             except (OSError, ValueError):
                 continue  # 32 and 33 are the C library's
         if self.master is not None:
+            self._plain_newlines(self.master)
             self._raw()
         return self
 
@@ -82,6 +83,15 @@ class Follower:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
+    @staticmethod
+    def _plain_newlines(master: int) -> None:
+        """Our own terminal makes CR LF of a line's end; done twice, a file would get the CR."""
+        import termios
+
+        attributes = termios.tcgetattr(master)
+        attributes[1] &= ~termios.ONLCR
+        termios.tcsetattr(master, termios.TCSANOW, attributes)
+
     def _raw(self) -> None:
         if not os.isatty(0):
             return
@@ -90,6 +100,10 @@ class Follower:
 
         self._saved = list(termios.tcgetattr(0))
         tty.setraw(0, termios.TCSANOW)
+        # but output goes on as lines: the container's terminal leaves that to ours
+        attributes = termios.tcgetattr(0)
+        attributes[1] |= termios.OPOST
+        termios.tcsetattr(0, termios.TCSANOW, attributes)
         self._resize()
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:

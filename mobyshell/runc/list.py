@@ -17,7 +17,10 @@ _COLUMNS = ("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")
 def run(call: Call) -> int:
     """`list`."""
     form = call.flags.text("format", "table")
-    found = list_states(call.root())
+    root = call.root()
+    if call.options.text("root") and not root.is_dir():
+        raise Failure(f"open {root}: no such file or directory")
+    found = list_states(root)
     if call.flags.on("quiet"):
         sys.stdout.writelines(f"{state.id}\n" for state, _ in found)
     elif form == "table":

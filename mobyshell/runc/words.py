@@ -76,6 +76,10 @@ def _spec(error: InvalidSpec) -> str:
     for part, words in _SPEC:
         if any(one.startswith(part) for one in error.problems):
             return words
+    for name in ("mode", "flag", "node"):
+        problem = next((one for one in error.problems if f"linux.memoryPolicy.{name}" in one), "")
+        if problem:
+            return f"invalid memory policy {name}: {problem}"
     return error.message
 
 

@@ -109,6 +109,8 @@ class Machine:
         return int(self.state(id)["pid"])
 
     def clear(self) -> None:
+        if not self.root.exists():
+            return
         for one in json.loads(self.ok("list", "--format", "json")) or ():
             self.ok("delete", "--force", one["id"])
 
