@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+from mobyshell.core.events import discard
+from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.kill import kill
 from mobyshell.core.runtime.steps import run as steps
 from mobyshell.runc.call import Call, Failure
@@ -11,13 +13,13 @@ from mobyshell.runc.call import Call, Failure
 
 def run(call: Call) -> int:
     """`kill`."""
-    from mobyshell.core.events import discard
-
-    words = call.flags.words
+    words, root = call.flags.words, call.root()
     number = parse_signal(words[1] if len(words) > 1 else "SIGTERM")
-    steps(
-        kill(call.root(), call.id, number, all_processes=call.flags.on("all"), sink=discard)
-    )  # fmt: skip
+    everybody = call.flags.on("all")
+    if number == signal.SIGKILL and "pid" not in states.read(root, call.id).namespaces:
+        # there is no process 1 of their own, whose death would take the others along
+        everybody = True
+    steps(kill(root, call.id, number, all_processes=everybody, sink=discard))
     return 0
 
 

@@ -30,13 +30,9 @@ def kill(
 ) -> Steps[None]:
     """Send signal `number`. WrongState ("container not running") if the container has stopped.
 
-    With `all_processes` a stopped container is no error: what it left behind is signalled. So is
-    everything by SIGKILL where the container has no pid namespace.
+    With `all_processes` a stopped container is no error: what it left behind is signalled.
     """
     state = states.read(root, id)
-    if number == signals.SIGKILL and "pid" not in state.namespaces:
-        # nobody's death takes the others along: there is no process 1 of their own
-        all_processes = True
     if all_processes:
         _signal_all(state, number)
     else:
