@@ -163,7 +163,9 @@ class FakeTasks:
 
     def delete(self, id: str, *, force: bool = False) -> int:
         self.calls.append(("delete", id, force))
-        return self.tasks.pop(id).exit_status or 0
+        status = self.get(id).exit_status or 0
+        del self.tasks[id]
+        return status
 
     def update(self, id: str, resources: Mapping[str, Any]) -> None:
         self.calls.append(("update", id, dict(resources)))

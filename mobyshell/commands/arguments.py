@@ -119,6 +119,8 @@ class _Reader:
             raise UsageError(f"{self.verb.name}: unexpected word {_show(loose[0])}", hint=hint)
         if self.verb.rest is not None:
             self.values[self.verb.rest.name] = self.rest
+            if any("\0" in word for word in self.rest):
+                raise UsageError(f"{self.verb.name}: the command holds a NUL byte", hint=usage)
             if self.verb.rest.required and not self.rest:
                 raise UsageError(f"{self.verb.name}: the command is missing", hint=usage)
         for parameter in self.verb.parameters:
@@ -129,7 +131,17 @@ class _Reader:
 
 
 def _is_number(word: str) -> bool:
-    return word[1:].isdecimal()
+    return _is_digits(word[1:])
+
+
+def _is_digits(word: str) -> bool:
+    """ASCII's: other scripts' digits are numbers to Python, and to nobody else here."""
+    return word.isascii() and word.isdecimal()
+
+
+def _is_decimal(word: str) -> bool:
+    """Digits, perhaps with a point among them."""
+    return _is_digits(word.replace(".", "", 1))
 
 
 def _show(word: str) -> str:
@@ -151,7 +163,7 @@ def convert(parameter: Parameter, word: str) -> Any:
         )
     kind = parameter.kind
     if kind in (r.NUMBER, r.PID):
-        if not word.removeprefix("-").isdecimal() or len(word) > 18:
+        if not _is_digits(word.removeprefix("-")) or len(word) > 18:
             raise UsageError(f"{parameter.metavar} {_show(word)} is not a number")
         return int(word)
     if kind == r.SECONDS:
@@ -176,10 +188,7 @@ def _seconds(parameter: Parameter, word: str) -> float:
         if word.endswith(suffix):
             number, factor = word.removesuffix(suffix), seconds
             break
-    try:
-        value = float(number) * factor
-    except ValueError:
-        value = -1.0
+    value = float(number) * factor if _is_decimal(number) else -1.0
     if not 0 <= value < 1e9:
         raise UsageError(f"{parameter.metavar} {_show(word)} is not a duration",
                          hint="as in 5, 1.5s, 10m")  # fmt: skip
@@ -193,10 +202,7 @@ def parse_size(word: str, what: str = "SIZE") -> int:
     number = low.removesuffix(unit) if unit else low
     if low == "-1":
         return -1
-    try:
-        value = float(number) * _UNITS[unit]
-    except (KeyError, ValueError):
-        value = -1.0
+    value = float(number) * _UNITS.get(unit, -1) if _is_decimal(number) else -1.0
     if not 0 <= value < 2**63:
         raise UsageError(f"{what} {_show(word)} is not a size", hint="as in 64M, 1.5G or 4096")
     return int(value)
@@ -206,15 +212,15 @@ def parse_signal(word: str) -> int:
     """A signal by number or name, with or without SIG, in any case."""
     import signal
 
-    if word.isdecimal() and len(word) < 4:
+    if _is_digits(word) and len(word) < 4:
         if 0 <= int(word) <= signal.SIGRTMAX:
             return int(word)
     else:
         name = word.upper() if word.upper().startswith("SIG") else f"SIG{word.upper()}"
         base, plus, offset = name.partition("+")
         found = getattr(signal, base, None) if base.isalnum() else None
-        if isinstance(found, int) and (not plus or offset.isdecimal()):
-            number = int(found) + (int(offset) if plus else 0)
+        if isinstance(found, int) and (not plus or _is_digits(offset)):
+            number = int(found) + (int(offset[:4]) if plus else 0)
             if number <= signal.SIGRTMAX:
                 return number
     raise UsageError(f"unknown signal {_show(word)}", hint="a number, or a name such as TERM")

@@ -81,6 +81,8 @@ def _program(path: str) -> str:
 
 def find_bundles(directory: str, depth: int = 3) -> list[str]:
     """Directories with a config.json beside a root filesystem, sorted; links are not followed."""
+    from mobyshell.core.tasks.listing import natural
+
     found: list[str] = []
     pending = [(os.path.abspath(directory), depth)]
     while pending:
@@ -89,7 +91,7 @@ def find_bundles(directory: str, depth: int = 3) -> list[str]:
             entries = sorted(os.scandir(path), key=lambda one: one.name)
         except OSError:
             continue
-        if any(one.name == "config.json" and one.is_file() for one in entries):
+        if any(one.name == "config.json" and _is_file(one) for one in entries):
             found.append(path)
             continue
         if left:
@@ -98,7 +100,14 @@ def find_bundles(directory: str, depth: int = 3) -> list[str]:
                 for one in entries
                 if one.is_dir(follow_symlinks=False) and not one.name.startswith(".")
             ]
-    return sorted(found)
+    return sorted(found, key=natural)
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link to itself
+        return False
 
 
 @verb(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from mobyshell.core.errors import ExitCode, MobyshellError, UsageError
+from mobyshell.core.errors import ExitCode, MobyshellError, SyscallFailed, UsageError
 
 TYPE_CHECKING = False  # see commands.registry
 if TYPE_CHECKING:
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 VALUED = ("--root", "--state", "--namespace")
 SWITCHES = ("--json", "--yaml", "--table", "-q", "--quiet", "--readonly", "--yes", "--debug",
             "--plan", "-h", "--help")  # fmt: skip
+
+
+_LONGEST = 400
+"""Characters of an error that are shown: some hold what they were given."""
 
 
 class Options:
@@ -83,6 +87,10 @@ def _begins_command(left: list[str], word: str) -> bool:
 def run(argv: list[str]) -> int:
     """Run `mobyshell` with these arguments and return its exit code."""
     options = Options()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # names need not be UTF-8, and terminals need not be able to show ours
+            stream.reconfigure(errors="backslashreplace")
     try:
         words = options.take(argv)
         return _dispatch(words, options)
@@ -96,6 +104,11 @@ def run(argv: list[str]) -> int:
         # the reader went away (`| head`): no complaint, but not a success either
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
+    except OSError as error:
+        if options.debug:
+            raise
+        report(SyscallFailed.of(error, error.__class__.__name__))
+        return int(ExitCode.FAILED)
     except Exception as error:
         if options.debug:
             raise
@@ -163,16 +176,17 @@ def show(result: Result, options: Options) -> int:
     form = options.form or ("table" if tty else "json")
     write = sys.stdout.write
     if isinstance(result, r.Done):
-        if result.said and not options.quiet and sys.stderr.isatty():
-            print(result.said, file=sys.stderr)
+        if sys.stderr.isatty():
+            _say(result.said, options)
         if result.id:
-            write(result.id + "\n")
+            from mobyshell.commands.output import clean
+
+            write(clean(result.id) + "\n")
         return result.code
     if isinstance(result, r.Text):
-        write(result.text)
+        write(_harmless(result.text) if tty else result.text)
     elif isinstance(result, r.Rows):
-        if result.said and not options.quiet:
-            print(result.said, file=sys.stderr)
+        _say(result.said, options)
         _rows(result, form, options.quiet, write, tty)
     elif isinstance(result, r.Record):
         _record(result, form, options.quiet, write, tty)
@@ -180,6 +194,24 @@ def show(result: Result, options: Options) -> int:
         _stream(result, options, write)
     sys.stdout.flush()
     return 0
+
+
+def _harmless(text: str) -> str:
+    """A document on a terminal; a file gets it as it is."""
+    from mobyshell.commands.output import clean
+
+    if text.replace("\n", "").replace("\t", "").isprintable():
+        return text
+    return "".join(one if one in "\n\t" else clean(one) for one in text)
+
+
+def _say(text: str, options: Options) -> None:
+    """Narration, line by line."""
+    if text and not options.quiet:
+        from mobyshell.commands.output import clean
+
+        for line in text.splitlines():
+            print(clean(line), file=sys.stderr)
 
 
 def _width(tty: bool) -> int | None:
@@ -246,9 +278,11 @@ def report(error: MobyshellError) -> None:
     """One line of what, one of what to do, on stderr."""
     from mobyshell.commands.output import clean
 
-    print(f"mobyshell: {clean(error.message)}", file=sys.stderr)
-    if error.hint:
-        print(f"hint: {clean(error.hint)}", file=sys.stderr)
+    for head, text in (("mobyshell", error.message), ("hint", error.hint)):
+        line = clean(text)
+        if line:
+            print(f"{head}: {line if len(line) <= _LONGEST else line[:_LONGEST] + '…'}",
+                  file=sys.stderr)  # fmt: skip
 
 
 def _bug(error: Exception) -> int:
@@ -260,6 +294,6 @@ def _bug(error: Exception) -> int:
         "w", prefix="mobyshell-", suffix=".traceback", delete=False
     ) as file:
         traceback.print_exc(file=file)
-    print(f"mobyshell: internal error: {type(error).__name__}: {error}", file=sys.stderr)
-    print(f"hint: the traceback is in {file.name}; --debug shows it", file=sys.stderr)
+    report(MobyshellError(f"internal error: {type(error).__name__}: {error}",
+                          hint=f"the traceback is in {file.name}; --debug shows it"))  # fmt: skip
     return int(ExitCode.FAILED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from mobyshell.commands.output import clean
 from mobyshell.commands.registry import (
     NAMESPACE_KIND,
     NUMBER,
@@ -65,9 +66,8 @@ def tree(ctx: Context) -> Text:
     def line(one: NamespaceInfo, depth: int) -> str:
         row = _row(one, tasks)
         where = f" task {row['task']}" if row["task"] else ""
-        return (
-            f"{'  ' * depth}{one.kind} {one.inode}: {len(one.pids)} processes{where} {one.command}"
-        )
+        return (f"{'  ' * depth}{one.kind} {one.inode}: {len(one.pids)} processes{where} "
+                f"{clean(one.command)}")  # fmt: skip
 
     def show(one: NamespaceInfo, depth: int) -> None:
         lines.append(line(one, depth))

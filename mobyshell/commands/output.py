@@ -102,7 +102,8 @@ def _nested(value: Any, indent: str, lines: list[str]) -> None:
     items = (
         value.items() if hasattr(value, "items") else ((f"[{i}]", v) for i, v in enumerate(value))
     )
-    for name, one in items:
+    for key, one in items:
+        name = clean(str(key))
         if isinstance(one, (dict, list, tuple)) and one:
             if isinstance(one, (list, tuple)) and all(isinstance(v, (str, int)) for v in one):
                 lines.append(f"{indent}{name}: {clean(', '.join(str(v) for v in one))}")
@@ -133,7 +134,19 @@ def json_line(value: Any) -> str:
     """One JSON object in one line."""
     import json
 
-    return json.dumps(to_plain(value), ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(to_plain(value), ensure_ascii=False, separators=(",", ":"))
+    # what is not printable is inside of strings: JSON has its own way to say it
+    return text if text.isprintable() else "".join(map(_json_character, text))
+
+
+def _json_character(one: str) -> str:
+    if one.isprintable():
+        return one
+    code = ord(one)
+    if code < 0x10000:
+        return f"\\u{code:04x}"
+    code -= 0x10000
+    return f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
 
 
 def yaml_document(value: Any) -> str:

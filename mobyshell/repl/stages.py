@@ -14,7 +14,7 @@ Filter: TypeAlias = Callable[[Rows, Sequence[str]], Rows]
 
 def is_index(word: str) -> bool:
     """Whether a word is a number of rows, or the place of one."""
-    return word.isdecimal() and len(word) < 19
+    return word.isascii() and word.isdecimal() and len(word) < 19
 
 
 def _field(row: dict[str, Any], name: str) -> Any:
@@ -157,7 +157,7 @@ def expect(rows: Rows, words: Sequence[str]) -> Rows:
         if not rows:
             raise Unexpected("expected something, and there is nothing")
         return rows
-    if len(words) == 1 and words[0].isdecimal():
+    if len(words) == 1 and is_index(words[0]):
         if len(rows) != _count(words):
             raise Unexpected(f"expected {words[0]} rows, and there are {len(rows)}")
         return rows
