@@ -124,7 +124,7 @@ def check(words: list[str], capsys: pytest.CaptureFixture[str]) -> int:
     assert code in CODES, (shown, code)
     assert "internal error" not in err, (shown, err)
     # documents are exact in a file; on a terminal they are shown harmless, see below
-    exact = words[:2] == ["bundle", "script"] or (words[0] == "repl" and "echo" in words[2])
+    exact = words[:2] == ["bundle", "script"] or (words[0] == "repl" and "echo" in words[-1])
     for text in (err,) if exact else (out, err):
         assert all(ch.isprintable() or ch in "\n\t" for ch in text), (shown, text[:300])
     if code:
@@ -266,4 +266,4 @@ def test_every_word_of_the_repl(capsys: pytest.CaptureFixture[str]) -> None:
             f"{value} | {value}",
             f"task ls | each task inspect {quoted}",
         ):
-            check(["repl", "-c", line, "-c", "set"], capsys)
+            check(["repl", "-c", "set", "-c", line], capsys)
