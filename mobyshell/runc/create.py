@@ -26,8 +26,8 @@ def run(call: Call) -> int:
     terminal = bool(spec.process and spec.process.terminal)
     streams.check_console(terminal, detached, flags.text("console-socket"), call.command)
     runtime = call.runtime()
-    taken = streams.taken(call, spec.process)
-    spec, notify = _with_environment(call, spec, bundle, taken)
+    taken = streams.taken(call)
+    spec, notify = _with_environment(call, spec, taken)
     call.log.debug("nsexec container setup: cgroups and namespaces are made")
     container = _create(call, runtime, bundle, spec, taken, notify)
     call.log.debug("child process in init(): everything but its program is in place")
@@ -62,23 +62,21 @@ def _warn(call: Call, spec: Spec) -> None:
             call.log.warning(notice)
 
 
-def _with_environment(call: Call, spec: Spec, bundle: str, taken: Taken) -> tuple[Spec, bool]:
-    """The spec with what the caller's environment adds: LISTEN_FDS, NOTIFY_SOCKET; and HOME."""
+def _with_environment(call: Call, spec: Spec, taken: Taken) -> tuple[Spec, bool]:
+    """The spec with what the caller's environment adds: LISTEN_FDS, NOTIFY_SOCKET."""
     from dataclasses import replace
 
     from mobyshell.runc import notify
-    from mobyshell.runc.environment import completed, passwd_of_bundle
 
     assert spec.process is not None
     wanted = notify.wanted()
     if wanted:
         spec = notify.with_socket(spec, call.root() / call.id)
     assert spec.process is not None
-    rootfs = os.path.join(bundle, spec.root.path if spec.root else "rootfs")
-    passwd = passwd_of_bundle(rootfs, spec.mounts or ())
-    env = completed(spec.process.env or (), spec.process.user.uid, passwd)
-    process = replace(spec.process, env=(*env, *taken.environment))
-    return replace(spec, process=process), wanted
+    if taken.environment:
+        env = (*(spec.process.env or ()), *taken.environment)
+        spec = replace(spec, process=replace(spec.process, env=env))
+    return spec, wanted
 
 
 def _create(
@@ -89,7 +87,6 @@ def _create(
     flags = call.flags
     options = Options(
         kept=taken.kept,
-        owned=taken.owned,
         keyring=not flags.on("no-new-keyring"),
         pivot=not flags.on("no-pivot"),
         find_program=True,

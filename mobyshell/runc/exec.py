@@ -14,7 +14,6 @@ from mobyshell.core.runtime.values import Options
 from mobyshell.runc import streams
 from mobyshell.runc.bundle import load_process
 from mobyshell.runc.call import Call, Failure
-from mobyshell.runc.environment import completed, passwd_beneath
 
 FAILED = 255
 
@@ -28,14 +27,11 @@ def run(call: Call) -> int:
     own = load_spec(states.directory(root, call.id)).process
     assert own is not None
     process = _asked(call, own)
-    passwd = passwd_beneath(f"/proc/{state.pid}/root")
-    env = completed(process.env or (), process.user.uid, passwd)
-    process = replace(process, env=env)
     detached = flags.on("detach")
     streams.check_console(bool(process.terminal), detached, flags.text("console-socket"), "exec")
-    taken = streams.taken(call, process)
+    taken = streams.taken(call)
     if taken.environment:
-        process = replace(process, env=(*env, *taken.environment))
+        process = replace(process, env=(*(process.env or ()), *taken.environment))
     rows, columns = streams.size(call)
     call.log.debug("nsexec container setup: the container's namespaces are entered")
     made = steps(
@@ -47,7 +43,7 @@ def run(call: Call) -> int:
             columns=columns,
             cgroups=_cgroups(flags.list("cgroup"), state.cgroups),
             ignore_paused=flags.on("ignore-paused"),
-            options=Options(kept=taken.kept, owned=taken.owned, find_program=True),
+            options=Options(kept=taken.kept, find_program=True),
         )
     )
     call.log.debug("child process in init(): it is in the container")

@@ -8,21 +8,17 @@ from mobyshell.runc.call import Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from mobyshell.core.oci import Process
     from mobyshell.runc.call import Call
 
 
 class Taken:
-    """`kept` descriptors for the program, `environment` that tells it of them, and which of the
-    streams are to be `owned` by its user."""
+    """`kept` descriptors for the program, and `environment` that tells it of them."""
 
-    def __init__(
-        self, kept: tuple[int, ...], environment: tuple[str, ...], owned: tuple[int, ...]
-    ) -> None:
-        self.kept, self.environment, self.owned = kept, environment, owned
+    def __init__(self, kept: tuple[int, ...], environment: tuple[str, ...]) -> None:
+        self.kept, self.environment = kept, environment
 
 
-def taken(call: Call, process: Process | None) -> Taken:
+def taken(call: Call) -> Taken:
     """What the caller passes on: $LISTEN_FDS (sd_listen_fds(3)), then --preserve-fds."""
     _complete()
     listening = _listening()
@@ -35,7 +31,7 @@ def taken(call: Call, process: Process | None) -> Taken:
             text = f"unable to stat {what} (of {wanted}): no such file or directory"
             raise Failure(_prefix(call, text), 255 if call.command == "exec" else 1) from None
     told = (f"LISTEN_FDS={listening}", "LISTEN_PID=1") if listening else ()
-    return Taken(tuple(range(3, 3 + wanted)), told, _owned(process))
+    return Taken(tuple(range(3, 3 + wanted)), told)
 
 
 def _complete() -> None:
@@ -58,21 +54,6 @@ def _listening() -> int:
         return max(int(os.environ.get("LISTEN_FDS", "0")), 0)
     except ValueError:
         return 0
-
-
-def _owned(process: Process | None) -> tuple[int, ...]:
-    """The streams that are not its user's yet; never /dev/null, which is everybody's."""
-    uid = process.user.uid if process is not None else 0
-    found = []
-    null = os.stat("/dev/null").st_rdev
-    for number in (0, 1, 2):
-        try:
-            stream = os.fstat(number)
-        except OSError:
-            continue
-        if stream.st_uid != uid and stream.st_rdev != null:
-            found.append(number)
-    return tuple(found)
 
 
 def check_console(terminal: bool, detached: bool, socket: str, command: str) -> None:

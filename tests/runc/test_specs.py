@@ -6,26 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from mobyshell.runc.environment import completed
 from tests.runc.conftest import Machine
 
 PASSWD = b"root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:\nodd\nno:x:7:7:::\n"
-
-
-@pytest.mark.parametrize(
-    ("env", "uid", "found"),
-    [
-        (["A=1", "B=2", "A=3"], 0, ("A=3", "B=2", "HOME=/root")),
-        (["HOME=", "A=1"], 1000, ("A=1", "HOME=/home/user")),
-        (["HOME=/x", "HOME="], 5, ("HOME=/",)),
-        (["HOME=/x"], 0, ("HOME=/x",)),
-        ([], 7, ("HOME=/",)),
-    ],
-)
-def test_the_environment_is_completed(env: list[str], uid: int, found: tuple[str, ...]) -> None:
-    assert completed(env, uid, PASSWD) == found
 
 
 def test_home_comes_from_the_image(ours: Machine) -> None:

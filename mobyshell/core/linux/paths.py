@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import struct
 
 from mobyshell.core.errors import SyscallFailed
@@ -33,6 +34,25 @@ def open_same_mount(root: int, path: str, flags: int) -> int:
 def open_in_root(root: int, path: str, flags: int, mode: int = 0) -> int:
     """Open `path` as a process would whose root is `root`: links are followed, inside."""
     return _openat2(root, path.lstrip("/") or ".", flags, mode, c.RESOLVE_IN_ROOT)
+
+
+def read_in_root(root: int, path: str, most: int) -> bytes:
+    """The regular file `path` as a process would see it whose root is `root`, but at most its first
+    `most` bytes. SyscallFailed if it cannot be opened, OSError if it is no regular file."""
+    fd = _openat2(
+        root, path.lstrip("/"), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY, 0,
+        c.RESOLVE_IN_ROOT | c.RESOLVE_NO_MAGICLINKS,
+    )  # fmt: skip
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        chunks, left = [], most
+        while left > 0 and (chunk := os.read(fd, left)):
+            chunks.append(chunk)
+            left -= len(chunk)
+        return b"".join(chunks)
+    finally:
+        os.close(fd)
 
 
 def make_directories(root: int, path: str, mode: int = 0o755) -> int:

@@ -21,12 +21,13 @@ from mobyshell.core.linux import cgroups, procfs
 from mobyshell.core.oci import Spec
 from mobyshell.core.runtime import hooks, report
 from mobyshell.core.runtime import state as states
+from mobyshell.core.runtime.environment import home
 from mobyshell.core.runtime.executor import Executor, Spawned
 from mobyshell.core.runtime.furnish import ASKED, furnish
 from mobyshell.core.runtime.handing import starting_in, user_namespaces
 from mobyshell.core.runtime.operations.namespaces import CLONE_FLAG
 from mobyshell.core.runtime.operations.trees import START
-from mobyshell.core.runtime.plan import Actor, Operation, Phase, Plan, Text
+from mobyshell.core.runtime.plan import HOME, Actor, Operation, Phase, Plan, Text
 from mobyshell.core.runtime.prepared import Prepared
 from mobyshell.core.runtime.program import Program, assemble
 from mobyshell.core.runtime.steps import Readable, Steps
@@ -177,6 +178,7 @@ def launch(
             for program in (main, before):
                 if program is not None:
                     program.set(name, copy)
+        main.set("cwd", -1)
         try:
             child = executor.spawn(main, flags=flags, before=before, cgroup=cgroup, given=copies)
         except BaseException:
@@ -262,6 +264,11 @@ class _Creation:
             else:
                 yield from self._hooks()
             self._tell(ours, b"1")
+        if self.program.wants(HOME):
+            process = self.spec.process
+            places = (f"/proc/{self.child.pid}/root", self.template.rootfs)
+            found = home(process.user.uid if process else 0, *places)
+            self.program.fill({"id": self.id, "home": found})
         self.reported = self.emit(self.program)
         return Container(
             self.id, self.child.pid, self.child.pidfd, self.template.bundle, self.master

@@ -13,8 +13,9 @@ from mobyshell.core.linux import pidfd as pidfds
 from mobyshell.core.runtime import report
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.create import Launched, Stdio, hear, launch, named_kept, run_here
+from mobyshell.core.runtime.environment import home
 from mobyshell.core.runtime.executor import Executor
-from mobyshell.core.runtime.plan import Actor, Phase, Plan
+from mobyshell.core.runtime.plan import HOME, Actor, Phase, Plan
 from mobyshell.core.runtime.prepared import CHILD
 from mobyshell.core.runtime.program import assemble
 from mobyshell.core.runtime.steps import Readable, Steps
@@ -44,17 +45,20 @@ def check_running(root: Path, id: str, *, ignore_paused: bool = False) -> states
 
 
 def exec_process(
-    state: states.State, plan: Plan, *, stdio: Stdio, executor: Executor, sink: EventSink,
+    state: states.State, plan: Plan, uid: int, *, stdio: Stdio, executor: Executor, sink: EventSink,
     options: Options = PLAIN,
 ) -> Steps[ExecProcess]:  # fmt: skip
-    """Execute an exec plan; returns when the program runs.
+    """Execute the exec plan of a process of `uid`; returns when the program runs.
 
     NotFound if the container has ended since its state was read; SyscallFailed with what failed.
     """
     main = assemble(plan.of(Actor.CHILD, *CHILD))
     before = assemble(plan.of(Actor.CHILD, Phase.JOIN))
+    values = {"id": plan.id}
+    if main.wants(HOME):
+        values["home"] = home(uid, f"/proc/{state.pid}/root", plan.rootfs)
     for program in (main, before):
-        program.fill({"id": plan.id})
+        program.fill(values)
     init = pidfds.open_verified(state.pid, state.pid_start)
     launched: Launched | None = None
     try:

@@ -15,6 +15,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, TypeAlias
 
+HOME = "\0home\0"
+"""Stands in texts for the home of the program's user, which is known when all is mounted."""
+
 
 class Actor(StrEnum):
     """Who executes an operation."""
@@ -207,7 +210,8 @@ def show_arg(arg: Arg) -> str:
         case Data(value, shown):
             return shown or f"{{{len(value)} bytes}}"
         case Vector(values):
-            return "[" + ", ".join(f'"{value}"' for value in values) + "]"
+            words = (value.replace(HOME, "<as /etc/passwd says>") for value in values)
+            return "[" + ", ".join(f'"{word}"' for word in words) + "]"
 
 
 def show_call(call: Call) -> str:

@@ -18,9 +18,9 @@ from mobyshell.core.oci import (
     Namespace,
     Process,
     Spec,
-    spec_to_json,
 )
 from mobyshell.core.runtime import groups
+from mobyshell.core.runtime.execution import CompileSeccomp, execution
 from mobyshell.core.runtime.host import Host
 from mobyshell.core.runtime.operations import (
     cgroups,
@@ -37,11 +37,8 @@ from mobyshell.core.runtime.operations import (
     trees,
 )  # fmt: skip
 from mobyshell.core.runtime.plan import Actor, Operation, Phase, Plan
-from mobyshell.core.runtime.refusals import refuse, usable_capabilities
+from mobyshell.core.runtime.refusals import refuse
 from mobyshell.core.runtime.values import PLAIN, Options
-
-CompileSeccomp = Callable[[dict[str, Any], bool], tuple[bytes, int, str]]
-"""(the spec's seccomp object, no_new_privs) → (BPF, flags for seccomp(2), a summary)."""
 
 
 def make_plan(
@@ -361,6 +358,8 @@ class _Planner:
             operations.append(devices.links())
         if self.terminal:
             operations.append(process.console_file())
+        if self.process.cwd.strip("/"):
+            operations.append(identity.make_working_directory(self.process.cwd))
         return operations + self._scheduling()
 
     def _scheduling(self) -> list[Operation]:
@@ -473,64 +472,7 @@ class _Planner:
         ]
 
     def _exec(self) -> list[Operation]:
-        rlimits = [
-            identity.rlimit(index, entry)
-            for index, entry in enumerate(self.process.rlimits or ())
-        ]  # fmt: skip
-        return rlimits + self._identity()
-
-    def _identity(self) -> list[Operation]:
-        proc = self.process
-        capabilities = usable_capabilities(
-            self.process.capabilities, self.host.last_capability, self.notices
-        )
-        umask = proc.user.umask
-        operations = [identity.mask(umask if umask is not None else 0o022)]
-        if self.linux.personality is not None:
-            operations.append(scheduling.personality(self.linux.personality))
-        filter_operation = self._seccomp()
-        if proc.apparmor_profile:
-            path = "/proc/self/attr/apparmor/exec"
-            operations.append(identity.exec_label(
-                "AppArmor", proc.apparmor_profile, path, "process.apparmorProfile"))  # fmt: skip
-        if proc.selinux_label:
-            path = "/proc/self/attr/exec"
-            operations.append(identity.exec_label(
-                "SELinux", proc.selinux_label, path, "process.selinuxLabel"))  # fmt: skip
-        operations.append(process.signals())
-        if filter_operation and not proc.no_new_privileges:
-            # without no_new_privs loading a filter needs CAP_SYS_ADMIN: now or never
-            operations.append(filter_operation)
-        operations.append(identity.bounding_set(capabilities, self.host.last_capability))
-        operations.append(
-            identity.become(
-                proc.user,
-                keep_capabilities=proc.user.uid != 0,
-                may_set_groups=self.host.privileged,
-            )
-        )
-        operations.append(identity.working_directory(proc.cwd))
-        operations.append(identity.capability_sets(capabilities))
-        if proc.no_new_privileges:
-            operations.append(identity.no_new_privileges())
-        if filter_operation and proc.no_new_privileges:
-            # after it, nothing but execve: the filter need not allow what a runtime does
-            operations.append(filter_operation)
-        operations.append(process.execute(tuple(proc.args or ()), tuple(proc.env or ())))
-        return operations
-
-    def _seccomp(self) -> Operation | None:
-        asked = self.linux.seccomp
-        if asked is None:
-            return None
-        document = spec_to_json(asked)
-        if self.compile_seccomp is None:
-            rules = len(document.get("syscalls") or ())
-            summary = f"default {document.get('defaultAction')}, {rules} rules"
-            return identity.seccomp(b"", 0, summary)
-        return identity.seccomp(
-            *self.compile_seccomp(document, bool(self.process.no_new_privileges))
-        )
+        return execution(self.process, self.linux, self.host, self.compile_seccomp, self.notices)
 
 
 def _empty(entry: Mount) -> Mount:

@@ -27,6 +27,7 @@ from mobyshell.core.errors import InvalidSpec
 from mobyshell.core.linux.memory import Memory
 from mobyshell.core.linux.syscalls import number
 from mobyshell.core.runtime.plan import (
+    HOME,
     Arg,
     Call,
     Cell,
@@ -80,6 +81,9 @@ of a spec can hold a NUL."""
 
 LONGEST_ID = 80
 """Bytes kept for an id, or a pid, in the place of its placeholder."""
+
+LONGEST_HOME = 4096
+"""Bytes kept for a home in the place of its placeholder."""
 
 NOT_RUN = 0
 """A report's nanoseconds before its record ran (a skipped call keeps it)."""
@@ -136,13 +140,17 @@ class Program:
         return value - (1 << 64) if value >> 63 else value
 
     def fill(self, values: Mapping[str, str]) -> None:
-        """Put `values` in the places of the texts' placeholders: `id` and, in templates, `pid`."""
+        """Put `values` in the places of the texts' placeholders: `id`, `home`, in templates `pid`."""
         for at, text in self.slots:
-            filled = text.replace(ID, values.get("id", ""))
+            filled = text.replace(ID, values.get("id", "")).replace(HOME, values.get("home", "/"))
             if "{pid" in filled:
                 filled = filled.format_map(values)
             data = filled.encode("utf-8", "surrogateescape") + b"\0"
             self.mapping[at : at + len(data)] = data
+
+    def wants(self, placeholder: str) -> bool:
+        """Whether a text has `placeholder` in it."""
+        return any(placeholder in text for _, text in self.slots)
 
     def reset(self) -> None:
         """Forget what the last run reported, to run again."""
@@ -190,8 +198,9 @@ class _Arena:
         at = self._texts.get(value)
         if at is None:
             data = value.encode("utf-8", "surrogateescape") + b"\0"
-            slot = template or ID in value
-            at = self._place(data + b"\0" * (LONGEST_ID if slot else 0))
+            slot = template or ID in value or HOME in value
+            room = LONGEST_ID * (template + value.count(ID)) + LONGEST_HOME * value.count(HOME)
+            at = self._place(data + b"\0" * room)
             self._texts[value] = at
             if slot:
                 self.slots.append((at, value))

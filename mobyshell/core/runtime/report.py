@@ -9,16 +9,8 @@ from collections.abc import Callable, Iterator
 from mobyshell.core.errors import MobyshellError, SyscallFailed
 from mobyshell.core.events import CallDone, EventSink
 from mobyshell.core.linux.syscalls import hint
-from mobyshell.core.runtime.plan import (
-    Call,
-    Cell,
-    Data,
-    Operation,
-    Plan,
-    Text,
-    Vector,
-    show_arg,
-)
+from mobyshell.core.runtime.diagnosis import not_executed
+from mobyshell.core.runtime.plan import Call, Cell, Data, Operation, Plan, Text, show_arg
 from mobyshell.core.runtime.program import REPORT, Origin, Program
 
 
@@ -139,7 +131,7 @@ def failure(plan: Plan, program: Program, index: int | None = None) -> Mobyshell
     what = f"{operation.title} ({operation.source})" if operation.source else operation.title
     looking = call.name == "faccessat2" or (call.name == "close" and call.expect == -1)
     if call.name == "execve" or looking:
-        return _not_executed(operation, program, at, errno.EISDIR if code == 0 else code)
+        return not_executed(plan, operation, program, at, errno.EISDIR if code == 0 else code)
     if code == 0:
         if call.expect is not None and result != call.expect:
             said = call.otherwise or f"{call.name} returned {result}, not {call.expect}"
@@ -183,33 +175,3 @@ def _path(call: Call) -> str:
     texts = [arg.value for arg in call.args if isinstance(arg, Text)]
     # a filesystem's option has a name and a value; of paths the last is what it was about
     return "=".join(texts) if call.name == "fsconfig" else texts[-1] if texts else ""
-
-
-def _not_executed(operation: Operation, program: Program, at: int, code: int) -> SyscallFailed:
-    """Why the program could not be executed, in the words callers of runc look for."""
-    origin = program.origins[at]
-    path, codes, wanted = "", [code], ""
-    for index in range(at + 1):
-        other = program.origins[index]
-        if other.operation == origin.operation and other.call >= 0:
-            call = operation.calls[other.call]
-            path = next((arg.value for arg in call.args if isinstance(arg, Text)), path)
-            wanted = next((arg.values[0] for arg in call.args if isinstance(arg, Vector)), wanted)
-            if call.name in ("execve", "faccessat2"):
-                codes.append(program.report(index)[1])
-    name = wanted or operation.title.removeprefix("look for ")
-    looking = not wanted
-    if "/" not in name and errno.EACCES not in codes and code in (errno.ENOENT, errno.ENOTDIR):
-        reason, help = "executable file not found in $PATH", "is it in the image?"
-    elif code == errno.ENOENT and "/" in name:
-        reason = f"{f'stat {name}: ' if looking else ''}no such file or directory"
-        help = "the file, or the interpreter or loader that it names, is not in the image"
-    elif errno.EACCES in codes:
-        code = errno.EACCES
-        reason, help = "permission denied", "is it a program, executable, and not a directory?"
-    else:
-        reason, help = os.strerror(code).lower(), hint("execve", code)
-    error = SyscallFailed("execve", code, path=path, what=operation.title, hint=help)
-    error.message = f'exec: "{name}": {reason}'
-    error.args = (error.message,)
-    return error

@@ -36,6 +36,7 @@ from mobyshell.core.runtime.seccomp import SeccompCompiler
 from mobyshell.core.runtime.start import start
 from mobyshell.core.runtime.stats import stats
 from mobyshell.core.runtime.steps import Steps
+from mobyshell.core.runtime.streams import with_owned
 from mobyshell.core.runtime.update import update
 from mobyshell.core.runtime.values import PLAIN, Difference, Options, ProcessInfo, Stats, Status
 from mobyshell.core.runtime.wait import wait
@@ -119,6 +120,7 @@ class Runtime:
         """Make container `id` from `bundle` (with `spec` instead of its config.json, if given)."""
         spec = spec or load_spec(bundle)
         check_id(id)
+        options = with_owned(options, stdio, spec.process)
         # not for people, so in one line: that is a tenth of the work
         text = json.dumps(spec_to_json(spec), ensure_ascii=False)
         prepared = self._prepare(bundle, spec, text, rows, columns, options)
@@ -172,6 +174,7 @@ class Runtime:
     ) -> Steps[ExecProcess]:
         """Run one more process in a container, in `cgroups` instead of the container's own."""
         state = check_running(self.root, id, ignore_paused=ignore_paused)
+        options = with_owned(options, stdio, process)
         plan = make_exec_plan(
             load_spec(states.directory(self.root, id)),
             process,
@@ -186,7 +189,13 @@ class Runtime:
         )
         return (
             yield from exec_process(
-                state, plan, stdio=stdio, executor=self.executor, sink=self.sink, options=options
+                state,
+                plan,
+                process.user.uid,
+                stdio=stdio,
+                executor=self.executor,
+                sink=self.sink,
+                options=options,
             )
         )
 

@@ -277,6 +277,7 @@ def _setup(plan: Plan, spec: Spec, hooks: bool) -> str:
         *_commands(_staying(_of(plan, Actor.CHILD, Phase.SETUP))),
         _WAIT_FOR_HOOKS if hooks else "",
         *_commands(before),
+        _home(last, spec),
         "\n",
         _OLD_ROOT,
         *_commands(after),
@@ -286,6 +287,18 @@ def _setup(plan: Plan, spec: Spec, hooks: bool) -> str:
         _program(last),
     ]
     return "".join(parts)
+
+
+def _home(operations: list[Operation], spec: Spec) -> str:
+    """Sets `home` for an environment that asks for it: while it is the host's tools that look."""
+    if not any("$home" in entry for one in operations for entry in one.shell):
+        return ""
+    uid = spec.process.user.uid if spec.process else 0
+    return (
+        "# where its user is at home\n"
+        f"home=$(cut -d : -f 3,6 \"$rootfs/etc/passwd\" 2>/dev/null | sed -n 's/^{uid}://p;T;q')\n"
+        "home=${home:-/}\n"
+    )
 
 
 def _pivots(operation: Operation) -> bool:
@@ -329,10 +342,9 @@ def _program(operations: list[Operation]) -> str:
     program = next(
         entry.removeprefix("exec ") for one in operations for entry in one.shell if _executes(entry)
     )
-    lines = [
-        f'$old "$host_{tool}" {" ".join(words)} \\\n    '
-        for tool, words in _wrappers(operations).items()
-    ]
+    # env comes last: with the working directory it leaves the tools behind
+    wrappers = sorted(_wrappers(operations).items(), key=lambda one: one[0] == "env")
+    lines = [f'$old "$host_{tool}" {" ".join(words)} \\\n    ' for tool, words in wrappers]
     return f"exec {''.join(lines)}{program}\n"
 
 

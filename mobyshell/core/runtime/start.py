@@ -13,6 +13,7 @@ from mobyshell.core.oci import Spec
 from mobyshell.core.runtime import hooks, report
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.create import Waiting, namespace_flags
+from mobyshell.core.runtime.environment import completed
 from mobyshell.core.runtime.steps import Readable, Steps
 from mobyshell.core.runtime.values import Status
 
@@ -44,7 +45,7 @@ def start(
             document = states.oci_state(state, Status.CREATED)
             yield from hooks.run(
                 "startContainer", given.start_container, document, sink=sink, enter=inside,
-                env=(spec.process.env or ()) if spec.process else (),
+                env=_environment(spec, state),
             )  # fmt: skip
         fifo = _claim(path, id)
         try:
@@ -62,6 +63,14 @@ def start(
         document = states.oci_state(state, Status.RUNNING)
         yield from hooks.run("poststart", given.poststart, document, sink=sink)
     return state
+
+
+def _environment(spec: Spec, state: states.State) -> tuple[str, ...]:
+    """The program's, for hooks inside that have none of their own."""
+    if spec.process is None:
+        return ()
+    places = (f"/proc/{state.pid}/root", state.rootfs)
+    return completed(spec.process.env or (), spec.process.user.uid, *places)
 
 
 _CLAIMED = states.FIFO + ".claimed"

@@ -21,14 +21,15 @@ class Options:
     """What a caller wants of a container (or an exec) that its spec does not say.
 
     `kept`: descriptors of the caller that the program gets as 3, 4, … (`--preserve-fds`).
-    `owned`: which of the streams 0, 1, 2 are to belong to the program's user.
+    `owned`: which of the streams 0, 1, 2 are to belong to the program's user; None: those that
+    can, but /dev/null.
     `keyring`: a session keyring of its own. `pivot`: pivot_root; without it the root is moved over
     `/`, for a root on a ramdisk. `find_program`: that there is a program is the business of
     `create`, not of `start`. `directories`: to be made in the state directory.
     """
 
     kept: tuple[int, ...] = ()
-    owned: tuple[int, ...] = ()
+    owned: tuple[int, ...] | None = None
     keyring: bool = True
     pivot: bool = True
     find_program: bool = False

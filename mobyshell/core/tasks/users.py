@@ -7,13 +7,10 @@ opened beneath the task's root (openat2 with RESOLVE_IN_ROOT), regular, of bound
 from __future__ import annotations
 
 import os
-import stat
-import struct
 from dataclasses import replace
 
 from mobyshell.core.errors import NotFound, SyscallFailed, UsageError
-from mobyshell.core.linux.constants import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS
-from mobyshell.core.linux.syscalls import call
+from mobyshell.core.linux.paths import read_in_root
 from mobyshell.core.oci import User
 
 _MAX_BYTES = 1 << 20
@@ -96,22 +93,8 @@ def _fields(pid: int, path: str, count: int) -> list[list[str]]:
 
 
 def _read_inside(pid: int, path: str) -> bytes:
-    how = struct.pack(
-        "=QQQ", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY, 0,
-        RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
-    )  # fmt: skip
     root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fd = call("openat2", root, path.encode() + b"\0", how, len(how), path=f"/{path}")
+        return read_in_root(root, path, _MAX_BYTES)
     finally:
         os.close(root)
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise OSError("not a regular file")
-        chunks, left = [], _MAX_BYTES
-        while left > 0 and (chunk := os.read(fd, left)):
-            chunks.append(chunk)
-            left -= len(chunk)
-        return b"".join(chunks)
-    finally:
-        os.close(fd)

@@ -163,7 +163,7 @@ def test_every_call_is_an_event_with_its_reason(house: House) -> None:
     [
         ("nosuch", 'exec: "nosuch": executable file not found in $PATH'),
         ("/nosuch", 'exec: "/nosuch": no such file or directory'),
-        ("/etc", 'exec: "/etc": permission denied'),
+        ("/etc", 'exec: "/etc": is a directory'),
         ("/etc/passwd", 'exec: "/etc/passwd": permission denied'),
     ],
 )

@@ -9,6 +9,8 @@ from mobyshell.core.linux import capabilities, procfs
 from mobyshell.core.oci import Process, Spec
 from mobyshell.core.runtime.diff.scheduling import scheduling_lines
 from mobyshell.core.runtime.diff.words import line, listed, unknown
+from mobyshell.core.runtime.environment import complete
+from mobyshell.core.runtime.plan import HOME
 from mobyshell.core.runtime.state import State
 from mobyshell.core.runtime.values import Difference
 
@@ -83,7 +85,7 @@ def _program(process: Process, pid: int) -> Iterator[Difference]:
 
 def _environment(process: Process, pid: int) -> Difference:
     """Each variable as execve got it. A later execve may have been given others."""
-    wanted = [one for one in process.env or () if "=" in one]
+    wanted = [one for one in complete(process.env or ()) if "=" in one and HOME not in one]
     names = listed(one.partition("=")[0] for one in wanted)
     try:
         text = procfs.read_file(pid, "environ").decode(errors="surrogateescape")

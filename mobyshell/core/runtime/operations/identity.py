@@ -8,7 +8,16 @@ import struct
 from mobyshell.core.linux import constants as c
 from mobyshell.core.linux.capabilities import number as capability_number
 from mobyshell.core.oci import Capabilities, Rlimit, User
-from mobyshell.core.runtime.operations.calls import CWD, close, flags, quote, write_file
+from mobyshell.core.runtime.operations.calls import (
+    CWD,
+    ROOT,
+    close,
+    flags,
+    inside,
+    quote,
+    reach_directory,
+    write_file,
+)  # fmt: skip
 from mobyshell.core.runtime.plan import Actor, Call, Cell, Data, Flags, Operation, Phase, Text
 
 RLIMITS = {
@@ -147,9 +156,11 @@ def become(user: User, *, keep_capabilities: bool, may_set_groups: bool) -> Oper
         calls.append(Call("prctl", (Flags(c.PR_SET_KEEPCAPS, "PR_SET_KEEPCAPS"), 1, 0, 0, 0)))
     calls += [
         Call("setgroups", (len(groups), data if groups else 0), tolerate=tolerate),
-        Call("setresgid", (user.gid, user.gid, user.gid)),
-        Call("setresuid", (user.uid, user.uid, user.uid)),
-    ]
+        Call("setresgid", (user.gid, user.gid, user.gid),
+             otherwise=f"cannot setgid to unmapped gid {user.gid} in user namespace"),
+        Call("setresuid", (user.uid, user.uid, user.uid),
+             otherwise=f"cannot setuid to unmapped uid {user.uid} in user namespace"),
+    ]  # fmt: skip
     if keep_capabilities:
         calls.append(Call("prctl", (Flags(c.PR_SET_KEEPCAPS, "PR_SET_KEEPCAPS"), 0, 0, 0, 0)))
     return Operation(
@@ -255,9 +266,36 @@ def seccomp(bpf: bytes, filter_flags: int, summary: str) -> Operation:
     )
 
 
+def make_working_directory(path: str) -> Operation:
+    """The working directory, and those on its way, if the image does not have them."""
+    there = Cell("directory")
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.SETUP,
+        title=f"make the working directory {path}, if it is not there",
+        why="The program shall start in it; engines let images name one that is not made yet.",
+        source="process.cwd",
+        spec="config.md#process",
+        man="mkdirat(2), openat2(2)",
+        calls=(*reach_directory(ROOT, path, there), close(there)),
+        shell=(f"[ -d {inside(path)} ] || mkdir -p {inside(path)}",),
+    )
+
+
+_CWD = Cell("cwd")
+"""The working directory, as long as it is open; -1 before. It is closed by execve."""
+
+
+def _change(path: str, tolerate: tuple[int, ...] = ()) -> tuple[Call, ...]:
+    how = flags("open", c.O_PATH | c.O_DIRECTORY | c.O_CLOEXEC)
+    return (
+        Call("openat", (CWD, Text(path), how), result=_CWD, tolerate=tolerate, skip_on_error=1),
+        Call("fchdir", (_CWD,), tolerate=tolerate),
+    )
+
+
 def working_directory(path: str) -> Operation:
     """Change to the working directory, by a path that can only lead inside."""
-    there = Cell("cwd")
     return Operation(
         actor=Actor.CHILD,
         phase=Phase.EXEC,
@@ -265,12 +303,26 @@ def working_directory(path: str) -> Operation:
         why="All descriptors of the host are closed by now, so no /proc/self/fd path leads back to it.",
         source="process.cwd",
         spec="config.md#process",
-        man="chdir(2)",
-        calls=(
-            Call("openat", (CWD, Text(path), flags("open", c.O_PATH | c.O_DIRECTORY | c.O_CLOEXEC)),
-                 result=there),
-            Call("fchdir", (there,)),
-            close(there),
-        ),
+        man="fchdir(2)",
+        calls=_change(path, (errno.EACCES, errno.EPERM)),
         shell=(f"env --chdir={quote(path)}",),
+    )
+
+
+def working_directory_again(path: str) -> Operation:
+    """Some directories only root may enter, others (of FUSE, of NFS) only their owner."""
+    again = _change(path)
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.EXEC,
+        title=f"change to {path}, unless that is done",
+        why="Its owner may enter a directory that even root may not, on FUSE or NFS.",
+        source="process.cwd",
+        spec="config.md#process",
+        man="fchdir(2)",
+        calls=(
+            Call("fcntl", (_CWD, Flags(c.F_GETFD, "F_GETFD"), 0), tolerate=(errno.EBADF,),
+                 skip_on_success=len(again)),
+            *again,
+        ),
     )  # fmt: skip

@@ -23,6 +23,7 @@ from mobyshell.core.runtime.operations.calls import (
 )  # fmt: skip
 from mobyshell.core.runtime.operations.trees import Tree
 from mobyshell.core.runtime.plan import (
+    HOME,
     Actor,
     Call,
     Cell,
@@ -352,10 +353,15 @@ def execute(
         man="execve(2)",
         calls=(*tries, Call("execve", (Text(tried[-1]), vector, environment))),
         shell=(
-            f"env -i {' '.join(quote(word) for word in env)}",
+            f"env -i {' '.join(_word(one) for one in env)}",
             f"exec {' '.join(quote(word) for word in args)}",
         ),
     )
+
+
+def _word(variable: str) -> str:
+    """A variable for env(1); the script has looked for the home before."""
+    return 'HOME="$home"' if HOME in variable else quote(variable)
 
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -1,0 +1,71 @@
+"""The program's environment: the spec's, each name once, with a HOME.
+
+Which home that is stands in the container's own /etc/passwd, a hostile file that is complete only
+when everything is mounted: until then a placeholder keeps the place.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from mobyshell.core.errors import SyscallFailed
+from mobyshell.core.linux.paths import read_in_root
+from mobyshell.core.runtime.plan import HOME
+from mobyshell.core.runtime.program import LONGEST_HOME
+
+_LARGEST_PASSWD = 1 << 20
+
+
+def complete(env: Iterable[str]) -> tuple[str, ...]:
+    """The last of each name, in the order they are given; HOME, where it is missing or empty, as
+    its placeholder. As runc does it: programs rely on having one."""
+    last = {one.partition("=")[0]: one for one in env}
+    if last.get("HOME") in (None, "HOME="):
+        last.pop("HOME", None)
+        last["HOME"] = f"HOME={HOME}"
+    kept = []
+    for one in env:
+        name = one.partition("=")[0]
+        if last.get(name) == one:
+            kept.append(last.pop(name))
+    return (*kept, *last.values())
+
+
+def completed(env: Iterable[str], uid: int, *places: str) -> tuple[str, ...]:
+    """`complete`, with the home that stands in the place of its placeholder."""
+    made = complete(env)
+    if not any(HOME in one for one in made):
+        return made
+    there = home(uid, *places)
+    return tuple(one.replace(HOME, there) for one in made)
+
+
+def home(uid: int, *places: str) -> str:
+    """Where the /etc/passwd of a root says that `uid` is at home, else `/`.
+
+    `places` are paths of that root on this machine (/proc/PID/root, the rootfs), of which the first
+    that may be opened is asked.
+    """
+    for place in places:
+        try:
+            root = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            return _look_up(uid, read_in_root(root, "etc/passwd", _LARGEST_PASSWD)) or "/"
+        except (OSError, SyscallFailed):
+            return "/"
+        finally:
+            os.close(root)
+    return "/"
+
+
+def _look_up(uid: int, passwd: bytes) -> str:
+    wanted = b"%d" % uid
+    for line in passwd.splitlines():
+        fields = line.split(b":")
+        if len(fields) > 5 and fields[2] == wanted:
+            found = fields[5]
+            return os.fsdecode(found) if len(found) <= LONGEST_HOME and b"\0" not in found else ""
+    return ""

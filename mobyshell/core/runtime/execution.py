@@ -1,0 +1,83 @@
+"""The last part of a plan: from `start` to the program. Pure.
+
+Owns its order, which is one of powers: what needs them comes first, then they are given up, and the
+filter of system calls comes where it can be loaded and is in nobody's way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mobyshell.core.oci import Linux, Process, spec_to_json
+from mobyshell.core.runtime.environment import complete
+from mobyshell.core.runtime.host import Host
+from mobyshell.core.runtime.operations import identity, process, scheduling
+from mobyshell.core.runtime.plan import Operation
+from mobyshell.core.runtime.refusals import usable_capabilities
+
+CompileSeccomp = Callable[[dict[str, Any], bool], tuple[bytes, int, str]]
+"""(the spec's seccomp object, no_new_privs) → (BPF, flags for seccomp(2), a summary)."""
+
+
+def execution(
+    given: Process, linux: Linux, host: Host, compile_seccomp: CompileSeccomp | None,
+    notices: list[str],
+) -> list[Operation]:  # fmt: skip
+    """The operations that make the process what `given` says, and execute its program.
+
+    What is left out is told in `notices`. Without `compile_seccomp` a filter is planned but empty.
+    """
+    capabilities = usable_capabilities(given.capabilities, host.last_capability, notices)
+    filtered = _seccomp(given, linux, compile_seccomp)
+    umask = given.user.umask
+    operations = [identity.mask(umask if umask is not None else 0o022)]
+    if linux.personality is not None:
+        operations.append(scheduling.personality(linux.personality))
+    operations += _labels(given)
+    operations.append(process.signals())
+    if filtered and not given.no_new_privileges:
+        # without no_new_privs loading a filter needs CAP_SYS_ADMIN: now or never
+        operations.append(filtered)
+    operations.append(identity.working_directory(given.cwd))
+    operations += [identity.rlimit(index, one) for index, one in enumerate(given.rlimits or ())]
+    operations += [
+        identity.bounding_set(capabilities, host.last_capability),
+        identity.become(
+            given.user, keep_capabilities=given.user.uid != 0, may_set_groups=host.privileged
+        ),
+        identity.working_directory_again(given.cwd),
+        identity.capability_sets(capabilities),
+    ]
+    if given.no_new_privileges:
+        operations.append(identity.no_new_privileges())
+    if filtered and given.no_new_privileges:
+        # after it, nothing but execve: the filter need not allow what a runtime does
+        operations.append(filtered)
+    operations.append(process.execute(tuple(given.args or ()), complete(given.env or ())))
+    return operations
+
+
+def _labels(given: Process) -> list[Operation]:
+    operations = []
+    if given.apparmor_profile:
+        path = "/proc/self/attr/apparmor/exec"
+        operations.append(identity.exec_label(
+            "AppArmor", given.apparmor_profile, path, "process.apparmorProfile"))  # fmt: skip
+    if given.selinux_label:
+        path = "/proc/self/attr/exec"
+        operations.append(identity.exec_label(
+            "SELinux", given.selinux_label, path, "process.selinuxLabel"))  # fmt: skip
+    return operations
+
+
+def _seccomp(
+    given: Process, linux: Linux, compile_seccomp: CompileSeccomp | None
+) -> Operation | None:
+    if linux.seccomp is None:
+        return None
+    document = spec_to_json(linux.seccomp)
+    if compile_seccomp is None:
+        rules = len(document.get("syscalls") or ())
+        return identity.seccomp(b"", 0, f"default {document.get('defaultAction')}, {rules} rules")
+    return identity.seccomp(*compile_seccomp(document, bool(given.no_new_privileges)))

@@ -1,0 +1,26 @@
+"""Which of a program's standard streams are given to its user."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from mobyshell.core.oci import Process
+from mobyshell.core.runtime.create import Stdio
+from mobyshell.core.runtime.values import Options
+
+
+def with_owned(options: Options, stdio: Stdio, process: Process | None) -> Options:
+    """`options` with `owned` filled in, where the caller left it open: every stream that is not its
+    user's already, but never /dev/null, which is everybody's. The kernel says which of them may
+    be given away."""
+    if options.owned is not None or process is None:
+        return options
+    uid = process.user.uid
+    null = os.stat(os.devnull).st_rdev
+    found = []
+    for number, fd in enumerate((stdio.stdin, stdio.stdout, stdio.stderr)):
+        stream = os.fstat(fd)
+        if stream.st_uid != uid and stream.st_rdev != null:
+            found.append(number)
+    return replace(options, owned=tuple(found))
