@@ -63,7 +63,8 @@ def _call(error: SyscallFailed) -> str:
     if error.syscall == "execve":
         if error.what.startswith("execute "):
             # it was found before: what is missing now is what it needs, its interpreter or loader
-            return f"exec {error.path}: {error.message.rpartition(': ')[2]}"
+            reason = error.message.partition('": ')[2]
+            return f"exec {error.path}: {reason}"
         return error.message
     if error.what.startswith("change to "):
         reason = error.message.rpartition(": ")[2].lower()

@@ -45,7 +45,7 @@ def not_executed(
         if call.name in ("execve", "faccessat2"):
             tried.append((path, program.report(index)[1]))
     name = wanted or operation.title.removeprefix("look for ")
-    seen = {place: diagnose(plan.rootfs, place) for place, _ in tried if place}
+    seen = {place: diagnose(plan.rootfs, place, why) for place, why in tried if place}
     if "/" not in name:
         # in the search path, a directory is passed over
         tried = [one for one in tried if not seen.get(one[0], "").endswith(" is a directory")]
@@ -73,8 +73,9 @@ def not_executed(
     return error
 
 
-def diagnose(rootfs: str, path: str) -> str:
-    """What is wrong with the program `path` of `rootfs`, as one line; empty if nothing is seen."""
+def diagnose(rootfs: str, path: str, code: int) -> str:
+    """Why execve of the program `path` of `rootfs` gave errno `code`, as one line; empty if nothing
+    is seen that would. What is mounted over the root filesystem is not seen."""
     try:
         root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
@@ -85,14 +86,14 @@ def diagnose(rootfs: str, path: str) -> str:
         os.close(root)
         return ""
     try:
-        status = os.fstat(fd)
-        if stat.S_ISDIR(status.st_mode):
-            return f"{path} is a directory"
-        if not stat.S_ISREG(status.st_mode):
-            return f"{path} is not a regular file"
-        if not status.st_mode & 0o111:
-            return f"{path} is not executable: chmod +x"
-        return _of_content(root, fd, path)
+        mode = os.fstat(fd).st_mode
+        if code in (errno.EACCES, errno.EISDIR):
+            return _of_mode(mode, path)
+        if stat.S_ISREG(mode) and code == errno.ENOENT:
+            return _of_missing(root, fd, path)
+        if stat.S_ISREG(mode) and code == errno.ENOEXEC:
+            return _of_format(fd, path)
+        return ""
     except OSError:
         return ""
     finally:
@@ -100,25 +101,24 @@ def diagnose(rootfs: str, path: str) -> str:
         os.close(root)
 
 
-def _of_content(root: int, fd: int, path: str) -> str:
+def _of_mode(mode: int, path: str) -> str:
+    if stat.S_ISDIR(mode):
+        return f"{path} is a directory"
+    if not stat.S_ISREG(mode):
+        return f"{path} is not a regular file"
+    return "" if mode & 0o111 else f"{path} is not executable: chmod +x"
+
+
+def _of_missing(root: int, fd: int, path: str) -> str:
+    """It is there: then what it needs is not."""
     head = os.pread(fd, _FIRST_LINE, 0)
-    if head.startswith(b"#!"):
-        return _of_script(root, head.partition(b"\n")[0], path)
     if head.startswith(b"\x7fELF"):
-        return _of_elf(root, fd, head, path)
-    if not head:
-        return f"{path} is empty"
-    return (
-        f"{path} is neither a program for Linux nor a script with an interpreter in its first line"
-    )
-
-
-def _of_script(root: int, line: bytes, path: str) -> str:
-    words = line[2:].split()
-    if not words:
-        return f"the first line of {path} names no interpreter"
+        return _of_loader(root, fd, path)
+    words = head.partition(b"\n")[0][2:].split()
+    if not head.startswith(b"#!") or not words:
+        return ""
     interpreter = os.fsdecode(words[0])
-    if line.endswith(b"\r") and not _is_there(root, interpreter + "\r"):
+    if head.partition(b"\n")[0].endswith(b"\r") and not _is_there(root, interpreter + "\r"):
         return (
             f"the first line of {path} ends with a carriage return (CRLF), which the kernel takes "
             f"as a part of the interpreter's name: save it with line feeds alone (dos2unix)"
@@ -128,23 +128,33 @@ def _of_script(root: int, line: bytes, path: str) -> str:
     return ""
 
 
-def _of_elf(root: int, fd: int, head: bytes, path: str) -> str:
-    order = "<" if head[5] == 1 else ">"
-    with open("/proc/self/exe", "rb") as own:
-        ours = own.read(20)
-    theirs = struct.unpack_from(order + "H", head, 18)[0]
-    if (head[5], theirs) != (ours[5], struct.unpack_from("=H", ours, 18)[0]):
-        return f"{path} is a program for another machine (ELF machine {theirs})"
+def _of_loader(root: int, fd: int, path: str) -> str:
     try:
         interpreter = read_elf(f"/proc/self/fd/{fd}").interpreter
-    except ElfError as error:
-        return f"{path} is damaged: {str(error).replace(f'/proc/self/fd/{fd}', path)}"
-    if interpreter and not _is_there(root, interpreter):
-        return (
-            f"the loader of {path}, {_shown(interpreter)}, is not in the image: "
-            "is it built for another distribution (glibc, musl)?"
-        )
-    return ""
+    except ElfError:
+        return ""
+    if not interpreter or _is_there(root, interpreter):
+        return ""
+    return (
+        f"the loader of {path}, {_shown(interpreter)}, is not in the image: "
+        "is it built for another distribution (glibc, musl)?"
+    )
+
+
+def _of_format(fd: int, path: str) -> str:
+    head = os.pread(fd, _FIRST_LINE, 0)
+    if not head:
+        return f"{path} is empty"
+    if head.startswith(b"#!"):
+        return f"the first line of {path} names no interpreter"
+    if not head.startswith(b"\x7fELF") or len(head) < 20:
+        return f"{path} is neither a program for Linux nor a script with an interpreter"
+    with open("/proc/self/exe", "rb") as own:
+        ours = own.read(20)
+    machine = struct.unpack_from("<H" if head[5] == 1 else ">H", head, 18)[0]
+    if (head[5], machine) != (ours[5], struct.unpack_from("=H", ours, 18)[0]):
+        return f"{path} is a program for another machine (ELF machine {machine})"
+    return f"{path} is damaged"
 
 
 def _is_there(root: int, path: str) -> bool:

@@ -368,7 +368,7 @@ def test_hooks_run_in_order_with_the_state_on_stdin(house: House, tmp_path: Path
     house.run("true", change=change)
     ours = os.uname().nodename
     assert log.read_text().splitlines() == [
-        f'prestart PRESTART "status": "creating" {ours}',
+        f'prestart PRESTART "status": "created" {ours}',
         f'createRuntime CREATERUNTIME "status": "creating" {ours}',
         'createContainer CREATECONTAINER "status": "creating" runc',
         f'poststart POSTSTART "status": "running" {ours}',

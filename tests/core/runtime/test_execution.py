@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -280,17 +281,16 @@ def test_a_diagnosis_never_follows_a_link_out(rootfs: Path, tmp_path: Path) -> N
     (rootfs / "out").symlink_to(f"../../../../../../{tmp_path}/host")
     (rootfs / "loop").symlink_to("loop")
     os.mkfifo(rootfs / "fifo")
-    assert diagnose(str(rootfs), "/out") == ""
-    assert diagnose(str(rootfs), "/loop") == ""
-    assert diagnose(str(rootfs), "/fifo") == "/fifo is not a regular file"
-    assert diagnose(str(rootfs), "/bin/busybox") == ""
-    assert diagnose(str(tmp_path / "no-rootfs"), "/bin/busybox") == ""
-    text = script(rootfs, b"#!/bin/\x1b[31mred\n")
-    assert "\x1b" not in diagnose(str(rootfs), text)
-    head = (rootfs / "bin/busybox").resolve().read_bytes()[:64]
-    damaged = bytearray(head)
+    root = str(rootfs)
+    for name in ("/out", "/loop", "/fifo", "/bin/busybox", "/nosuch"):
+        assert diagnose(root, name, errno.ENOENT) == ""
+    assert diagnose(root, "/fifo", errno.EACCES) == "/fifo is not a regular file"
+    assert diagnose(str(tmp_path / "no-rootfs"), "/bin/busybox", errno.ENOENT) == ""
+    assert "\x1b" not in diagnose(root, script(rootfs, b"#!/bin/\x1b[31mred\n"), errno.ENOENT)
+    damaged = bytearray((rootfs / "bin/busybox").resolve().read_bytes()[:64])
     struct.pack_into("=Q", damaged, 32, 1 << 60)
-    assert "is damaged" in diagnose(str(rootfs), script(rootfs, bytes(damaged)))
+    assert diagnose(root, script(rootfs, bytes(damaged)), errno.ENOENT) == ""
+    assert "is damaged" in diagnose(root, "/start.sh", errno.ENOEXEC)
 
 
 def test_an_unmapped_user_is_named(house: House, rootfs: Path) -> None:
