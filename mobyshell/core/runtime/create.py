@@ -89,7 +89,7 @@ def create(
 
     `text` is the spec as JSON; `keep` takes what `start` will need. AlreadyExists if the id is
     taken; SyscallFailed with the operation that failed; HookFailed. After an error nothing is
-    left behind.
+    left behind, and where hooks had run, the poststop hooks have, too.
     """
     begun = clock.monotonic_ns()
     path = states.reserve(root, id)
@@ -100,6 +100,8 @@ def create(
         making.undo()
         if isinstance(error, MobyshellError):
             sink(id, Failed(verb="create", error=error.to_wire()))
+            # what earlier hooks have made, these take back (runtime.md#lifecycle, 3 to 5, 12, 13)
+            yield from making.poststop()
         raise
     finally:
         making.close()
@@ -222,6 +224,7 @@ class _Creation:
         self.master: int | None = None
         self.state: states.State | None = None
         self.reported = 0
+        self.hooked = False
         self._plan: Plan | None = None
         self._open = ExitStack()
 
@@ -408,6 +411,7 @@ class _Creation:
         assert self.spec.hooks is not None
         given_hooks = self.spec.hooks
         document = states.oci_state(self.state, Status.CREATING)
+        self.hooked = True
         # what was before there was a state `creating` is told as it was then
         earlier = {**document, "status": str(Status.CREATED)}
         yield from hooks.run("prestart", given_hooks.prestart or (), earlier, sink=self.sink)
@@ -419,6 +423,13 @@ class _Creation:
             "createContainer", given_hooks.create_container or (), document, sink=self.sink,
             enter=inside,
         )  # fmt: skip
+
+    def poststop(self) -> Steps[None]:
+        """The hooks at the end of a container of which others have been told."""
+        after = (self.spec.hooks.poststop or ()) if self.spec.hooks is not None else ()
+        if self.hooked and self.state is not None:
+            document = states.oci_state(self.state, Status.STOPPED)
+            yield from hooks.run_poststop(after, document, sink=self.sink)
 
     def undo(self) -> None:
         """Take back everything. Best effort: the first error is what the caller hears of."""

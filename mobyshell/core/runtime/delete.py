@@ -12,7 +12,7 @@ from mobyshell.core.errors import MobyshellError, NotFound, SyscallFailed, Timed
 from mobyshell.core.events import EventSink, Failed
 from mobyshell.core.linux import cgroups, procfs
 from mobyshell.core.linux import pidfd as pidfds
-from mobyshell.core.oci import Hook, Hooks, load_spec
+from mobyshell.core.oci import Hooks, load_spec
 from mobyshell.core.runtime import hooks
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.kill import members, signal_process, thaw
@@ -52,7 +52,9 @@ def delete(root: Path, id: str, *, force: bool = False, sink: EventSink) -> Step
         sink(id, Failed(verb="delete", error=error.to_wire()))
         raise
     if states.forget(path, state) and given is not None and given.poststop:
-        yield from _poststop(given.poststop, state, sink)
+        yield from hooks.run_poststop(
+            given.poststop, states.oci_state(state, Status.STOPPED), sink=sink
+        )
 
 
 def _hooks(path: Path) -> Hooks | None:
@@ -125,13 +127,3 @@ def _remove(state: states.State) -> Steps[None]:
                 raise
         yield Sleep(pause)
         pause = min(pause * 2, 0.05)
-
-
-def _poststop(given: tuple[Hook, ...], state: states.State, sink: EventSink) -> Steps[None]:
-    document = states.oci_state(state, Status.STOPPED)
-    for hook in given:
-        # each runs, whatever the ones before did (runtime.md#lifecycle, step 13)
-        try:
-            yield from hooks.run("poststop", (hook,), document, sink=sink)
-        except MobyshellError as error:
-            sink(state.id, Failed(verb="poststop", error=error.to_wire()))

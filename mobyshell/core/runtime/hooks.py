@@ -15,8 +15,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from mobyshell.core.errors import HookFailed, SyscallFailed
-from mobyshell.core.events import EventSink, HookDone
+from mobyshell.core.errors import HookFailed, MobyshellError, SyscallFailed
+from mobyshell.core.events import EventSink, Failed, HookDone
 from mobyshell.core.oci import Hook
 from mobyshell.core.runtime.steps import Readable, Steps
 
@@ -61,6 +61,16 @@ def run(
     """
     for index, hook in enumerate(hooks):
         yield from _run_one(kind, index, hook, state, sink, enter, env)
+
+
+def run_poststop(given: Sequence[Hook], state: dict[str, Any], *, sink: EventSink) -> Steps[None]:
+    """Run each, whatever the ones before did: that one fails is told, and changes nothing any more
+    (runtime.md#lifecycle, 13)."""
+    for index, hook in enumerate(given):
+        try:
+            yield from _run_one("poststop", index, hook, state, sink, None, ())
+        except MobyshellError as error:
+            sink(str(state["id"]), Failed(verb="poststop", error=error.to_wire()))
 
 
 def _run_one(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
+from signal import SIGKILL
 
 from mobyshell.core.clock import Clock
-from mobyshell.core.errors import MobyshellError, SyscallFailed, TimedOut, WrongState
+from mobyshell.core.errors import MobyshellError, NotFound, SyscallFailed, TimedOut, WrongState
 from mobyshell.core.events import EventSink, Failed, TaskStarted
+from mobyshell.core.linux import pidfd as pidfds
 from mobyshell.core.oci import Spec
 from mobyshell.core.runtime import hooks, report
 from mobyshell.core.runtime import state as states
@@ -27,7 +30,8 @@ def start(
     """Start container `id`; returns when its program has been executed.
 
     `waiting` is what its creator kept, None in another process. WrongState unless it is created;
-    SyscallFailed with the reason if the program cannot be executed.
+    SyscallFailed with the reason if the program cannot be executed; HookFailed, and then the
+    container is killed, if a hook fails.
     """
     state = states.read(root, id)
     now = states.status(root, state)
@@ -43,10 +47,10 @@ def start(
         if given is not None and given.start_container:
             inside = (state.pid, namespace_flags(state), True)
             document = states.oci_state(state, Status.CREATED)
-            yield from hooks.run(
+            yield from _or_stop(state, hooks.run(
                 "startContainer", given.start_container, document, sink=sink, enter=inside,
                 env=_environment(spec, state),
-            )  # fmt: skip
+            ))  # fmt: skip
         fifo = _claim(path, id)
         try:
             yield from _let_go(fifo)
@@ -61,8 +65,28 @@ def start(
     sink(id, TaskStarted(pid=state.pid))
     if given is not None and given.poststart:
         document = states.oci_state(state, Status.RUNNING)
-        yield from hooks.run("poststart", given.poststart, document, sink=sink)
+        try:
+            poststart = hooks.run("poststart", given.poststart, document, sink=sink)
+            yield from _or_stop(state, poststart)
+        except MobyshellError as error:
+            sink(id, Failed(verb="start", error=error.to_wire()))
+            raise
     return state
+
+
+def _or_stop(state: states.State, running: Steps[None]) -> Steps[None]:
+    """Run hooks; if one fails, the container must not go on (runtime.md#lifecycle, 7 and 9)."""
+    try:
+        yield from running
+    except MobyshellError:
+        with suppress(NotFound):  # it has ended by itself
+            init = pidfds.open_verified(state.pid, state.pid_start)
+            try:
+                pidfds.send(init, SIGKILL)
+                yield Readable((init,), PATIENCE)
+            finally:
+                os.close(init)
+        raise
 
 
 def _environment(spec: Spec, state: states.State) -> tuple[str, ...]:
