@@ -143,7 +143,8 @@ def failure(plan: Plan, program: Program, index: int | None = None) -> Mobyshell
     help = call.otherwise or dict(operation.hints).get(code) or hint(call.name, code)
     if call.name == "bpf":
         help = _verifier(call) or help
-    return SyscallFailed(call.name, code, path=_about(operation, call), what=what, hint=help)
+    path = program.filled(_about(operation, call))
+    return SyscallFailed(call.name, code, path=path, what=what, hint=help)
 
 
 def _verifier(call: Call) -> str:
