@@ -440,7 +440,8 @@ class _Planner:
 
     def _pivot(self) -> list[Operation]:
         linux = self.linux
-        operations = [
+        operations = [hidden.hold_null()] if linux.masked_paths else []
+        operations += [
             hidden.masked(path, index) for index, path in enumerate(linux.masked_paths or ())
         ]
         operations += [

@@ -6,13 +6,13 @@ import os
 import stat
 from collections.abc import Iterator
 
+from mobyshell.core.linux import devices as nodes
 from mobyshell.core.linux.mount_options import PROPAGATION, parse_options
 from mobyshell.core.linux.mounts import MountInfo, read_mountinfo
 from mobyshell.core.oci import Device, Mount, Spec
 from mobyshell.core.runtime.diff.inside import Inside, looking_inside
 from mobyshell.core.runtime.diff.process import outside
 from mobyshell.core.runtime.diff.words import line, unknown
-from mobyshell.core.runtime.operations.devices import DEFAULT_DEVICES
 from mobyshell.core.runtime.state import State
 from mobyshell.core.runtime.values import Difference
 
@@ -163,7 +163,7 @@ def _devices(spec: Spec, inside: Inside) -> Iterator[Difference]:
         return  # the host's own: then no device is made
     given = spec.linux.devices or () if spec.linux else ()
     named = {os.path.normpath(one.path) for one in given}
-    for path, major, minor in DEFAULT_DEVICES:
+    for path, major, minor in nodes.DEFAULT:
         if path not in named:
             wanted = f"c {major}:{minor}"
             yield _device(f"default device {path}", wanted, path, inside, owner=None)
@@ -181,8 +181,7 @@ def _devices(spec: Spec, inside: Inside) -> Iterator[Difference]:
 
 
 def _device_words(one: Device) -> str:
-    kind = "c" if one.type == "u" else one.type
-    return "p" if kind == "p" else f"{kind} {one.major or 0}:{one.minor or 0}"
+    return nodes.describe(one.type, one.major, one.minor)
 
 
 def _device(

@@ -18,6 +18,7 @@ from mobyshell.core.runtime.operations.calls import (
     reach_directory,
     write_file,
 )  # fmt: skip
+from mobyshell.core.runtime.operations.verify import write_proc
 from mobyshell.core.runtime.plan import Actor, Call, Cell, Data, Flags, Operation, Phase, Text
 
 RLIMITS = {
@@ -86,7 +87,7 @@ def exec_label(kind: str, label: str, path: str, source: str) -> Operation:
         source=source,
         spec="config.md#linux-process",
         man="proc_pid_attr(5)",
-        calls=tuple(write_file(path, text)),
+        calls=tuple(write_proc(path, text)),
         shell=(f"setpriv --{_LABEL_OPTION[kind]}={quote(label)}",),
     )
 
