@@ -68,8 +68,9 @@ def masked(path: str, index: int) -> Operation:
         Call("close", (TARGET,), skip_on_success=len(directory)),
     ]
     rest = [*file, *directory]
-    # a link of the image is followed as its programs would: what they find there is hidden
-    open_target = in_root(ROOT, path, TARGET, tolerate=_ABSENT, skip_on_error=len(rest))
+    # a link of the image is covered itself: whoever may change it does not say what is hidden
+    how_open = PATH | c.O_NOFOLLOW
+    open_target = in_root(ROOT, path, TARGET, how_open, tolerate=_ABSENT, skip_on_error=len(rest))
     return Operation(
         actor=Actor.CHILD,
         phase=Phase.PIVOT,

@@ -200,7 +200,12 @@ def console_file() -> Operation:
         man="openat2(2)",
         calls=(
             in_root(
-                ROOT, "dev/console", there, tolerate=(errno.ENOENT,), skip_on_success=len(make)
+                ROOT,
+                "dev/console",
+                there,
+                c.O_PATH | c.O_NOFOLLOW | c.O_CLOEXEC,
+                tolerate=(errno.ENOENT,),
+                skip_on_success=len(make),
             ),
             *make,
         ),
