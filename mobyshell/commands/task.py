@@ -274,7 +274,7 @@ def wait(ctx: Context, *, id: str, timeout: float | None, exec_id: str) -> Done:
     return Done(code=ctx.tasks.wait(id, exec_id=exec_id, timeout=timeout) & 0xFF)
 
 
-@verb(N, "pause", _IDS, effect=WRITE, example="task pause up", key="P")
+@verb(N, "pause", _IDS, effect=WRITE, example="task pause up", key="p")
 def pause(ctx: Context, *, id: tuple[str, ...]) -> Done:
     """Freeze every process of tasks."""
     for one in id:
@@ -282,7 +282,7 @@ def pause(ctx: Context, *, id: tuple[str, ...]) -> Done:
     return Done(" ".join(id))
 
 
-@verb(N, "resume", _IDS, effect=WRITE, example="task resume up", key="R")
+@verb(N, "resume", _IDS, effect=WRITE, example="task resume up", key="p")
 def resume(ctx: Context, *, id: tuple[str, ...]) -> Done:
     """Let frozen tasks run again."""
     for one in id:
@@ -296,7 +296,7 @@ def resume(ctx: Context, *, id: tuple[str, ...]) -> Done:
     optional("signal", SIGNAL, "a number, or a name such as TERM", default=15),
     switch("-a --all", "every process in it"),
     option("--exec-id", "only this process of it", TASK, default=""),
-    effect=DESTROY, example="task kill up HUP", key="k",
+    effect=DESTROY, example="task kill up HUP", key="K",
 )  # fmt: skip
 def kill(ctx: Context, *, id: str, signal: int, all: bool, exec_id: str) -> Done:
     """Send a signal to a task (default: TERM)."""

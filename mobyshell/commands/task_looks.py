@@ -31,7 +31,7 @@ N = "task"
 _ID = argument("id", TASK, "the id of the task")
 
 
-@verb(N, "ps", _ID, effect=READ, example="task ps up")
+@verb(N, "ps", _ID, effect=READ, example="task ps up", key="P")
 def ps(ctx: Context, *, id: str) -> Rows:
     """List the processes of a task, with their numbers outside and inside."""
     columns = (("pid", "PID", "number"), ("pid_inside", "INSIDE", "number"),
@@ -145,7 +145,7 @@ def update(ctx: Context, *, id: str, **values: Any) -> Done:
     return Done(id)
 
 
-@verb(N, "inspect", _ID, effect=READ, example="task inspect up", key="d")
+@verb(N, "inspect", _ID, effect=READ, example="task inspect up", key="i")
 def inspect(ctx: Context, *, id: str) -> Record:
     """Show everything that is known of a task: its state, and the spec it was made from."""
     from mobyshell.core.clock import rfc3339
@@ -191,7 +191,7 @@ def trace(ctx: Context, *, id: str, failed: bool, slowest: int | None) -> Rows:
 @verb(
     N, "diff", _ID,
     switch("--all", "what agrees, too"),
-    effect=READ, example="task diff up",
+    effect=READ, example="task diff up", key="d",
 )  # fmt: skip
 def diff(ctx: Context, *, id: str, all: bool) -> Rows:
     """Compare a running task's spec with what the kernel says of it."""

@@ -19,6 +19,7 @@ from mobyshell.commands.context import Context
 from mobyshell.commands.registry import all_verbs
 from mobyshell.core.errors import MobyshellError, UsageError
 from mobyshell.screens import bindings, journal, settings
+from mobyshell.screens.base import MobyScreen
 from mobyshell.screens.help import HelpScreen, live_keys
 from mobyshell.screens.leader import Leader
 from mobyshell.screens.session import Session, tell
@@ -162,9 +163,8 @@ class MobyshellApp(App[int]):
         yield from super().get_system_commands(screen)
 
     def _ask(self, name: str) -> None:
-        from mobyshell.widgets.prompt import Prompt
-
-        self.screen.query_one(Prompt).ask(":", f"{name} ")
+        if isinstance(self.screen, MobyScreen):
+            self.screen.ask(f"{name} ")
 
     def action_help(self) -> None:
         """The keys that work here."""
@@ -173,9 +173,9 @@ class MobyshellApp(App[int]):
     def action_readonly(self) -> None:
         """Refuse, or allow again, whatever changes something."""
         self.session.context.readonly = not self.session.context.readonly
-        crumb = getattr(self.screen, "crumb", None)
-        if crumb is not None:
-            crumb()
+        for screen in self.screen_stack:
+            if isinstance(screen, MobyScreen):
+                screen.readonly_changed()
         self.notify("read-only" if self.session.readonly else "changes are allowed")
 
     async def action_quit(self) -> None:

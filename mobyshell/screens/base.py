@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
@@ -11,6 +12,8 @@ from textual.screen import Screen
 from textual.widgets import Footer, Static
 
 from mobyshell.commands.completion import complete
+from mobyshell.commands.output import clean
+from mobyshell.commands.registry import find
 from mobyshell.screens.session import Session
 from mobyshell.widgets.prompt import Prompt
 
@@ -30,10 +33,13 @@ class MobyScreen(Screen[None]):
         Binding("z", "maximise", "Maximise", show=False, id="maximise"),
     ]
     NAME: ClassVar[str] = ""
+    NOUN: ClassVar[str] = ""
+    """Whose verbs its keys are."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
         self.session = session
+        self._more: tuple[str, ...] = ()
 
     @property
     def moby(self) -> MobyshellApp:
@@ -58,15 +64,24 @@ class MobyScreen(Screen[None]):
 
     def crumb(self, *more: str) -> None:
         """Say where we are."""
+        self._more = more
         parts = ["mobyshell", self.session.context.namespace, self.NAME, *more]
         text = " › ".join(part for part in parts if part)
         if self.session.readonly:
             text += "   [read-only]"
-        self.query_one("#crumbs", Static).update(text)
+        self.query_one("#crumbs", Static).update(clean(text))
+
+    def readonly_changed(self) -> None:
+        """Read-only mode was turned on or off."""
+        self.crumb(*self._more)
+
+    def ask(self, line: str = "") -> None:
+        """Ask for a command, with its beginning."""
+        self.query_one(Prompt).ask(":", line)
 
     def action_command(self) -> None:
         """Ask for a command."""
-        self.query_one(Prompt).ask(":")
+        self.ask()
 
     def action_filter(self) -> None:
         """Ask for a filter."""
@@ -78,6 +93,51 @@ class MobyScreen(Screen[None]):
             self.minimize()
         elif self.focused is not None:
             self.maximize(self.focused)
+
+    # verbs
+
+    @property
+    def subjects(self) -> list[str]:
+        """What a verb acts on: what is marked, or else what is under the cursor."""
+        return [self.subject[1]] if self.subject else []
+
+    @property
+    def subject(self) -> tuple[str, str] | None:
+        """The noun, and which one is under the cursor; what the command palette is about."""
+        return None
+
+    def reread(self) -> None:
+        """Something was done: look again."""
+
+    def fits(self, verb: str) -> bool:
+        """Whether a verb fits what is under the cursor, where a key stands for several."""
+        return True
+
+    def on_verb(self, verb: str) -> bool:
+        """Do a verb in the screen's own way, and say whether that was so."""
+        return False
+
+    def action_verb(self, names: str) -> None:
+        """Do the verb of a key: as the screen has it, or else on its subjects."""
+        verb = next((one for one in names.split() if self.fits(one)), "")
+        if not verb or not self.permitted(self.NOUN, verb):
+            return
+        special = getattr(self, f"verb_{verb}", None)
+        if special is not None:
+            special()
+        elif not self.on_verb(verb) and self.subject is not None:
+            many = find(self.NOUN, verb).positional[0].many
+            self.perform([self.NOUN, verb, *(self.subjects if many else [self.subject[1]])])
+
+    def perform(self, *lines: Sequence[str]) -> None:
+        """Run lines of words, one question for all of them, and look again."""
+        self.session.perform(self.moby, *lines, then=self.reread)
+
+    def permitted(self, noun: str, verb: str) -> bool:
+        """Whether a verb is allowed; if not, it is said."""
+        return self.session.permitted(self.moby, find(noun, verb))
+
+    # the prompt
 
     @property
     def filter_text(self) -> str:

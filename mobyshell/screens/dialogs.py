@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,6 +12,8 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, RadioButton, RadioSet
+
+from mobyshell.core.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,17 @@ class RunBundle:
     id: str
     args: str
     terminal: bool
+
+
+def run_line(bundle: str, wanted: RunBundle) -> list[str]:
+    """The words that run `bundle` so. UsageError for a command with an open quote."""
+    line = ["task", "run", "-d", *(["-t", "-i"] if wanted.terminal else [])]
+    line += [*(["--name", wanted.id] if wanted.id else []), bundle]
+    try:
+        args = shlex.split(wanted.args)
+    except ValueError as error:
+        raise UsageError(f"unfinished command: {error}") from None
+    return [*line, "--", *args] if args else line
 
 
 class RunDialog(ModalScreen[RunBundle | None]):

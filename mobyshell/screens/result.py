@@ -11,9 +11,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Label, Log
+from textual.widgets import Footer, Label
 
+from mobyshell.commands.output import clean
 from mobyshell.core.errors import MobyshellError
+from mobyshell.widgets.lines import Lines
 
 
 class ResultScreen(ModalScreen[None]):
@@ -22,28 +24,24 @@ class ResultScreen(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "leave", "Back", id="result.leave"),
         Binding("c", "copy", "Copy", id="result.copy"),
-        Binding("j", "down", show=False, id="result.down"),
-        Binding("k", "up", show=False, id="result.up"),
     ]
 
-    def __init__(self, title: str, lines: Iterable[str]) -> None:
+    def __init__(self, title: str, lines: Iterable[str], *, wrap: bool = True) -> None:
         super().__init__()
-        self.heading = title
+        self.heading, self._wrap = title, wrap
         self._source = lines
-        self._lines: list[str] = []
         self._left = threading.Event()
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="page"):
             yield Label(self.heading, classes="title", markup=False)
-            yield Log(id="result", highlight=False, max_lines=20_000)
+            yield Lines(wrap=self._wrap, id="result")
             yield Footer()
 
     def on_mount(self) -> None:
-        self.query_one(Log).focus()
+        self.query_one(Lines).focus()
         if isinstance(self._source, list):
             self._add(self._source)
-            self.query_one(Log).scroll_home(animate=False)
         else:
             self._follow()
 
@@ -75,8 +73,10 @@ class ResultScreen(ModalScreen[None]):
     def _add(self, lines: list[str]) -> None:
         if not self.is_attached:
             return
-        self._lines += lines
-        self.query_one(Log).write_lines(lines)
+        view = self.query_one(Lines)
+        # what it says may be a container's words: shown, not obeyed
+        shown = [clean(line.expandtabs(4)) for line in lines]
+        view.add_lines(shown, to_end=view.at_end and not isinstance(self._source, list))
 
     def action_leave(self) -> None:
         """Back to where we were."""
@@ -91,13 +91,6 @@ class ResultScreen(ModalScreen[None]):
 
     def action_copy(self) -> None:
         """To the clipboard of the terminal (OSC 52)."""
-        self.app.copy_to_clipboard("\n".join(self._lines))
-        self.notify(f"{len(self._lines)} lines copied")
-
-    def action_down(self) -> None:
-        """Vim movement."""
-        self.query_one(Log).scroll_down(animate=False)
-
-    def action_up(self) -> None:
-        """Vim movement."""
-        self.query_one(Log).scroll_up(animate=False)
+        lines = list(self.query_one(Lines).kept)
+        self.app.copy_to_clipboard("\n".join(lines))
+        self.notify(f"{len(lines)} lines copied")

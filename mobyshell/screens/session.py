@@ -7,20 +7,23 @@ what blocks, and what becomes of the answer. Screens never call the store.
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from textual.app import App
+
 from mobyshell.commands import output
 from mobyshell.commands import results as r
-from mobyshell.commands.arguments import parse
 from mobyshell.commands.context import Context
-from mobyshell.commands.registry import DESTROY, TASK, Verb, lookup
-from mobyshell.core.errors import MobyshellError, UsageError
+from mobyshell.commands.registry import Verb
+from mobyshell.core.errors import MobyshellError, SyscallFailed, UsageError
 from mobyshell.core.tasks.service import Tasks
+from mobyshell.screens.request import Request, question, request, word_to_type
 from mobyshell.screens.result import ResultScreen
 from mobyshell.widgets.background import Failed, in_thread
 from mobyshell.widgets.confirm import Confirm
@@ -28,37 +31,8 @@ from mobyshell.widgets.confirm import Confirm
 if TYPE_CHECKING:
     from mobyshell.screens.app import MobyshellApp
 
-# verbs that take over the terminal when they are not told to stay in the background
-_FOREGROUND = frozenset({"task run", "task exec", "task attach", "ns enter", "bundle run"})
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A verb with its arguments, ready to run, and the words it was made from."""
-
-    verb: Verb
-    arguments: dict[str, Any]
-    words: tuple[str, ...]
-
-    @property
-    def in_foreground(self) -> bool:
-        """Whether it wants the terminal."""
-        return self.verb.name in _FOREGROUND and not self.arguments.get("detach")
-
-    @property
-    def subjects(self) -> list[str]:
-        """What it acts on."""
-        first = self.verb.positional[:1]
-        value = self.arguments.get(first[0].name) if first else None
-        return (
-            list(value) if isinstance(value, tuple) else [value] if isinstance(value, str) else []
-        )
-
-
-def request(words: Sequence[str]) -> Request:
-    """The request that `words` say. UsageError if they say none."""
-    verb, rest = lookup(list(words))
-    return Request(verb, parse(verb, rest), tuple(words))
+Then = Callable[[], object]
+Done = Callable[[r.Done], object]
 
 
 class Session:
@@ -75,48 +49,69 @@ class Session:
     def readonly(self) -> bool:
         return self.context.readonly
 
-    def perform(
-        self, app: MobyshellApp, words: Sequence[str], then: Callable[[], object] | None = None
-    ) -> None:
-        """Run what `words` say, as a person at a key or at the `:` line asked for it."""
+    def permitted(self, app: MobyshellApp, verb: Verb) -> bool:
+        """Whether a verb is allowed; if not, it is said."""
         try:
-            wanted = request(words)
-            self.context.permit(wanted.verb)
+            self.context.permit(verb)
+        except MobyshellError as error:
+            tell(app, error)
+            return False
+        return True
+
+    def perform(
+        self, app: MobyshellApp, *lines: Sequence[str], then: Then | None = None,
+        done: Done | None = None,
+    ) -> None:  # fmt: skip
+        """Run what lines of words say, as a person at a key or at the `:` line asked for it.
+
+        One question for all of them, where they destroy; the first that fails ends them. `then`
+        is called after them, whatever came of it; `done` with the answer of one that was done.
+        """
+        try:
+            wanted = [request(words) for words in lines]
+            for one in wanted:
+                self.context.permit(one.verb)
         except MobyshellError as error:
             tell(app, error)
             return
-        if wanted.verb.effect == DESTROY and not self.context.yes:
-            self._confirm(app, wanted, then)
+        if any(one.destroys for one in wanted) and not self.context.yes:
+            self._confirm(app, wanted, then, done)
         else:
-            self._run(app, wanted, then)
+            self._run(app, wanted, then, done)
 
     def _confirm(
-        self, app: MobyshellApp, wanted: Request, then: Callable[[], object] | None
+        self, app: MobyshellApp, wanted: list[Request], then: Then | None, done: Done | None
     ) -> None:
-        subjects = wanted.subjects
-        typed = ""
-        if len(subjects) > 1:
-            typed = str(len(subjects))
-        elif subjects and wanted.verb.name == "task delete" and wanted.arguments.get("force"):
-            typed = subjects[0]
-        elif subjects and wanted.verb.name == "bundle rm":
-            typed = subjects[0].rstrip("/").rpartition("/")[2]
-        names = ", ".join(subjects[:5]) + (" …" if len(subjects) > 5 else "")
-
         def answered(yes: bool | None) -> None:
             if yes:
-                self._run(app, wanted, then)
+                self._run(app, wanted, then, done)
 
-        question = f"{wanted.verb.name} {names}?"
-        app.push_screen(Confirm(question, wanted.verb.summary, typed=typed), answered)
+        asked = Confirm(question(wanted), wanted[0].verb.summary, typed=word_to_type(wanted))
+        app.push_screen(asked, answered)
 
-    def _run(self, app: MobyshellApp, wanted: Request, then: Callable[[], object] | None) -> None:
-        if wanted.in_foreground:
-            suspended(app, self.command_line(wanted.words))
+    def _run(
+        self, app: MobyshellApp, wanted: list[Request], then: Then | None, done: Done | None
+    ) -> None:
+        if wanted[0].in_foreground:
+            suspended(app, self.command_line(wanted[0].words))
             if then is not None:
                 then()
             return
 
+        async def work() -> None:
+            for one in wanted:
+                result = await self._do(app, one)
+                if result is None:
+                    break
+                if done is not None and isinstance(result, r.Done):
+                    done(result)
+            if then is not None:
+                then()
+
+        app.run_worker(work(), group="verbs", exit_on_error=False)
+
+    async def _do(self, app: MobyshellApp, wanted: Request) -> r.Result | None:
+        """Run one verb in a thread, and show its answer; None if it failed."""
         loop = asyncio.get_running_loop()
 
         def say(text: str) -> None:
@@ -127,19 +122,16 @@ class Session:
             self.context.narrate = say
             return wanted.verb.run(self.context, **wanted.arguments)
 
-        async def work() -> None:
-            try:
-                result = await in_thread(run)
-            except MobyshellError as error:
-                tell(app, error)
-            except Exception as error:
-                app.unexpected(wanted.verb.name, error)
-            else:
-                show(app, wanted, result)
-            if then is not None:
-                then()
-
-        app.run_worker(work(), group="verbs", exit_on_error=False)
+        try:
+            result = await in_thread(run)
+        except MobyshellError as error:
+            tell(app, error)
+        except Exception as error:
+            app.unexpected(wanted.verb.name, error)
+        else:
+            show(app, wanted, result)
+            return result
+        return None
 
     def command_line(self, words: Sequence[str]) -> list[str]:
         """The same as a command of its own, in a process of its own."""
@@ -151,12 +143,23 @@ def suspended(app: MobyshellApp, command: list[str]) -> None:
     if not app.can_suspend:
         tell(app, UsageError("this terminal cannot be handed over", hint="use the terminal tab"))
         return
-    with app.suspend():
-        code = subprocess.run(command, check=False).returncode
-        if code:
-            print(f"[exit status {code}; press enter]", end="", flush=True)
-            sys.stdin.readline()
+    failed: OSError | None = None
+    # ctrl+c is for the program; a handler, not SIG_IGN, which it would inherit
+    before = signal.signal(signal.SIGINT, lambda number, frame: None)
+    try:
+        with app.suspend():
+            try:
+                code = subprocess.run(command, check=False).returncode
+            except OSError as error:
+                failed, code = error, 0
+            if code:
+                print(f"[exit status {code}; press enter]", end="", flush=True)
+                sys.stdin.readline()
+    finally:
+        signal.signal(signal.SIGINT, before)
     app.refresh(layout=True)
+    if failed is not None:
+        tell(app, SyscallFailed.of(failed, "execve", path=command[0]))
 
 
 def tell(app: MobyshellApp, error: MobyshellError) -> None:
@@ -164,14 +167,17 @@ def tell(app: MobyshellApp, error: MobyshellError) -> None:
     rows = getattr(error, "rows", None)
     if rows is not None:
         lines = [error.message, "", *output.table(rows).splitlines()]
-        app.push_screen(ResultScreen("not valid", lines))
+        app.push_screen(ResultScreen("not valid", lines, wrap=False))
         return
     app.notify(error.hint or "", title=error.message, severity="error", timeout=8, markup=False)
 
 
-def said(app: MobyshellApp, event: Failed) -> str:
+def said(app: App[Any], event: Failed) -> str:
     """What a pane says in the place of what it could not read. A fault of ours is written down."""
+    from mobyshell.screens.app import MobyshellApp
+
     error = event.error
+    assert isinstance(app, MobyshellApp)
     if isinstance(error, MobyshellError):
         return f"{error.message}\n{error.hint}".strip()
     app.unexpected(event.what, error)
@@ -183,21 +189,16 @@ def show(app: MobyshellApp, wanted: Request, result: r.Result) -> None:
     title = " ".join(wanted.words)
     match result:
         case r.Done():
-            said = result.said or result.id
+            words = result.said or result.id
             code = f" (exit {result.code})" if result.code else ""
-            app.notify(f"{said}{code}", title=wanted.verb.name, markup=False)
+            app.notify(f"{words}{code}", title=wanted.verb.name, markup=False)
         case r.Text():
             app.push_screen(ResultScreen(title, result.text.splitlines()))
         case r.Rows():
             lines = output.table(result).splitlines() if result.rows else ["nothing"]
-            lines = [*result.said.splitlines(), *[""][: len(result.said)], *lines]
-            app.push_screen(ResultScreen(title, lines))
+            said = textwrap.wrap(result.said, 76)
+            app.push_screen(ResultScreen(title, [*said, *[""][: len(said)], *lines], wrap=False))
         case r.Record():
             app.push_screen(ResultScreen(title, output.record(result).splitlines()))
         case r.Stream():
             app.push_screen(ResultScreen(title, (result.show(item) for item in result.items)))
-
-
-def acts_on_task(verb: Verb) -> bool:
-    """Whether a verb's subject is a task."""
-    return verb.subject == TASK

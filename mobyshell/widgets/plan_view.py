@@ -94,6 +94,7 @@ class PlanView(Vertical):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j", "cursor(1)", "Down", show=False, id="plan.down"),
         Binding("k", "cursor(-1)", "Up", show=False, id="plan.up"),
+        Binding("G", "last", "Last", show=False, id="plan.last"),
     ]
 
     @dataclass
@@ -119,6 +120,7 @@ class PlanView(Vertical):
 
     def show(self, plan: Plan, events: Sequence[Event] = ()) -> None:
         """Show a plan; with recorded events, what became of it. What is new is marked."""
+        self.remove_class("stale")
         self._timings = timings(events)
         titles = frozenset(one.title for one in plan.operations)
         tree = self.query_one("#operations", Tree)
@@ -142,8 +144,16 @@ class PlanView(Vertical):
         tree = self.query_one("#operations", Tree)
         tree.cursor_line = min(line, max(tree.last_line, 0))
 
+    def mark_stale(self, why: str) -> None:
+        """The plan that is shown is an old one."""
+        notices = self.query_one("#notices", Static)
+        notices.update(f"◌ {why}")
+        notices.remove_class("hidden")
+        self.add_class("stale")
+
     def say(self, text: str) -> None:
         """Show a sentence in the place of a plan."""
+        self.remove_class("stale")
         self.query_one("#operations", Tree).clear()
         self.query_one("#notices", Static).add_class("hidden")
         self.query_one("#why", Static).update(text)
@@ -166,6 +176,11 @@ class PlanView(Vertical):
             tree.action_cursor_down()
         else:
             tree.action_cursor_up()
+
+    def action_last(self) -> None:
+        """To the last operation."""
+        tree = self.query_one("#operations", Tree)
+        tree.move_cursor_to_line(max(tree.last_line, 0))
 
     def on_tree_node_highlighted(self, event: Tree.NodeHighlighted[int]) -> None:
         """All about this one."""

@@ -100,6 +100,11 @@ class ResourceTable(DataTable[Text]):
         """The keys of the rows that can be seen, in order."""
         return list(self._shown)
 
+    @property
+    def fitting(self) -> bool:
+        """Whether any row passes the filter, also while the table is not on the screen."""
+        return any(matches(row, self.query_text) for row in self._rows.values())
+
     def choose(self, key: str) -> None:
         """Put the cursor on a row, if it is there."""
         if key in self._shown:

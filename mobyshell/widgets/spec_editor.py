@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,36 +16,37 @@ from textual.timer import Timer
 from textual.widgets import Label, OptionList, TextArea
 from textual.widgets.option_list import Option
 
-from mobyshell.core.errors import InvalidSpec, MobyshellError, Refused, SyscallFailed
-from mobyshell.core.oci import Problem, Spec, check, parse_spec
-from mobyshell.core.oci.safejson import LARGEST, read_json
+from mobyshell.commands.output import clean
+from mobyshell.core.errors import InvalidSpec, MobyshellError, Refused
+from mobyshell.core.oci import Problem, Spec, check, parse_spec, warnings_of
+from mobyshell.core.oci.safejson import read_json
+from mobyshell.widgets import text_file
 from mobyshell.widgets.background import background
-from mobyshell.widgets.positions import offset_of, path_at, place_of
+from mobyshell.widgets.positions import Places
 
 PAUSE = 0.2
 """Seconds without typing after which the text is checked."""
 
+LOOK = 2.0
+"""Seconds between two looks whether somebody else has changed the file."""
 
-def examine(text: str) -> tuple[Spec | None, list[Problem]]:
-    """The spec in `text`, or what is wrong with it."""
+COLOURED = 200_000
+"""Characters up to which the text is highlighted: each key costs more the longer it is."""
+
+SHOWN = 200
+"""Problems and warnings that are listed at most."""
+
+
+def examine(text: str) -> tuple[Spec | None, list[Problem], list[Problem]]:
+    """The spec in `text`, what is wrong with it, and what is discouraged in it."""
     try:
         problems = check(read_json(text))
-        return (None, problems) if problems else (parse_spec(text), [])
+        if problems:
+            return None, problems, []
+        spec = parse_spec(text)
+        return spec, [], warnings_of(spec)
     except InvalidSpec as error:
-        return None, [Problem("", error.message, error.hint or "a config.json", "config.md")]
-
-
-def save(path: str, text: str) -> None:
-    """Write `path` by rename, so that no reader and no crash sees half of it."""
-    temporary = f"{path}.{os.getpid()}.new"
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(temporary, path)
-    except OSError as error:
-        raise SyscallFailed.of(error, "saving", path=path) from None
+        return None, [Problem("", error.message, error.hint or "a config.json", "config.md")], []
 
 
 class SpecEditor(Vertical):
@@ -52,6 +54,7 @@ class SpecEditor(Vertical):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "save", "Save", id="editor.save", priority=True),
+        Binding("ctrl+o", "reload", "Read again", show=False, id="editor.reload", priority=True),
         Binding("f8", "next_problem", "Next problem", id="editor.next-problem"),
         # before the text sees it: there it would only move the focus on
         Binding("escape", "leave", "Back", show=False, id="editor.leave", priority=True),
@@ -74,115 +77,246 @@ class SpecEditor(Vertical):
 
         path: str
 
-    def __init__(self, *, readonly: bool = False, **more: Any) -> None:
+    @dataclass
+    class Examined(Message):
+        """In which the thread tells what it found."""
+
+        text: str
+        spec: Spec | None
+        problems: list[Problem]
+        warnings: list[Problem]
+        places: Places
+
+    @dataclass
+    class Saved(Message):
+        """The text is in its file."""
+
+        text: str
+        stamp: text_file.Stamp
+
+    def __init__(self, *, readonly: Callable[[], bool] = lambda: False, **more: Any) -> None:
         super().__init__(**more)
         self.path = ""
-        self.readonly = readonly
-        self._saved = ""
+        self.dirty = False
+        """Whether there is something to save."""
+        self._readonly = readonly
+        self._saved, self._stamp = "", text_file.NO_FILE
+        self._foreign = text_file.NO_FILE
         self._timer: Timer | None = None
         self._problems: list[Problem] = []
+        self._warnings: list[Problem] = []
+        self._places = Places("")
+        self._fresh = False
         self._last_path = ""
 
     def compose(self) -> ComposeResult:
         yield Label("no bundle", id="editor-title", markup=False)
-        yield TextArea.code_editor("", language="json", id="text", read_only=True, tab_behavior="indent",
-                                   soft_wrap=False, theme="vscode_dark")  # fmt: skip
+        area = TextArea.code_editor("", language="json", id="text", read_only=True,
+                                    tab_behavior="indent", soft_wrap=False)  # fmt: skip
+        area.theme = "css"
+        yield area
         yield OptionList(id="problems", classes="hidden", markup=False)
+
+    def on_mount(self) -> None:
+        self.set_interval(LOOK, self.look_at_file)
 
     @property
     def area(self) -> TextArea:
+        """The text itself."""
         return self.query_one("#text", TextArea)
 
-    @property
-    def dirty(self) -> bool:
-        """Whether there is something to save."""
-        return bool(self.path) and self.area.text != self._saved
+    # the file
 
     def load(self, directory: str) -> None:
-        """Show the config.json of a bundle. NotFound, InvalidSpec if it cannot be read."""
+        """Show the config.json of a bundle. SyscallFailed, InvalidSpec if it cannot be read: then
+        the editor is empty, and says so."""
         path = os.path.join(directory, "config.json")
         try:
-            with open(path, encoding="utf-8", errors="replace") as file:
-                text = file.read(LARGEST)
-        except OSError as error:
-            raise SyscallFailed.of(error, "open", path=path) from None
-        self.path, self._saved = path, text
-        self.area.read_only = self.readonly
+            text, stamp = text_file.read(path)
+        except MobyshellError as error:
+            self.close(f"{os.path.basename(directory)}/config.json · {error.message}")
+            raise
+        self.path, self._saved, self._stamp = path, text, stamp
+        self._foreign = text_file.NO_FILE
+        self.dirty = False
+        self.area.language = "json" if len(text) <= COLOURED else None
         self.area.load_text(text)
-        self._title()
+        self.apply_readonly()
         self._check()
 
-    def _title(self) -> None:
-        name = os.path.basename(os.path.dirname(self.path))
-        state = " ● not saved (ctrl+s)" if self.dirty else ""
-        wrong = f" · {len(self._problems)} problems" if self._problems else " · valid"
-        self.query_one("#editor-title", Label).update(f"{name}/config.json{wrong}{state}")
+    def close(self, title: str = "no bundle") -> None:
+        """Show nothing."""
+        self.path, self.dirty = "", False
+        self._problems, self._warnings = [], []
+        self.area.load_text("")
+        self.area.read_only = True
+        self._list_problems()
+        self.query_one("#editor-title", Label).update(clean(title))
+
+    def apply_readonly(self) -> None:
+        """Read-only mode was turned on or off."""
+        self.area.read_only = self._readonly() or not self.path
+        self._title()
+
+    def look_at_file(self) -> None:
+        """Has somebody else changed the file? Then it is read again, unless there is text to lose."""
+        if not self.path or not self.screen.is_current:
+            return
+        now = text_file.stamp(self.path)
+        if now in (self._stamp, self._foreign):
+            return
+        self._foreign = now
+        if self.dirty or now == text_file.NO_FILE:
+            self.notify(
+                "ctrl+s overwrites it, ctrl+o reads it and drops your change"
+                if now != text_file.NO_FILE else "ctrl+s writes it again",
+                title=f"{self.path}: changed by another", severity="warning", markup=False,
+            )  # fmt: skip
+            self._title()
+        else:
+            self.action_reload()
+
+    def action_reload(self) -> None:
+        """Read the file again; what was typed can be had back by undoing."""
+        if not self.path:
+            return
+        try:
+            text, self._stamp = text_file.read(self.path)
+        except MobyshellError as error:
+            self.notify(error.hint, title=error.message, severity="error", markup=False)
+            return
+        self._foreign = text_file.NO_FILE
+        self._saved, self.dirty = text, False
+        if text != self.area.text:
+            place = self.area.cursor_location
+            # an edit, not a new document: so it can be undone
+            self.area.replace(text, (0, 0), self.area.document.end, maintain_selection_offset=False)
+            self.area.move_cursor(place)
+        self._check()
+
+    def action_save(self) -> None:
+        """Write the text to its file."""
+        if not self.path:
+            return
+        if self._readonly():
+            error = Refused("not saved: this is read-only", hint="ctrl+r allows changes again")
+            self.notify(error.hint, title=error.message, severity="error", markup=False)
+            return
+        now = text_file.stamp(self.path)
+        if now not in (self._stamp, self._foreign, text_file.NO_FILE):
+            self.look_at_file()  # says it; the second ctrl+s means it
+            return
+        self._write(self.path, self.area.text)
+
+    @background("saving")
+    def _write(self, path: str, text: str) -> Message:
+        return self.Saved(text, text_file.save(path, text))
+
+    @on(Saved)
+    def saved(self, event: Saved) -> None:
+        """It is there; more may have been typed meanwhile."""
+        event.stop()
+        self._saved, self._stamp, self._foreign = event.text, event.stamp, text_file.NO_FILE
+        self.dirty = self.area.text != event.text
+        self._title()
+        self.notify(self.path, title="saved", markup=False)
+
+    # the checks
 
     @on(TextArea.Changed)
     def changed(self, event: TextArea.Changed) -> None:
         """Check a moment after the last key."""
         event.stop()
+        self._fresh = False
         if not self.path:
             return
+        if not self.dirty:
+            # until the check knows better: comparing long texts at each key would be felt
+            self.dirty = True
+            self._title()
         if self._timer is not None:
             self._timer.stop()
         self._timer = self.set_timer(PAUSE, self._check)
-        self._title()
-
-    @on(TextArea.SelectionChanged)
-    def moved(self, event: TextArea.SelectionChanged) -> None:
-        """Tell in which value the cursor is."""
-        event.stop()
-        if not self.path or not self.area.has_focus:
-            return
-        path = path_at(self.area.text, offset_of(self.area.text, *event.selection.end))
-        if path != self._last_path:
-            self._last_path = path
-            self.post_message(self.Moved(path))
 
     def _check(self) -> None:
-        self._examine(self.area.text)
+        if self.path:
+            self._examine(self.area.text)
 
     @background("checking the text")
     def _examine(self, text: str) -> Message:
-        return self._Examined(text, *examine(text))
+        return self.Examined(text, *examine(text), Places(text))
 
-    @dataclass
-    class _Examined(Message):
-        text: str
-        spec: Spec | None
-        problems: list[Problem]
-
-    @on(_Examined)
-    def examined(self, event: _Examined) -> None:
+    @on(Examined)
+    def examined(self, event: Examined) -> None:
         """Show what is wrong, unless the text has changed again."""
         event.stop()
-        if event.text != self.area.text:
+        if not self.path or event.text != self.area.text:
             return
-        self._problems = event.problems
-        found = self.query_one("#problems", OptionList)
-        found.clear_options()
-        found.add_options(Option(f"✗ {one}") for one in event.problems)
-        found.set_class(not event.problems, "hidden")
+        self.dirty = event.text != self._saved
+        self._problems, self._warnings = event.problems, event.warnings
+        self._places, self._fresh = event.places, True
+        self._list_problems()
         self._title()
         self.post_message(self.Checked(event.spec, event.problems))
+        self._tell_place()
+
+    def _list_problems(self) -> None:
+        found = self.query_one("#problems", OptionList)
+        all = [*(f"✗ {one}" for one in self._problems), *(f"! {one}" for one in self._warnings)]
+        found.clear_options()
+        found.add_options(Option(clean(one)) for one in all[:SHOWN])
+        found.set_class(not all, "hidden")
+
+    def _title(self) -> None:
+        if not self.path:
+            return
+        found = ["● not saved"] if self.dirty else []
+        if self._foreign != text_file.NO_FILE:
+            found.append("changed by another")
+        if self.area.read_only:
+            found.append("read-only")
+        found.append(_count(len(self._problems), "problem") if self._problems else "valid")
+        if self._warnings:
+            found.append(_count(len(self._warnings), "warning"))
+        name = os.path.basename(os.path.dirname(self.path))
+        self.query_one("#editor-title", Label).update(
+            clean(f"{name}/config.json · {' · '.join(found)}")
+        )
+
+    # moving about
+
+    @on(TextArea.SelectionChanged)
+    def moved(self, event: TextArea.SelectionChanged) -> None:
+        """The cursor is elsewhere."""
+        event.stop()
+        self._tell_place()
+
+    def _tell_place(self) -> None:
+        """Tell in which value the cursor is, if the text is still the one that was checked."""
+        if not self._fresh or not self.area.has_focus:
+            return
+        path = self._places.path_at(*self.area.cursor_location)
+        if path != self._last_path:
+            self._last_path = path
+            self.post_message(self.Moved(path))
 
     @on(OptionList.OptionSelected)
     def chosen(self, event: OptionList.OptionSelected) -> None:
         """Go to the problem."""
         event.stop()
-        self.go_to(self._problems[event.option_index].path)
+        self.go_to([*self._problems, *self._warnings][event.option_index].path)
 
     def go_to(self, path: str) -> None:
         """Put the cursor on the value at `path`."""
-        place = place_of(self.area.text, path)
+        place = self._places.place_of(path)
         if place is not None:
             self.area.focus()
             self.area.move_cursor(place, center=True)
 
     def action_next_problem(self) -> None:
-        """Go to the first problem after the cursor, or to the first of all."""
-        places = [place_of(self.area.text, one.path) or (0, 0) for one in self._problems]
+        """Go to the first problem after the cursor, or to the first of all; then to warnings."""
+        found = self._problems or self._warnings
+        places = [self._places.place_of(one.path) or (0, 0) for one in found[:SHOWN]]
         after = [place for place in places if place > self.area.cursor_location]
         if places:
             self.area.focus()
@@ -192,17 +326,6 @@ class SpecEditor(Vertical):
         """Out of the text."""
         self.post_message(self.Left())
 
-    def action_save(self) -> None:
-        """Write the text to its file."""
-        if not self.path:
-            return
-        try:
-            if self.readonly:
-                raise Refused("not saved: this is read-only")
-            save(self.path, self.area.text)
-        except MobyshellError as error:
-            self.notify(error.hint or "", title=error.message, severity="error")
-            return
-        self._saved = self.area.text
-        self._title()
-        self.notify(self.path, title="saved")
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,70 +1,139 @@
-"""How the screens look: three sizes, and without colour. `pytest --snapshot-update` after a look."""
+"""How the screens look: three sizes, and without colour. `pytest --snapshot-update` after a look.
+
+The bundles and the plan are made here, so that a picture changes when the look does, and not with
+each rule of the planner.
+"""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from textual.pilot import Pilot
 
-from mobyshell.core.oci import default_spec, dump_spec
+from mobyshell.core.runtime.plan import Actor, Call, Operation, Phase, Plan
+from mobyshell.screens.task_list import TaskList
+from mobyshell.widgets.plan_view import PlanView
+from mobyshell.widgets.spec_editor import SpecEditor
 from tests.fakes import FakeTasks
-from tests.screens.conftest import make_app, settle
+from tests.screens.conftest import make_app, settle, until
 
 SIZES = [(80, 24), (120, 40), (200, 60)]
 
 Compare = Callable[..., bool]
 
+CONFIG = {
+    "ociVersion": "1.2.0",
+    "process": {
+        "terminal": True, "user": {"uid": 0, "gid": 0}, "args": ["sh"], "cwd": "/",
+        "env": ["PATH=/bin", "TERM=xterm"], "noNewPrivileges": True,
+    },
+    "root": {"path": "rootfs", "readonly": True},
+    "hostname": "first",
+    "mounts": [
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {"destination": "dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid"]},
+    ],
+    "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "uts"}]},
+}  # fmt: skip
 
-@pytest.fixture
-def bundles(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Two bundles, one of them broken; always at the same place, because plans name it."""
-    place = Path("/tmp/mobyshell-snapshots")
-    shutil.rmtree(place, ignore_errors=True)
+
+def operation(actor: Actor, phase: Phase, title: str, source: str, call: str) -> Operation:
+    return Operation(
+        actor=actor, phase=phase, title=title, source=source, man=f"{call}(2)", calls=(Call(call),),
+        why=f"The reason for it stands here, in a sentence that says why to {title}.",
+        spec="config.md#mounts", shell=(f"{call} …",),
+    )  # fmt: skip
+
+
+PLAN = Plan(
+    id="first", bundle="/srv/first", rootfs="/srv/first/rootfs",
+    operations=(
+        operation(Actor.PARENT, Phase.PREPARE, "make the state directory", "", "mkdir"),
+        operation(Actor.PARENT, Phase.CLONE, "make the child in new namespaces: pid, mount, uts",
+                  "linux.namespaces", "clone3"),
+        operation(Actor.CHILD, Phase.SETUP, "mount proc at /proc", "mounts[0]", "fsmount"),
+        operation(Actor.CHILD, Phase.SETUP, "mount tmpfs at /dev", "mounts[1]", "fsmount"),
+        operation(Actor.CHILD, Phase.SETUP, "set the host name to first", "hostname", "sethostname"),
+        operation(Actor.CHILD, Phase.SETUP, "make the root filesystem the root", "root.path",
+                  "pivot_root"),
+    ),
+    notices=("apparmorProfile is left out: this kernel has no AppArmor",),
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def bundles(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Two bundles, one of them broken, and the plan of both."""
+    place = tmp_path / "bundles"
     for name in ("first", "web"):
         (place / name).mkdir(parents=True)
-        (place / name / "config.json").write_text(dump_spec(default_spec()))
-    (place / "web" / "config.json").write_text('{"ociVersion": "1.2.0"}')
+        (place / name / "config.json").write_text(json.dumps(CONFIG, indent=4))
+    (place / "web" / "config.json").write_text('{"ociVersion": "1.2.0", "root": 3}')
     monkeypatch.chdir(place)
-    yield place
-    shutil.rmtree(place)
+    monkeypatch.setattr("mobyshell.screens.bundles.make_plan", lambda *_, **__: PLAN)
+    monkeypatch.setattr("mobyshell.screens.task_reading.make_plan", lambda *_, **__: PLAN)
+    return place
 
 
-async def wait(pilot: Pilot[Any]) -> None:
+async def the_log(pilot: Pilot[Any]) -> None:
+    """The task that runs, its log, and figures that do not change any more."""
     await settle(pilot)
+    await pilot.press("j")
+    tasks = pilot.app.screen.query_one(TaskList)
+    await until(pilot, lambda: "3.0M" in str(tasks.table.get_cell("web", "memory")))
+    tasks.ticker.pause()
+    await pilot.press("l")
     await settle(pilot)
 
 
-async def explain(pilot: Pilot[Any]) -> None:
+async def the_plan(pilot: Pilot[Any]) -> None:
+    """The first bundle and its plan, with the cursor on its first operation."""
     await settle(pilot)
-    await pilot.press("j", "l")
+    view = pilot.app.screen.query_one(PlanView)
+    await until(pilot, lambda: view.plan is not None)
+    await settle(pilot)
+
+
+async def the_problems(pilot: Pilot[Any]) -> None:
+    """A text that is not valid any more, beside the plan of what it was."""
+    await the_plan(pilot)
+    area = pilot.app.screen.query_one(SpecEditor).area
+    await pilot.press("e")
+    area.load_text(area.text.replace('"cwd": "/"', '"cwd": 7'))
+    view = pilot.app.screen.query_one(PlanView)
+    await until(pilot, lambda: view.has_class("stale"))
     await settle(pilot)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 def test_tasks(snap_compare: Compare, tasks: FakeTasks, size: tuple[int, int]) -> None:
-    assert snap_compare(make_app(tasks, "tasks"), terminal_size=size, run_before=explain)
+    assert snap_compare(make_app(tasks, "tasks"), terminal_size=size, run_before=the_log)
 
 
 def test_tasks_without_colour(
     snap_compare: Compare, tasks: FakeTasks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    assert snap_compare(make_app(tasks, "tasks"), terminal_size=(120, 40), run_before=explain)
+    assert snap_compare(make_app(tasks, "tasks"), terminal_size=(120, 40), run_before=the_log)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
-def test_bundles(
-    snap_compare: Compare, tasks: FakeTasks, bundles: Path, size: tuple[int, int]
-) -> None:
-    assert snap_compare(make_app(tasks, "bundles"), terminal_size=size, run_before=wait)
+def test_bundles(snap_compare: Compare, tasks: FakeTasks, size: tuple[int, int]) -> None:
+    assert snap_compare(make_app(tasks, "bundles"), terminal_size=size, run_before=the_plan)
 
 
 def test_bundles_without_colour(
-    snap_compare: Compare, tasks: FakeTasks, bundles: Path, monkeypatch: pytest.MonkeyPatch
+    snap_compare: Compare, tasks: FakeTasks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    assert snap_compare(make_app(tasks, "bundles"), terminal_size=(120, 40), run_before=wait)
+    assert snap_compare(make_app(tasks, "bundles"), terminal_size=(120, 40), run_before=the_plan)
+
+
+def test_problems(snap_compare: Compare, tasks: FakeTasks) -> None:
+    assert snap_compare(
+        make_app(tasks, "bundles"), terminal_size=(120, 40), run_before=the_problems
+    )

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import pytest
-from textual.binding import Binding
 from textual.widgets import TabbedContent
 
 from mobyshell.core.tasks.service import Status
-from mobyshell.screens.app import MobyshellApp
-from mobyshell.screens.base import MobyScreen
 from mobyshell.screens.bundles import BundlesScreen
 from mobyshell.screens.help import HelpScreen
 from mobyshell.screens.result import ResultScreen
+from mobyshell.screens.task_list import TaskList
 from mobyshell.screens.tasks import TasksScreen
 from mobyshell.widgets.confirm import Choose, Confirm
 from mobyshell.widgets.log_view import LogView
-from mobyshell.widgets.plan_view import PlanView
 from mobyshell.widgets.prompt import Prompt
 from mobyshell.widgets.resource_table import ResourceTable
-from mobyshell.widgets.spec_editor import SpecEditor
 from mobyshell.widgets.terminal import TerminalView
 from tests.fakes import FakeTasks
-from tests.screens.conftest import Open, screen_text, settle
+from tests.screens.conftest import Open, screen_text, settle, until
 
 
 async def test_rows_and_crumbs(opened: Open) -> None:
@@ -103,12 +99,51 @@ async def test_kill_asks_which_and_then_whether(opened: Open, tasks: FakeTasks) 
         await settle(pilot)
         assert isinstance(pilot.app.screen, Confirm)
         assert ("kill", "web", 9) not in tasks.calls
+        await pilot.press("y", "enter")
+        await settle(pilot)
+        assert ("kill", "web", 9) not in tasks.calls
+        await pilot.press("backspace", *"web", "enter")
+        await until(pilot, lambda: ["web", "stopped"] in [
+            line.split()[:2] for line in screen_text(pilot).splitlines()
+        ])  # fmt: skip
+        assert ("kill", "web", 9) in tasks.calls
+
+
+async def test_a_signal_that_can_be_refused_wants_a_plain_yes(
+    opened: Open, tasks: FakeTasks
+) -> None:
+    async with opened("tasks") as pilot:
+        await pilot.press("j", "K")
+        await settle(pilot)
+        await pilot.press("enter")
+        await settle(pilot)
         await pilot.press("y")
         await settle(pilot)
-        assert ("kill", "web", 9) in tasks.calls
-        assert any(
-            line.split()[:2] == ["web", "stopped"] for line in screen_text(pilot).splitlines()
-        )
+        assert ("kill", "web", 15) in tasks.calls
+
+
+async def test_delete_of_what_has_stopped_wants_a_plain_yes(opened: Open, tasks: FakeTasks) -> None:
+    async with opened("tasks") as pilot:
+        await pilot.press("G", "D")
+        await settle(pilot)
+        await pilot.press("y")
+        await settle(pilot)
+        assert ("delete", "worker", False) in tasks.calls
+
+
+async def test_kill_of_several_is_one_question(opened: Open, tasks: FakeTasks) -> None:
+    async with opened("tasks") as pilot:
+        await pilot.press("space", "space", "K")
+        await settle(pilot)
+        await pilot.press("enter")
+        await settle(pilot)
+        await pilot.press("y", "enter")
+        assert not [call for call in tasks.calls if call[0] == "kill"]
+        await pilot.press("backspace", *"paused", "enter")
+        await settle(pilot)
+        assert [call for call in tasks.calls if call[0] == "kill"] == [
+            ("kill", "paused", 15), ("kill", "web", 15),
+        ]  # fmt: skip
 
 
 async def test_no_means_no(opened: Open, tasks: FakeTasks) -> None:
@@ -131,11 +166,13 @@ async def test_delete_of_what_runs_wants_its_name(opened: Open, tasks: FakeTasks
         assert ("delete", "web", True) in tasks.calls
 
 
-async def test_delete_of_several_wants_their_number(opened: Open, tasks: FakeTasks) -> None:
+async def test_delete_of_several_wants_the_first_id(opened: Open, tasks: FakeTasks) -> None:
     async with opened("tasks") as pilot:
         await pilot.press("space", "space", "D")
         await settle(pilot)
-        await pilot.press("2", "enter")
+        await pilot.press("y", "enter")
+        assert not [call for call in tasks.calls if call[0] == "delete"]
+        await pilot.press("backspace", *"paused", "enter")
         await settle(pilot)
         assert [call[1] for call in tasks.calls if call[0] == "delete"] == ["paused", "web"]
 
@@ -204,19 +241,17 @@ async def test_detach_keys_leave_the_task_running(opened: Open, tasks: FakeTasks
 async def test_events_update_the_table(opened: Open, tasks: FakeTasks) -> None:
     async with opened("tasks") as pilot:
         tasks.kill("web", 9)
-        await settle(pilot)
+        await until(pilot, lambda: "3 tasks, 0 running" in screen_text(pilot))
         assert "137" in screen_text(pilot)
-        assert "3 tasks, 0 running" in screen_text(pilot)
 
 
 async def test_nothing_is_measured_while_nothing_runs(opened: Open, tasks: FakeTasks) -> None:
     async with opened("tasks") as pilot:
         screen = pilot.app.screen
-        assert isinstance(screen, TasksScreen)
-        assert screen._ticker._active.is_set()
+        ticker = screen.query_one(TaskList).ticker
+        assert ticker._active.is_set()
         tasks.kill("web", 9)
-        await settle(pilot)
-        assert not screen._ticker._active.is_set()
+        await until(pilot, lambda: not ticker._active.is_set())
 
 
 async def test_readonly_refuses_and_says_so(opened: Open, tasks: FakeTasks) -> None:
@@ -322,15 +357,3 @@ async def test_an_empty_list_says_what_to_do(opened: Open, tasks: FakeTasks) -> 
     tasks.tasks.clear()
     async with opened("tasks") as pilot:
         assert "No tasks yet" in screen_text(pilot)
-
-
-def test_every_binding_has_an_id_of_its_own() -> None:
-    seen: dict[str, str] = {}
-    kinds = (MobyshellApp, MobyScreen, TasksScreen, BundlesScreen, ResourceTable, LogView, PlanView,
-             SpecEditor, TerminalView, Prompt, Confirm, Choose, HelpScreen, ResultScreen)  # fmt: skip
-    for kind in kinds:
-        for binding in kind.__dict__.get("BINDINGS", ()):
-            assert isinstance(binding, Binding)
-            assert binding.id, f"{kind.__name__}: {binding.key}"
-            assert binding.id not in seen, f"{binding.id} in {kind.__name__} and {seen[binding.id]}"
-            seen[binding.id] = kind.__name__

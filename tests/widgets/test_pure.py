@@ -13,9 +13,10 @@ from mobyshell.core.events import CallDone, Event, Failed
 from mobyshell.core.oci import default_spec, dump_spec, spec_to_json
 from mobyshell.core.tasks.service import LogLine
 from mobyshell.widgets.keys import encode
+from mobyshell.widgets.lines import folded
 from mobyshell.widgets.log_view import render
 from mobyshell.widgets.plan_view import related, timings
-from mobyshell.widgets.positions import line_column, offset_of, path_at, place_of, spans
+from mobyshell.widgets.positions import MOST, Places, spans
 from mobyshell.widgets.resource import Column, ResourceSpec, matches, ordered, visible_columns
 from mobyshell.widgets.spec_editor import examine
 from mobyshell.widgets.terminal import style_of
@@ -97,17 +98,24 @@ def test_unfinished_text_still_has_places(cut: int) -> None:
     text = dump_spec(default_spec())[:cut]
     for span in spans(text).values():
         assert 0 <= span.key <= span.start <= span.end <= len(text)
-    path_at(text, cut // 2)
+    Places(text).path_at(*Places(text).line_column(cut // 2))
 
 
 def test_places_and_paths_are_inverse() -> None:
-    text = dump_spec(default_spec())
-    place = place_of(text, "linux.namespaces[2].type")
+    places = Places(dump_spec(default_spec()))
+    place = places.place_of("linux.namespaces[2].type")
     assert place is not None
-    assert path_at(text, offset_of(text, *place)) == "linux.namespaces[2].type"
-    assert place_of(text, "linux.namespaces[99].type") == place_of(text, "linux.namespaces")
-    assert line_column("a\nbc", 3) == (1, 1)
-    assert place_of("", "x") is None
+    assert places.path_at(*place) == "linux.namespaces[2].type"
+    assert places.offset_of(*places.line_column(123)) == 123
+    missing = places.place_of("linux.namespaces[99].type")
+    assert missing == places.place_of("linux.namespaces")
+    assert Places("a\nbc").line_column(3) == (1, 1)
+    assert Places("").place_of("x") is None
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "[0," * 2 * MOST, '"' * 9])
+def test_hostile_text_has_a_bounded_number_of_places(text: str) -> None:
+    assert len(spans(text)) <= MOST
 
 
 def test_log_lines_cannot_command_the_terminal() -> None:
@@ -115,6 +123,15 @@ def test_log_lines_cannot_command_the_terminal() -> None:
     assert render(line, times=False).isprintable()
     assert render(line, times=False).startswith("! ")
     assert render(line, times=True).startswith("00:00:00.000 ")
+
+
+@pytest.mark.parametrize(
+    ("line", "width", "pieces"),
+    [("abc", 2, ["ab", "c"]), ("abc", 3, ["abc"]), ("", 3, [""]), ("日本語", 4, ["日本", "語"]),
+     ("abc", 0, ["abc"])],
+)  # fmt: skip
+def test_folding(line: str, width: int, pieces: list[str]) -> None:
+    assert folded(line, width) == pieces
 
 
 def call(operation: int, errno: str = "", ns: int = 10) -> Event:
@@ -148,12 +165,16 @@ def test_related(source: str, path: str, yes: bool) -> None:
 
 
 def test_examine() -> None:
-    spec, problems = examine(dump_spec(default_spec()))
+    spec, problems, _ = examine(dump_spec(default_spec()))
     assert spec is not None
     assert problems == []
-    spec, problems = examine("{")
+    spec, problems, _ = examine("{")
     assert spec is None
     assert "not JSON" in problems[0].found
+    discouraged = {**spec_to_json(default_spec()), "annotations": {"": "x"}}
+    del discouraged["process"]["noNewPrivileges"]
+    _, problems, warnings = examine(json.dumps(discouraged))
+    assert problems or warnings
 
 
 def test_colours() -> None:

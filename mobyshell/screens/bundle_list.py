@@ -1,0 +1,162 @@
+"""The bundles below a directory, as a tree."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.message import Message
+from textual.widgets import Static, Tree
+
+from mobyshell.commands.bundle import find_bundles
+from mobyshell.commands.output import clean
+from mobyshell.core.errors import MobyshellError
+from mobyshell.core.oci import load_spec
+from mobyshell.screens.session import Session, said
+from mobyshell.widgets.background import Failed, background
+
+EMPTY = "No bundles here yet: press n to make one."
+SCANNING = "looking for bundles"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A bundle in the tree: its directory, whether its config is valid, how many tasks it runs."""
+
+    path: str
+    valid: bool
+    running: int
+
+
+def entry_label(entry: Entry, name: str) -> Text:
+    """How a bundle stands in the tree."""
+    label = Text("✓ " if entry.valid else "✗ ", "green" if entry.valid else "red")
+    label.append(clean(name), "bold" if entry.running else "")
+    if entry.running:
+        label.append(f"  {entry.running} running", "dim")
+    return label
+
+
+class BundleList(Vertical):
+    """Which bundles there are."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j", "cursor(1)", "Down", show=False, id="bundle.down"),
+        Binding("k", "cursor(-1)", "Up", show=False, id="bundle.up"),
+        Binding("G", "last", "Last", show=False, id="bundle.last"),
+    ]
+
+    @dataclass
+    class Scanned(Message):
+        """The bundles below the directory."""
+
+        entries: list[Entry]
+
+    def __init__(self, session: Session, directory: str, **more: Any) -> None:
+        super().__init__(**more)
+        self.session, self.directory = session, directory
+        self.filter_text = ""
+        self._entries: list[Entry] = []
+        self._wanted = ""
+
+    def compose(self) -> ComposeResult:
+        tree: Tree[str] = Tree(os.path.basename(self.directory) or "/", id="bundles")
+        tree.show_root = False
+        tree.guide_depth = 2
+        yield tree
+        yield Static("", id="no-bundles", classes="hidden", markup=False)
+
+    @property
+    def tree_view(self) -> Tree[str]:
+        """The tree itself."""
+        return self.query_one("#bundles", Tree)
+
+    @property
+    def current(self) -> str:
+        """The directory of the bundle under the cursor; "" if there is none."""
+        node = self.tree_view.cursor_node
+        return node.data if node is not None and node.data else ""
+
+    def choose(self, path: str) -> None:
+        """Put the cursor on a bundle as soon as it is there."""
+        self._wanted = path
+
+    @background(SCANNING)
+    def scan(self) -> Message:
+        """Look which there are."""
+        running: dict[str, int] = {}
+        try:
+            for task in self.session.tasks.ls():
+                if task.status == "running":
+                    path = os.path.realpath(task.bundle)
+                    running[path] = running.get(path, 0) + 1
+        except MobyshellError:
+            pass  # no tasks to be seen: the bundles are there all the same
+        entries = []
+        for path in find_bundles(self.directory):
+            try:
+                load_spec(path)
+                valid = True
+            except MobyshellError:
+                valid = False
+            entries.append(Entry(path, valid, running.get(os.path.realpath(path), 0)))
+        return self.Scanned(entries)
+
+    @on(Scanned)
+    def scanned(self, event: Scanned) -> None:
+        """Show them."""
+        self._entries = event.entries
+        self._show()
+
+    @on(Failed)
+    def failed(self, event: Failed) -> None:
+        """Bundles that cannot be looked for are not bundles that are not there."""
+        if event.what == SCANNING:
+            event.stop()
+            self._sentence(f"The bundles cannot be looked for: {said(self.app, event)}")
+
+    def filter(self, text: str) -> None:
+        """Show only those whose name has this text."""
+        self.filter_text = text
+        self._show()
+
+    def _show(self) -> None:
+        before = self._wanted or self.current
+        tree = self.tree_view
+        tree.clear()
+        chosen = None
+        for one in self._entries:
+            name = os.path.relpath(one.path, self.directory)
+            if self.filter_text.lower() not in name.lower():
+                continue
+            node = tree.root.add_leaf(entry_label(one, name), data=one.path)
+            if chosen is None or one.path == before:
+                chosen = node
+        if chosen is not None:
+            if chosen.data == self._wanted:
+                self._wanted = ""
+            tree.call_after_refresh(tree.move_cursor, chosen)
+        nothing = f"No bundle is called “{self.filter_text}”." if self._entries else EMPTY
+        self._sentence("" if chosen is not None else nothing)
+
+    def _sentence(self, text: str) -> None:
+        static = self.query_one("#no-bundles", Static)
+        static.update(text)
+        static.set_class(not text, "hidden")
+
+    def action_cursor(self, step: int) -> None:
+        """Vim movement."""
+        if step > 0:
+            self.tree_view.action_cursor_down()
+        else:
+            self.tree_view.action_cursor_up()
+
+    def action_last(self) -> None:
+        """To the last."""
+        self.tree_view.move_cursor_to_line(max(self.tree_view.last_line, 0))

@@ -1,0 +1,80 @@
+"""What a person asked for, as a value; and how sure they must be before it is done. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mobyshell.commands.arguments import parse
+from mobyshell.commands.registry import DESTROY, Verb, lookup
+
+# verbs that take over the terminal when they are not told to stay in the background
+_FOREGROUND = frozenset({"task run", "task exec", "task attach", "ns enter", "bundle run"})
+
+_KILL = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A verb with its arguments, ready to run, and the words it was made from."""
+
+    verb: Verb
+    arguments: dict[str, Any]
+    words: tuple[str, ...]
+
+    @property
+    def in_foreground(self) -> bool:
+        """Whether it wants the terminal."""
+        return self.verb.name in _FOREGROUND and not self.arguments.get("detach")
+
+    @property
+    def subjects(self) -> list[str]:
+        """What it acts on."""
+        first = self.verb.positional[:1]
+        value = self.arguments.get(first[0].name) if first else None
+        return (
+            list(value) if isinstance(value, tuple) else [value] if isinstance(value, str) else []
+        )
+
+    @property
+    def destroys(self) -> bool:
+        """Whether it takes away what cannot be had back."""
+        return self.verb.effect == DESTROY
+
+    @property
+    def ends_a_life(self) -> bool:
+        """Whether it takes something that lives, or files, and nothing can refuse it any more."""
+        return bool(
+            self.verb.confirm or self.verb.name == "task stop"
+            or (self.verb.name == "task delete" and self.arguments.get("force"))
+            or (self.verb.name == "task kill" and self.arguments.get("signal") == _KILL)
+        )  # fmt: skip
+
+
+def request(words: Sequence[str]) -> Request:
+    """The request that `words` say. UsageError if they say none."""
+    verb, rest = lookup(list(words))
+    return Request(verb, parse(verb, rest), tuple(words))
+
+
+def word_to_type(wanted: Sequence[Request]) -> str:
+    """What must be typed before these are done: the (first) id where there are several of them, or
+    where one of them lives; "" where a plain yes will do.
+    """
+    subjects = [subject for one in wanted for subject in one.subjects]
+    if subjects and (len(subjects) > 1 or any(one.ends_a_life for one in wanted)):
+        return subjects[0].rstrip("/").rpartition("/")[2]
+    return ""
+
+
+def question(wanted: Sequence[Request]) -> str:
+    """`task delete a, b?`"""
+    subjects = [subject for one in wanted for subject in one.subjects]
+    verb = wanted[0].verb.name
+    if wanted[0].verb.name == "task kill":
+        verb += f" -{wanted[0].arguments['signal']}"
+    names = ", ".join(subjects[:5]) + (
+        f" and {len(subjects) - 5} more" if len(subjects) > 5 else ""
+    )
+    return f"{verb} {names}?"
