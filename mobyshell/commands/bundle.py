@@ -34,19 +34,24 @@ _BUNDLE = argument("bundle", BUNDLE, "the directory of the bundle")
 @verb(
     N, "new",
     argument("name", FILE, "the directory to make"),
-    option("--from", "what the root filesystem is made of: busybox, host:PROG,… or tar:FILE",
-           SOURCE, name="source", default="busybox"),
+    option("--from", "what the root filesystem is made of: busybox, host:PROG,… or tar:FILE "
+           "(default: busybox, or programs of this machine where there is none)", SOURCE,
+           name="source"),
     switch("--rootless", "for an unprivileged user (the default if you are one)"),
     effect=WRITE, example="bundle new fresh", key="n",
 )  # fmt: skip
-def new(ctx: Context, *, name: str, source: str, rootless: bool) -> Done:
+def new(ctx: Context, *, name: str, source: str | None, rootless: bool) -> Done:
     """Make a bundle from what this machine has: no network, no image.
 
     `busybox` takes a static busybox; `host:sh,ls,…` takes programs of this machine with the
     libraries they need; `tar:FILE` unpacks an archive.
     """
-    from mobyshell.core.runtime.bundle import new_bundle
+    from mobyshell.core.runtime.bundle import default_source, new_bundle
 
+    if source is None:
+        source, why = default_source()
+        if why:
+            ctx.say(f"note: {why}")
     path = new_bundle(name, source, rootless=rootless or None,
                       notice=lambda text: ctx.say(f"note: {text}"))  # fmt: skip
     return Done(str(path), said=f"made {path}; look at it with `mobyshell bundle plan {name}`")

@@ -51,4 +51,4 @@ class Call:
     def runtime(self) -> Runtime:
         from mobyshell.core.runtime.runtime import Runtime
 
-        return Runtime(self.root())
+        return Runtime(self.root(), systemd=self.options.on("systemd-cgroup"))

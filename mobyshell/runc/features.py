@@ -31,7 +31,7 @@ def features() -> dict[str, Any]:
             "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "user", "uts"],
             "capabilities": list(capabilities.NAMES),
             "cgroup": {
-                "v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": False,
+                "v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True,
             },
             "seccomp": _seccomp(),
             "apparmor": {"enabled": True},

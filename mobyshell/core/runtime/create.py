@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -17,7 +16,7 @@ from pathlib import Path
 from mobyshell.core.clock import Clock
 from mobyshell.core.errors import MobyshellError, NotFound, SyscallFailed
 from mobyshell.core.events import EventSink, Failed, TaskCreated
-from mobyshell.core.linux import cgroups, procfs
+from mobyshell.core.linux import procfs
 from mobyshell.core.oci import Spec
 from mobyshell.core.runtime import hooks, report
 from mobyshell.core.runtime import state as states
@@ -27,6 +26,7 @@ from mobyshell.core.runtime.furnish import ASKED, furnish
 from mobyshell.core.runtime.handing import starting_in, user_namespaces
 from mobyshell.core.runtime.operations.namespaces import CLONE_FLAG
 from mobyshell.core.runtime.operations.trees import START
+from mobyshell.core.runtime.own_groups import OwnGroups
 from mobyshell.core.runtime.plan import HOME, Actor, Operation, Phase, Plan, Text
 from mobyshell.core.runtime.prepared import Prepared
 from mobyshell.core.runtime.program import Program, assemble
@@ -35,10 +35,6 @@ from mobyshell.core.runtime.values import PLAIN, Options, Status
 
 # descriptors below this are the child's own numbers; what it is given must not lie among them
 FIRST_GIVEN = 16
-
-# how often the way to our cgroups may be taken away while we make them
-_PARENT_GONE = 5
-_GROUPS = ("config-linux.md#cgroups-path", "config-linux.md#control-groups")
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,10 +212,7 @@ class _Creation:
         self.path, self.id, self.prepared, self.spec, self.text = path, id, prepared, spec, text
         self.stdio, self.executor, self.sink, self.clock = stdio, executor, sink, clock
         self.template = prepared.template
-        self.cgroups = prepared.cgroups(id)
-        # a cgroupsPath may name groups that are somebody else's: those are not ours to remove
-        self._foreign = {path for path in self.cgroups.values() if os.path.lexists(path)}
-        self._levels = cgroups.missing_levels(self.cgroups.values())
+        self.groups = OwnGroups(prepared, id)
         self.child: Spawned | None = None
         self.master: int | None = None
         self.state: states.State | None = None
@@ -244,8 +237,7 @@ class _Creation:
                 hint="root.path in config.json is relative to the bundle",
             )
         # known before they are made: the next start can clear away what a killed creator left
-        known = {**self.cgroups, states.LEVELS: self._levels}
-        states.write_file(self.path / states.CGROUPS, json.dumps(known).encode())
+        states.write_file(self.path / states.CGROUPS, json.dumps(self.groups.known()).encode())
         states.write_file(self.path / states.CONFIG, self.text.encode())
         for name in self.options.directories:
             os.mkdir(self.path / name, 0o755)
@@ -291,7 +283,7 @@ class _Creation:
         try:
             for name, fd in user_namespaces(self.template, self.executor, held).items():
                 program.set(name, fd)
-            failed = self._run_prepare(program)
+            failed = self.groups.make(self.executor, program, self.template)
             opened = {name: program.get(name) for name in names if program.get(name) >= 0}
             for fd in opened.values():
                 held.callback(os.close, fd)
@@ -303,22 +295,6 @@ class _Creation:
             return opened
         finally:
             self.prepared.give("prepare", program)
-
-    def _run_prepare(self, program: Program) -> int | None:
-        """As `Executor.run`; once more if the way to our cgroups is taken away meanwhile, by the
-        delete of the last other container below a level that we share."""
-        failed = self.executor.run(program)
-        for _ in range(_PARENT_GONE):
-            if failed is None or program.report(failed)[1] != errno.ENOENT:
-                break
-            operation = self.template.operations[program.origins[failed].operation]
-            if operation.spec not in _GROUPS:
-                break
-            self._remove_cgroups()
-            missing = cgroups.missing_levels(self.cgroups.values())
-            self._levels = tuple(dict.fromkeys((*missing, *self._levels)))
-            failed = self.executor.run(program)
-        return failed
 
     def _spawn(self, opened: dict[str, int]) -> socket.socket:
         """Make the child; returns our end of the socket to it."""
@@ -365,6 +341,8 @@ class _Creation:
         values = {"pid": str(self.child.pid), "id": self.id}
         plan = self.plan()
         for index, operation in plan.of(Actor.PARENT, Phase.ATTACH):
+            if self.groups.start_unit(operation, self.child.pid):
+                continue
             spawned = [call for call in operation.calls if call.name == "@spawn"]
             if not spawned:
                 run_here(self.executor, plan, ((index, operation),), self.sink, values)
@@ -383,8 +361,9 @@ class _Creation:
             bundle=self.template.bundle,
             rootfs=self.template.rootfs,
             created_ns=self.clock.now_ns(),
-            cgroups=self.cgroups,
-            cgroup_levels=self._levels,
+            cgroups=self.groups.paths,
+            cgroup_levels=self.groups.levels,
+            unit=self.groups.unit,
             namespaces=self.state_namespaces(),
             terminal=self.template.terminal,
             args=tuple(process.args or ()) if process else (),
@@ -441,15 +420,11 @@ class _Creation:
         if self.master is not None:
             os.close(self.master)
         try:
-            self._remove_cgroups()
+            self.groups.undo()
         except MobyshellError as error:
             self.sink(self.id, Failed(verb="create", error=error.to_wire()))
         finally:
             states.forget(self.path)
-
-    def _remove_cgroups(self) -> None:
-        cgroups.remove(path for path in self.cgroups.values() if path not in self._foreign)
-        cgroups.remove_empty(self._levels)
 
     def close(self) -> None:
         self._open.close()

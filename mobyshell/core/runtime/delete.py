@@ -13,7 +13,7 @@ from mobyshell.core.events import EventSink, Failed
 from mobyshell.core.linux import cgroups, procfs
 from mobyshell.core.linux import pidfd as pidfds
 from mobyshell.core.oci import Hooks, load_spec
-from mobyshell.core.runtime import hooks
+from mobyshell.core.runtime import hooks, systemd
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.kill import members, signal_process, thaw
 from mobyshell.core.runtime.steps import Readable, Sleep, Steps
@@ -47,6 +47,8 @@ def delete(root: Path, id: str, *, force: bool = False, sink: EventSink) -> Step
     given = _hooks(path)
     try:
         yield from _end(state)
+        if state.unit:
+            systemd.stop(state.unit, owner=state.owner)
         yield from _remove(state)
     except MobyshellError as error:
         sink(id, Failed(verb="delete", error=error.to_wire()))

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import os.path
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mobyshell.core.errors import Unsupported
 from mobyshell.core.linux.cgroup_limits import limits, without_v2
 from mobyshell.core.linux.cgroups import Write
-from mobyshell.core.oci import Linux, spec_to_json
+from mobyshell.core.linux.systemd import Property
+from mobyshell.core.oci import Linux, Mount, spec_to_json
 from mobyshell.core.runtime.host import Host
-from mobyshell.core.runtime.operations import cgroups
+from mobyshell.core.runtime.operations import cgroups, mounts
 from mobyshell.core.runtime.operations.device_filter import filter_devices
-from mobyshell.core.runtime.plan import Operation
+from mobyshell.core.runtime.operations.units import start_unit
+from mobyshell.core.runtime.plan import Operation, Phase
+from mobyshell.core.runtime.units import Unit
 
 COUNTED = ("cpu", "memory", "pids", "io")
 """v2 controllers that every container gets where they are to be had: statistics come from them."""
@@ -92,15 +96,26 @@ def prepare(
             needed = {one.needs: one.source for one in writes if not one.controller and one.needs}
             operations += _unified(host, path, needed)
             continue
-        base = host.cgroup_own[controller]
-        if not _below(path, base):
-            base = host.cgroup_root(controller)
-        cpus, nodes = host.cpuset
-        inherit = [("cpuset.cpus", cpus), ("cpuset.mems", nodes)] if controller == "cpuset" else []
-        operations.append(cgroups.make(controller, path, base, inherit))
+        operations.append(_version_1(host, controller, path))
+    return operations + _limiting(asked, writes, host, groups, notices)
+
+
+def _version_1(host: Host, controller: str, path: str, *, shared: bool = False) -> Operation:
+    base = host.cgroup_own[controller]
+    if not _below(path, base):
+        base = host.cgroup_root(controller)
+    cpus, nodes = host.cpuset
+    inherit = [("cpuset.cpus", cpus), ("cpuset.mems", nodes)] if controller == "cpuset" else []
+    return cgroups.make(controller, path, base, inherit, shared=shared)
+
+
+def _limiting(
+    asked: Mapping[str, Any], writes: Sequence[Write], host: Host, groups: Mapping[str, str],
+    notices: list[str],
+) -> list[Operation]:  # fmt: skip
     if set(groups) == {""}:
         notices += [f"{one} has no counterpart on cgroup v2, left out" for one in without_v2(asked)]
-    operations += [
+    operations = [
         cgroups.limits(group, groups[group[0].controller]) for group in cgroups.grouped(writes)
     ]
     rules = asked.get("devices") or ()
@@ -115,9 +130,71 @@ def prepare(
     return operations
 
 
+UNMANAGED = ("cpuset", "freezer", "hugetlb", "misc", "net_cls", "net_prio", "perf_event", "rdma")
+"""Controllers in which systemd makes no groups on v1; on v2 it knows cpuset of them."""
+
+
+def choose_unit(unit: Unit, host: Host) -> dict[str, str]:
+    """Where systemd puts the groups of `unit`: below its root, or below the user's manager.
+
+    Unsupported without cgroups, or for a user where systemd delegates none (v1).
+    """
+    top = "" if host.privileged else f"/user.slice/user-{host.euid}.slice/user@{host.euid}.service"
+    if not host.cgroup_own or (top and host.cgroup_mode != "v2"):
+        raise Unsupported(
+            f"systemd has no cgroups to give on this machine ({host.cgroup_mode})",
+            hint="users' own systemd has them on cgroup v2 alone" if top else "",
+        )
+    return {name: f"{host.cgroup_root(name)}{top}{unit.path}" for name in host.cgroup_own}
+
+
+def attach_unit(
+    linux: Linux, host: Host, unit: Unit, properties: Sequence[Property],
+    groups: Mapping[str, str], notices: list[str],
+) -> list[Operation]:  # fmt: skip
+    """The operations that have systemd start `unit` around the child, and then make and limit
+    what systemd does not."""
+    asked = resources_of(linux)
+    writes = checked(asked, host, groups)
+    operations = [start_unit(unit, properties)]
+    if host.cgroup_mode != "v2":
+        for name, path in groups.items():
+            operations.append(_version_1(host, name, path, shared=True))
+            operations.append(cgroups.attach_child(name, path))
+    elif unit.is_slice:
+        operations.append(cgroups.attach_child("", groups[""]))
+    needed = {
+        one.needs: one.source
+        for one in writes
+        if not one.controller
+        and one.needs in UNMANAGED
+        and one.needs != "cpuset"
+        and host.cgroup_mode == "v2"
+    }
+    if needed:
+        level = os.path.dirname(groups[""])
+        operations.append(cgroups.enable(level, needed, (), next(iter(needed)), root=False))
+    operations += _limiting(asked, writes, host, groups, notices)
+    return [replace(one, phase=Phase.ATTACH) for one in operations]
+
+
 def filters_devices(groups: Collection[str]) -> bool:
     """Whether device rules are a program on the v2 group here, not files of a v1 controller."""
     return "" in groups and "devices" not in groups
+
+
+def mount(
+    index: int, entry: Mount, linux: Linux, host: Host, groups: dict[str, str], bundle: str,
+    notices: list[str],
+) -> Operation:  # fmt: skip
+    """The mount of type cgroup; an empty tmpfs where there are no cgroups to show."""
+    if groups:
+        inside = any(one.type == "cgroup" for one in linux.namespaces or ())
+        return cgroups.mount(index, entry, groups, host.cgroup_mode, namespace=inside)
+    notices.append(f"{entry.destination}: no cgroup to show, left empty")
+    kept = tuple(one for one in entry.options or () if one in ("nosuid", "noexec", "nodev", "ro"))
+    empty = replace(entry, type="tmpfs", source="tmpfs", options=kept)
+    return mounts.mount(index, empty, bundle)
 
 
 def _unified(host: Host, path: str, needed: Mapping[str, str]) -> list[Operation]:

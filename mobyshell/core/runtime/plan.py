@@ -170,6 +170,7 @@ class Plan:
 
     `clone_flags`: CLONE_NEW* for the child; `cgroups`: controller → absolute directory (v2: key "");
     `attended`: the child waits at its first gate for the parent's operations of ATTACH;
+    `unit`: the unit of systemd whose cgroups these are, "" if we make them ourselves;
     `notices`: what the spec asks for and this plan leaves out or weakens, each one line, never silent.
     `handed`: the cells of the runtime's own program whose descriptors the child gets as well.
     """
@@ -182,6 +183,7 @@ class Plan:
     cgroups: dict[str, str] = field(default_factory=dict)
     terminal: bool = False
     attended: bool = False
+    unit: str = ""
     notices: tuple[str, ...] = ()
     handed: tuple[str, ...] = ()
 
@@ -258,6 +260,7 @@ def named(plan: Plan, placeholder: str, id: str) -> Plan:
             operation(one) if _mentions(one, placeholder) else one for one in plan.operations
         ),
         cgroups={name: put(path) for name, path in plan.cgroups.items()},
+        unit=put(plan.unit),
     )
 
 

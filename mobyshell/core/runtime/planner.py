@@ -7,21 +7,23 @@ do is refused here, by name, before anything has happened.
 from __future__ import annotations
 
 import os.path
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from mobyshell.core.errors import InvalidSpec, Unsupported
-from mobyshell.core.linux.mount_options import MountOptions, parse_options
+from mobyshell.core.errors import InvalidSpec
+from mobyshell.core.linux.mount_options import parse_options
 from mobyshell.core.oci import (
     Mount,
     Namespace,
     Process,
     Spec,
 )
-from mobyshell.core.runtime import groups
+from mobyshell.core.runtime import groups, units
 from mobyshell.core.runtime.execution import CompileSeccomp, execution
+from mobyshell.core.runtime.handed_trees import choose_trees
 from mobyshell.core.runtime.host import Host
+from mobyshell.core.runtime.id_maps import planned_maps
 from mobyshell.core.runtime.operations import (
     cgroups,
     devices,
@@ -53,17 +55,22 @@ def make_plan(
     compile_seccomp: CompileSeccomp | None = None,
     cgroup: str = "",
     options: Options = PLAIN,
+    systemd: bool = False,
 ) -> Plan:
     """The plan that makes container `id` from `spec` on `host`.
 
     `terminal` replaces the spec's; `cgroup` is where its cgroups are if the spec has no
-    cgroupsPath (default `mobyshell-ID`). Without `compile_seccomp` a filter is planned but empty: fit
+    cgroupsPath (default `mobyshell-ID`); with `systemd` they are a unit of systemd's, and cgroupsPath
+    is `slice:prefix:name`. Without `compile_seccomp` a filter is planned but empty: fit
     to be shown, not to be run. Raises Unsupported for what this runtime cannot do, InvalidSpec
     for what only a planner can see.
     """
     planner = _Planner(spec, bundle, id, host, terminal, rows, columns, compile_seccomp)
     planner.options = options
-    planner.groups = planner.choose_groups(cgroup or f"mobyshell-{id}")
+    if systemd:
+        planner.use_systemd()
+    else:
+        planner.groups = planner.choose_groups(cgroup or f"mobyshell-{id}")
     return planner.plan()
 
 
@@ -129,7 +136,11 @@ class _Planner:
         # what the child itself could not do, from where it is, its parent does before it goes on
         self.attended = self.user_namespace or not self.own_mounts
         self.groups: dict[str, str] = {}
-        self.trees = {tree.source: tree for tree in self._choose_trees()}
+        self.unit: units.Unit | None = None
+        joined = next((one.path for _, one in self.joined if one.type == "user"), None)
+        early = self.user_namespace and self.own_mounts and host.privileged
+        chosen = choose_trees(spec, bundle, self.rootfs, early=early, joined=joined)
+        self.trees = {tree.source: tree for tree in chosen}
         self.options = PLAIN
 
     def plan(self) -> Plan:
@@ -164,6 +175,7 @@ class _Planner:
             cgroups=self.groups,
             terminal=bool(self.terminal),
             attended=self.attended,
+            unit=self.unit.name if self.unit else "",
             notices=tuple(self.notices),
             handed=tuple(tree.cell.name for tree in self.trees.values()),
         )
@@ -233,12 +245,22 @@ class _Planner:
 
     # the parent's part
 
+    def use_systemd(self) -> None:
+        """Have systemd make the cgroups, as a unit that it knows."""
+        user = not self.host.privileged
+        self.unit = units.unit_of(self.linux.cgroups_path or "", self.id, user=user)
+        self.groups = groups.choose_unit(self.unit, self.host)
+        # the unit is started around the child, which must not go on before
+        self.attended = True
+
     def choose_groups(self, default: str) -> dict[str, str]:
         """Controller → directory of the container's cgroup; empty where none can be made."""
         return groups.choose(self.linux, self.host, default, self.notices)
 
     def _prepare(self) -> list[Operation]:
-        operations = groups.prepare(self.linux, self.host, self.groups, self.notices)
+        operations: list[Operation] = []
+        if self.unit is None:
+            operations = groups.prepare(self.linux, self.host, self.groups, self.notices)
         if "" in self.groups and not self.attended:
             operations.append(cgroups.born(self.groups[""]))
         if "root.path" in self.trees:
@@ -246,66 +268,21 @@ class _Planner:
         spread = self.linux.rootfs_propagation
         return operations + [trees.open_tree(one, spread) for one in self.trees.values()]
 
-    def _choose_trees(self) -> Iterator[trees.Tree]:
-        """What this process must open for the child, by the member of the spec that asks for it."""
-        out_of_reach = self.user_namespace and self.own_mounts and self.host.privileged
-        number = 0
-        if out_of_reach:
-            yield trees.Tree(0, self.rootfs, recursive=True, source="root.path")
-            number = 1
-        for index, entry in enumerate(self.spec.mounts or ()):
-            options = parse_options(entry.options or ())
-            ids = self._ids(entry, options)
-            # a link that is to be copied is not looked through
-            early = out_of_reach and "copy-symlink" not in options.extensions
-            if options.bind and not options.remount and (early or ids):
-                path = os.path.join(self.bundle, entry.source or "")
-                yield trees.Tree(number, path, options.recursive, f"mounts[{index}]", ids)
-                number += 1
-
-    def _ids(self, entry: Mount, options: MountOptions) -> trees.Ids | None:
-        """How a mount's ids are mapped: by its own maps, or as the container's user namespace."""
-        recursive = "ridmap" in options.extensions
-        uids, gids = entry.uid_mappings, entry.gid_mappings
-        if not (uids or gids):
-            if not recursive and "idmap" not in options.extensions:
-                return None
-            joined = next((one.path for _, one in self.joined if one.type == "user"), None)
-            if joined:
-                return trees.Ids(namespace=joined, recursive=recursive)
-            uids, gids = self.linux.uid_mappings, self.linux.gid_mappings
-        return trees.Ids(
-            trees.ids_text(uids or ()), trees.ids_text(gids or ()), recursive=recursive
-        )
-
     def _attach(self) -> list[Operation]:
         operations = []
-        if self.attended:
+        if self.unit is not None:
+            properties = units.start_properties(
+                self.unit, self.id, groups.resources_of(self.linux), self.spec.annotations or {},
+                v2=self.host.cgroup_mode == "v2",
+            )  # fmt: skip
+            operations = groups.attach_unit(
+                self.linux, self.host, self.unit, properties, self.groups, self.notices
+            )
+        elif self.attended:
             # in another user or mount namespace the child cannot write, or find, these files
             operations = [cgroups.attach_child(name, path) for name, path in self.groups.items()]
         if "user" in self.made:
-            host = self.host
-            for kind, mappings, helper in (
-                ("gid", self.linux.gid_mappings or (), host.newgidmap),
-                ("uid", self.linux.uid_mappings or (), host.newuidmap),
-            ):
-                simple = len(mappings) == 1 and mappings[0].size == 1 and mappings[0].host_id == (
-                    host.euid if kind == "uid" else host.egid
-                )  # fmt: skip
-                alone = host.privileged or simple
-                if not alone and helper is None:
-                    raise Unsupported(
-                        f"linux.{kind}Mappings: an unprivileged user may map only their own id",
-                        hint=f"apt install uidmap (for new{kind}map), with a range in /etc/sub{kind}",
-                    )
-                operations.append(
-                    namespaces.id_maps(
-                        kind,
-                        tuple(mappings),
-                        deny_setgroups=kind == "gid" and not host.privileged and alone,
-                        helper=None if alone else helper,
-                    )
-                )
+            operations += planned_maps(self.linux, self.host)
         return operations
 
     # the child's part
@@ -405,12 +382,8 @@ class _Planner:
 
     def _mount(self, index: int, entry: Mount) -> Operation:
         if entry.type == "cgroup" and not {"bind", "rbind"} & set(entry.options or ()):
-            if not self.groups:
-                self.notices.append(f"{entry.destination}: no cgroup to show, left empty")
-                return mounts.mount(index, _empty(entry), self.bundle)
-            kinds = {one.type for _, one in (*self.new, *self.joined)}
-            return cgroups.mount(
-                index, entry, self.groups, self.host.cgroup_mode, namespace="cgroup" in kinds
+            return groups.mount(
+                index, entry, self.linux, self.host, self.groups, self.bundle, self.notices
             )
         options = parse_options(entry.options or ())
         if options.bind and options.data:
@@ -440,7 +413,8 @@ class _Planner:
 
     def _pivot(self) -> list[Operation]:
         linux = self.linux
-        operations = [
+        operations = [hidden.hold_null()] if linux.masked_paths else []
+        operations += [
             hidden.masked(path, index) for index, path in enumerate(linux.masked_paths or ())
         ]
         operations += [
@@ -473,9 +447,3 @@ class _Planner:
 
     def _exec(self) -> list[Operation]:
         return execution(self.process, self.linux, self.host, self.compile_seccomp, self.notices)
-
-
-def _empty(entry: Mount) -> Mount:
-    """An empty tmpfs in the place of cgroups that cannot be shown."""
-    kept = tuple(one for one in entry.options or () if one in ("nosuid", "noexec", "nodev", "ro"))
-    return replace(entry, type="tmpfs", source="tmpfs", options=kept)

@@ -38,6 +38,10 @@ class Prepared:
         """The cgroups of container `id`."""
         return {name: path.replace(ID, id) for name, path in self.template.cgroups.items()}
 
+    def unit(self, id: str) -> str:
+        """The unit of systemd of container `id`; "" if it has none."""
+        return self.template.unit.replace(ID, id)
+
     def has(self, part: str) -> bool:
         """Whether the part has any operations."""
         return bool(self._parts[part])

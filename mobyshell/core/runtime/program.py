@@ -109,6 +109,8 @@ class Program:
         self.cells = cells
         self.slots: list[tuple[int, str]] = []
         """Texts with placeholders: where they lie in the mapping, and what they say."""
+        self.values: Mapping[str, str] = {}
+        """What was last put in their places."""
         self.scratch: tuple[tuple[int, int], ...] = ()
         """Where memory lies that calls share, and its size: zero before each run."""
         self.records: object = None
@@ -141,12 +143,16 @@ class Program:
 
     def fill(self, values: Mapping[str, str]) -> None:
         """Put `values` in the places of the texts' placeholders: `id`, `home`, in templates `pid`."""
+        self.values = values
         for at, text in self.slots:
-            filled = text.replace(ID, values.get("id", "")).replace(HOME, values.get("home", "/"))
-            if "{pid" in filled:
-                filled = filled.format_map(values)
-            data = filled.encode("utf-8", "surrogateescape") + b"\0"
+            data = self.filled(text).encode("utf-8", "surrogateescape") + b"\0"
             self.mapping[at : at + len(data)] = data
+
+    def filled(self, text: str) -> str:
+        """A text with what was last put in the places of its placeholders."""
+        values = self.values
+        text = text.replace(ID, values.get("id", "")).replace(HOME, values.get("home", "/"))
+        return text.format_map(values) if "{pid" in text and "pid" in values else text
 
     def wants(self, placeholder: str) -> bool:
         """Whether a text has `placeholder` in it."""

@@ -140,10 +140,13 @@ def failure(plan: Plan, program: Program, index: int | None = None) -> Mobyshell
     if call.name == "futex":
         # it compares: what is there is not what it must be
         return MobyshellError(f"{what}: {call.otherwise}")
+    if call.name == "openat2" and call.otherwise and code in (errno.ELOOP, errno.ENOTDIR):
+        return MobyshellError(f"{what}: {call.otherwise}")
     help = call.otherwise or dict(operation.hints).get(code) or hint(call.name, code)
     if call.name == "bpf":
         help = _verifier(call) or help
-    return SyscallFailed(call.name, code, path=_about(operation, call), what=what, hint=help)
+    path = program.filled(_about(operation, call))
+    return SyscallFailed(call.name, code, path=path, what=what, hint=help)
 
 
 def _verifier(call: Call) -> str:

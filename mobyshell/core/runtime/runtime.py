@@ -43,7 +43,11 @@ from mobyshell.core.runtime.wait import wait
 
 
 class Runtime:
-    """Containers below `root`. What forks (create, exec) needs a process with one thread."""
+    """Containers below `root`. What forks (create, exec) needs a process with one thread.
+
+    With `systemd` the containers it creates have their cgroups from systemd; what it does to
+    those that are there goes by how they were made.
+    """
 
     def __init__(
         self,
@@ -53,12 +57,14 @@ class Runtime:
         clock: Clock | None = None,
         executor: Executor | None = None,
         host: Host | None = None,
+        systemd: bool = False,
     ) -> None:
         self.root = Path(root)
         self.sink = sink
         self.clock = clock or SystemClock()
         self._executor = executor
         self._host = host
+        self._systemd = systemd
         self._seccomp = SeccompCompiler()
         self._waiting: dict[str, Waiting] = {}
         self._prepared: dict[tuple[str, str, int, int, Options], Prepared] = {}
@@ -98,6 +104,7 @@ class Runtime:
             compile_seccomp=self._seccomp,
             cgroup=f"mobyshell-{self._family()}-{id}",
             options=options,
+            systemd=self._systemd,
         )
 
     def _family(self) -> str:

@@ -53,6 +53,7 @@ class State:
     """What a runtime must remember of a container. Times in ns since the epoch.
 
     `pid_start`: field 22 of /proc/PID/stat. `cgroups`: controller (v2: "") → directory.
+    `unit`: the unit of systemd that they are of, if any.
     `cgroup_levels`: directories above those that were made on the way, deepest first.
     `namespaces`: kinds that are not the host's, as in the spec. `exit_status`: of the init, once
     somebody has waited for it (128+n for signal n).
@@ -75,6 +76,7 @@ class State:
     exit_status: int | None = None
     exited_ns: int = 0
     cgroup_levels: tuple[str, ...] = ()
+    unit: str = ""
 
 
 def directory(root: Path, id: str) -> Path:
@@ -273,7 +275,7 @@ def decode(data: bytes, path: Path) -> State:
 def _well_formed(state: State) -> bool:
     numbers = (state.pid, state.pid_start, state.created_ns, state.started_ns, state.owner,
                state.exited_ns, 0 if state.exit_status is None else state.exit_status)  # fmt: skip
-    words = (state.bundle, state.rootfs, state.oci_version, *state.namespaces, *state.args,
+    words = (state.bundle, state.rootfs, state.unit, state.oci_version, *state.namespaces, *state.args,
              *state.cgroup_levels)  # fmt: skip
     maps = (state.cgroups, state.annotations)
     return (

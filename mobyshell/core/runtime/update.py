@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 from mobyshell.core.errors import (
     InvalidSpec,
+    MobyshellError,
     Refused,
     SyscallFailed,
     Unsupported,
@@ -27,7 +28,7 @@ from mobyshell.core.linux import cgroups, device_filter
 from mobyshell.core.linux.cgroup_limits import DEFAULT_RULES
 from mobyshell.core.oci import Resources, Spec, dump_spec, load_spec, parse_spec, spec_to_json
 from mobyshell.core.oci.kinds import table
-from mobyshell.core.runtime import groups
+from mobyshell.core.runtime import groups, systemd
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.host import Host
 from mobyshell.core.runtime.steps import Steps
@@ -60,6 +61,10 @@ def update(
             state.cgroups[""], {one.needs for one in writes if not one.controller and one.needs}
         )
     change = _Change(state.cgroups)
+    if state.unit:
+        before = groups.resources_of(spec.linux) if spec.linux else {}
+        _tell_systemd(state, host, _with_partners(resources, merged))
+        change.also(lambda: _tell_systemd(state, host, before))
     change.make(writes)
     if resources.get("devices") and groups.filters_devices(state.cgroups):
         rules = (*resources["devices"], *DEFAULT_RULES)
@@ -69,6 +74,10 @@ def update(
     sink(id, TaskUpdated(changed=dict(resources)))
     return
     yield
+
+
+def _tell_systemd(state: states.State, host: Host, resources: Mapping[str, Any]) -> None:
+    systemd.change(state.unit, resources, v2=host.cgroup_mode == "v2", owner=state.owner)
 
 
 def _with_partners(resources: Mapping[str, Any], merged: Spec) -> dict[str, Any]:
@@ -134,6 +143,11 @@ class _Change:
     def __init__(self, paths: Mapping[str, str]) -> None:
         self._paths = paths
         self._undo: list[tuple[str, str, str]] = []
+        self._last: list[Callable[[], None]] = []
+
+    def also(self, undo: Callable[[], None]) -> None:
+        """Something else to be done if the writes are taken back."""
+        self._last.append(undo)
 
     def make(self, writes: tuple[cgroups.Write, ...]) -> None:
         with self.undone_on_error():
@@ -152,6 +166,11 @@ class _Change:
                     cgroups.write(directory, file, value)
                 except SyscallFailed:
                     continue  # the first refusal is what the caller must hear of
+            for undo in self._last:
+                try:
+                    undo()
+                except MobyshellError:
+                    continue
             raise
 
     def _write(self, write: cgroups.Write, *, patient: bool) -> bool:

@@ -69,6 +69,8 @@ class House:
         """Wait for a started container, delete it."""
         status = run(self.runtime.wait(container.id, timeout=30))
         os.close(container.pidfd)
+        if container.master is not None:
+            os.close(container.master)
         run(self.runtime.delete(container.id))
         return self.result(container.id, status)
 

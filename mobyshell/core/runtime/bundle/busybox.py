@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mobyshell.core.errors import MobyshellError, NotFound
 from mobyshell.core.runtime.bundle.elf import ElfError, read_elf
+from mobyshell.core.runtime.bundle.programs import make_directory
 
 _PLACES = ("/bin/busybox", "/usr/bin/busybox", "/usr/local/bin/busybox", "/bin/busybox.static",
            "/usr/lib/busybox/busybox-static")  # fmt: skip
@@ -41,7 +42,7 @@ def fill(rootfs: Path, words: str, notice: Callable[[str], None]) -> str:
     """Put busybox and its applets into `rootfs`; returns the shell."""
     path = find()
     target = rootfs / "bin" / "busybox"
-    _make_directory(target.parent)
+    make_directory(target.parent)
     shutil.copyfile(path, target)
     target.chmod(0o755)
     done = subprocess.run(
@@ -54,15 +55,7 @@ def fill(rootfs: Path, words: str, notice: Callable[[str], None]) -> str:
         link = rootfs / applet.lstrip("/")
         if ".." in link.parts:
             continue
-        _make_directory(link.parent)
+        make_directory(link.parent)
         if not os.path.lexists(link):
             link.symlink_to("/bin/busybox")
     return "sh"
-
-
-def _make_directory(path: Path) -> None:
-    """mkdir -p with the usual mode, whatever the umask."""
-    if not path.is_dir():
-        _make_directory(path.parent)
-        path.mkdir()
-        path.chmod(0o755)

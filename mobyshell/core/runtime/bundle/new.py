@@ -30,6 +30,17 @@ Notice = Callable[[str], None]
 
 _GRACE = 60.0
 
+
+def default_source() -> tuple[str, str]:
+    """What a bundle is made of that nobody said a source for, and a line about it ("" for the
+    usual): busybox, or this machine's everyday programs where there is none that stands alone."""
+    try:
+        busybox.find()
+    except NotFound as error:
+        return programs.usual(), f"{error.message}: made of programs of this machine instead"
+    return "busybox", ""
+
+
 # what programs expect to find, whatever the image is (hier(7)); modes as everywhere
 _DIRECTORIES = (
     ("dev", 0o755), ("etc", 0o755), ("home", 0o755), ("proc", 0o555), ("root", 0o700),

@@ -1,8 +1,9 @@
 """A root filesystem from programs of this machine: each with its loader and libraries, or, if it
 is a script, with its interpreter. Links are kept, so that paths inside are as they are outside.
 
-Programs are read, never executed. What a program loads later by itself (dlopen(3): plugins, name
-services, the modules of an interpreter) is not found by reading it, and not copied.
+Programs are read, never executed. What a program loads later by itself (dlopen(3): plugins, the
+modules of an interpreter) is not found by reading it, and not copied; but what glibc itself loads
+(name services, the unwinder of threads) and the locale C.UTF-8 come along with it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,20 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _STANDARD = ("/lib64", "/usr/lib64", "/lib", "/usr/lib")
 _CACHE = "/etc/ld.so.cache"
 
+# what glibc loads when it is asked: getaddrinfo(3) and getpwnam(3) by nsswitch.conf(5),
+# pthread_exit(3) for unwinding; parts of it are in libc.so.6 since 2.34
+_GLIBC = "libc.so.6"
+_LATER = ("libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2", "libgcc_s.so.1")
+_LOCALE = "/usr/lib/locale/C.utf8"
+_NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\n"
+
+_EVERYDAY = (
+    "sh", "cat", "chmod", "cp", "cut", "date", "df", "dd", "echo", "env", "false", "find", "grep",
+    "head", "hostname", "id", "kill", "ln", "ls", "mkdir", "mount", "mv", "printf", "ps", "pwd",
+    "rm", "rmdir", "sed", "sleep", "sort", "stty", "tail", "test", "touch", "tr", "true", "tty",
+    "umount", "uname", "wc",
+)  # fmt: skip
+
 _SHELLS = ("bash", "sh", "dash", "ash", "zsh")
 
 
@@ -43,6 +58,20 @@ def fill(rootfs: Path, words: str, notice: Callable[[str], None]) -> str | None:
     # bare if PATH finds it inside, as it did here
     by_base = {os.path.basename(one): one for one in reversed(names)}
     return next((by_base[shell] for shell in _SHELLS if shell in by_base), names[0])
+
+
+def make_directory(path: Path) -> None:
+    """mkdir -p with the usual mode, whatever the umask."""
+    if not path.is_dir():
+        make_directory(path.parent)
+        path.mkdir()
+        path.chmod(0o755)
+
+
+def usual() -> str:
+    """The source for a first bundle of this machine's everyday programs, where it has no busybox."""
+    found = [name for name in _EVERYDAY if shutil.which(name, path=_PATH)]
+    return f"host:{','.join(found)}"
 
 
 def _library_paths() -> tuple[str, ...]:
@@ -87,10 +116,31 @@ class _Copier:
         except ElfError:
             self._script(path)
             return
+        if os.path.basename(path) == _GLIBC:
+            self._glibc(elf, path)
         if elf.interpreter is not None:
             self.program(elf.interpreter)
         for name in elf.needed:
             self.program(self._library(name, elf, path))
+
+    def _glibc(self, elf: Elf, path: str) -> None:
+        """What glibc will load by itself, where it comes as such libraries."""
+        for name in _LATER:
+            try:
+                found = self._library(name, elf, path)
+            except NotFound:
+                continue
+            self.program(found)
+        if os.path.isdir(_LOCALE) and _LOCALE not in self._done:
+            self._done.add(_LOCALE)
+            for directory, _, names in os.walk(_LOCALE):
+                for name in sorted(names):
+                    self._file(os.path.join(directory, name))
+        configuration = self._rootfs / "etc" / "nsswitch.conf"
+        if not os.path.lexists(configuration):
+            make_directory(configuration.parent)
+            configuration.write_text(_NSSWITCH)
+            configuration.chmod(0o644)
 
     def _library(self, name: str, elf: Elf, wanted_by: str) -> str:
         if "/" in name:
@@ -151,6 +201,10 @@ class _Copier:
                 target = os.readlink(current)
                 if not os.path.lexists(inside):
                     inside.symlink_to(target)
+                    times = os.lstat(current)
+                    os.utime(
+                        inside, ns=(times.st_atime_ns, times.st_mtime_ns), follow_symlinks=False
+                    )
                 rest = path[len(current) :]
                 absolute = os.path.normpath(os.path.join(os.path.dirname(current), target))
                 self._file(absolute + rest)
@@ -158,7 +212,8 @@ class _Copier:
             if os.path.isdir(current):
                 if not inside.is_dir():
                     inside.mkdir()
-                    inside.chmod(0o755)
+                    # as outside, but its maker can fill it
+                    inside.chmod(os.stat(current).st_mode & 0o1777 | 0o700)
             elif not os.path.lexists(inside):
                 # neither set-uid bits nor file capabilities: they are the host's grants
                 shutil.copyfile(current, inside)

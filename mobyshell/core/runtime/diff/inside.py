@@ -28,17 +28,29 @@ class Inside:
         self.trusted = not any(one.fstype.startswith(_ANSWERED_BY_A_PROCESS) for one in table)
         """Whether it is safe to look up a path at all."""
 
-    def find(self, path: str) -> int | None:
+    def find(self, path: str, flags: int = 0) -> int | None:
         """An O_PATH descriptor of `path`, the caller's to close; None if there is nothing."""
         if not self.trusted:
             return None
-        how = (c.O_PATH | os.O_CLOEXEC).to_bytes(8, "little") + bytes(8)
+        how = (c.O_PATH | os.O_CLOEXEC | flags).to_bytes(8, "little") + bytes(8)
         how += (c.RESOLVE_IN_ROOT | c.RESOLVE_NO_MAGICLINKS).to_bytes(8, "little")
         name = os.fsencode(path.lstrip("/") or ".") + b"\0"
         try:
             return call("openat2", self._fd, name, how, len(how), path=path)
         except SyscallFailed:
             return None
+
+    def link(self, path: str) -> str | None:
+        """What the link `path` says; None if there is none."""
+        fd = self.find(path, os.O_NOFOLLOW)
+        if fd is None:
+            return None
+        try:
+            return os.readlink("", dir_fd=fd)
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
 
     def exists(self, path: str) -> bool:
         """Whether there is something at `path`."""

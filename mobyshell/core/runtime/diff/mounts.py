@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from mobyshell.core.linux.mount_options import PROPAGATION, parse_options
+from mobyshell.core.linux import constants as c
+from mobyshell.core.linux import devices as nodes
+from mobyshell.core.linux.mount_options import (
+    PROPAGATION,
+    SUPERBLOCK,
+    MountOptions,
+    parse_options,
+)
 from mobyshell.core.linux.mounts import MountInfo, read_mountinfo
 from mobyshell.core.oci import Device, Mount, Spec
 from mobyshell.core.runtime.diff.inside import Inside, looking_inside
 from mobyshell.core.runtime.diff.process import outside
 from mobyshell.core.runtime.diff.words import line, unknown
-from mobyshell.core.runtime.operations.devices import DEFAULT_DEVICES
 from mobyshell.core.runtime.state import State
 from mobyshell.core.runtime.values import Difference
 
-_FLAGS = ("ro", "nosuid", "nodev", "noexec", "noatime", "nodiratime", "nosymfollow")
-_OPPOSITES = {"rw": "ro", "suid": "nosuid", "dev": "nodev", "exec": "noexec", "atime": "noatime",
-              "diratime": "nodiratime", "symfollow": "nosymfollow"}  # fmt: skip
+# attribute → what mountinfo calls it; a mount without an atime attribute is strictatime
+_NAMES = (
+    (c.MOUNT_ATTR_RDONLY, "ro"), (c.MOUNT_ATTR_NOSUID, "nosuid"), (c.MOUNT_ATTR_NODEV, "nodev"),
+    (c.MOUNT_ATTR_NOEXEC, "noexec"), (c.MOUNT_ATTR_NOATIME, "noatime"),
+    (c.MOUNT_ATTR_NODIRATIME, "nodiratime"), (c.MOUNT_ATTR_NOSYMFOLLOW, "nosymfollow"),
+)  # fmt: skip
+_FLAGS = tuple(name for _, name in _NAMES)
+_OF_SUPERBLOCK = ("sync", "dirsync", "mand", "lazytime")
 _UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _NOT_ASKED = "looking into this container could make us wait for a process of its own"
 
@@ -28,15 +39,9 @@ def mount_lines(spec: Spec, state: State) -> Iterator[Difference]:
     table = read_mountinfo(state.pid)
     with looking_inside(state.pid, table) as inside:
         yield from _root(spec, state, inside)
-        for index, one in enumerate(spec.mounts or ()):
-            path = f"mounts[{index}] {one.destination}"
-            found = inside.mount_at(one.destination)
-            if found is not None:
-                yield _mount(path, one, found)
-            elif not inside.trusted:
-                yield unknown(path, _wanted(one), _NOT_ASKED)
-            else:
-                yield line(path, _wanted(one), "not mounted")
+        given = spec.mounts or ()
+        for index, one in enumerate(given):
+            yield from _entry(f"mounts[{index}] {one.destination}", index, given, inside)
         yield from _devices(spec, inside)
         yield from _hidden(spec, inside)
 
@@ -80,22 +85,78 @@ def _kinds(found: MountInfo) -> set[str]:
     return kinds or {"private"}
 
 
+def _place(one: Mount) -> str:
+    return os.path.normpath("/" + one.destination.strip("/"))
+
+
+def _entry(path: str, index: int, given: Sequence[Mount], inside: Inside) -> Iterator[Difference]:
+    """One mount of the spec, among those that come before and after it in the same place."""
+    one = given[index]
+    options = parse_options(one.options or ())
+    found = _found(index, given, inside)
+    if found is None and "copy-symlink" in options.extensions:
+        yield _link(path, one, inside)
+    elif found is not None:
+        later = next(
+            (number for number in range(index + 1, len(given))
+             if _place(given[number]) == _place(one)
+             and parse_options(given[number].options or ()).remount), None,
+        )  # fmt: skip
+        if later is None:
+            yield _mount(path, one, found)
+        else:
+            yield Difference(path, _wanted(one), found.fstype, None, f"changed by mounts[{later}]")
+    elif not inside.trusted:
+        yield unknown(path, _wanted(one), _NOT_ASKED)
+    else:
+        yield line(path, _wanted(one), "not mounted")
+
+
+def _found(index: int, given: Sequence[Mount], inside: Inside) -> MountInfo | None:
+    """The mount that entry `index` made or changed: of several in one place, the one in its turn."""
+    place = _place(given[index])
+    made = [
+        number for number, one in enumerate(given)
+        if _place(one) == place and not parse_options(one.options or ()).remount
+    ]  # fmt: skip
+    there = [one for one in inside.table if one.mount_point == place]
+    turn = sum(1 for number in made if number <= index)
+    if len(there) == len(made) > 1 and turn:
+        return there[turn - 1]
+    return inside.mount_at(place)
+
+
+def _link(path: str, one: Mount, inside: Inside) -> Difference:
+    source = one.source or ""
+    target = os.readlink(source) if os.path.islink(source) else ""
+    if not target:
+        return line(path, _wanted(one), "not mounted")
+    return line(path, f"a link to {target}", f"a link to {inside.link(_place(one)) or 'nothing'}")
+
+
 def _wanted(one: Mount) -> str:
     options = parse_options(one.options or ())
     kind = "bind" if options.bind else one.type or "?"
-    return " ".join((kind, *_asked(one), *_data(one)))
+    if options.remount:
+        kind = "remount"
+    return " ".join((kind, *_asked(options), *_mapped(one, options), *_data(one)))
 
 
-def _asked(one: Mount) -> list[str]:
-    """The flags that are on at the end of the options: later ones win."""
-    on: dict[str, bool] = {}
-    for word in one.options or ():
-        plain = word[1:] if word[:1] == "r" and word[1:] in (*_FLAGS, *_OPPOSITES) else word
-        if plain in _FLAGS:
-            on[plain] = True
-        elif plain in _OPPOSITES:
-            on[_OPPOSITES[plain]] = False
-    return [word for word in _FLAGS if on.get(word)]
+def _bits(options: MountOptions) -> tuple[int, int]:
+    """(attributes to be on, to be off) of the top of the tree: those of the tree come last."""
+    on = options.attr_set & ~options.rec_clear | options.rec_set
+    return on, (options.attr_clear | options.rec_clear) & ~on
+
+
+def _asked(options: MountOptions) -> list[str]:
+    """The attributes that are on at the end, by the names of mountinfo."""
+    on, _ = _bits(options)
+    return [name for bit, name in _NAMES if on & bit]
+
+
+def _mapped(one: Mount, options: MountOptions) -> list[str]:
+    asked = one.uid_mappings or one.gid_mappings or {"idmap", "ridmap"} & set(options.extensions)
+    return ["idmapped"] if asked else []
 
 
 def _data(one: Mount) -> list[str]:
@@ -103,24 +164,32 @@ def _data(one: Mount) -> list[str]:
     options = parse_options(one.options or ())
     if options.bind or one.type == "cgroup":
         return []
-    return [word for word in options.data if "=" in word]
+    flags = options.as_flags()[0]
+    of_all = [word for word in _OF_SUPERBLOCK if flags & SUPERBLOCK[word][0]]
+    return [*of_all, *(word for word in options.data if "=" in word)]
 
 
 def _mount(path: str, one: Mount, found: MountInfo) -> Difference:
     options = parse_options(one.options or ())
-    asked = _asked(one)
-    there = [word for word in _FLAGS if word in found.options]
-    kind, note, right = found.fstype, "", True
-    if options.bind:
+    asked = [*_asked(options), *_mapped(one, options)]
+    there = [word for word in (*_FLAGS, "idmapped") if word in found.options]
+    _, off = _bits(options)
+    cleared = {name for bit, name in _NAMES if off & bit}
+    kind, note = found.fstype, ""
+    if options.remount:
+        kind, right = "remount", asked == there
+    elif options.bind:
         kind, note = "bind", f"of {found.fstype}, {found.root}"
         # what its source had is kept, unless it was asked to go
-        cleared = {_OPPOSITES[word] for word in one.options or () if word in _OPPOSITES}
-        right = set(asked) <= set(there) and not cleared - set(asked) & set(there)
+        right = set(asked) <= set(there) and not cleared & set(there)
     elif one.type == "cgroup":
         kind, note = "cgroup", f"a {found.fstype}"
         right = set(asked) <= set(there) and found.fstype in ("tmpfs", "cgroup", "cgroup2")
     else:
         right = asked == there and one.type == found.fstype
+    on, _ = _bits(options)
+    if on & c.MOUNT_ATTR_STRICTATIME and "relatime" in found.options:
+        right, note = False, f"{note}; relatime, not strictatime".lstrip("; ")
     shown, same = _shown_data(one, found)
     for word in one.options or ():
         if word in PROPAGATION:
@@ -137,8 +206,11 @@ def _shown_data(one: Mount, found: MountInfo) -> tuple[list[str], bool]:
     there = dict(word.partition("=")[::2] for word in found.super_options)
     shown, same = [], True
     for word in _data(one):
-        key, _, value = word.partition("=")
-        if key not in there or _number(key, there[key]) == _number(key, value):
+        key, given, value = word.partition("=")
+        if not given:
+            same = same and key in there
+            shown += [key] if key in there else []
+        elif key not in there or _number(key, there[key]) == _number(key, value):
             shown.append(word)
         else:
             shown.append(f"{key}={there[key]}")
@@ -163,7 +235,7 @@ def _devices(spec: Spec, inside: Inside) -> Iterator[Difference]:
         return  # the host's own: then no device is made
     given = spec.linux.devices or () if spec.linux else ()
     named = {os.path.normpath(one.path) for one in given}
-    for path, major, minor in DEFAULT_DEVICES:
+    for path, major, minor in nodes.DEFAULT:
         if path not in named:
             wanted = f"c {major}:{minor}"
             yield _device(f"default device {path}", wanted, path, inside, owner=None)
@@ -181,8 +253,7 @@ def _devices(spec: Spec, inside: Inside) -> Iterator[Difference]:
 
 
 def _device_words(one: Device) -> str:
-    kind = "c" if one.type == "u" else one.type
-    return "p" if kind == "p" else f"{kind} {one.major or 0}:{one.minor or 0}"
+    return nodes.describe(one.type, one.major, one.minor)
 
 
 def _device(

@@ -91,18 +91,23 @@ def make_directories(root: Cell, path: str, mode: int = 0o755) -> list[Call]:
 
 def reach_directory(
     root: Cell, path: str, result: Cell, mode: int = 0o755, *, links: bool = True,
-    if_there: Sequence[Call] = (),
+    if_there: Sequence[Call] = (), otherwise: str = "",
 ) -> list[Call]:  # fmt: skip
     """Open the directory `path` beneath `root` into `result`; made first if it is not there.
-    `if_there`: done only if it was."""
+    `if_there`: done only if it was. `otherwise`: what is wrong if there is a link, or no directory."""
     make = make_directories(root, path, mode)
-    how = "" if links else f"{path} must be an ordinary directory, on a way without links"
     again = in_root(
-        root, path, result, DIRECTORY, links=links, skip_on_success=len(if_there), otherwise=how
+        root,
+        path,
+        result,
+        DIRECTORY,
+        links=links,
+        skip_on_success=len(if_there),
+        otherwise=otherwise,
     )
     first = in_root(
         root, path, result, DIRECTORY, links=links, tolerate=(errno.ENOENT,),
-        skip_on_success=len(make) + 1, otherwise=how,
+        skip_on_success=len(make) + 1, otherwise=otherwise,
     )  # fmt: skip
     return [first, *make, again, *if_there]
 

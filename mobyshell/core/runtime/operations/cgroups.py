@@ -28,11 +28,19 @@ from mobyshell.core.runtime.operations.mounts import MOUNT, TARGET
 from mobyshell.core.runtime.plan import Actor, Call, Cell, Data, Operation, Phase, Text
 
 
-def make(controller: str, path: str, base: str, inherit: Sequence[tuple[str, str]]) -> Operation:
+def make(
+    controller: str,
+    path: str,
+    base: str,
+    inherit: Sequence[tuple[str, str]],
+    *,
+    shared: bool = False,
+) -> Operation:
     """Make the directory `path` of one hierarchy, below `base` which exists.
 
     `inherit`: (file, value) to write first in every directory on the way: a new v1 cpuset is
-    empty and takes no process before it has CPUs and memory nodes.
+    empty and takes no process before it has CPUs and memory nodes. `shared`: the last directory
+    may be there already, from systemd.
     """
     calls: list[Call] = []
     shell: list[str] = []
@@ -40,7 +48,7 @@ def make(controller: str, path: str, base: str, inherit: Sequence[tuple[str, str
     current = base
     for depth, step in enumerate(steps):
         current = f"{current}/{step}"
-        last = depth == len(steps) - 1
+        last = depth == len(steps) - 1 and not shared
         # the last directory is this container's alone: if it exists, somebody else has it
         calls.append(
             Call("mkdirat", (CWD, Text(current), 0o755),

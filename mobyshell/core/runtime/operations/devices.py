@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-import os
 
 from mobyshell.core.linux import constants as c
+from mobyshell.core.linux import devices as nodes
 from mobyshell.core.oci import Device
 from mobyshell.core.runtime.operations.calls import (
     DIRECTORY,
@@ -13,32 +13,15 @@ from mobyshell.core.runtime.operations.calls import (
     attach,
     clone_tree,
     close,
+    flags,
     in_root,
     inside,
     make_directories,
     make_file,
     quote,
 )  # fmt: skip
+from mobyshell.core.runtime.operations.verify import must_be_device
 from mobyshell.core.runtime.plan import Actor, Call, Cell, Flags, Operation, Phase, Text
-
-# config-linux.md#default-devices; all character devices, mode 0666, owned by root
-DEFAULT_DEVICES = (
-    ("/dev/null", 1, 3), ("/dev/zero", 1, 5), ("/dev/full", 1, 7), ("/dev/random", 1, 8),
-    ("/dev/urandom", 1, 9), ("/dev/tty", 5, 0),
-)  # fmt: skip
-
-# runtime-linux.md#dev-symbolic-links; ptmx of the container's own devpts instance
-LINKS = (
-    ("/proc/self/fd", "fd"), ("/proc/self/fd/0", "stdin"), ("/proc/self/fd/1", "stdout"),
-    ("/proc/self/fd/2", "stderr"), ("pts/ptmx", "ptmx"),
-)  # fmt: skip
-
-_TYPE = {"c": c.S_IFCHR, "u": c.S_IFCHR, "b": c.S_IFBLK, "p": c.S_IFIFO}
-
-
-def device_number(major: int, minor: int) -> int:
-    """The kernel's encoding of a device number, as mknodat(2) takes it."""
-    return os.makedev(major, minor)
 
 
 def default_devices(in_user_namespace: bool) -> Operation:
@@ -47,22 +30,19 @@ def default_devices(in_user_namespace: bool) -> Operation:
     directory = Cell("dev")
     calls += [*make_directories(ROOT, "dev"), in_root(ROOT, "dev", directory, DIRECTORY)]
     shell = ['mkdir -p "$rootfs/dev"']
-    for path, major, minor in DEFAULT_DEVICES:
+    for path, major, minor in nodes.DEFAULT:
         name = path.removeprefix("/dev/")
         if in_user_namespace:
             calls += _bound(path)
             shell.append(f'[ -e "$rootfs{path}" ] || : > "$rootfs{path}"')
             shell.append(f'mount --bind {path} "$rootfs{path}"')
         else:
-            shown = Flags(c.S_IFCHR | 0o666, "S_IFCHR|0666")
-            number = Flags(device_number(major, minor), f"makedev({major}, {minor})")
-            make = Call("mknodat", (directory, Text(name), shown, number), tolerate=(errno.EEXIST,))
-            calls.append(make)
+            calls += _made(directory, name, path, "c", 0o666, major, minor)
             shell.append(
                 f'[ -e "$rootfs{path}" ] || mknod -m 666 "$rootfs{path}" c {major} {minor}'
             )
     calls.append(close(directory))
-    names = ", ".join(path.removeprefix("/dev/") for path, _, _ in DEFAULT_DEVICES)
+    names = ", ".join(path.removeprefix("/dev/") for path, _, _ in nodes.DEFAULT)
     why = "Every container has these; programs break without them."
     if in_user_namespace:
         why += " mknod needs real privilege, so the host's own are bound instead."
@@ -82,7 +62,7 @@ def links() -> Operation:
     """The links in /dev that point into /proc/self/fd."""
     directory = Cell("dev")
     calls = [in_root(ROOT, "dev", directory, DIRECTORY)]
-    for target, name in LINKS:
+    for target, name in nodes.LINKS:
         if name == "ptmx":
             # an image may bring a node of its own, that would open the host's ptmx
             calls.append(Call("unlinkat", (directory, Text(name), 0), tolerate=(errno.ENOENT,)))
@@ -102,7 +82,7 @@ def links() -> Operation:
             f'ln -sfn {target} "$rootfs/dev/{name}"'
             if name == "ptmx"
             else f'[ -e "$rootfs/dev/{name}" ] || ln -s {target} "$rootfs/dev/{name}"'
-            for target, name in LINKS
+            for target, name in nodes.LINKS
         ),
     )
 
@@ -123,28 +103,19 @@ def device(index: int, entry: Device, in_user_namespace: bool) -> Operation:
         )
     else:
         parent = Cell("directory")
-        kind = _TYPE[entry.type]
-        number = 0 if entry.type == "p" else device_number(entry.major or 0, entry.minor or 0)
-        shown = f"makedev({entry.major or 0}, {entry.minor or 0})"
+        major, minor = (0, 0) if entry.type == "p" else (entry.major or 0, entry.minor or 0)
         owner = (entry.uid or 0, entry.gid or 0)
         calls = [
             *make_directories(ROOT, parent_path),
             in_root(ROOT, parent_path, parent, DIRECTORY),
-            Call(
-                "mknodat",
-                (parent, Text(name), Flags(kind | mode, f"{entry.type}|{mode:04o}"),
-                 Flags(number, shown)),
-                tolerate=(errno.EEXIST,),
-            ),
-            Call("fchownat", (parent, Text(name), *owner,
-                              Flags(c.AT_SYMLINK_NOFOLLOW, "AT_SYMLINK_NOFOLLOW"))),
+            *_made(parent, name, path, entry.type, mode, major, minor, owner),
             close(parent),
-        ]  # fmt: skip
+        ]
         numbers = "" if entry.type == "p" else f" {entry.major} {entry.minor}"
         shell = (
             f'mkdir -p "$(dirname {inside(path)})"',
-            f"[ -e {inside(path)} ] || mknod -m {mode:o} {inside(path)} {entry.type}{numbers}",
-            f"chown -h {owner[0]}:{owner[1]} {inside(path)}",
+            f"[ -e {inside(path)} ] || {{ mknod -m {mode:o} {inside(path)} {entry.type}{numbers}; "
+            f"chown -h {owner[0]}:{owner[1]} {inside(path)}; }}",
         )
     return Operation(
         actor=Actor.CHILD,
@@ -157,6 +128,37 @@ def device(index: int, entry: Device, in_user_namespace: bool) -> Operation:
         calls=tuple(calls),
         shell=shell,
     )
+
+
+def _made(
+    parent: Cell, name: str, path: str, type: str, mode: int, major: int, minor: int,
+    owner: tuple[int, int] = (0, 0),
+) -> list[Call]:  # fmt: skip
+    """The node `name` in the directory `parent`. One that is there already is taken as it is, with
+    its owner and mode, but only if it is this device: it could be a disk, or a link to elsewhere."""
+    kind, node = nodes.KINDS[type], Cell("node")
+    how = c.O_PATH | c.O_NOFOLLOW | c.O_CLOEXEC
+    wanted = nodes.describe(type, major, minor)
+    check = [
+        Call("openat", (parent, Text(name), flags("open", how)), result=node),
+        *must_be_device(node, path, kind, major, minor,
+                        f"what is at {path} already is not the device {wanted}"),
+        close(node),
+    ]  # fmt: skip
+    shown = f"makedev({major}, {minor})"
+    make = Call(
+        "mknodat",
+        (parent, Text(name), Flags(kind | mode, f"{type}|{mode:04o}"),
+         Flags(nodes.number(major, minor), shown)),
+        tolerate=(errno.EEXIST,),
+        skip_on_error=0 if owner == (0, 0) else 1,
+        skip_on_success=len(check) if owner == (0, 0) else 0,
+    )  # fmt: skip
+    if owner == (0, 0):
+        return [make, *check]
+    follow = Flags(c.AT_SYMLINK_NOFOLLOW, "AT_SYMLINK_NOFOLLOW")
+    own = Call("fchownat", (parent, Text(name), *owner, follow), skip_on_success=len(check))
+    return [make, own, *check]
 
 
 def _bound(path: str) -> list[Call]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 
 from mobyshell.core.linux import constants as c
+from mobyshell.core.linux import devices
 from mobyshell.core.runtime.operations.calls import (
     CWD,
     EMPTY,
+    PATH,
     ROOT,
     attach,
     close,
@@ -17,7 +19,11 @@ from mobyshell.core.runtime.operations.calls import (
     new_filesystem,
     set_attributes,
 )  # fmt: skip
+from mobyshell.core.runtime.operations.verify import must_be_device
 from mobyshell.core.runtime.plan import Actor, Call, Cell, Operation, Phase, Text
+
+NULL = Cell("null")
+"""The host's /dev/null, an O_PATH descriptor."""
 
 MOUNT = Cell("mount")
 TARGET = Cell("target")
@@ -25,9 +31,26 @@ TARGET = Cell("target")
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EACCES)
 
 
+def hold_null() -> Operation:
+    """Open the host's /dev/null, which is laid over files that are to be hidden."""
+    said = "/dev/null of this machine is not the device c 1:3"
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.PIVOT,
+        title="open /dev/null, and make sure that it is the device",
+        why="What hides a file must be empty for ever: the image's own could be anything (CVE-2025-31133).",
+        spec="config-linux.md#masked-paths",
+        man="statx(2)",
+        calls=(
+            Call("openat", (CWD, Text("/dev/null"), flags("open", PATH)), result=NULL),
+            *must_be_device(NULL, "/dev/null", *devices.NULL, said),
+        ),
+    )
+
+
 def masked(path: str, index: int) -> Operation:
     """Hide a file behind /dev/null, or a directory behind an empty read-only tmpfs."""
-    over, empty = Cell("null"), Cell("empty")
+    over, empty = Cell("over"), Cell("empty")
     directory = [
         close(over),
         *new_filesystem("tmpfs", "tmpfs", ("ro",), c.MOUNT_ATTR_RDONLY, empty),
@@ -35,18 +58,19 @@ def masked(path: str, index: int) -> Operation:
         close(empty),
         close(TARGET),
     ]
-    how = c.OPEN_TREE_CLONE | c.OPEN_TREE_CLOEXEC
+    how = c.OPEN_TREE_CLONE | c.OPEN_TREE_CLOEXEC | c.AT_EMPTY_PATH
     place = attach(over, TARGET)
     file = [
-        Call("open_tree", (CWD, Text("/dev/null"), flags("open_tree", how)), result=over),
+        Call("open_tree", (NULL, EMPTY, flags("open_tree", how)), result=over),
         # a file cannot be mounted on a directory (EINVAL): then the tmpfs takes its place
         Call(place.name, place.args, tolerate=(errno.EINVAL, errno.ENOTDIR), skip_on_error=2),
         close(over),
         Call("close", (TARGET,), skip_on_success=len(directory)),
     ]
     rest = [*file, *directory]
-    # still before pivot_root, so /dev/null is the host's own and not what the image put there
-    open_target = in_root(ROOT, path, TARGET, tolerate=_ABSENT, skip_on_error=len(rest))
+    # a link of the image is covered itself: whoever may change it does not say what is hidden
+    how_open = PATH | c.O_NOFOLLOW
+    open_target = in_root(ROOT, path, TARGET, how_open, tolerate=_ABSENT, skip_on_error=len(rest))
     return Operation(
         actor=Actor.CHILD,
         phase=Phase.PIVOT,

@@ -18,7 +18,18 @@ from mobyshell.core.runtime.operations.calls import (
     reach_directory,
     write_file,
 )  # fmt: skip
-from mobyshell.core.runtime.plan import Actor, Call, Cell, Data, Flags, Operation, Phase, Text
+from mobyshell.core.runtime.operations.verify import clear_bits, equal, write_proc
+from mobyshell.core.runtime.plan import (
+    Actor,
+    Call,
+    Cell,
+    Data,
+    Flags,
+    Operation,
+    Phase,
+    Scratch,
+    Text,
+)
 
 RLIMITS = {
     "RLIMIT_CPU": 0, "RLIMIT_FSIZE": 1, "RLIMIT_DATA": 2, "RLIMIT_STACK": 3, "RLIMIT_CORE": 4,
@@ -86,7 +97,7 @@ def exec_label(kind: str, label: str, path: str, source: str) -> Operation:
         source=source,
         spec="config.md#linux-process",
         man="proc_pid_attr(5)",
-        calls=tuple(write_file(path, text)),
+        calls=tuple(write_proc(path, text)),
         shell=(f"setpriv --{_LABEL_OPTION[kind]}={quote(label)}",),
     )
 
@@ -288,10 +299,19 @@ _CWD = Cell("cwd")
 
 def _change(path: str, tolerate: tuple[int, ...] = ()) -> tuple[Call, ...]:
     how = flags("open", c.O_PATH | c.O_DIRECTORY | c.O_CLOEXEC)
-    return (
-        Call("openat", (CWD, Text(path), how), result=_CWD, tolerate=tolerate, skip_on_error=1),
-        Call("fchdir", (_CWD,), tolerate=tolerate),
+    name, outside = Scratch("working directory", 4096), f"{path} leads out of the container"
+    check = (
+        # the kernel says "(unreachable)/…" of what does not lie below the root
+        Call("getcwd", (name, name.size), otherwise=outside),
+        clear_bits(name, 0, -256),
+        equal(name, 0, ord("/"), outside),
     )
+    return (
+        Call("openat", (CWD, Text(path), how), result=_CWD, tolerate=tolerate,
+             skip_on_error=1 + len(check)),
+        Call("fchdir", (_CWD,), tolerate=tolerate, skip_on_error=len(check)),
+        *check,
+    )  # fmt: skip
 
 
 def working_directory(path: str) -> Operation:

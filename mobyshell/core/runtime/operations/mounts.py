@@ -116,7 +116,7 @@ _PURPOSE = {
 def _outside_proc(entry: Mount) -> list[Call]:
     """Nothing may lie on what is the kernel's in /proc, to which a link of the image may lead:
     whoever writes there, the runtime too, would write into the container's hands (CVE-2019-16884)."""
-    place = os.path.normpath("/" + entry.destination)
+    place = os.path.normpath("/" + entry.destination.lstrip("/"))
     if place == "/proc" or place in _MAY_COVER:
         return []
     said = f"{entry.destination} lies inside of /proc, where nothing may be mounted"
@@ -201,7 +201,7 @@ def _target(entry: Mount, options: MountOptions, kind: str) -> tuple[list[Call],
     """(calls that open the mount point, calls that make the new mount like it)."""
     if kind in ("proc", "sysfs"):
         # by a link these would lie elsewhere, and a path below /proc lead to the image's own files
-        return reach_directory(ROOT, entry.destination, TARGET, links=False), []
+        return _ordinary(entry, kind), []
     if kind != "tmpfs":
         return [*reach_directory(ROOT, entry.destination, TARGET), *_outside_proc(entry)], []
     if _copied(options):
@@ -215,13 +215,19 @@ def _target(entry: Mount, options: MountOptions, kind: str) -> tuple[list[Call],
     return [*target, *_outside_proc(entry)], []
 
 
+def _ordinary(entry: Mount, kind: str) -> list[Call]:
+    said = f'filesystem "{kind}" must be mounted on ordinary directory'  # runc's words
+    return reach_directory(ROOT, entry.destination, TARGET, links=False, otherwise=said)
+
+
 def _old_filesystem(entry: Mount, options: MountOptions, kind: str, origin: str) -> list[Call]:
     """By mount(2), on the working directory: for what fsconfig(2) has no room or no word for."""
     given, data = options.as_flags()
-    links = kind not in ("proc", "sysfs")
+    target = _ordinary(entry, kind)
+    if kind not in ("proc", "sysfs"):
+        target = [*reach_directory(ROOT, entry.destination, TARGET), *_outside_proc(entry)]
     calls = [
-        *reach_directory(ROOT, entry.destination, TARGET, links=links),
-        *(_outside_proc(entry) if links else ()),
+        *target,
         Call("fchdir", (TARGET,)),
         close(TARGET),
         Call(

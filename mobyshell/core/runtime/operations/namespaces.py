@@ -8,6 +8,7 @@ import struct
 from mobyshell.core.linux import constants as c
 from mobyshell.core.oci import IDMapping, Namespace
 from mobyshell.core.runtime.operations.calls import SYNC, close, flags, quote, write_file
+from mobyshell.core.runtime.operations.verify import write_proc
 from mobyshell.core.runtime.plan import Actor, Call, Cell, Data, Flags, Operation, Phase, Text
 
 CLONE_FLAG = {
@@ -233,7 +234,7 @@ def sysctls(values: dict[str, str]) -> list[Operation]:
                 source=f'linux.sysctl["{key}"]',
                 spec="config-linux.md#sysctl",
                 man="sysctl(2)",
-                calls=tuple(write_file(path, value)),
+                calls=tuple(write_proc(path, value)),
                 shell=(f"printf %s {quote(value)} > {quote(path)}",),
             )
         )

@@ -6,9 +6,11 @@ import errno
 import struct
 
 from mobyshell.core.linux import constants as c
+from mobyshell.core.linux import devices
 from mobyshell.core.runtime.operations.calls import (
     CONSOLE,
     CWD,
+    DIRECTORY,
     EMPTY,
     FIFO,
     FIRST_FREE,
@@ -22,6 +24,7 @@ from mobyshell.core.runtime.operations.calls import (
     quote,
 )  # fmt: skip
 from mobyshell.core.runtime.operations.trees import Tree
+from mobyshell.core.runtime.operations.verify import must_be_device, must_be_on
 from mobyshell.core.runtime.plan import (
     HOME,
     Actor,
@@ -132,6 +135,7 @@ def open_terminal(rows: int, columns: int) -> Operation:
     size = Data(struct.pack("=HHHH", rows, columns, 0, 0), f"{{{rows} rows, {columns} columns}}")
     unlock = Data(b"\0\0\0\0", "{0}")
     noctty = flags("open", c.O_RDWR | c.O_NOCTTY | c.O_CLOEXEC)
+    pts = Cell("pts")
     return Operation(
         actor=Actor.CHILD,
         phase=Phase.PIVOT,
@@ -141,7 +145,13 @@ def open_terminal(rows: int, columns: int) -> Operation:
         spec="config.md#process",
         man="pty(7), ioctl_tty(2)",
         calls=(
-            Call("openat", (CWD, Text("/dev/pts/ptmx"), noctty), result=MASTER),
+            in_root(CWD, "dev/pts", pts, DIRECTORY),
+            *must_be_on(pts, "/dev/pts", c.DEVPTS_SUPER_MAGIC, "/dev/pts is not a devpts"),
+            in_root(pts, "ptmx", MASTER, c.O_RDWR | c.O_NOCTTY | c.O_CLOEXEC, links=False),
+            close(pts),
+            *must_be_device(
+                MASTER, "/dev/pts/ptmx", *devices.PTMX, "/dev/pts/ptmx is not the multiplexer"
+            ),
             Call("ioctl", (MASTER, Flags(c.TIOCSPTLCK, "TIOCSPTLCK"), unlock)),
             # by the master's descriptor, not by name: nobody can have put another file there
             Call("ioctl", (MASTER, Flags(c.TIOCGPTPEER, "TIOCGPTPEER"), noctty), result=SLAVE),
@@ -167,7 +177,8 @@ def console() -> Operation:
         man="move_mount(2)",
         calls=(
             Call("open_tree", (SLAVE, EMPTY, flags("open_tree", how)), result=tree),
-            in_root(CWD, "dev/console", target),
+            # not where a link of the image leads: that may be something masked (CVE-2025-52565)
+            in_root(CWD, "dev/console", target, c.O_PATH | c.O_NOFOLLOW | c.O_CLOEXEC),
             attach(tree, target),
             close(target),
             close(tree),
@@ -189,7 +200,12 @@ def console_file() -> Operation:
         man="openat2(2)",
         calls=(
             in_root(
-                ROOT, "dev/console", there, tolerate=(errno.ENOENT,), skip_on_success=len(make)
+                ROOT,
+                "dev/console",
+                there,
+                c.O_PATH | c.O_NOFOLLOW | c.O_CLOEXEC,
+                tolerate=(errno.ENOENT,),
+                skip_on_success=len(make),
             ),
             *make,
         ),

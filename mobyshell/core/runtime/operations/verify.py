@@ -7,10 +7,12 @@ it, with the futex calls that look at a word of memory.
 from __future__ import annotations
 
 import errno
+import struct
 
 from mobyshell.core.linux import constants as c
-from mobyshell.core.runtime.operations.calls import EMPTY, flags
-from mobyshell.core.runtime.plan import Call, Cell, Flags, Scratch
+from mobyshell.core.linux.constants import show_flags
+from mobyshell.core.runtime.operations.calls import CWD, EMPTY, close, flags
+from mobyshell.core.runtime.plan import Call, Cell, Data, Flags, Scratch, Text
 
 
 def stat_into(held: Cell | Flags, into: Scratch) -> Call:
@@ -72,4 +74,34 @@ def must_not_be_on(held: Cell | Flags, name: str, magic: int, otherwise: str) ->
         Call("fstatfs", (held, memory)),
         equal(memory, 0, magic, otherwise, tolerate=True, skip_on_error=1),
         equal(memory, 0, 0, otherwise),
+    ]
+
+
+def write_proc(path: str, text: str) -> list[Call]:
+    """Write `text` into the file `path` of /proc, if that is a procfs, seen from its root.
+
+    The mount table may be a container's: a link or another file system in the place of /proc, or
+    a mount within it, would send what is written somewhere else (CVE-2019-16884, CVE-2025-52881).
+    """
+    proc, file = Cell("proc"), Cell("file")
+    said = "/proc is not a procfs"
+    root = Scratch("stat of /proc", 256)
+    how = c.O_PATH | c.O_DIRECTORY | c.O_NOFOLLOW | c.O_CLOEXEC
+    # no link but procfs's own `self`, nothing mounted over it, nothing outside
+    resolve = c.RESOLVE_BENEATH | c.RESOLVE_NO_XDEV | c.RESOLVE_NO_MAGICLINKS
+    write = c.O_WRONLY | c.O_CLOEXEC
+    open_how = Data(
+        struct.pack("=QQQ", write, 0, resolve),
+        f"{{{show_flags('open', write)}, {show_flags('resolve', resolve)}}}",
+    )
+    data = text.encode()
+    return [
+        Call("openat", (CWD, Text("/proc"), flags("open", how)), result=proc, otherwise=said),
+        *must_be_on(proc, "/proc", c.PROC_SUPER_MAGIC, said),
+        stat_into(proc, root),
+        equal(root, 32, 1, "/proc shows a part of a procfs"),
+        Call("openat2", (proc, Text(path.removeprefix("/proc/")), open_how, 24), result=file),
+        close(proc),
+        Call("write", (file, Data(data, repr(text)), len(data))),
+        close(file),
     ]

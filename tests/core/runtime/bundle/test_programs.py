@@ -6,6 +6,7 @@ import os
 import shutil
 import struct
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -149,3 +150,53 @@ def test_damaged_elf_is_an_error_of_ours(tmp_path_factory: pytest.TempPathFactor
     finally:
         path.unlink()
         path.parent.rmdir()
+
+
+@pytest.mark.root
+def test_names_and_utf8_are_known_inside(tmp_path: Path) -> None:
+    """What glibc loads by itself is there: name services, and a locale for more than ASCII."""
+    bundle = new_bundle(tmp_path / "b", "host:getent,sh,wc,id")
+    assert chroot(bundle, "getent", "passwd", "nobody").startswith("nobody:x:65534:")
+    assert chroot(bundle, "id", "-un") == "root\n"
+    (bundle / "rootfs" / "etc" / "hosts").write_text("192.0.2.7 elsewhere\n")
+    assert chroot(bundle, "getent", "hosts", "elsewhere").split() == ["192.0.2.7", "elsewhere"]
+    count = "export LC_ALL=C.UTF-8; printf '\\303\\251' | wc -m"
+    assert chroot(bundle, "sh", "-c", count) == "1\n"
+
+
+def test_modes_and_times_are_those_outside(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    program, link = place / "program", place / "link"
+    shutil.copy("/bin/busybox", program)
+    program.chmod(0o750)
+    link.symlink_to("program")
+    place.chmod(0o710)
+    for one in (program, link):
+        os.utime(one, ns=(10**18, 10**18 + 7), follow_symlinks=False)
+    rootfs = f"{new_bundle(tmp_path / 'b', f'host:{link}')}/rootfs"
+    assert [os.lstat(f"{rootfs}{one}").st_mtime_ns for one in (program, link)] == [10**18 + 7] * 2
+    assert os.lstat(f"{rootfs}{program}").st_mode & 0o7777 == 0o750
+    assert os.lstat(f"{rootfs}{place}").st_mode & 0o7777 == 0o710
+
+
+def test_without_a_busybox_the_everyday_programs_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mobyshell.commands.cli import run
+    from mobyshell.core.runtime.bundle import busybox
+
+    monkeypatch.setattr(busybox, "_PLACES", ())
+    monkeypatch.setattr("shutil.which", without_busybox(shutil.which))
+    monkeypatch.chdir(tmp_path)
+    assert run(["bundle", "new", "first"]) == 0
+    told = capsys.readouterr().err
+    assert "no busybox on this machine: made of programs of this machine instead" in told
+    assert args_of(tmp_path / "first") == ("sh",)
+    assert {"ls", "sleep", "id"} <= set(os.listdir(tmp_path / "first/rootfs/usr/bin"))
+    with pytest.raises(NotFound, match="no busybox"):
+        new_bundle(tmp_path / "asked", "busybox")
+
+
+def without_busybox(which: Callable[..., str | None]) -> Callable[..., str | None]:
+    return lambda name, **more: None if name == "busybox" else which(name, **more)

@@ -1,0 +1,188 @@
+"""systemd's manager over D-Bus: transient units, their properties, their end.
+
+Owns the conversation (org.freedesktop.systemd1(5)); which unit and which properties a container
+needs is in `core/runtime/units`. Waits block: this is for a process that does one thing, as
+`mobyshell-runc`. The D-Bus library (jeepney, pure Python) is loaded only when it is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from mobyshell.core.errors import MobyshellError, NotFound, Refused, TimedOut, Unsupported
+
+Property = tuple[str, tuple[str, Any]]
+"""(name, (D-Bus signature, value))."""
+
+PATIENCE = 30.0
+"""Seconds for systemd to answer, and again for a job to end."""
+
+_NAME, _PATH = "org.freedesktop.systemd1", "/org/freedesktop/systemd1"
+_MANAGER = f"{_NAME}.Manager"
+_NO_UNIT = (f"{_NAME}.NoSuchUnit", f"{_NAME}.UnitNotLoaded")
+_DENIED = (
+    "org.freedesktop.DBus.Error.AccessDenied",
+    "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired",
+)
+
+
+class UnitManager(Protocol):
+    """What a container needs of systemd; tests bring their own."""
+
+    def start(self, unit: str, properties: Sequence[Property]) -> None:
+        """Start a transient unit and wait until it has started."""
+        ...
+
+    def set_properties(self, unit: str, properties: Sequence[Property]) -> None:
+        """Change properties of a unit, until the next boot."""
+        ...
+
+    def stop(self, unit: str) -> None:
+        """Stop a unit and forget that it failed; fine if there is none."""
+        ...
+
+
+@contextmanager
+def connected(*, user: bool) -> Iterator[Systemd]:
+    """The system's systemd, or the user's own. Unsupported where there is none to be reached."""
+    try:
+        from jeepney.io.blocking import open_dbus_connection
+    except ImportError:
+        raise Unsupported(
+            "cgroups by systemd need the D-Bus library jeepney", hint="pip install jeepney"
+        ) from None
+    which = "user's systemd" if user else "systemd"
+    bus = _user_bus() if user else "SYSTEM"
+    try:
+        connection = open_dbus_connection(bus, auth_timeout=PATIENCE)
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise Unsupported(
+            f"no {which} to be reached over D-Bus: {reason}",
+            hint="this machine does not run systemd, or no D-Bus: leave --systemd-cgroup out, "
+            "and let the engine use the cgroupfs driver",
+        ) from None
+    try:
+        yield Systemd(connection, which)
+    finally:
+        connection.close()
+
+
+def _user_bus() -> str:
+    address = os.environ.get("DBUS_SESSION_BUS_ADDRESS")
+    directory = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
+    return address or f"unix:path={directory}/bus"
+
+
+class _Answer(Exception):
+    """An error that came over D-Bus. `name` is its name."""
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(text)
+        self.name = name
+
+
+class Systemd:
+    """A connection to a manager."""
+
+    def __init__(self, connection: Any, which: str) -> None:
+        self._connection = connection
+        self._which = which
+
+    def start(self, unit: str, properties: Sequence[Property]) -> None:
+        """Start a transient unit and wait until it has started.
+
+        One of that name that failed before is forgotten first. MobyshellError with what systemd
+        says, Refused if it asks for privileges, TimedOut.
+        """
+        words: tuple[Any, ...] = (unit, "replace", list(properties), [])
+        try:
+            self._job("StartTransientUnit", "ssa(sv)a(sa(sv))", words, unit)
+        except _Answer as error:
+            if error.name != f"{_NAME}.UnitExists":
+                raise self._error(error, f"start {unit}") from None
+            try:
+                self._call("ResetFailedUnit", "s", (unit,))
+                self._job("StartTransientUnit", "ssa(sv)a(sa(sv))", words, unit)
+            except _Answer as again:
+                raise self._error(again, f"start {unit}") from None
+
+    def set_properties(self, unit: str, properties: Sequence[Property]) -> None:
+        """Change properties of a unit, until the next boot. Errors as `start`; NotFound."""
+        try:
+            self._call("SetUnitProperties", "sba(sv)", (unit, True, list(properties)))
+        except _Answer as error:
+            raise self._error(error, f"change {unit}") from None
+
+    def stop(self, unit: str) -> None:
+        """Stop a unit and forget that it failed; fine if there is none (any more)."""
+        for member, signature, words in (
+            ("StopUnit", "ss", (unit, "replace")),
+            ("ResetFailedUnit", "s", (unit,)),
+        ):
+            try:
+                if member == "StopUnit":
+                    self._job(member, signature, words, unit)
+                else:
+                    self._call(member, signature, words)
+            except _Answer as error:
+                if error.name not in _NO_UNIT:
+                    raise self._error(error, f"stop {unit}") from None
+
+    def _call(
+        self, member: str, signature: str, body: Sequence[Any], *, interface: str = _MANAGER,
+        name: str = _NAME, path: str = _PATH,
+    ) -> tuple[Any, ...]:  # fmt: skip
+        from jeepney import DBusAddress, HeaderFields, MessageType, new_method_call
+
+        address = DBusAddress(path, bus_name=name, interface=interface)
+        message = new_method_call(address, member, signature, tuple(body))
+        try:
+            reply = self._connection.send_and_get_reply(message, timeout=PATIENCE)
+        except TimeoutError:
+            raise TimedOut(f"the {self._which} does not answer to {member}") from None
+        except OSError as error:
+            raise MobyshellError(f"the {self._which} has gone away: {error}") from None
+        if reply.header.message_type is MessageType.error:
+            text = str(reply.body[0]) if reply.body else ""
+            raise _Answer(str(reply.header.fields.get(HeaderFields.error_name, "")), text)
+        found: tuple[Any, ...] = reply.body
+        return found
+
+    def _job(self, member: str, signature: str, body: Sequence[Any], unit: str) -> None:
+        """Call what queues a job, and wait for the end of the job."""
+        from jeepney import MatchRule
+
+        rule = MatchRule(type="signal", interface=_MANAGER, member="JobRemoved", path=_PATH)
+        # asked for before the call: the job may be done sooner than we have its name
+        self._call("AddMatch", "s", (rule.serialise(),), interface="org.freedesktop.DBus",
+                   name="org.freedesktop.DBus", path="/org/freedesktop/DBus")  # fmt: skip
+        self._call("Subscribe", "", ())
+        with self._connection.filter(rule, bufsize=10_000) as removed:
+            (job,) = self._call(member, signature, body)
+            while True:
+                try:
+                    signal = self._connection.recv_until_filtered(removed, timeout=PATIENCE)
+                except TimeoutError:
+                    raise TimedOut(f"the {self._which} does not end its job for {unit}") from None
+                _, path, _, result = signal.body
+                if path == job:
+                    break
+        if result != "done":
+            raise MobyshellError(
+                f"the {self._which} says of {unit}: {result}",
+                hint=f"`systemctl {'--user ' if 'user' in self._which else ''}status {unit}`",
+            )
+
+    def _error(self, error: _Answer, what: str) -> MobyshellError:
+        message = f"the {self._which} does not {what}: {error}"
+        if error.name in _NO_UNIT:
+            return NotFound(message)
+        if error.name in _DENIED:
+            return Refused(message, hint="run as root, or with a user manager of your own")
+        if error.name == "org.freedesktop.DBus.Error.ServiceUnknown":
+            return Unsupported(message, hint="this machine does not run systemd")
+        return MobyshellError(message)

@@ -1,0 +1,75 @@
+"""The cgroups of one container while it is being created: what of them is ours, and so ours to undo."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from mobyshell.core.linux import cgroups
+from mobyshell.core.runtime import groups, systemd
+from mobyshell.core.runtime import state as states
+from mobyshell.core.runtime.executor import Executor
+from mobyshell.core.runtime.operations.units import START
+from mobyshell.core.runtime.plan import Operation, Plan
+from mobyshell.core.runtime.prepared import Prepared
+from mobyshell.core.runtime.program import Program
+
+# how often the way to our cgroups may be taken away while we make them
+_PARENT_GONE = 5
+_SECTIONS = ("config-linux.md#cgroups-path", "config-linux.md#control-groups")
+
+
+class OwnGroups:
+    """`paths`: controller → directory. `unit`: of systemd, or "". `levels`: directories on the way
+    that are made, too, deepest first."""
+
+    def __init__(self, prepared: Prepared, id: str) -> None:
+        self.paths = prepared.cgroups(id)
+        self.unit = prepared.unit(id)
+        # a cgroupsPath may name groups that are somebody else's: those are not ours to remove
+        self._foreign = {path for path in self.paths.values() if os.path.lexists(path)}
+        made = [
+            path
+            for name, path in self.paths.items()
+            if not self.unit or name in groups.UNMANAGED  # systemd keeps its slices itself
+        ]
+        self.levels = cgroups.missing_levels(made)
+        self._started = False
+
+    def known(self) -> dict[str, object]:
+        """What the next creator has to remove if this one is killed."""
+        return {**self.paths, states.LEVELS: self.levels}
+
+    def make(self, executor: Executor, program: Program, plan: Plan) -> int | None:
+        """Run the program of the phase PREPARE, as `Executor.run`; once more if the way to our
+        cgroups is taken away meanwhile, by the delete of the last other container below a level
+        that we share."""
+        failed = executor.run(program)
+        for _ in range(_PARENT_GONE):
+            if failed is None or program.report(failed)[1] != errno.ENOENT:
+                break
+            if plan.operations[program.origins[failed].operation].spec not in _SECTIONS:
+                break
+            self._remove()
+            missing = cgroups.missing_levels(self.paths.values())
+            self.levels = tuple(dict.fromkeys((*missing, *self.levels)))
+            failed = executor.run(program)
+        return failed
+
+    def start_unit(self, operation: Operation, pid: int) -> bool:
+        """Have systemd start the unit around the child, if that is what `operation` is."""
+        if not operation.calls or operation.calls[0].name != START:
+            return False
+        systemd.start(operation, pid)
+        self._started = True
+        return True
+
+    def undo(self) -> None:
+        """Remove what was made. The child must be gone. MobyshellError for what stays."""
+        if self._started:
+            systemd.stop(self.unit, owner=os.geteuid())
+        self._remove()
+
+    def _remove(self) -> None:
+        cgroups.remove(path for path in self.paths.values() if path not in self._foreign)
+        cgroups.remove_empty(self.levels)

@@ -1,0 +1,117 @@
+"""A way back to the host by a descriptor that was left open (CVE-2024-21626, CVE-2016-9962)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mobyshell.core.errors import MobyshellError
+from mobyshell.core.runtime.steps import run
+from tests.attacks.conftest import SECRET, Attack
+
+pytestmark = pytest.mark.root
+
+NUMBERS = range(3, 24)
+
+
+@pytest.fixture
+def leaks(attack: Attack) -> Iterator[None]:
+    """A caller that has left descriptors of the host's root open, and not even close-on-exec."""
+    fds = [os.open("/", os.O_RDONLY | os.O_DIRECTORY) for _ in range(12)]
+    for fd in fds:
+        os.set_inheritable(fd, True)
+    yield
+    for fd in fds:
+        os.close(fd)
+
+
+@pytest.mark.usefixtures("leaks")
+@pytest.mark.parametrize("form", ["/proc/self/fd/{}", "/proc/thread-self/fd/{}", "/link{}/tmp"])
+def test_working_directory(attack: Attack, form: str) -> None:
+    """process.cwd, or a link of the image that it goes through, is a descriptor's link in /proc: if
+    the runtime still has the host's directory open, the program starts out there. Success: the
+    program runs, and its directory has the host's files."""
+    for number in NUMBERS:
+        (attack.image / f"link{number}").symlink_to(f"/proc/self/fd/{number}")
+    for number in NUMBERS:
+        path = form.format(number)
+        result = attack.run(
+            f"cat ../../../../..{attack.outside}/secret ./{attack.outside}/secret; pwd",
+            lambda document, path=path: document["process"].update(cwd=path),  # type: ignore[misc]
+        )
+        assert SECRET not in result.output
+        assert result.status == -1, path
+
+
+@pytest.mark.usefixtures("leaks")
+def test_working_directory_of_an_exec(attack: Attack) -> None:
+    """The same with an exec into a running container, and with links that it makes while it runs.
+    Success: the exec reads the host's file."""
+    for number in NUMBERS:
+        (attack.image / f"link{number}").symlink_to(f"/proc/self/fd/{number}")
+    house = attack.house
+    container = house.create("c", house.spec(attack.change(), "sleep", "1000"))
+    run(house.runtime.start("c"))
+    try:
+        for number in NUMBERS:
+            for cwd in (f"/proc/self/fd/{number}", f"/link{number}"):
+                try:
+                    done = house.exec("c", "cat", f".{attack.outside}/secret", cwd=cwd)
+                except MobyshellError:
+                    continue
+                assert SECRET not in done.output
+    finally:
+        run(house.runtime.kill("c", 9))
+        house.finish(container)
+
+
+@pytest.mark.usefixtures("leaks")
+def test_descriptors_of_the_program(attack: Attack) -> None:
+    """The program, and the init that waits to become it, look through their descriptors. Success:
+    one of them is a file or directory of the host that nobody gave to it."""
+    result = attack.run("for one in /proc/self/fd/*; do readlink $one; done; ls /proc/self/fd")
+    assert SECRET not in result.output
+    # the streams, and the directory that is being read
+    assert set(result.output.split()[-4:]) <= {"0", "1", "2", "3"}
+    house = attack.house
+    container = house.create("c", house.spec(attack.change(), "true"))
+    try:
+        found = {
+            os.readlink(f"/proc/{container.pid}/fd/{name}"): name
+            for name in os.listdir(f"/proc/{container.pid}/fd")
+        }
+        streams = {name for name in found.values() if int(name) < 3}
+        others = [path for path, name in found.items() if name not in streams]
+        assert others == [str(house.runtime.root / "c" / "exec.fifo")]
+    finally:
+        run(house.runtime.kill("c", 9))
+        house.finish(container)
+
+
+def test_looking_into_an_exec(attack: Attack, tmp_path: Path) -> None:
+    """A process of the container, as root in there, traces or reads every process that comes in by
+    an exec, while the runtime's code still runs in it. Success: it reads a descriptor, the memory or
+    the root of one that is not yet its own program."""
+    script = """
+    while :; do
+        for one in /proc/[0-9]*; do
+            case $one in /proc/1|/proc/$$) continue;; esac
+            exe=$(readlink $one/exe 2>/dev/null) || continue
+            case $exe in */busybox|*/bin/*|"") ;; *) echo "$one $exe" ;; esac
+            cat $one/root{outside}/secret $one/cwd{outside}/secret 2>/dev/null
+        done
+        [ -e /stop ] && exit
+    done
+    """.replace("{outside}", str(attack.outside))
+    house = attack.house
+    container = house.create("c", house.spec(attack.change(), "sh", "-c", script))
+    run(house.runtime.start("c"))
+    for _ in range(30):
+        assert house.exec("c", "true").status == 0
+    (attack.image / "stop").write_text("")
+    result = house.finish(container)
+    assert "python" not in result.output
+    assert SECRET not in result.output

@@ -1,0 +1,23 @@
+"""What is told of a program that stopped."""
+
+from __future__ import annotations
+
+import pytest
+
+from mobyshell.core.errors import SyscallFailed
+from mobyshell.core.runtime.create import run_here
+from mobyshell.core.runtime.executor import PortableExecutor
+from mobyshell.core.runtime.operations.calls import write_file
+from mobyshell.core.runtime.plan import Actor, Operation, Phase, Plan
+
+
+def test_a_refused_write_names_the_process_it_was_for() -> None:
+    calls = write_file("/proc/{pid}/no_map", "0 0 1\n", template=True)
+    operation = Operation(
+        actor=Actor.PARENT, phase=Phase.ATTACH, title="map", why="", calls=tuple(calls)
+    )
+    plan = Plan(id="c", bundle="/b", rootfs="/b/r", operations=(operation,))
+    with pytest.raises(SyscallFailed) as caught:
+        run_here(PortableExecutor(), plan, ((0, operation),), lambda *_: None, {"pid": "4242"})
+    assert caught.value.path == "/proc/4242/no_map"
+    assert "{" not in str(caught.value)
