@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
+import struct
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from mobyshell.core.errors import SyscallFailed, Unsupported
@@ -16,6 +17,12 @@ _FILTER_FLAGS = {
     "SECCOMP_FILTER_FLAG_TSYNC": 1, "SECCOMP_FILTER_FLAG_LOG": 2,
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4, "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 32,
 }  # fmt: skip
+_TSYNC, _WAIT_KILLABLE_RECV, _TSYNC_ESRCH = 1, 32, 16
+NEW_LISTENER = 8
+"""The flag with which seccomp(2) returns the listener of a filter that notifies."""
+
+_NOTIFY = "SCMP_ACT_NOTIFY"
+_PERMISSIVE = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG")
 
 
 def binding() -> Any:
@@ -34,22 +41,23 @@ def compile_filter(document: Mapping[str, Any]) -> tuple[bytes, int, str]:
     """(BPF program, flags for seccomp(2), a summary) of `linux.seccomp` as JSON values.
 
     System calls that this libseccomp does not know are passed over, as runc does: a profile lists
-    those of all architectures and kernels. Unsupported for the notify action, for whose listener
-    there is no place to go yet.
+    those of all architectures and kernels. A filter that forbids by default answers ENOSYS to calls
+    newer than all the profile knows: programs then fall back to older ones, which they do not on
+    EPERM. The flags have NEW_LISTENER if the filter notifies. Unsupported for a notification that
+    could never arrive.
     """
     lib = binding()
     default = document["defaultAction"]
     rules = document.get("syscalls") or ()
-    if document.get("listenerPath") or "SCMP_ACT_NOTIFY" in (
-        default, *(rule["action"] for rule in rules)
-    ):  # fmt: skip
-        raise Unsupported(
-            "linux.seccomp: SCMP_ACT_NOTIFY is not supported by this version of mobyshell",
-            hint="take it out of config.json, or run the bundle with runc or crun",
-        )
     flags = 0
     for name in document.get("flags") or ():
         flags |= _FILTER_FLAGS[name]
+    if any(rule["action"] == _NOTIFY for rule in rules) or default == _NOTIFY:
+        _check_notify(default, rules)
+        # with TSYNC the kernel must say by an errno, not by a thread's id, that it failed
+        flags |= NEW_LISTENER | (_TSYNC_ESRCH if flags & _TSYNC else 0)
+    else:
+        flags &= ~_WAIT_KILLABLE_RECV  # of what is never asked; the kernel refuses it (EINVAL)
     default_action = _action(lib, default, document.get("defaultErrnoRet"))
     made = lib.SyscallFilter(default_action)
     # whether no_new_privs is set is the plan's business, and not a part of the program
@@ -63,7 +71,30 @@ def compile_filter(document: Mapping[str, Any]) -> tuple[bytes, int, str]:
         for name in rule["names"]:
             count += _rule(lib, made, name, action, rule.get("args") or ())
     summary = f"default {default.removeprefix('SCMP_ACT_').lower()}, {count} rules"
-    return _export(made), flags, summary
+    program = _export(made)
+    if default not in _PERMISSIVE and document.get("defaultErrnoRet") != errno.ENOSYS:
+        names = {name for rule in rules for name in rule["names"]}
+        program = unknown_calls(lib, names, document.get("architectures") or ()) + program
+    return program, flags, summary
+
+
+def _check_notify(default: str, rules: Any) -> None:
+    """The process itself hands the listener over, by sendmsg(2), when the filter is loaded already;
+    runc does it by write(2), and profiles for it know that."""
+    if default == _NOTIFY:
+        raise Unsupported("linux.seccomp: SCMP_ACT_NOTIFY cannot be used as default action")
+    for name in ("write", "sendmsg"):
+        given = [rule["action"] for rule in rules if name in rule["names"]]
+        if _NOTIFY in given:
+            raise Unsupported(
+                f"linux.seccomp: SCMP_ACT_NOTIFY cannot be used for the {name} syscall",
+                hint="the listener could not be handed to its agent",
+            )
+        if name == "sendmsg" and not {*(given or [default])} <= set(_PERMISSIVE):
+            raise Unsupported(
+                "linux.seccomp: with SCMP_ACT_NOTIFY, sendmsg must be allowed",
+                hint="by it the process hands the listener to its agent",
+            )
 
 
 def _action(lib: Any, name: str, code: int | None) -> int:
@@ -73,6 +104,7 @@ def _action(lib: Any, name: str, code: int | None) -> int:
         "SCMP_ACT_KILL_PROCESS": lambda: lib.KILL_PROCESS, "SCMP_ACT_TRAP": lambda: lib.TRAP,
         "SCMP_ACT_ERRNO": lambda: lib.ERRNO(value), "SCMP_ACT_TRACE": lambda: lib.TRACE(value),
         "SCMP_ACT_ALLOW": lambda: lib.ALLOW, "SCMP_ACT_LOG": lambda: lib.LOG,
+        "SCMP_ACT_NOTIFY": lambda: lib.NOTIFY,
     }  # fmt: skip
     return int(actions[name]())
 
@@ -120,3 +152,52 @@ def _export(made: Any) -> bytes:
         made.export_bpf(file)
         file.seek(0)
         return file.read()
+
+
+# classic BPF (linux/filter.h) on struct seccomp_data: the call's number is at 0, its machine at 4
+_LOAD, _JUMP, _EQUAL, _GREATER, _AT_LEAST, _RETURN = 0x20, 0x05, 0x15, 0x25, 0x35, 0x06
+_NUMBER_AT, _MACHINE_AT = 0, 4
+_NO_SUCH_CALL = 0x00050000 | errno.ENOSYS  # SECCOMP_RET_ERRNO
+_X32_BIT = 0x40000000
+
+_Instruction = tuple[int, int, int, int]
+
+
+def unknown_calls(lib: Any, names: Collection[str], architectures: Collection[str]) -> bytes:
+    """BPF to put before a filter: ENOSYS for calls above the highest that `names` has on the machine
+    that makes them, everything else on to the filter."""
+    found = (getattr(lib.Arch, one.removeprefix("SCMP_ARCH_"), None) for one in architectures)
+    tokens = {int(one) for one in (*found, lib.system_arch()) if one is not None}
+    highest: dict[int, int] = {}
+    for token in tokens:
+        numbers = [lib.resolve_syscall(token, name) for name in names]
+        if last := max((one for one in numbers if one > 0), default=0):
+            highest[token] = last
+    x32, x86_64 = int(lib.Arch.X32), int(lib.Arch.X86_64)
+    program: list[_Instruction] = [(_LOAD, 0, 0, _MACHINE_AT)]
+    for token in sorted(highest):
+        if token != x32:
+            section = _above(highest[token], highest.get(x32, 0) if token == x86_64 else None)
+            program += [(_EQUAL, 0, len(section), token), *section]
+    # sections end in a jump over what follows them: how far that is, is known only now
+    length = len(program)
+    return b"".join(
+        struct.pack("=HBBI", code, yes, no, length - 1 - index if code == _JUMP else value)
+        for index, (code, yes, no, value) in enumerate(program)
+    )
+
+
+def _above(last: int, x32: int | None) -> list[_Instruction]:
+    """Of one machine: ENOSYS above `last`. `x32` (None: another machine than x86-64) is the highest
+    of the calls that have their own bit set, 0 if the filter does not know that machine."""
+    plain = [(_GREATER, 0, 1, last), (_RETURN, 0, 0, _NO_SUCH_CALL), (_JUMP, 0, 0, 0)]
+    if x32 is None:
+        return [(_LOAD, 0, 0, _NUMBER_AT), *plain]
+    other = [(_GREATER, 0, 1, x32 | _X32_BIT), (_RETURN, 0, 0, _NO_SUCH_CALL)] if x32 else []
+    return [
+        (_LOAD, 0, 0, _NUMBER_AT),
+        (_AT_LEAST, len(plain), 0, _X32_BIT),
+        *plain,
+        *other,
+        (_JUMP, 0, 0, 0),
+    ]

@@ -24,6 +24,7 @@ from mobyshell.core.runtime.environment import home
 from mobyshell.core.runtime.executor import Executor, Spawned
 from mobyshell.core.runtime.furnish import ASKED, furnish
 from mobyshell.core.runtime.handing import starting_in, user_namespaces
+from mobyshell.core.runtime.notification import connected
 from mobyshell.core.runtime.operations.namespaces import CLONE_FLAG
 from mobyshell.core.runtime.operations.trees import START
 from mobyshell.core.runtime.own_groups import OwnGroups
@@ -218,6 +219,7 @@ class _Creation:
         self.state: states.State | None = None
         self.reported = 0
         self.hooked = False
+        self.values = {"id": id}
         self._plan: Plan | None = None
         self._open = ExitStack()
 
@@ -263,7 +265,9 @@ class _Creation:
             process = self.spec.process
             places = (f"/proc/{self.child.pid}/root", self.template.rootfs)
             found = home(process.user.uid if process else 0, *places)
-            self.program.fill({"id": self.id, "home": found})
+            self.values["home"] = found
+        if self.template.agent or "home" in self.values:
+            self.program.fill(self.values)
         self.reported = self.emit(self.program)
         return Container(
             self.id, self.child.pid, self.child.pidfd, self.template.bundle, self.master
@@ -302,15 +306,16 @@ class _Creation:
         os.mkfifo(fifo_path, 0o600)
         # for writing too: so that the child's read waits for `start`, whoever comes and goes
         fifo = os.open(fifo_path, os.O_RDWR | os.O_CLOEXEC)
-        values = {"id": self.id}
+        values = self.values
         before = self.prepared.take("join", values) if self.prepared.has("join") else None
         main = self.prepared.take("child", values)
         handed = {name: opened[name] for name in self.template.handed}
         descriptors = {"fifo": fifo, **handed, **named_kept(self.options)}
         try:
-            with starting_in(opened.get(START.name)):
+            agent = connected(self.template.agent)
+            with starting_in(opened.get(START.name)), agent as listening:
                 launched = launch(
-                    self.executor, self.stdio, descriptors, main, before,
+                    self.executor, self.stdio, descriptors | listening, main, before,
                     flags=self.template.clone_flags, cgroup=opened.get("cgroup", -1),
                 )  # fmt: skip
         except SyscallFailed as error:
@@ -325,6 +330,7 @@ class _Creation:
                 self.emit(before)
                 self.prepared.give("join", before)
         self.program, self.child = launched.program, launched.child
+        self.values |= {"pid": str(self.child.pid), "init": str(self.child.pid)}
         self._open.enter_context(launched.socket)
         return launched.socket
 
@@ -338,7 +344,7 @@ class _Creation:
         assert self.child is not None
         if not self.template.of(Actor.PARENT, Phase.ATTACH):
             return
-        values = {"pid": str(self.child.pid), "id": self.id}
+        values = self.values
         plan = self.plan()
         for index, operation in plan.of(Actor.PARENT, Phase.ATTACH):
             if self.groups.start_unit(operation, self.child.pid):

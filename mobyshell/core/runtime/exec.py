@@ -15,6 +15,7 @@ from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.create import Launched, Stdio, hear, launch, named_kept, run_here
 from mobyshell.core.runtime.environment import home
 from mobyshell.core.runtime.executor import Executor
+from mobyshell.core.runtime.notification import connected
 from mobyshell.core.runtime.plan import HOME, Actor, Phase, Plan
 from mobyshell.core.runtime.prepared import CHILD
 from mobyshell.core.runtime.program import assemble
@@ -54,7 +55,7 @@ def exec_process(
     """
     main = assemble(plan.of(Actor.CHILD, *CHILD))
     before = assemble(plan.of(Actor.CHILD, Phase.JOIN))
-    values = {"id": plan.id}
+    values = {"id": plan.id, "init": str(state.pid)}
     if main.wants(HOME):
         values["home"] = home(uid, f"/proc/{state.pid}/root", plan.rootfs)
     for program in (main, before):
@@ -63,8 +64,9 @@ def exec_process(
     launched: Launched | None = None
     try:
         descriptors = {"init": init, **named_kept(options)}
-        launched = launch(executor, stdio, descriptors, main, before, flags=0)
-        return (yield from _follow(plan, launched, executor, sink))
+        with connected(plan.agent) as listening:
+            launched = launch(executor, stdio, descriptors | listening, main, before, flags=0)
+        return (yield from _follow(plan, launched, values, executor, sink))
     except BaseException as error:
         if launched is not None:
             signal.pidfd_send_signal(launched.child.pidfd, signal.SIGKILL)
@@ -85,11 +87,13 @@ def exec_process(
 
 
 def _follow(
-    plan: Plan, launched: Launched, executor: Executor, sink: EventSink
+    plan: Plan, launched: Launched, values: dict[str, str], executor: Executor, sink: EventSink
 ) -> Steps[ExecProcess]:
     child, program, ours = launched.child, launched.program, launched.socket
-    pid = {"pid": str(child.pid), "id": plan.id}
-    run_here(executor, plan, plan.of(Actor.PARENT, Phase.ATTACH), sink, pid)
+    values["pid"] = str(child.pid)
+    run_here(executor, plan, plan.of(Actor.PARENT, Phase.ATTACH), sink, values)
+    if plan.agent:
+        program.fill(values)
     ours.send(b"1")
     told, handed = yield from hear(ours)
     master = handed[0] if handed else None

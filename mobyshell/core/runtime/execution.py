@@ -12,6 +12,7 @@ from typing import Any
 from mobyshell.core.oci import Linux, Process, spec_to_json
 from mobyshell.core.runtime.environment import complete
 from mobyshell.core.runtime.host import Host
+from mobyshell.core.runtime.notification import agent_path
 from mobyshell.core.runtime.operations import identity, process, scheduling
 from mobyshell.core.runtime.plan import Operation
 from mobyshell.core.runtime.refusals import usable_capabilities
@@ -22,14 +23,17 @@ CompileSeccomp = Callable[[dict[str, Any], bool], tuple[bytes, int, str]]
 
 def execution(
     given: Process, linux: Linux, host: Host, compile_seccomp: CompileSeccomp | None,
-    notices: list[str],
+    notices: list[str], state: str = "",
 ) -> list[Operation]:  # fmt: skip
     """The operations that make the process what `given` says, and execute its program.
 
     What is left out is told in `notices`. Without `compile_seccomp` a filter is planned but empty.
+    `state` is what the agent of a filter is told.
     """
     capabilities = usable_capabilities(given.capabilities, host.last_capability, notices)
     filtered = _seccomp(given, linux, compile_seccomp)
+    if filtered and (agent := agent_path(linux)):
+        filtered.append(identity.hand_listener(agent, state))
     umask = given.user.umask
     operations = [identity.mask(umask if umask is not None else 0o022)]
     if linux.personality is not None:
@@ -38,7 +42,7 @@ def execution(
     operations.append(process.signals())
     if filtered and not given.no_new_privileges:
         # without no_new_privs loading a filter needs CAP_SYS_ADMIN: now or never
-        operations.append(filtered)
+        operations += filtered
     operations.append(identity.working_directory(given.cwd))
     operations += [identity.rlimit(index, one) for index, one in enumerate(given.rlimits or ())]
     operations += [
@@ -53,7 +57,7 @@ def execution(
         operations.append(identity.no_new_privileges())
     if filtered and given.no_new_privileges:
         # after it, nothing but execve: the filter need not allow what a runtime does
-        operations.append(filtered)
+        operations += filtered
     operations.append(process.execute(tuple(given.args or ()), complete(given.env or ())))
     return operations
 
@@ -73,11 +77,12 @@ def _labels(given: Process) -> list[Operation]:
 
 def _seccomp(
     given: Process, linux: Linux, compile_seccomp: CompileSeccomp | None
-) -> Operation | None:
+) -> list[Operation]:
     if linux.seccomp is None:
-        return None
+        return []
     document = spec_to_json(linux.seccomp)
     if compile_seccomp is None:
         rules = len(document.get("syscalls") or ())
-        return identity.seccomp(b"", 0, f"default {document.get('defaultAction')}, {rules} rules")
-    return identity.seccomp(*compile_seccomp(document, bool(given.no_new_privileges)))
+        summary = f"default {document.get('defaultAction')}, {rules} rules"
+        return [identity.seccomp(b"", 0, summary)]
+    return [identity.seccomp(*compile_seccomp(document, bool(given.no_new_privileges)))]

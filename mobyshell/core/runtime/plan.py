@@ -18,6 +18,9 @@ from typing import Any, TypeAlias
 HOME = "\0home\0"
 """Stands in texts for the home of the program's user, which is known when all is mounted."""
 
+PID, INIT = "\0pid\0", "\0init\0"
+"""Stand in texts for the process that a program makes, and for the container's first one."""
+
 
 class Actor(StrEnum):
     """Who executes an operation."""
@@ -169,6 +172,7 @@ class Plan:
     """Everything between a bundle and a running container, in order.
 
     `clone_flags`: CLONE_NEW* for the child; `cgroups`: controller → absolute directory (v2: key "");
+    `agent`: the socket of whoever is asked about the system calls of its filter, or empty;
     `attended`: the child waits at its first gate for the parent's operations of ATTACH;
     `unit`: the unit of systemd whose cgroups these are, "" if we make them ourselves;
     `notices`: what the spec asks for and this plan leaves out or weakens, each one line, never silent.
@@ -184,6 +188,7 @@ class Plan:
     terminal: bool = False
     attended: bool = False
     unit: str = ""
+    agent: str = ""
     notices: tuple[str, ...] = ()
     handed: tuple[str, ...] = ()
 
@@ -204,6 +209,7 @@ def show_arg(arg: Arg) -> str:
         case Cell(name):
             return f"<{name}>"
         case Text(value):
+            value = value.replace(PID, "<pid>").replace(INIT, "<init>")
             return '"' + value.replace("{pid:<10}", "{pid}") + '"'
         case Flags(_, shown):
             return shown

@@ -24,6 +24,7 @@ from mobyshell.core.runtime.execution import CompileSeccomp, execution
 from mobyshell.core.runtime.handed_trees import choose_trees
 from mobyshell.core.runtime.host import Host
 from mobyshell.core.runtime.id_maps import planned_maps
+from mobyshell.core.runtime.notification import agent_path, process_state
 from mobyshell.core.runtime.operations import (
     cgroups,
     devices,
@@ -40,7 +41,7 @@ from mobyshell.core.runtime.operations import (
 )  # fmt: skip
 from mobyshell.core.runtime.plan import Actor, Operation, Phase, Plan
 from mobyshell.core.runtime.refusals import refuse
-from mobyshell.core.runtime.values import PLAIN, Options
+from mobyshell.core.runtime.values import PLAIN, Options, Status
 
 
 def make_plan(
@@ -135,6 +136,7 @@ class _Planner:
         self.own_mounts = "mount" in self.made
         # what the child itself could not do, from where it is, its parent does before it goes on
         self.attended = self.user_namespace or not self.own_mounts
+        self.agent = agent_path(self.linux)
         self.groups: dict[str, str] = {}
         self.unit: units.Unit | None = None
         joined = next((one.path for _, one in self.joined if one.type == "user"), None)
@@ -163,7 +165,7 @@ class _Planner:
             process.wait_for_start(),
             *hooks.planned("startContainer", self.spec, Phase.START),
             *self._hand_over(len(self.trees)),
-            *self._exec(),
+            *self._exec(Status.CREATED),
             *hooks.planned("poststart", self.spec, Phase.START),
         ]
         return Plan(
@@ -174,6 +176,7 @@ class _Planner:
             clone_flags=flags,
             cgroups=self.groups,
             terminal=bool(self.terminal),
+            agent=self.agent,
             attended=self.attended,
             unit=self.unit.name if self.unit else "",
             notices=tuple(self.notices),
@@ -188,7 +191,9 @@ class _Planner:
             joining.undumpable(),
             namespaces.enter(kinds),
             *(cgroups.attach_child(name, path) for name, path in self.groups.items()),
-            process.streams(fifo=False, terminal=bool(self.terminal), kept=self._kept()),
+            process.streams(
+                fifo=False, terminal=bool(self.terminal), kept=self._kept(), agent=bool(self.agent)
+            ),
             namespaces.gate(
                 "wait until the runtime has put this process into the container's cgroups",
                 "Its limits hold for this process too.",
@@ -208,10 +213,12 @@ class _Planner:
         if self.options.find_program:
             operations.append(self._find())
         operations += [
-            process.undumpable(fifo=False, terminal=bool(self.terminal), kept=self._kept()),
+            process.undumpable(
+                fifo=False, terminal=bool(self.terminal), kept=self._kept(), agent=bool(self.agent)
+            ),
             process.ready(bool(self.terminal), last=False),
             *self._hand_over(),
-            *self._exec(),
+            *self._exec(Status.RUNNING),
         ]
         return Plan(
             id=self.id,
@@ -220,6 +227,7 @@ class _Planner:
             operations=tuple(operations),
             cgroups=self.groups,
             terminal=bool(self.terminal),
+            agent=self.agent,
             notices=tuple(self.notices),
         )
 
@@ -294,6 +302,7 @@ class _Planner:
                 terminal=bool(self.terminal),
                 trees=tuple(self.trees.values()),
                 kept=self._kept(len(self.trees)),
+                agent=bool(self.agent),
             )
         ]
         if self.attended:
@@ -367,7 +376,7 @@ class _Planner:
     def _hand_over(self, behind: int = 0) -> list[Operation]:
         kept = self._kept(behind)
         # before limits and filters, which may forbid it
-        return [process.hand_over(kept)] if kept else []
+        return [process.hand_over(kept, agent=bool(self.agent))] if kept else []
 
     def _session(self) -> list[Operation]:
         operations = [namespaces.new_session(self.id, keyring=self.options.keyring)]
@@ -441,9 +450,12 @@ class _Planner:
         terminal = bool(self.terminal)
         return [
             *operations,
-            process.undumpable(terminal=terminal, kept=kept),
+            process.undumpable(terminal=terminal, kept=kept, agent=bool(self.agent)),
             process.ready(bool(self.terminal)),
         ]
 
-    def _exec(self) -> list[Operation]:
-        return execution(self.process, self.linux, self.host, self.compile_seccomp, self.notices)
+    def _exec(self, status: Status) -> list[Operation]:
+        return execution(
+            self.process, self.linux, self.host, self.compile_seccomp, self.notices,
+            process_state(self.spec, self.id, self.bundle, status) if self.agent else "",
+        )  # fmt: skip

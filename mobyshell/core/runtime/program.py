@@ -28,6 +28,8 @@ from mobyshell.core.linux.memory import Memory
 from mobyshell.core.linux.syscalls import number
 from mobyshell.core.runtime.plan import (
     HOME,
+    INIT,
+    PID,
     Arg,
     Call,
     Cell,
@@ -82,6 +84,9 @@ of a spec can hold a NUL."""
 LONGEST_ID = 80
 """Bytes kept for an id, or a pid, in the place of its placeholder."""
 
+LENGTH = Cell("length")
+"""The bytes of the text that has a pid in it: the one text whose length the kernel is told."""
+
 LONGEST_HOME = 4096
 """Bytes kept for a home in the place of its placeholder."""
 
@@ -95,6 +100,9 @@ class Origin:
 
     operation: int
     call: int
+
+
+_PLACEHOLDERS = ((ID, "id", ""), (HOME, "home", "/"), (PID, "pid", "0"), (INIT, "init", "0"))
 
 
 class Program:
@@ -142,17 +150,23 @@ class Program:
         return value - (1 << 64) if value >> 63 else value
 
     def fill(self, values: Mapping[str, str]) -> None:
-        """Put `values` in the places of the texts' placeholders: `id`, `home`, in templates `pid`."""
+        """Put `values` in the places of the texts' placeholders: `id`, `home`, `pid`, `init`."""
         self.values = values
         for at, text in self.slots:
             data = self.filled(text).encode("utf-8", "surrogateescape") + b"\0"
             self.mapping[at : at + len(data)] = data
+            if PID in text:
+                self.set(LENGTH.name, len(data) - 1)
 
     def filled(self, text: str) -> str:
         """A text with what was last put in the places of its placeholders."""
-        values = self.values
-        text = text.replace(ID, values.get("id", "")).replace(HOME, values.get("home", "/"))
-        return text.format_map(values) if "{pid" in text and "pid" in values else text
+        values, filled = self.values, text
+        for placeholder, name, default in _PLACEHOLDERS:
+            if placeholder in filled:
+                filled = filled.replace(placeholder, values.get(name, default))
+        # what holds a pid already is no template, whatever braces the spec puts in it
+        template = "{pid" in text and "pid" in values and PID not in text
+        return filled.format_map(values) if template else filled
 
     def wants(self, placeholder: str) -> bool:
         """Whether a text has `placeholder` in it."""
@@ -204,8 +218,9 @@ class _Arena:
         at = self._texts.get(value)
         if at is None:
             data = value.encode("utf-8", "surrogateescape") + b"\0"
-            slot = template or ID in value or HOME in value
-            room = LONGEST_ID * (template + value.count(ID)) + LONGEST_HOME * value.count(HOME)
+            short = template + sum(value.count(one) for one in (ID, PID, INIT))
+            room = LONGEST_ID * short + LONGEST_HOME * value.count(HOME)
+            slot = room > 0
             at = self._place(data + b"\0" * room)
             self._texts[value] = at
             if slot:

@@ -32,6 +32,10 @@ def seccomp(spec: Spec) -> Iterator[Problem]:
             yield Problem(f"{path}.names", "nothing", "at least one system call", _SECTION)
         if rule.errno_ret is not None and rule.action not in _WITH_ERRNO:
             yield Problem(f"{path}.errnoRet", str(rule.errno_ret), _NOT_HERE, _SECTION)
+    asks = any(rule.action == "SCMP_ACT_NOTIFY" for _, rule in each(given.syscalls))
+    if asks and not given.listener_path:
+        yield Problem("linux.seccomp.listenerPath", "nothing",
+                      "the socket of the agent that SCMP_ACT_NOTIFY asks", _SECTION)  # fmt: skip
     if given.listener_metadata and not given.listener_path:
         yield Problem("linux.seccomp.listenerMetadata", show(given.listener_metadata),
                       "only with listenerPath", _SECTION)  # fmt: skip

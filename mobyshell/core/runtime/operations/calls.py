@@ -22,7 +22,11 @@ FIFO = Flags(4, "<exec.fifo>")
 """The FIFO on which the created container waits for `start`."""
 CONSOLE = Flags(5, "<console>")
 """The master of the container's terminal, until the runtime has it."""
-FIRST_FREE = 6
+LISTENER = Flags(6, "<agent>")
+"""The socket of the agent that is told of the system calls of a filter."""
+AGENT = Cell("agent")
+"""Where that socket is now; before, the descriptor that the runtime gave."""
+FIRST_FREE = 7
 """Descriptors from here on are closed at the child's start, and again before its program runs."""
 
 ROOT = Cell("root")

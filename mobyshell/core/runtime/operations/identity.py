@@ -9,6 +9,7 @@ from mobyshell.core.linux import constants as c
 from mobyshell.core.linux.capabilities import number as capability_number
 from mobyshell.core.oci import Capabilities, Rlimit, User
 from mobyshell.core.runtime.operations.calls import (
+    AGENT,
     CWD,
     ROOT,
     close,
@@ -30,6 +31,7 @@ from mobyshell.core.runtime.plan import (
     Scratch,
     Text,
 )
+from mobyshell.core.runtime.program import LENGTH
 
 RLIMITS = {
     "RLIMIT_CPU": 0, "RLIMIT_FSIZE": 1, "RLIMIT_DATA": 2, "RLIMIT_STACK": 3, "RLIMIT_CORE": 4,
@@ -265,6 +267,7 @@ def seccomp(bpf: bytes, filter_flags: int, summary: str) -> Operation:
         pointers=((8, instructions),),
     )
     mode = Flags(c.SECCOMP_SET_MODE_FILTER, "SECCOMP_SET_MODE_FILTER")
+    shown = "|".join(name for bit, name in _FILTER_FLAGS if filter_flags & bit) or "0"
     return Operation(
         actor=Actor.CHILD,
         phase=Phase.EXEC,
@@ -273,8 +276,46 @@ def seccomp(bpf: bytes, filter_flags: int, summary: str) -> Operation:
         source="linux.seccomp",
         spec="config-linux.md#seccomp",
         man="seccomp(2)",
-        calls=(Call("seccomp", (mode, filter_flags, program)),),
+        calls=(Call("seccomp", (mode, Flags(filter_flags, shown), program), result=_NOTIFIES),),
     )
+
+
+_FILTER_FLAGS = (
+    (1, "SECCOMP_FILTER_FLAG_TSYNC"), (2, "SECCOMP_FILTER_FLAG_LOG"),
+    (4, "SECCOMP_FILTER_FLAG_SPEC_ALLOW"), (8, "SECCOMP_FILTER_FLAG_NEW_LISTENER"),
+    (16, "SECCOMP_FILTER_FLAG_TSYNC_ESRCH"), (32, "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"),
+)  # fmt: skip
+
+_NOTIFIES = Cell("listener")
+"""What seccomp(2) returns for a filter that notifies: a descriptor, closed by execve."""
+
+
+def hand_listener(path: str, state: str) -> Operation:
+    """Give the filter's listener to the agent, who answers for the system calls it is asked about.
+
+    `state` is the ContainerProcessState that goes with it, as JSON. The message is sent at once:
+    the next call may be one that waits for the agent's answer.
+    """
+    control = Data(struct.pack("=QiiI4x", 20, 1, 1, 0), "{SCM_RIGHTS, <listener>}",
+                   cells=((16, 4, _NOTIFIES),))  # fmt: skip
+    vector = Data(struct.pack("=QQ", 0, 0), cells=((8, 8, LENGTH),), pointers=((0, Text(state)),))
+    message = Data(
+        struct.pack("=QIxxxxQQQQI4x", 0, 0, 0, 1, 0, 24, 0),
+        "{ContainerProcessState, SCM_RIGHTS [<listener>]}",
+        pointers=((16, vector), (32, control)),
+    )
+    no_signal = Flags(0x4000, "MSG_NOSIGNAL")
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.EXEC,
+        title=f"hand the filter's listener to the agent at {path}",
+        why="The kernel asks the agent, whoever holds this descriptor, and waits for the answer.",
+        source="linux.seccomp.listenerPath",
+        spec="config-linux.md#containerprocessstate",
+        man="seccomp_unotify(2), unix(7)",
+        calls=(Call("sendmsg", (AGENT, message, no_signal),
+                    otherwise="is the agent still there?"),),
+    )  # fmt: skip
 
 
 def make_working_directory(path: str) -> Operation:

@@ -8,12 +8,14 @@ import struct
 from mobyshell.core.linux import constants as c
 from mobyshell.core.linux import devices
 from mobyshell.core.runtime.operations.calls import (
+    AGENT,
     CONSOLE,
     CWD,
     DIRECTORY,
     EMPTY,
     FIFO,
     FIRST_FREE,
+    LISTENER,
     ROOT,
     SYNC,
     attach,
@@ -50,6 +52,7 @@ def streams(
     terminal: bool = False,
     trees: tuple[Tree, ...] = (),
     kept: range = NOTHING,
+    agent: bool = False,
 ) -> Operation:
     """The caller's three descriptors become 0, 1 and 2, `trees` of the host stay until they are
     attached, and those in `kept` until `hand_over`; everything else of the host is closed."""
@@ -65,10 +68,11 @@ def streams(
         # keeps the place of the terminal's master, so that nothing else comes to lie there
         calls.append(Call("dup3", (SYNC, CONSOLE, flags("open", c.O_CLOEXEC))))
     cloexec = flags("open", c.O_CLOEXEC)
+    if agent:
+        calls.append(Call("dup3", (AGENT, LISTENER, cloexec), result=AGENT))
     calls += [Call("dup3", (tree.cell, tree.descriptor, cloexec)) for tree in trees]
     calls += [Call("dup3", (Cell(f"kept{number}"), fd, 0)) for number, fd in enumerate(kept)]
-    used = {SYNC.value, *((FIFO.value,) if fifo else ()), *((CONSOLE.value,) if terminal else ())}
-    used |= {tree.descriptor.value for tree in trees}
+    used = _used(fifo, terminal, agent) | {tree.descriptor.value for tree in trees}
     return Operation(
         actor=Actor.CHILD,
         phase=Phase.SETUP,
@@ -97,7 +101,7 @@ def own_streams(numbers: tuple[int, ...], uid: int) -> Operation:
     )
 
 
-def hand_over(kept: range) -> Operation:
+def hand_over(kept: range, *, agent: bool = False) -> Operation:
     """The kept descriptors become 3, 4, …; what the runtime still needs moves out of their way."""
     on_exec = flags("open", c.O_CLOEXEC)
     return Operation(
@@ -110,6 +114,7 @@ def hand_over(kept: range) -> Operation:
             # not there any more: the socket of a container whose creation is done
             Call("dup3", (SYNC, kept.stop, on_exec), tolerate=(errno.EBADF,)),
             Call("dup3", (FIFO, kept.stop + 1, on_exec), tolerate=(errno.EBADF,)),
+            *([Call("dup3", (LISTENER, kept.stop + 2, on_exec), result=AGENT)] if agent else []),
             *(Call("dup3", (fd, SYNC.value + number, 0)) for number, fd in enumerate(kept)),
             Call(
                 "close_range",
@@ -117,6 +122,12 @@ def hand_over(kept: range) -> Operation:
             ),
         ),
     )
+
+
+def _used(fifo: bool, terminal: bool, agent: bool) -> set[int]:
+    """The numbers of the child's own that are open."""
+    asked = ((FIFO, fifo), (CONSOLE, terminal), (LISTENER, agent))
+    return {SYNC.value, *(one.value for one, there in asked if there)}
 
 
 def close_others(used: set[int], kept: range = NOTHING) -> list[Call]:
@@ -259,9 +270,11 @@ def ready(terminal: bool, *, last: bool = True) -> Operation:
     )
 
 
-def undumpable(*, fifo: bool = True, terminal: bool = False, kept: range = NOTHING) -> Operation:
+def undumpable(
+    *, fifo: bool = True, terminal: bool = False, kept: range = NOTHING, agent: bool = False
+) -> Operation:
     """Nobody may look into this process while it still has privileges."""
-    used = {SYNC.value, *((FIFO.value,) if fifo else ()), *((CONSOLE.value,) if terminal else ())}
+    used = _used(fifo, terminal, agent)
     return Operation(
         actor=Actor.CHILD,
         phase=Phase.PIVOT,
