@@ -6,10 +6,13 @@ import errno
 import os
 import stat
 import struct
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.linux import constants as c
-from mobyshell.core.linux.syscalls import call
+from mobyshell.core.linux.syscalls import call, libc
 
 
 def _openat2(root: int, path: str, flags: int, mode: int, resolve: int) -> int:
@@ -78,3 +81,82 @@ def make_directories(root: int, path: str, mode: int = 0o755) -> int:
             os.close(current)
         current = deeper
     return current
+
+
+MOST_LINKS = 40
+"""As many links as the kernel follows in one path (path_resolution(7))."""
+
+
+def make_in_root(root: int, path: str, *, directory: bool) -> None:
+    """Make the directory, or the empty file, that `path` leads to for a process whose root is `root`:
+    where a link leads nowhere, what it says is made. What is there is left as it is.
+
+    The way is walked here, each step by the descriptor of the one before, so it never leads out,
+    whatever changes meanwhile. OSError (ELOOP, ENOTDIR, EROFS …) if it cannot be made.
+    """
+    way = [os.open(".", c.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)]
+    parts, links, tries = deque(path.split("/")), 0, 0
+    try:
+        while parts:
+            part = parts.popleft()
+            if part in ("", ".", ".."):
+                if part == ".." and len(way) > 1:
+                    os.close(way.pop())
+                continue
+            last = all(one in ("", ".") for one in parts)
+            try:
+                fd = os.open(part, c.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=way[-1])
+            except FileNotFoundError:
+                tries += 1  # somebody may take away what we make, again and again
+                if tries > os.pathconf("/", "PC_PATH_MAX"):
+                    raise
+                _make(way[-1], part, directory or not last)
+                parts.appendleft(part)
+                continue
+            mode = os.fstat(fd).st_mode
+            if stat.S_ISLNK(mode):
+                target = os.readlink("", dir_fd=fd)
+                os.close(fd)
+                links += 1
+                if links > MOST_LINKS:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+                if target.startswith("/"):
+                    while len(way) > 1:
+                        os.close(way.pop())
+                parts.extendleft(reversed(target.split("/")))
+                continue
+            way.append(fd)
+            if not stat.S_ISDIR(mode) and not (last and not directory):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+    finally:
+        for fd in way:
+            os.close(fd)
+
+
+def _make(parent: int, name: str, directory: bool) -> None:
+    try:
+        if directory:
+            os.mkdir(name, 0o755, dir_fd=parent)
+        else:
+            how = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            os.close(os.open(name, how, 0o644, dir_fd=parent))
+    except FileExistsError:
+        pass  # the next look tells what it is
+
+
+@contextmanager
+def acting_as(uid: int, gid: int) -> Iterator[None]:
+    """Look up and make files with the rights, and in the name, of somebody else (setfsuid(2)).
+
+    Only for root; for anybody else nothing changes. Of the calling thread alone.
+    """
+    if os.geteuid() != 0 or (uid, gid) == (0, 0):
+        yield
+        return
+    libc.setfsgid(gid)
+    libc.setfsuid(uid)
+    try:
+        yield
+    finally:
+        libc.setfsuid(0)
+        libc.setfsgid(os.getegid())

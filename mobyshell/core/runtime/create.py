@@ -38,6 +38,10 @@ from mobyshell.core.runtime.values import PLAIN, Options, Status
 FIRST_GIVEN = 16
 
 
+# a byte, and a path that goes with it
+LONGEST_WORD = 1 + 4096
+
+
 @dataclass(frozen=True, slots=True)
 class Stdio:
     """The descriptors a container gets as its standard streams; the caller closes its copies."""
@@ -190,7 +194,9 @@ def hear(ours: socket.socket) -> Steps[tuple[bytes, tuple[int, ...]]]:
     """The child's next word (empty: it is gone), and the descriptors that come along."""
     yield Readable((ours.fileno(),))
     try:
-        data, control, _, _ = ours.recvmsg(16, socket.CMSG_SPACE(8), socket.MSG_CMSG_CLOEXEC)
+        data, control, _, _ = ours.recvmsg(
+            LONGEST_WORD, socket.CMSG_SPACE(8), socket.MSG_CMSG_CLOEXEC
+        )
     except ConnectionResetError:
         return b"", ()
     handed: tuple[int, ...] = ()
@@ -255,9 +261,9 @@ class _Creation:
             if told == b"r":
                 self.master = handed[0] if handed else None
                 break
-            if told in ASKED:
+            if told[:1] in ASKED:
                 about = report.stopped_operation(self.plan(), self.program)
-                yield from furnish(told, handed, about)
+                yield from furnish(told, handed, about, self.child.pid)
             else:
                 yield from self._hooks()
             self._tell(ours, b"1")

@@ -1,13 +1,14 @@
-"""What a child asks its creator to do with a new tmpfs before it is mounted, by descriptors.
+"""What a child asks its creator to do for its mounts, by descriptors.
 
-A program of system calls can neither walk a tree nor make one file's mode another's. The child
-hands over the directory that will be covered and the mount that nobody sees yet, and waits.
-What is covered belongs to a stranger, and may change while we look: no link is followed, nothing
-but plain files is ever opened.
+A program of system calls can neither walk a tree, nor read a link, nor make one file's mode
+another's. The child hands over the directory that a tmpfs will cover and the mount that nobody sees
+yet, or its root and a path in it, and waits. What is in there belongs to a stranger, and may change
+while we look: no link is followed by the kernel, nothing but plain files is ever opened.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -15,11 +16,12 @@ from contextlib import contextmanager
 
 from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.linux import constants as c
-from mobyshell.core.linux.paths import open_beneath
+from mobyshell.core.linux.paths import acting_as, make_in_root, open_beneath
 from mobyshell.core.runtime.steps import Readable, Steps
 
-ASKED = (b"m", b"c")
-"""The words: the mount's root gets the directory's mode; everything in it is copied as well."""
+ASKED = (b"m", b"c", b"d", b"f")
+"""The words. m: the mount's root gets the directory's mode; c: everything in it is copied as well;
+d, f: a directory, a file is made at the path that follows, beneath the root."""
 
 TOGETHER = 64
 """So many files are copied before others have their turn."""
@@ -27,25 +29,31 @@ TOGETHER = 64
 _BYTES = 16 << 20
 
 
-def furnish(word: bytes, handed: tuple[int, ...], what: str) -> Steps[None]:
-    """Do what the child asks with (directory, mount); closes both. `what` names it in errors.
+def furnish(word: bytes, handed: tuple[int, ...], what: str, pid: int) -> Steps[None]:
+    """Do what the child `pid` asks with (directory, mount), or with (root,); closes them.
+    `what` names it in errors.
 
     SyscallFailed with the path inside the directory that could not be copied.
     """
     try:
-        if len(handed) != 2:
-            raise SyscallFailed("recvmsg", 9, what=what)
-        covered, made = handed
+        path = os.fsdecode(word[1:])
+        if len(handed) != (1 if path else 2):
+            raise SyscallFailed("recvmsg", errno.EBADF, what=what)
+        covered, made = handed[0], handed[-1]
         try:
-            if word == b"c":
+            if path:
+                with acting_as(*root_of(pid)):
+                    make_in_root(covered, path, directory=word[:1] == b"d")
+            elif word == b"c":
                 _own_and_mode(covered, made)
                 yield from _copy_all(covered, made)
             else:
                 os.chmod(_at(made), stat.S_IMODE(os.fstat(covered).st_mode))
         except OSError as error:
             raise SyscallFailed(
-                "copy", error.errno or 0, path=str(error.filename or "."), what=what,
-                hint="a tmpfs has size=, half of the memory by default",
+                "mkdirat" if path else "copy", error.errno or 0,
+                path=path or str(error.filename or "."), what=what,
+                hint="" if path else "a tmpfs has size=, half of the memory by default",
             ) from None  # fmt: skip
         except SyscallFailed as error:
             raise SyscallFailed(
@@ -54,6 +62,16 @@ def furnish(word: bytes, handed: tuple[int, ...], what: str) -> Steps[None]:
     finally:
         for fd in handed:
             os.close(fd)
+
+
+def root_of(pid: int) -> tuple[int, int]:
+    """(uid, gid) by which the host knows root of the user namespace of `pid`."""
+    found = []
+    for kind in ("uid", "gid"):
+        with open(f"/proc/{pid}/{kind}_map") as file:
+            rows = [tuple(map(int, row.split())) for row in file]
+        found.append(next((outside for inside, outside, _ in rows if inside == 0), 65534))
+    return found[0], found[1]
 
 
 def _at(fd: int) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 
 from mobyshell.core.linux import constants as c
 from mobyshell.core.linux.constants import show_flags
@@ -86,7 +87,15 @@ def make_directories(root: Cell, path: str, mode: int = 0o755) -> list[Call]:
             continue
         parent = Cell("parent")
         calls += [
-            in_root(root, "/".join(parts[:depth]), parent, DIRECTORY),
+            # of a link that leads nowhere this makes nothing: see `ask_for`
+            in_root(
+                root,
+                "/".join(parts[:depth]),
+                parent,
+                DIRECTORY,
+                tolerate=(errno.ENOENT,),
+                skip_on_error=2,
+            ),
             Call("mkdirat", (parent, Text(part), mode), tolerate=(errno.EEXIST,)),
             close(parent),
         ]
@@ -99,21 +108,28 @@ def reach_directory(
 ) -> list[Call]:  # fmt: skip
     """Open the directory `path` beneath `root` into `result`; made first if it is not there.
     `if_there`: done only if it was. `otherwise`: what is wrong if there is a link, or no directory."""
-    make = make_directories(root, path, mode)
-    again = in_root(
-        root,
-        path,
-        result,
-        DIRECTORY,
-        links=links,
-        skip_on_success=len(if_there),
+    made = in_root(
+        root, path, result, DIRECTORY, links=links, skip_on_success=len(if_there),
         otherwise=otherwise,
-    )
+    )  # fmt: skip
+    rest = [*make_directories(root, path, mode), made]
+    if links:
+        rest = [*make_directories(root, path, mode), *ask_for(b"d", root, path, made)]
     first = in_root(
         root, path, result, DIRECTORY, links=links, tolerate=(errno.ENOENT,),
-        skip_on_success=len(make) + 1, otherwise=otherwise,
+        skip_on_success=len(rest), otherwise=otherwise,
     )  # fmt: skip
-    return [first, *make, again, *if_there]
+    return [first, *rest, *if_there]
+
+
+def ask_for(kind: bytes, root: Cell, path: str, opened: Call) -> list[Call]:
+    """`opened`, which opens `path`; or, if there is nothing, then the same after the runtime has
+    made it: where a link leads nowhere, somebody must read it to know what is missing."""
+    ask = [*hand_over(kind + path.encode("utf-8", "surrogateescape"), root), opened]
+    try_first = replace(
+        opened, tolerate=(errno.ENOENT,), skip_on_success=len(ask) + opened.skip_on_success
+    )
+    return [try_first, *ask]
 
 
 def make_file(root: Cell, path: str, mode: int = 0o644) -> list[Call]:
@@ -121,9 +137,11 @@ def make_file(root: Cell, path: str, mode: int = 0o644) -> list[Call]:
     made = Cell("made")
     parent = path.strip("/").rpartition("/")[0]
     create = c.O_WRONLY | c.O_CREAT | c.O_NOFOLLOW | c.O_CLOEXEC
+    # ENOENT, ELOOP: by way of a link, or being one, that leads nowhere
+    missing = (errno.ENOENT, errno.ELOOP)
     return [
         *make_directories(root, parent),
-        in_root(root, path, made, create, mode=mode),
+        in_root(root, path, made, create, mode=mode, tolerate=missing, skip_on_error=1),
         close(made),
     ]
 
@@ -138,18 +156,19 @@ def reach_mount_point(root: Cell, path: str, source: Cell | Flags, result: Cell)
         if isinstance(source, Flags)
         else (source, Text("."))
     )
-    again = in_root(root, path, result)
-    as_directory = [close(probe), *make_directories(root, path)]
-    as_file = [*make_file(root, path), again]
-    directory_done = in_root(root, path, result, skip_on_success=len(as_file))
+    as_file = [*make_file(root, path), *ask_for(b"f", root, path, in_root(root, path, result))]
+    done = in_root(root, path, result, skip_on_success=len(as_file))
+    as_directory = [
+        close(probe), *make_directories(root, path), *ask_for(b"d", root, path, done)
+    ]  # fmt: skip
     is_directory = Call(
         "openat",
         (*asked, flags("open", DIRECTORY)),
         result=probe,
         tolerate=(errno.ENOTDIR,),
-        skip_on_error=len(as_directory) + 1,
+        skip_on_error=len(as_directory),
     )
-    rest = [is_directory, *as_directory, directory_done, *as_file]
+    rest = [is_directory, *as_directory, *as_file]
     first = in_root(root, path, result, tolerate=(errno.ENOENT,), skip_on_success=len(rest))
     return [first, *rest]
 
@@ -256,25 +275,27 @@ def configure(context: Cell, key: str, value: str | None) -> Call:
 def hand_over(word: bytes, *held: Cell) -> list[Call]:
     """Ask the runtime to do something with descriptors of this process, and wait until it has.
 
-    `word` is one byte that says what; the runtime answers with one, or ends this process.
+    `word` is one byte that says what, and its argument; the runtime answers with one byte, or ends
+    this process.
     """
     count = len(held)
-    said = Data(word, repr(word.decode()))
+    shown_word = repr(word.decode("utf-8", "replace"))
+    said = Data(word, shown_word)
     # struct msghdr with one iovec and one SCM_RIGHTS control message (cmsg(3))
     shown = ", ".join(f"<{one.name}>" for one in held)
     control = Data(
-        struct.pack(f"={'Qii'}{4 * count}x", 16 + 4 * count, 1, 1), f"{{SCM_RIGHTS, {shown}}}",
+        struct.pack(f"=Qii{-(-count // 2) * 8}x", 16 + 4 * count, 1, 1), f"{{SCM_RIGHTS, {shown}}}",
         cells=tuple((16 + 4 * index, 4, one) for index, one in enumerate(held)),
     )  # fmt: skip
     space = 16 + (4 * count + 7) // 8 * 8
-    vector = Data(struct.pack("=QQ", 0, 1), pointers=((0, said),))
+    vector = Data(struct.pack("=QQ", 0, len(word)), pointers=((0, said),))
     header = Data(
         struct.pack("=QIxxxxQQQQI4x", 0, 0, 0, 1, 0, space, 0),
-        f"{{{word.decode()!r}, SCM_RIGHTS [{shown}]}}",
+        f"{{{shown_word}, SCM_RIGHTS [{shown}]}}",
         pointers=((16, vector), (32, control)),
     )
     return [
-        Call("sendmsg", (SYNC, header, 0), expect=1),
+        Call("sendmsg", (SYNC, header, 0), expect=len(word)),
         Call("read", (SYNC, Data(b"\0", "<gate>"), 1), expect=1),
     ]
 
