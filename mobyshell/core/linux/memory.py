@@ -1,4 +1,4 @@
-"""Shared memory that another program can map too: memfd_create(2) and mmap(2).
+"""Memory that other programs can map or execute: memfd_create(2), mmap(2), file seals (fcntl(2)).
 
 Python's `mmap` keeps a second descriptor of its own and cannot say where the memory lies.
 """
@@ -6,6 +6,7 @@ Python's `mmap` keeps a second descriptor of its own and cannot say where the me
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 from mmap import MAP_SHARED, PAGESIZE, PROT_READ, PROT_WRITE
@@ -22,6 +23,9 @@ libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 FIRST_FD = 16
 """Descriptors are at least this, so that low numbers can be given to another program."""
 
+_MFD_EXEC = 0x10
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+
 _FAILED = ctypes.c_void_p(-1).value
 
 
@@ -37,6 +41,27 @@ def moved(fd: int) -> int:
     """`fd` under a number that is out of the way; what it was is closed. OSError if there is none."""
     try:
         return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_FD)
+    finally:
+        os.close(fd)
+
+
+def sealed(name: str, content: bytes) -> int:
+    """A descriptor, for reading only, of an executable memfd with `content` that cannot change."""
+    try:
+        fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | _MFD_EXEC)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # before Linux 6.3 all of them are executable
+            raise SyscallFailed.of(error, "memfd_create") from None
+        fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(fd, view) :]
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+        # execve(2) refuses a file that is open for writing (ETXTBSY)
+        return moved(os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        raise SyscallFailed.of(error, "memfd_create") from None
     finally:
         os.close(fd)
 

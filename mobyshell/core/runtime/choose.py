@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from mobyshell.core.errors import MobyshellError, UsageError
 from mobyshell.core.linux.syscalls import MACHINE
-from mobyshell.core.runtime.executor import Executor, PortableExecutor
+from mobyshell.core.runtime.executor import Executor
 from mobyshell.core.runtime.plan import Actor, Call, Operation, Phase
 from mobyshell.core.runtime.program import assemble
 
@@ -30,7 +30,7 @@ def choose(notice: Callable[[str], object] = lambda _: None) -> Executor:
     if asked not in ("", *KINDS):
         raise UsageError(f"{VARIABLE} is {asked!r}", hint=f"it can be {' or '.join(KINDS)}")
     if asked == "portable" or (not asked and MACHINE != "x86_64"):
-        return PortableExecutor()
+        return _portable()
     try:
         return _tried()
     except (MobyshellError, OSError) as error:
@@ -39,7 +39,13 @@ def choose(notice: Callable[[str], object] = lambda _: None) -> Executor:
         notice(
             f"the native executor does not run here ({error}): plans are run by the portable one"
         )
-        return PortableExecutor()
+        return _portable()
+
+
+def _portable() -> Executor:
+    from mobyshell.core.runtime.portable import PortableExecutor
+
+    return PortableExecutor()
 
 
 def _tried() -> Executor:

@@ -50,6 +50,8 @@ HAS_EXPECTED = 1 << 7
 MOST_SKIPPED = 0xFFFF
 
 HEADER_BYTES = 256
+CLONE_ARGS = struct.Struct("=11Q")
+"""struct clone_args (clone3(2))."""
 COOKIE = int.from_bytes(b"moby", "little")
 
 

@@ -17,32 +17,33 @@ import ctypes
 import os
 import signal
 import struct
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Sequence
+from functools import partial
 
 from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.linux.constants import (
     AT_EMPTY_PATH,
     CLONE_NEWTIME,
     CLONE_NEWUSER,
-    CLONE_PARENT,
     CLONE_PIDFD,
     CLONE_VM,
 )
-from mobyshell.core.linux.memory import moved
 from mobyshell.core.linux.syscalls import hint, number
-from mobyshell.core.runtime.executor import CLONE_CLEAR_SIGHAND, CLONE_INTO_CGROUP, Spawned
+from mobyshell.core.runtime.executor import (
+    CLONE_CLEAR_SIGHAND,
+    CLONE_INTO_CGROUP,
+    MAIN,
+    Spawned,
+    spawn_behind,
+)
 from mobyshell.core.runtime.native.code import RUN, SPAWN
 from mobyshell.core.runtime.native.image import Image, clock
-from mobyshell.core.runtime.program import REPORT, WORDS, Header, Program
+from mobyshell.core.runtime.program import CLONE_ARGS, REPORT, WORDS, Header, Program
 
 CLONE_VFORK = 0x4000
-_CLONE_ARGS = struct.Struct("=11Q")
 _RECORD = struct.Struct(f"={WORDS}Q")
 _STACK = 16 << 10
 _NAME = b"mobyshell:init".ljust(16, b"\0")
-_MAIN, _BEFORE = 3, 4
-"""The launcher's descriptors of the programs."""
 _F_SETFD = 2
 
 _ENTERED_LATE = CLONE_NEWUSER | CLONE_NEWTIME
@@ -70,42 +71,19 @@ class NativeExecutor:
         self, program: Program, *, flags: int, before: Program | None = None, cgroup: int = -1,
         given: Iterable[int] = (),
     ) -> Spawned:  # fmt: skip
-        behind = before is not None or bool(flags & _ENTERED_LATE)
         header = program.header
         header[Header.CLOCK] = self._clock_offset
-        header[Header.BEFORE] = before.memory.address if before is not None else 0
-        header[Header.BEFORE_BYTES] = before.memory.size if before is not None else 0
-        header[Header.BEHIND] = behind
-        header[Header.CHILD] = 0
         program.memory.view[Header.NAME * 8 : Header.NAME * 8 + len(_NAME)] = _NAME
-        inherited = list(given)
-        passed = [(program.memory.fd, _MAIN)]
-        if before is not None:
-            passed.append((before.memory.fd, _BEFORE))
-        if not behind:
-            return self._launch(flags, cgroup, inherited, passed)
-        with ExitStack() as stack:
-            if cgroup >= 0:
-                cgroup = moved(os.dup(cgroup))
-                stack.callback(os.close, cgroup)
-                inherited.append(cgroup)
-            _CLONE_ARGS.pack_into(
-                program.memory.view, Header.CLONE_ARGS * 8,
-                flags | CLONE_PARENT | CLONE_CLEAR_SIGHAND
-                | (CLONE_INTO_CGROUP if cgroup >= 0 else 0),
-                0, 0, 0, 0, 0, 0, 0, 0, 0, max(cgroup, 0),
+        if before is not None or flags & _ENTERED_LATE:
+            return spawn_behind(
+                partial(self._launch, 0, -1), program, flags=flags, before=before, cgroup=cgroup,
+                given=given,
             )  # fmt: skip
-            launcher = self._launch(0, -1, inherited, passed)
-            stack.callback(os.close, launcher.pidfd)
-            os.waitid(os.P_PIDFD, launcher.pidfd, os.WEXITED)
-        pid = ctypes.c_long(header[Header.CHILD]).value
-        if pid <= 0:
-            raise SyscallFailed("clone3", -pid, hint=hint("clone3", -pid))
-        # our child, not yet reaped: the pid cannot have been reused
-        return Spawned(pid, os.pidfd_open(pid))
+        header[Header.BEFORE] = header[Header.BEHIND] = 0
+        return self._launch(flags, cgroup, list(given), [(program.memory.fd, MAIN)])
 
     def _launch(
-        self, flags: int, cgroup: int, inherited: list[int], passed: list[tuple[int, int]]
+        self, flags: int, cgroup: int, inherited: Sequence[int], passed: Sequence[tuple[int, int]]
     ) -> Spawned:
         """The launcher, in new namespaces of `flags`; returns when it is executed."""
         calls = [(number("fcntl"), fd, _F_SETFD, 0, 0, 0) for fd in inherited]
@@ -119,18 +97,18 @@ class NativeExecutor:
         buffer = ctypes.create_string_buffer(records, size + len(calls) * REPORT * 8)
         pidfd = ctypes.c_int(-1)
         arguments = ctypes.create_string_buffer(
-            _CLONE_ARGS.pack(
+            CLONE_ARGS.pack(
                 flags | CLONE_PIDFD | CLONE_VM | CLONE_VFORK | CLONE_CLEAR_SIGHAND
                 | (CLONE_INTO_CGROUP if cgroup >= 0 else 0),
                 ctypes.addressof(pidfd), 0, 0, signal.SIGCHLD,
                 ctypes.addressof(self._stack), _STACK, 0, 0, 0, max(cgroup, 0),
             ),
-            _CLONE_ARGS.size,
+            CLONE_ARGS.size,
         )  # fmt: skip
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             pid: int = self._spawn(
-                ctypes.addressof(arguments), _CLONE_ARGS.size, ctypes.addressof(buffer),
+                ctypes.addressof(arguments), CLONE_ARGS.size, ctypes.addressof(buffer),
                 len(calls), self._clock,
             )  # fmt: skip
         finally:

@@ -8,21 +8,15 @@ Source: elf(5), memfd_create(2), fcntl(2) "File sealing".
 from __future__ import annotations
 
 import ctypes
-import errno
-import fcntl
-import os
 import struct
 from mmap import PROT_EXEC, PROT_READ
 
-from mobyshell.core.errors import SyscallFailed
-from mobyshell.core.linux.memory import map_shared, moved
+from mobyshell.core.linux.memory import map_shared, sealed
 from mobyshell.core.linux.syscalls import libc
 from mobyshell.core.runtime.native.code import CODE, START
 
 ADDRESS = 0x400000
 _PAGE = 4096
-_MFD_EXEC = 0x10
-_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _AT_SYSINFO_EHDR = 33
 
 
@@ -37,27 +31,6 @@ def elf() -> bytes:
     # without this the kernel would give it an executable stack
     stack = struct.pack("<IIQQQQQQ", 0x6474E551, 6, 0, 0, 0, 0, 0, 16)
     return (header + load + stack).ljust(_PAGE, b"\0") + CODE
-
-
-def sealed(name: str, content: bytes) -> int:
-    """A descriptor, for reading only, of an executable memfd with `content` that cannot change."""
-    try:
-        fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | _MFD_EXEC)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # before Linux 6.3 all of them are executable
-            raise SyscallFailed.of(error, "memfd_create") from None
-        fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    try:
-        view = memoryview(content)
-        while view:
-            view = view[os.write(fd, view) :]
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
-        # execve(2) refuses a file that is open for writing (ETXTBSY)
-        return moved(os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC))
-    except OSError as error:
-        raise SyscallFailed.of(error, "memfd_create") from None
-    finally:
-        os.close(fd)
 
 
 class Image:
