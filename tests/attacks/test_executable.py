@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 
+from mobyshell.core.errors import HookFailed
 from mobyshell.core.runtime import Container, Runtime
 from mobyshell.core.runtime.executor import Executor
 from mobyshell.core.runtime.native.executor import NativeExecutor
@@ -230,6 +231,50 @@ def test_an_exec_of_the_runtime_itself(victim: House, image: Path, program: str)
         assert "write 0" not in result.output
         if isinstance(victim.runtime.executor, NativeExecutor):
             assert (result.status, result.output) == (255, "")
+    finally:
+        end(victim, made)
+
+
+def test_a_hook_inside_that_executes_the_runtime_itself(victim: House, image: Path) -> None:
+    """The path of a startContainer hook is looked up in the image."""
+
+    def change(document: Document) -> None:
+        document["hooks"] = {"startContainer": [{"path": "/entry"}]}
+
+    made = victim.create("c", victim.spec(of(image, change), "true"))
+    try:
+        if isinstance(victim.runtime.executor, NativeExecutor):
+            with pytest.raises(HookFailed, match="exit status 255, stdout: , "):
+                run(victim.runtime.start("c"))
+        else:
+            try:
+                run(victim.runtime.start("c"))
+            except HookFailed as error:
+                assert "write 0" not in str(error)
+    finally:
+        end(victim, made)
+
+
+@pytest.mark.parametrize("program", ["/entry", "/itself"])
+def test_a_command_in_namespaces_that_is_the_helper_itself(
+    victim: House, image: Path, program: str
+) -> None:
+    """`ns enter` executes what the image has under the command's name."""
+    made = victim.create("c", victim.spec(of(image), "sleep", "1000"))
+    run(victim.runtime.start("c"))
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "mobyshell.core.linux.enter", str(made.pid), "mnt,pid,uts",
+             program], capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        # its loader is the image's: it did run, and could not write
+        assert done.stdout.splitlines() == ["open 0", "write 1", "truncate 1"], done.stderr
+        done = subprocess.run(
+            [sys.executable, "-m", "mobyshell.core.linux.enter", str(made.pid), "mnt,pid",
+             "sh", "-c", "echo $LD_LIBRARY_PATH; readlink /proc/self/exe"],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.stdout.splitlines() == ["", "/bin/busybox"], done.stderr
     finally:
         end(victim, made)
 

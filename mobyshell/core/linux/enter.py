@@ -10,6 +10,7 @@ import os
 import sys
 
 from mobyshell.core.errors import MobyshellError
+from mobyshell.core.linux.interpreter import become_sealed
 from mobyshell.core.linux.namespaces import KINDS, inode
 from mobyshell.core.linux.syscalls import call
 
@@ -18,6 +19,8 @@ def main(argv: list[str]) -> int:
     """Enter and execute; the exit status of the command, 126 or 127 if it cannot be run."""
     pid, kinds, command = int(argv[0]), argv[1].split(","), argv[2:]
     try:
+        # who is in there sees us, and what the command's name leads to is theirs
+        become_sealed(["-m", "mobyshell.core.linux.enter", *argv])
         pidfd = os.pidfd_open(pid)
         # a namespace we are in already need not be entered, and our user namespace cannot be
         wanted = [kind for kind in kinds if inode(pid, kind) != inode(os.getpid(), kind)]

@@ -24,6 +24,7 @@ from mobyshell.core.runtime.environment import home
 from mobyshell.core.runtime.executor import Executor, Spawned
 from mobyshell.core.runtime.furnish import ASKED, furnish
 from mobyshell.core.runtime.handing import starting_in, user_namespaces
+from mobyshell.core.runtime.inside import Inside
 from mobyshell.core.runtime.notification import connected
 from mobyshell.core.runtime.operations.namespaces import CLONE_FLAG
 from mobyshell.core.runtime.operations.trees import START
@@ -409,7 +410,7 @@ class _Creation:
         yield from hooks.run(
             "createRuntime", given_hooks.create_runtime or (), document, sink=self.sink
         )
-        inside = (self.state.pid, namespace_flags(self.state), False)
+        inside = Inside(self.executor, self.state.pid, namespace_flags(self.state), root=False)
         yield from hooks.run(
             "createContainer", given_hooks.create_container or (), document, sink=self.sink,
             enter=inside,

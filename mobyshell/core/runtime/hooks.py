@@ -2,7 +2,7 @@
 
 Owns how one is run: the container's state as JSON on standard input, its own environment, a
 timeout after which it is killed, what it says captured. A hook that must run inside the
-container's namespaces is started by a helper process that enters them; this process never does.
+container's namespaces is started by a process that enters them (`inside`); this one never does.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -18,31 +17,12 @@ from typing import Any
 from mobyshell.core.errors import HookFailed, MobyshellError, SyscallFailed
 from mobyshell.core.events import EventSink, Failed, HookDone
 from mobyshell.core.oci import Hook
+from mobyshell.core.runtime.inside import Inside, refusal
+from mobyshell.core.runtime.program import Program
 from mobyshell.core.runtime.steps import Readable, Steps
 
 CAPTURED = 4096
 """How many bytes of a hook's output are kept."""
-
-# enters the namespaces of a process and becomes the hook; run with python -I -S -c
-_ENTER = """
-import ctypes, os, sys
-pid, flags, inside, path = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
-libc = ctypes.CDLL(None, use_errno=True)
-root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_CLOEXEC)
-pidfd = os.pidfd_open(pid)
-if libc.setns(pidfd, flags):
-    code = ctypes.get_errno(); sys.stderr.write("setns: " + os.strerror(code)); os._exit(126)
-if inside == "1":
-    os.fchdir(root); os.chroot("."); os.chdir("/")
-child = os.fork()
-if child == 0:
-    try:
-        os.execve(path, sys.argv[5:], dict(os.environb))
-    except OSError as error:
-        sys.stderr.write(f"{path}: {error.strerror}"); os._exit(127)
-status = os.waitpid(child, 0)[1]
-os._exit(os.waitstatus_to_exitcode(status) & 255)
-"""
 
 
 def run(
@@ -51,13 +31,12 @@ def run(
     state: dict[str, Any],
     *,
     sink: EventSink,
-    enter: tuple[int, int, bool] | None = None,
+    enter: Inside | None = None,
     env: Sequence[str] = (),
 ) -> Steps[None]:
     """Run the hooks of one kind in their order. HookFailed with the first that fails.
 
-    `enter`: (pid, CLONE_NEW* flags, take its root too) for hooks inside the container. `env`: for
-    hooks that have none of their own.
+    `enter`: for hooks inside the container. `env`: for hooks that have none of their own.
     """
     for index, hook in enumerate(hooks):
         yield from _run_one(kind, index, hook, state, sink, enter, env)
@@ -75,19 +54,13 @@ def run_poststop(given: Sequence[Hook], state: dict[str, Any], *, sink: EventSin
 
 def _run_one(
     kind: str, index: int, hook: Hook, state: dict[str, Any], sink: EventSink,
-    enter: tuple[int, int, bool] | None, inherited: Sequence[str],
+    enter: Inside | None, inherited: Sequence[str],
 ) -> Steps[None]:  # fmt: skip
     args = list(hook.args or (hook.path,))
     own = inherited if hook.env is None else hook.env
     env = dict(one.split("=", 1) for one in own if "=" in one)
-    path = hook.path
-    if enter is not None:
-        pid, flags, inside = enter
-        path = sys.executable
-        args = [path, "-I", "-S", "-c", _ENTER, str(pid), str(flags), str(int(inside)),
-                hook.path, *args]  # fmt: skip
     begun = time.monotonic_ns()
-    process = _Process(path, args, env, json.dumps(state).encode())
+    process = _Process(hook.path, args, env, json.dumps(state).encode(), enter)
     timeout = hook.timeout
     try:
         timed_out = yield from process.finish(timeout)
@@ -108,7 +81,7 @@ def _run_one(
         )
     if process.status != 0:
         how = (
-            f"signal {process.status - 128}" if process.status > 128
+            f"signal {process.signal}" if process.signal
             else f"exit status {process.status}"
         )  # fmt: skip
         raise HookFailed(
@@ -121,10 +94,15 @@ def _run_one(
 class _Process:
     """One program with its standard streams on files and pipes of ours."""
 
-    def __init__(self, path: str, args: list[str], env: dict[str, str], stdin: bytes) -> None:
-        self.status = -1
+    def __init__(
+        self, path: str, args: list[str], env: dict[str, str], stdin: bytes,
+        enter: Inside | None = None,
+    ) -> None:  # fmt: skip
+        self.status, self.signal = -1, 0
         self.output = [bytearray(), bytearray()]
         self._reaped = False
+        self._path = path
+        self._program: Program | None = None
         # a file, not a pipe: a hook that does not read its input must not stop us
         given = os.memfd_create("state", os.MFD_CLOEXEC)
         os.write(given, stdin)
@@ -134,27 +112,20 @@ class _Process:
         for end in ends:
             os.set_blocking(end, True)
         try:
-            self.pid = os.posix_spawn(
-                path,
-                args,
-                env,
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, given, 0),
-                    (os.POSIX_SPAWN_DUP2, ends[0], 1),
-                    (os.POSIX_SPAWN_DUP2, ends[1], 2),
-                ],
-                setsid=True,
-                setsigmask=(),
-                setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
-            )
-        except OSError as error:
+            if enter is None:
+                self.pid = _spawn(path, args, env, (given, *ends))
+                self.pidfd = os.pidfd_open(self.pid)
+            else:
+                pairs = [f"{name}={value}" for name, value in env.items()]
+                child, self._program = enter.spawn(path, args, pairs, (given, *ends))
+                self.pid, self.pidfd = child.pid, child.pidfd
+        except BaseException:
             for fd in self.fds:
                 os.close(fd)
-            raise SyscallFailed.of(error, "execve", path=path, hint="the hook's path") from None
+            raise
         finally:
             for fd in (given, *ends):
                 os.close(fd)
-        self.pidfd = os.pidfd_open(self.pid)
 
     def finish(self, timeout: float | None) -> Steps[bool]:
         """Read until the program has exited; True if it ran past `timeout` and was killed."""
@@ -186,11 +157,18 @@ class _Process:
         done = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
         self._reaped = True
         assert done is not None
-        self.status = done.si_status if done.si_code == os.CLD_EXITED else 128 + done.si_status
+        self.signal = done.si_status if done.si_code != os.CLD_EXITED else 0
+        self.status = 128 + self.signal if self.signal else done.si_status
+        if self._program is not None and (code := refusal(self._program)):
+            self.status = 127
+            self.output[1] += f"{self._path}: {os.strerror(code)}".encode()
 
     def _kill(self) -> None:
         # the group: a hook that is a shell script has children (it is its session's leader)
-        os.killpg(self.pid, signal.SIGKILL)
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:  # not that far yet
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
         self._reap()
 
     def text(self, number: int) -> str:
@@ -202,6 +180,24 @@ class _Process:
         self._read()
         for fd in (*self.fds, self.pidfd):
             os.close(fd)
+        if self._program is not None:
+            self._program.close()
+
+
+def _spawn(path: str, args: list[str], env: dict[str, str], streams: tuple[int, int, int]) -> int:
+    """A program of the host, in a session of its own. SyscallFailed if it cannot be executed."""
+    try:
+        return os.posix_spawn(
+            path,
+            args,
+            env,
+            file_actions=[(os.POSIX_SPAWN_DUP2, fd, place) for place, fd in enumerate(streams)],
+            setsid=True,
+            setsigmask=(),
+            setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
+        )
+    except OSError as error:
+        raise SyscallFailed.of(error, "execve", path=path, hint="the hook's path") from None
 
 
 def run_helper(words: list[str], what: str) -> Steps[None]:

@@ -11,15 +11,14 @@ import os
 import signal
 import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from mobyshell.core.errors import SyscallFailed
-from mobyshell.core.linux.memory import sealed
+from mobyshell.core.linux.interpreter import library, sealed_copy
 from mobyshell.core.runtime import walker
 from mobyshell.core.runtime.executor import Spawned, spawn_behind
 from mobyshell.core.runtime.program import Program
 
-_SCRIPT = str(Path(walker.__file__))
+_SCRIPT = walker.__file__
 _MASKED = signal.valid_signals()
 _DEFAULTS = _MASKED - {signal.SIGKILL, signal.SIGSTOP}
 
@@ -43,16 +42,16 @@ class PortableExecutor:
 
     def _launch(self, inherited: Sequence[int], passed: Sequence[tuple[int, int]]) -> Spawned:
         if self._interpreter < 0:
-            self._interpreter = sealed("mobyshell", Path("/proc/self/exe").read_bytes())
+            self._interpreter = sealed_copy()
         # dup2 of a descriptor onto itself makes it outlive execve (posix_spawn(3))
         actions = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in inherited]
-        actions += [(os.POSIX_SPAWN_DUP2, fd, place) for fd, place in passed]
+        actions += [(os.POSIX_SPAWN_DUP2, fd, number) for fd, number in passed]
         python = getattr(sys, "_base_executable", None) or sys.executable
         try:
             pid = os.posix_spawn(
                 f"/proc/self/fd/{self._interpreter}",
                 [python, "-I", "-S", "-B", _SCRIPT],
-                {"LD_LIBRARY_PATH": os.path.dirname(library)} if (library := _library()) else {},
+                {"LD_LIBRARY_PATH": place} if (place := library()) else {},
                 file_actions=actions,
                 setsigmask=_MASKED,
                 setsigdef=_DEFAULTS,
@@ -72,11 +71,3 @@ def _decoded(program: Program) -> list[walker.Record]:
         program.records = walker.decode(program.words, program.length)
     records: list[walker.Record] = program.records
     return records
-
-
-def _library() -> str:
-    """Where libpython is, if this interpreter has one: a copy in memory finds none beside itself."""
-    with open("/proc/self/maps") as maps:
-        return next(
-            (line.split(maxsplit=5)[5].strip() for line in maps if "/libpython3" in line), ""
-        )

@@ -163,7 +163,9 @@ class Runtime:
         states.read(self.root, id)
         waiting = self._waiting.get(id)
         spec = waiting.spec if waiting else load_spec(states.directory(self.root, id))
-        state = yield from start(self.root, id, spec, waiting, sink=self.sink, clock=self.clock)
+        state = yield from start(
+            self.root, id, spec, waiting, executor=self.executor, sink=self.sink, clock=self.clock
+        )
         self._drop(id)
         return state
 

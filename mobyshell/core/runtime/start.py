@@ -17,6 +17,8 @@ from mobyshell.core.runtime import hooks, report
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.create import Waiting, namespace_flags
 from mobyshell.core.runtime.environment import completed
+from mobyshell.core.runtime.executor import Executor
+from mobyshell.core.runtime.inside import Inside
 from mobyshell.core.runtime.steps import Readable, Steps
 from mobyshell.core.runtime.values import Status
 
@@ -25,7 +27,14 @@ PATIENCE = 30.0
 
 
 def start(
-    root: Path, id: str, spec: Spec, waiting: Waiting | None, *, sink: EventSink, clock: Clock
+    root: Path,
+    id: str,
+    spec: Spec,
+    waiting: Waiting | None,
+    *,
+    executor: Executor,
+    sink: EventSink,
+    clock: Clock,
 ) -> Steps[states.State]:
     """Start container `id`; returns when its program has been executed.
 
@@ -45,7 +54,7 @@ def start(
     given = spec.hooks
     try:
         if given is not None and given.start_container:
-            inside = (state.pid, namespace_flags(state), True)
+            inside = Inside(executor, state.pid, namespace_flags(state), root=True)
             document = states.oci_state(state, Status.CREATED)
             yield from _or_stop(state, hooks.run(
                 "startContainer", given.start_container, document, sink=sink, enter=inside,

@@ -1,0 +1,50 @@
+"""Our interpreter as a program that nobody can overwrite: a sealed copy in memory.
+
+A Python process that a container can see, or that executes what a container names, must be run
+from it: /proc/PID/exe of any other leads to a file of the host (CVE-2019-5736).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from mobyshell.core.linux.memory import sealed
+
+_SEALED = "/memfd:mobyshell"
+_KEPT = "MOBYSHELL_LIBRARY_PATH"
+
+
+def sealed_copy() -> int:
+    """A descriptor of a copy of this interpreter. SyscallFailed if the kernel refuses one."""
+    return sealed("mobyshell", Path("/proc/self/exe").read_bytes())
+
+
+def library() -> str:
+    """The directory of libpython, "" if this interpreter has none: a copy finds none beside itself."""
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            if "/libpython3" in line:
+                return os.path.dirname(line.split(maxsplit=5)[5].strip())
+    return ""
+
+
+def become_sealed(words: list[str]) -> None:
+    """Execute this interpreter again from a copy, with `words` after its name; once, then return.
+
+    Afterwards the environment is what it was before. SyscallFailed or OSError if it cannot be.
+    """
+    environment = os.environ
+    if os.readlink("/proc/self/exe").startswith(_SEALED):
+        kept = environment.pop(_KEPT, None)
+        if kept:
+            environment["LD_LIBRARY_PATH"] = kept
+        elif kept is not None:
+            environment.pop("LD_LIBRARY_PATH", None)
+        return
+    changed = dict(environment)
+    if place := library():
+        changed[_KEPT] = environment.get("LD_LIBRARY_PATH", "")
+        changed["LD_LIBRARY_PATH"] = place
+    os.execve(f"/proc/self/fd/{sealed_copy()}", [sys.executable, *words], changed)
