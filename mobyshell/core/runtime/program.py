@@ -167,8 +167,11 @@ class Program:
             if placeholder in filled:
                 filled = filled.replace(placeholder, values.get(name, default))
         # what holds a pid already is no template, whatever braces the spec puts in it
-        template = "{pid" in text and "pid" in values and PID not in text
-        return filled.format_map(values) if template else filled
+        if "pid" not in values or PID in text:
+            return filled
+        # not str.format: a path may have braces of its own, and what is in them is a stranger's
+        pid = values["pid"]
+        return filled.replace("{pid}", pid).replace("{pid:<10}", f"{pid:<10}")
 
     def wants(self, placeholder: str) -> bool:
         """Whether a text has `placeholder` in it."""

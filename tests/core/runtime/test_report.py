@@ -21,3 +21,14 @@ def test_a_refused_write_names_the_process_it_was_for() -> None:
         run_here(PortableExecutor(), plan, ((0, operation),), lambda *_: None, {"pid": "4242"})
     assert caught.value.path == "/proc/4242/no_map"
     assert "{" not in str(caught.value)
+
+
+def test_braces_in_a_path_are_its_own() -> None:
+    calls = write_file("/proc/{pid.__class__}/{0}/{pid}", "", template=True)
+    operation = Operation(
+        actor=Actor.PARENT, phase=Phase.ATTACH, title="map", why="", calls=tuple(calls)
+    )
+    plan = Plan(id="c", bundle="/b", rootfs="/b/r", operations=(operation,))
+    with pytest.raises(SyscallFailed) as caught:
+        run_here(PortableExecutor(), plan, ((0, operation),), lambda *_: None, {"pid": "7"})
+    assert caught.value.path == "/proc/{pid.__class__}/{0}/7"
