@@ -194,6 +194,9 @@ class FakeTasks:
             Difference("mounts[3] /tmp", "tmpfs ro", "tmpfs rw", False),
         ]
 
+    def recent_events(self) -> list[Event]:
+        return [Event(self.clock.now_ns(), "default", id, TaskStarted(pid=1)) for id in self.tasks]
+
     def events(self, subscribed: Callable[[], object] | None = None) -> Iterator[Event]:
         """As after `reconnect`, a None in the queue is a gap; `close` ends it."""
         while not self._closed:

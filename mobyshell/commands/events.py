@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from mobyshell.commands.registry import NUMBER, READ, TEXT, option, verb
-from mobyshell.commands.results import Stream
+from mobyshell.commands.registry import NUMBER, READ, TASK, TEXT, option, verb
+from mobyshell.commands.results import Rows, Stream
+from mobyshell.core.errors import UsageError
 
 TYPE_CHECKING = False  # see commands.registry
 if TYPE_CHECKING:
@@ -13,10 +14,32 @@ if TYPE_CHECKING:
     from mobyshell.core.events import Event
 
 
+_TOPIC = option("--topic", "only topics that begin with this, as in /tasks", TEXT, default="")
+_ID = option("--id", "only of this task", TASK, default="", name="task")
+
+
+@verb(
+    "events", "ls",
+    _TOPIC, _ID,
+    option("-n --count", "only the last so many", NUMBER, default=50),
+    effect=READ, example="events ls -n 5",
+)  # fmt: skip
+def ls(ctx: Context, *, topic: str, task: str, count: int) -> Rows:
+    """List what happened lately: creates, starts, exits, deletes; the last at the bottom."""
+    if count < 0:
+        raise UsageError("events ls: COUNT is negative", hint="-n 5 for the last five")
+    found = [one for one in ctx.tasks.recent_events()
+             if one.topic.startswith(topic) and task in ("", one.id)]  # fmt: skip
+    last = found[len(found) - min(count, len(found)) :]
+    rows = [{**one.to_json(), "said": _said(one)} for one in last]
+    columns = (("time_ns", "WHEN", "ago"), ("topic", "TOPIC", "text"), ("id", "ID", "id"),
+               ("said", "WHAT", "text"))  # fmt: skip
+    return Rows(columns, rows)
+
+
 @verb(
     "events", "follow",
-    option("--topic", "only topics that begin with this, as in /tasks", TEXT, default=""),
-    option("--id", "only of this task", TEXT, default="", name="task"),
+    _TOPIC, _ID,
     option("-n --count", "stop after so many", NUMBER),
     effect=READ, example="events follow -n 0",
 )  # fmt: skip
@@ -38,13 +61,16 @@ def follow(ctx: Context, *, topic: str, task: str, count: int | None) -> Stream:
     return Stream(chosen(), _show)
 
 
+def _said(event: Event) -> str:
+    data = event.to_json()["data"]
+    if event.topic == "/runtime/call":
+        return f"{data['name']}({', '.join(data['args'])}) = {data['errno'] or data['result']}"
+    return " ".join(f"{key}={value}" for key, value in data.items() if value not in ("", None))
+
+
 def _show(event: Event) -> str:
     from mobyshell.commands.output import clean
     from mobyshell.core.clock import rfc3339
 
-    data = event.to_json()["data"]
-    if event.topic == "/runtime/call":
-        text = f"{data['name']}({', '.join(data['args'])}) = {data['errno'] or data['result']}"
-    else:
-        text = " ".join(f"{key}={value}" for key, value in data.items() if value not in ("", None))
-    return clean(f"{rfc3339(event.time_ns)} {event.namespace} {event.topic} {event.id} {text}")
+    when = rfc3339(event.time_ns)
+    return clean(f"{when} {event.namespace} {event.topic} {event.id} {_said(event)}")

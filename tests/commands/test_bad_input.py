@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -50,7 +50,7 @@ class Ended(FakeTasks):
         made.end()
         return made
 
-    def events(self) -> Iterator[Event]:
+    def events(self, subscribed: Callable[[], object] | None = None) -> Iterator[Event]:
         return iter(())
 
 

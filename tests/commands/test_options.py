@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mobyshell.commands.cli import Options, call, run
+from mobyshell.commands.cli import Options, call, run, show
 from mobyshell.commands.context import Context
 from mobyshell.core.errors import Refused
 from mobyshell.core.runtime.bundle import new_bundle
@@ -89,3 +89,21 @@ def test_doctor_says_where_things_are(tmp_path: Path, capsys: pytest.CaptureFixt
     assert found["state of running tasks"]["ok"]
     assert not found["store of what is kept"]["ok"]
     assert "--root" in found["store of what is kept"]["remedy"]
+
+
+def test_events_that_were(capsys: pytest.CaptureFixture[str]) -> None:
+    tasks = FakeTasks()
+    for number in range(12):
+        tasks.add(f"task{number}")
+    context = Context(tasks=tasks)
+    options = Options()
+    for words, ids in (
+        (["-n", "3"], ["task9", "task10", "task11"]), ([], [f"task{n}" for n in range(12)]),
+        (["--id", "task4"], ["task4"]), (["--topic", "/no"], []), (["-n", "100"], list(tasks.tasks)),
+        (["-n", "0"], []),
+    ):  # fmt: skip
+        show(call(context, ["events", "ls", *words]), options)
+        rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert [row["id"] for row in rows] == ids, words
+        assert all(row["topic"] == "/tasks/start" for row in rows)
+    tasks.close()

@@ -14,8 +14,12 @@ from __future__ import annotations
 
 import os
 import time
+from typing import TYPE_CHECKING
 
 from mobyshell.core.tasks.service import LogLine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SEGMENT_BYTES = 8 << 20
 SEGMENTS = 4
@@ -261,29 +265,53 @@ class LogReader:
 
 
 def tail_position(directory: str, lines: int) -> int:
-    """Where the last `lines` lines begin (a line in parts counts once)."""
+    """Where the last `lines` lines begin (a line in parts counts once). Reads no more than that."""
     found = segments(directory)
     wanted, at_end = lines, True
     position = found[-1] if found else 0
     for start in reversed(found):
         try:
-            with open(segment_path(directory, start), "rb", buffering=0) as file:
-                data = file.read()
+            fd = os.open(segment_path(directory, start), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             break
-        end = data.rfind(b"\n") + 1
-        if at_end:
-            position = start + end
-        while end:
-            begin = data.rfind(b"\n", 0, end - 1) + 1
-            full = data[begin:end].split(b" ", 3)[2:3] == [b"F"]
-            if full or at_end:
-                if wanted == 0:
-                    return position
-                wanted -= 1
-            at_end = False
-            position, end = start + begin, begin
+        try:
+            for begin, line in _backwards(fd):
+                if at_end:
+                    position = start + begin + len(line)
+                if at_end or line.split(b" ", 3)[2:3] == [b"F"]:
+                    if wanted == 0:
+                        return position
+                    wanted -= 1
+                at_end = False
+                position = start + begin
+        finally:
+            os.close(fd)
     return position
+
+
+def _backwards(fd: int, block: int = 64 << 10) -> Iterator[tuple[int, bytes]]:
+    """The complete lines of a file with the offsets where they begin, the last first."""
+    at = os.fstat(fd).st_size
+    data, end = b"", 0
+
+    def earlier() -> None:
+        nonlocal at, data, end, block
+        size = min(block, at)
+        at -= size
+        data = os.pread(fd, size, at) + data[:end]
+        end = len(data)
+        block *= 2  # a line that is longer than a block
+
+    while (found := data.rfind(b"\n", 0, end)) < 0 and at:
+        earlier()
+    end = found + 1
+    while end:
+        begin = data.rfind(b"\n", 0, end - 1) + 1
+        if not begin and at:
+            earlier()
+            continue
+        yield at + begin, data[begin:end]
+        end = begin
 
 
 def content(line: LogLine) -> bytes:

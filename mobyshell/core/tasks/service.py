@@ -185,3 +185,7 @@ class Tasks(Protocol):
         then.
         """
         ...
+
+    def recent_events(self) -> list[Event]:
+        """What happened in this namespace lately (not the kernel calls), oldest first."""
+        ...

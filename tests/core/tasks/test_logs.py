@@ -229,3 +229,28 @@ def test_align_moves_on_to_the_next_line(tmp_path: Path) -> None:
         reader.align()
         assert reader.read()[0].data == first
         reader.close()
+
+
+def test_tail_reads_no_more_than_it_must(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = str(tmp_path / "logs")
+    writer = LogWriter(directory)
+    for number in range(20_000):
+        writer.append(encode(b"line %d\n" % number, "stdout", NOW))
+    writer.append(encode(b"x" * 300_000 + b"\n", "stdout", NOW))
+    writer.append(encode(b"end\n", "stdout", NOW))
+    writer.close()
+    sizes: list[int] = []
+    pread = os.pread
+
+    def counted(fd: int, size: int, at: int) -> bytes:
+        sizes.append(size)
+        return pread(fd, size, at)
+
+    monkeypatch.setattr(os, "pread", counted)
+    assert read_all(directory, tail_position(directory, 1)) == b"end\n"
+    assert sizes[0] <= 64 << 10
+    sizes.clear()
+    position = tail_position(directory, 3)
+    assert sum(sizes) < 1 << 20
+    assert read_all(directory, position) == b"line 19999\n" + b"x" * 300_000 + b"\nend\n"
+    assert len(read_all(directory, tail_position(directory, 10**6)).splitlines()) == 20_002
