@@ -144,9 +144,16 @@ def _users() -> Iterator[Finding]:
 
 def _cgroups() -> Iterator[Finding]:
     layout = cgroups.detect()
-    ok = layout.mode != "none"
-    yield _finding("cgroups", ok, layout.mode, "no limits, no statistics, no pause",
-                   "mount -t cgroup2 none /sys/fs/cgroup")  # fmt: skip
+    ok, detail, remedy = True, layout.mode, ""
+    if layout.mode == "none":
+        ok, remedy = False, "mount -t cgroup2 none /sys/fs/cgroup"
+    elif layout.mode == "v2":
+        ok = bool(layout.v2_usable)
+        detail = f"v2, groups below {layout.v2_usable}" if ok else "v2, none delegated to this user"
+        remedy = (
+            "run as root, or in a scope of your own: systemd-run --user --scope -p Delegate=yes"
+        )
+    yield _finding("cgroups", ok, detail, "no limits, no statistics, no pause", remedy)
     wanted = {
         "cpu": "limits on CPU time", "cpuset": "binding to CPUs", "memory": "limits on memory",
         "pids": "limits on processes", "blkio": "limits on disk use", "devices": "device rules",
@@ -157,8 +164,8 @@ def _cgroups() -> Iterator[Finding]:
         path = layout.own.get(name)
         unified = layout.own.get("")
         if path is None and unified is not None:
-            built_in = name in ("freezer", "devices")
-            if layout.mode == "v2" and (built_in or v2.get(name, name) in layout.v2_controllers):
+            built_in = layout.mode == "v2" and name in ("freezer", "devices")
+            if built_in or v2.get(name, name) in layout.v2_controllers:
                 path = unified
         ok = path is not None and os.access(path, os.W_OK)
         if name == "devices" and ok and path == unified:
@@ -168,6 +175,17 @@ def _cgroups() -> Iterator[Finding]:
         remedy = "run as root, or delegate the cgroup" if path else f"a kernel with {name} enabled"
         yield _finding(f"cgroup {name}", ok, where if ok or not path else f"{path} not writable",
                        use, remedy)  # fmt: skip
+    yield _systemd()
+
+
+def _systemd() -> Finding:
+    # sd_booted(3); then whoever wants it reaches it over D-Bus
+    bus = "/run/dbus/system_bus_socket"
+    runs, there = os.path.isdir("/run/systemd/system"), os.path.exists(bus)
+    detail = "not what this machine booted" if not runs else f"runs, but no {bus}"
+    return _finding("systemd", runs and there, "runs, on D-Bus" if runs and there else detail,
+                    "mobyshell-runc --systemd-cgroup has nobody to ask",
+                    "let the engine use the cgroupfs driver" if not runs else "apt install dbus")  # fmt: skip
 
 
 def _device_filter() -> Finding:
