@@ -21,6 +21,7 @@ from mobyshell.core.runtime.script import script
 from mobyshell.core.runtime.state import State
 from mobyshell.core.runtime.steps import run
 from mobyshell.core.runtime.values import Status
+from mobyshell.runc.counters import counted
 from tests.core.runtime.conftest import House
 from tests.core.runtime.test_rootless_verbs import BECOME
 
@@ -135,6 +136,10 @@ def test_processes_are_limited_and_counted(house: House) -> None:
         assert (stats.cpu_ns or 0) > 0
         assert (stats.memory or 0) > 0
         assert stats.io_read is not None
+        data = counted(state.cgroups)  # as `runc events --stats` tells it
+        assert data["pids"] == {"current": 3, "limit": 3}
+        assert data["memory"]["usage"]["usage"] > 0
+        assert data["cpu"]["usage"]["total"] > 0
         assert len(cgroups.processes(state.cgroups[""])) == 3
 
 
