@@ -77,7 +77,7 @@ def make_user_namespace(executor: Executor, uids: str, gids: str, what: str) -> 
                     shown = text.strip().replace("\n", ", ")
                     raise SyscallFailed(
                         "write", error.errno or 0, path=f"{kind}_map: {shown}", what=what,
-                        hint="maps may not overlap; an unprivileged user may map only their own id",
+                        hint="maps may not overlap, and mapping the ids of a mount takes root: run as root",
                     ) from None  # fmt: skip
             return os.open(f"/proc/{child.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
         finally:

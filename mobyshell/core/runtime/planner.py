@@ -400,7 +400,8 @@ class _Planner:
                 f"mounts[{index}] {entry.destination}: a bind does not change its file system: "
                 f"{', '.join(options.data)} ignored"
             )
-        return mounts.mount(index, entry, self.bundle, self.trees.get(f"mounts[{index}]"))
+        tree = self.trees.get(f"mounts[{index}]")
+        return mounts.mount(index, entry, self.bundle, tree, self.linux.mount_label)
 
     def _hooks(self) -> list[Operation]:
         planned = [

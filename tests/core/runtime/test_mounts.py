@@ -6,13 +6,16 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mobyshell.core.errors import MobyshellError, SyscallFailed
+from mobyshell.core.errors import MobyshellError, SyscallFailed, Unsupported
 from mobyshell.core.linux.mounts import MountInfo, parse_line
+from mobyshell.core.runtime.plan import show_call
+from mobyshell.core.runtime.planner import make_plan
 from tests.core.runtime.conftest import House, descriptors
 
 pytestmark = pytest.mark.root
@@ -335,3 +338,27 @@ def test_the_plan_tells_how_ids_are_mapped(house: House, owned: Path) -> None:
     text = json.dumps([str(call) for one in plan.operations for call in one.calls])
     assert "@user_namespace" in text
     assert "0 1000 10" in text
+
+
+def test_a_label_for_the_files_of_new_filesystems(house: House) -> None:
+    """This kernel has no SELinux, so only the plan can show it."""
+    label = "system_u:object_r:container_file_t:s0:c1,c2"
+
+    def change(document: Document) -> None:
+        document["linux"]["mountLabel"] = label
+        document["mounts"] += [tmpfs("/t"), bind("/b", "/etc")]
+
+    host = replace(house.runtime.host, lsm=("selinux",))
+    plan = make_plan(house.spec(change), bundle=str(house.bundle), id="c", host=host)
+    labelled = {
+        one.source: [show_call(call) for call in one.calls if '"context"' in show_call(call)]
+        for one in plan.operations
+        if one.source.startswith("mounts[")
+    }
+    told = f'fsconfig(<context>, FSCONFIG_SET_STRING, "context", "{label}", 0)'
+    # /dev, /dev/pts, /dev/shm, /t; not /proc, /dev/mqueue, /sys, the cgroups, and what is bound
+    assert {source for source, calls in labelled.items() if calls == [told]} == {
+        "mounts[1]", "mounts[2]", "mounts[3]", "mounts[7]",
+    }  # fmt: skip
+    with pytest.raises(Unsupported, match=r"linux\.mountLabel"):
+        house.run("true", change=change)

@@ -128,3 +128,39 @@ tell(out=done.stdout.split(), err=done.stderr, code=done.returncode)
     assert said["code"] == 0, said["err"]
     assert said["out"][:2] == ["0", "runc"]
     assert said["out"][3:] == ["0", "12345", "1"]
+
+
+def test_mounts_of_ones_own(home: Path) -> None:
+    said = as_user(home, """
+(bundle / "rootfs" / "data").mkdir()
+(bundle / "rootfs" / "data" / "file").write_text("said\\n")
+(bundle / "rootfs" / "data").chmod(0o2770)
+(bundle / "rootfs" / "link").symlink_to("/far/there")
+(home / "volume").mkdir(mode=0o700)
+(home / "volume" / "file").write_text("bound\\n")
+document = spec_to_json(spec("sh", "-c", "cat /data/file /far/there/file; stat -c %a /data /etc"))
+tmpfs = {"type": "tmpfs", "source": "tmpfs"}
+document["root"]["readonly"] = False
+first = len(document["mounts"])
+document["mounts"] += [
+    {"destination": "/data", "options": ["tmpcopyup"], **tmpfs}, {"destination": "/etc", **tmpfs},
+    {"destination": "/link", "source": str(home / "volume"), "options": ["bind", "ro"]},
+]
+mapped = json.loads(json.dumps(document))
+mapped["mounts"][-1]["options"].append("idmap")
+out = os.open(home / "out", os.O_RDWR | os.O_CREAT)
+made = run(runtime.create("c", str(bundle), stdio=Stdio(null, out, 2),
+                          spec=parse_spec(json.dumps(document))))
+run(runtime.start("c"))
+run(runtime.wait("c", timeout=60))
+run(runtime.delete("c"))
+try:
+    run(runtime.create("d", str(bundle), stdio=Stdio(null, out, 2),
+                       spec=parse_spec(json.dumps(mapped))))
+except MobyshellError as error:
+    refused = [str(error), error.hint]
+tell(out=(home / "out").read_text().split(), refused=refused, number=first + 2)
+""")  # fmt: skip
+    assert said["out"] == ["said", "bound", "2770", "755"]
+    assert f"(mounts[{said['number']}].uidMappings)" in said["refused"][0]
+    assert "run as root" in said["refused"][1]

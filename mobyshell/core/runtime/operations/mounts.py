@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os.path
 from collections.abc import Sequence
+from dataclasses import replace
 
 from mobyshell.core.linux import constants as c
 from mobyshell.core.linux.mount_options import MountOptions, parse_options
@@ -66,10 +67,19 @@ _MAY_COVER = frozenset(
 )  # fmt: skip
 
 
-def mount(index: int, entry: Mount, bundle: str, tree: Tree | None = None) -> Operation:
+# the kernel labels these itself, or not at all
+_UNLABELLED = ("proc", "sysfs", "mqueue", "cgroup", "cgroup2")
+
+
+def mount(
+    index: int, entry: Mount, bundle: str, tree: Tree | None = None, label: str | None = None
+) -> Operation:
     """One entry of `mounts`, that is not of type cgroup. `tree`: what it binds, if the runtime
-    has opened it."""
+    has opened it. `label`: what SELinux shall know the files of a new filesystem by."""
     options = parse_options(entry.options or ())
+    if label and not options.bind and entry.type not in _UNLABELLED:
+        # quoted: a label's categories have commas between them
+        options = replace(options, data=(*options.data, f'context="{label}"'))
     words = ",".join(entry.options or ())
     kind = entry.type or "none"
     origin = os.path.join(bundle, entry.source or "")

@@ -8,6 +8,7 @@ their descriptors, only attaches them (move_mount(2)).
 
 from __future__ import annotations
 
+import errno
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -110,7 +111,14 @@ def open_tree(tree: Tree, propagation: str | None) -> Operation:
         spec="config.md#posix-platform-mounts" if tree.ids else "config.md#root",
         man=man,
         calls=tuple(calls),
+        hints=_HINTS if tree.ids else (),
     )
+
+
+_HINTS = (
+    (errno.EINVAL, "the file system may have no id-mapped mounts, or this is one already"),
+    (errno.EPERM, "mapping ids takes privileges over the file system: run as root"),
+)
 
 
 def _spread(propagation: str | None) -> tuple[int, ...]:
@@ -142,7 +150,6 @@ def _map_ids(mount: Cell, ids: Ids, number: int) -> list[Call]:
         Call(
             "mount_setattr",
             (mount, EMPTY, flags("at", at), attributes, 32),
-            otherwise="the file system may have no id-mapped mounts, or this is one already",
         ),
         *([close(namespace)] if ids.namespace else []),
     ]
