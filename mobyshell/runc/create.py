@@ -9,9 +9,11 @@ from mobyshell.core.oci import Spec
 from mobyshell.core.runtime.create import Container, Stdio
 from mobyshell.core.runtime.runtime import Runtime
 from mobyshell.core.runtime.steps import run as steps
+from mobyshell.core.runtime.values import Options
 from mobyshell.runc import bundle as bundles
 from mobyshell.runc import streams
 from mobyshell.runc.call import Call, Failure
+from mobyshell.runc.compiled import material_of, remember
 from mobyshell.runc.streams import Taken
 
 
@@ -21,6 +23,7 @@ def run(call: Call) -> int:
     detached = call.command == "create" or flags.on("detach")
     bundle = os.path.abspath(flags.text("bundle") or ".")
     _check_place(call, bundle)
+    material = material_of(call.root(), bundle, not flags.on("no-new-keyring"))
     spec = bundles.load(bundle)
     _warn(call, spec)
     terminal = bool(spec.process and spec.process.terminal)
@@ -29,10 +32,12 @@ def run(call: Call) -> int:
     taken = streams.taken(call)
     spec, notify = _with_environment(call, spec, taken)
     call.log.debug("nsexec container setup: cgroups and namespaces are made")
-    container = _create(call, runtime, bundle, spec, taken, notify)
+    options = _options(call, taken, notify)
+    container = _create(call, runtime, bundle, spec, options)
     call.log.debug("child process in init(): everything but its program is in place")
     call.log.debug("init: closing the pipe to signal completion")
     try:
+        remember(runtime, container, spec, options, material)
         status = _go_on(call, runtime, container, detached)
     except BaseException:
         _undo(runtime, call.id)
@@ -79,26 +84,25 @@ def _with_environment(call: Call, spec: Spec, taken: Taken) -> tuple[Spec, bool]
     return spec, wanted
 
 
-def _create(
-    call: Call, runtime: Runtime, bundle: str, spec: Spec, taken: Taken, notify: bool
-) -> Container:
-    from mobyshell.core.runtime.values import Options
-
+def _options(call: Call, taken: Taken, notify: bool) -> Options:
     flags = call.flags
-    options = Options(
+    return Options(
         kept=taken.kept,
         keyring=not flags.on("no-new-keyring"),
         pivot=not flags.on("no-pivot"),
         find_program=True,
         directories=("notify",) if notify else (),
     )
-    stdio = Stdio(0, 1, 2)
+
+
+def _create(call: Call, runtime: Runtime, bundle: str, spec: Spec, options: Options) -> Container:
     rows, columns = streams.size(call)
     return steps(
         runtime.create(
-            call.id, bundle, stdio=stdio, spec=spec, rows=rows, columns=columns, options=options
+            call.id, bundle, stdio=Stdio(0, 1, 2), spec=spec, rows=rows, columns=columns,
+            options=options,
         )
-    )
+    )  # fmt: skip
 
 
 def _go_on(call: Call, runtime: Runtime, container: Container, detached: bool) -> int:

@@ -45,6 +45,15 @@ def attend(call: Call, runtime: Runtime, container: Container) -> int:
     return status & 0xFF
 
 
+def passed_on(*, terminal: bool) -> list[int]:
+    """The signals that a foreground call handles: all that mean its program."""
+    ours = _OURS - {"SIGWINCH"} if terminal else _OURS
+    # 32 and 33 are the C library's own
+    return [
+        int(one) for one in signal.valid_signals() if one not in (32, 33) and _name(one) not in ours
+    ]
+
+
 def _subreaper() -> None:
     from mobyshell.core.linux.syscalls import call as syscall
 
@@ -61,14 +70,8 @@ class Follower:
         self._typed = bytearray()
 
     def __enter__(self) -> Follower:
-        for number in signal.valid_signals():
-            name = _name(number)
-            if name in _OURS and not (name == "SIGWINCH" and self.master is not None):
-                continue
-            try:
-                self._before[number] = signal.signal(number, self._signalled)
-            except (OSError, ValueError):
-                continue  # 32 and 33 are the C library's
+        for number in passed_on(terminal=self.master is not None):
+            self._before[number] = signal.signal(number, self._signalled)
         if self.master is not None:
             self._plain_newlines(self.master)
             self._raw()

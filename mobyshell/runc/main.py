@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from mobyshell.runc import quick
 from mobyshell.runc.call import Call, Failure
 from mobyshell.runc.flags import FlagError, Flags, Help, parse
 from mobyshell.runc.log import Log
@@ -16,8 +17,10 @@ NO_SUCH_COMMAND = 3
 def main(words: list[str] | None = None) -> int:
     """Run one command; its exit status. 255 for errors of `exec`, 1 for those of all others."""
     log = Log()
+    words = sys.argv[1:] if words is None else words
     try:
-        return _run(sys.argv[1:] if words is None else words, log)
+        status = quick.attempt(words)
+        return _run(words, log) if status is None else status
     except Failure as error:
         log.error(str(error))
         return error.status

@@ -7,7 +7,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from tests.runc.conftest import PATIENCE, Machine, eventually
+from tests.runc.conftest import PATIENCE, Machine, containers, eventually
 
 
 def test_a_life_in_four_calls(ours: Machine) -> None:
@@ -156,7 +156,7 @@ def test_errors_of_create_leave_nothing(ours: Machine) -> None:
     }.items():
         ours.spec(program)
         assert ours.fails("create", "c") == before + said
-    assert os.listdir(ours.root) == []
+    assert containers(ours.root) == []
 
 
 def test_the_words_for_specs_that_cannot_be(ours: Machine) -> None:

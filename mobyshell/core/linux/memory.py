@@ -29,9 +29,14 @@ _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_S
 _FAILED = ctypes.c_void_p(-1).value
 
 
-def map_shared(fd: int, size: int, protection: int = PROT_READ | PROT_WRITE) -> int:
-    """Map `size` bytes of `fd`, shared; the address. SyscallFailed if the kernel refuses."""
-    address: int | None = libc.mmap(None, size, protection, MAP_SHARED, fd, 0)
+def map_shared(
+    fd: int, size: int, protection: int = PROT_READ | PROT_WRITE, wanted: int = 0
+) -> int:
+    """Map `size` bytes of `fd`, shared; the address: `wanted` if that place is free.
+
+    SyscallFailed if the kernel refuses.
+    """
+    address: int | None = libc.mmap(wanted or None, size, protection, MAP_SHARED, fd, 0)
     if address is None or address == _FAILED:
         raise SyscallFailed("mmap", ctypes.get_errno())
     return address
@@ -69,7 +74,7 @@ def sealed(name: str, content: bytes) -> int:
 class Memory:
     """`size` bytes (rounded up to pages) at `address`, and a descriptor of them. Freed by `close`."""
 
-    def __init__(self, name: str, size: int) -> None:
+    def __init__(self, name: str, size: int, wanted: int = 0) -> None:
         self.fd = -1
         self.size = size + -size % PAGESIZE
         try:
@@ -81,7 +86,7 @@ class Memory:
                 self.fd = -1
             raise SyscallFailed.of(error, "memfd_create") from None
         try:
-            self.address = map_shared(self.fd, self.size)
+            self.address = map_shared(self.fd, self.size, wanted=wanted)
         except SyscallFailed:
             os.close(self.fd)
             self.fd = -1

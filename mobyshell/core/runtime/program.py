@@ -349,8 +349,10 @@ class _Assembler:
         self.origins.append(Origin(origin.operation, -1))
 
 
-def assemble(operations: Iterable[tuple[int, Operation]]) -> Program:
+def assemble(operations: Iterable[tuple[int, Operation]], wanted: int = 0) -> Program:
     """Flatten `operations` (with their plan indices). Its placeholders are filled by `fill`.
+
+    The program lies at the address `wanted`, if that is free.
 
     Raises Unsupported for a call that this architecture does not have, InvalidSpec for a path of
     the spec so deep that no call could skip what makes it.
@@ -360,7 +362,7 @@ def assemble(operations: Iterable[tuple[int, Operation]]) -> Program:
         assembler.operation(index, operation)
     length = len(assembler.records)
     arena_at = 8 * (length * (WORDS + REPORT) + len(assembler.cells))
-    memory = Memory("mobyshell", HEADER_BYTES + arena_at + len(assembler.arena.data))
+    memory = Memory("mobyshell", HEADER_BYTES + arena_at + len(assembler.arena.data), wanted)
     base = memory.address + HEADER_BYTES + arena_at
     for index, word, place in assembler.relocations:
         assembler.records[index][word] = base + place
