@@ -117,7 +117,7 @@ def steady(text: str) -> list[str]:
         if (
             not words
             or words[0].endswith("ctxt_switches:")
-            or words[0].startswith(("Vm", "Rss", "Mems"))
+            or words[0].startswith(("Vm", "Rss", "Mems", "SigQ"))
         ):
             continue
         if " - " in line:  # mountinfo: without the mounts' and filesystems' numbers
