@@ -19,6 +19,7 @@ from mobyshell.core.oci import Spec, spec_to_json
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.create import Container, Stdio
 from mobyshell.core.runtime.environment import home
+from mobyshell.core.runtime.operations.calls import AGENT
 from mobyshell.core.runtime.plan import HOME, Actor, Call, Cell, Flags, Operation, Phase, Plan
 from mobyshell.core.runtime.prepared import CHILD
 from mobyshell.core.runtime.program import HEADER_BYTES, Header, Program, assemble
@@ -72,16 +73,22 @@ def remember(
 
 def fit(plan: Plan, spec: Spec, options: Options) -> bool:
     """Whether the launcher and `quick` can do all of it: no hooks, no terminal, nothing to be
-    handed over or joined, nothing that the parent must do meanwhile."""
+    handed over or joined, nothing that the parent must do meanwhile.
+
+    A child that asks for something all the same (a mount point behind a link, a tmpfs like what it
+    covers) finds that its socket is a pipe, and fails: then the library does it.
+    """
     kinds = {one.type: one.path for one in (spec.linux.namespaces or ())} if spec.linux else {}
     parts = [one for _, one in (*plan.of(Actor.PARENT), *plan.of(Actor.CHILD))]
-    calls = [call.name for one in parts for call in one.calls]
+    calls = [call for one in parts for call in one.calls]
+    asks_agent = any(call.args[:1] == (AGENT,) for call in calls)
     return not (
         plan.terminal or plan.attended or plan.handed or plan.clone_flags & _UNFIT
         or spec.hooks or options.kept or options.directories or not options.pivot
         or kinds.get("pid", "-") or any(kinds.values())
         or plan.of(Actor.PARENT, Phase.ATTACH) or plan.of(Actor.CHILD, Phase.JOIN)
-        or "sendmsg" in calls or any(name.startswith("@") and name != "@clone3" for name in calls)
+        or asks_agent
+        or any(call.name.startswith("@") and call.name != "@clone3" for call in calls)
     )  # fmt: skip
 
 
