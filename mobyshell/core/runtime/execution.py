@@ -38,7 +38,6 @@ def execution(
     operations = [identity.mask(umask if umask is not None else 0o022)]
     if linux.personality is not None:
         operations.append(scheduling.personality(linux.personality))
-    operations += _labels(given)
     operations.append(process.signals())
     if filtered and not given.no_new_privileges:
         # without no_new_privs loading a filter needs CAP_SYS_ADMIN: now or never
@@ -59,19 +58,6 @@ def execution(
         # after it, nothing but execve: the filter need not allow what a runtime does
         operations += filtered
     operations.append(process.execute(tuple(given.args or ()), complete(given.env or ())))
-    return operations
-
-
-def _labels(given: Process) -> list[Operation]:
-    operations = []
-    if given.apparmor_profile:
-        path = "/proc/self/attr/apparmor/exec"
-        operations.append(identity.exec_label(
-            "AppArmor", given.apparmor_profile, path, "process.apparmorProfile"))  # fmt: skip
-    if given.selinux_label:
-        path = "/proc/self/attr/exec"
-        operations.append(identity.exec_label(
-            "SELinux", given.selinux_label, path, "process.selinuxLabel"))  # fmt: skip
     return operations
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mobyshell.core.linux import capabilities, cgroups
+from mobyshell.core.linux import lsm as lsms
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Host:
             cgroup_writable=writable,
             cpuset=_cpuset(own.get("cpuset")),
             last_capability=capabilities.last(),
-            lsm=_active_lsm(),
+            lsm=lsms.active(),
             newuidmap=_helper("newuidmap"),
             newgidmap=_helper("newgidmap"),
         )
@@ -89,11 +90,3 @@ def _helper(name: str) -> str | None:
         if os.access(path, os.X_OK):
             return path
     return None
-
-
-def _active_lsm() -> tuple[str, ...]:
-    try:
-        with open("/sys/kernel/security/lsm") as file:
-            return tuple(file.read().strip().split(","))
-    except OSError:
-        return ()

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from mobyshell.core.errors import InvalidSpec
+from mobyshell.core.linux import lsm
 from mobyshell.core.linux.mount_options import parse_options
 from mobyshell.core.oci import (
     Mount,
@@ -154,6 +155,7 @@ class _Planner:
         operations = [
             *self._prepare(),
             *self._score(Phase.JOIN),
+            *(self._labels(Phase.JOIN) if self.joined else ()),
             *joining.join(self.joined),
             *([joining.offset_clocks(self.linux.time_offsets or {}, early)] if early else []),
             namespaces.clone([(i, n) for i, n in self.new if n.type != "cgroup"], flags),
@@ -188,6 +190,7 @@ class _Planner:
         operations = [
             *self._score(Phase.JOIN, exec=True),
             *self._affinity("initial", Phase.JOIN),
+            *self._labels(Phase.JOIN),
             joining.undumpable(),
             namespaces.enter(kinds),
             *(cgroups.attach_child(name, path) for name, path in self.groups.items()),
@@ -230,6 +233,17 @@ class _Planner:
             agent=self.agent,
             notices=tuple(self.notices),
         )
+
+    def _labels(self, phase: Phase) -> list[Operation]:
+        """Of the program: asked for before the child, or right after, has left the host's /proc."""
+        given = (
+            (lsm.APPARMOR, self.process.apparmor_profile, "process.apparmorProfile"),
+            (lsm.SELINUX, self.process.selinux_label, "process.selinuxLabel"),
+        )
+        return [
+            identity.exec_label(module, label, source, phase)
+            for module, label, source in given if label
+        ]  # fmt: skip
 
     def _early(self) -> set[str]:
         """New namespaces that the process before the child makes: clocks can be set only until a
@@ -330,6 +344,8 @@ class _Planner:
         if "network" in made:
             operations.append(namespaces.loopback())
         operations += namespaces.sysctls(dict(linux.sysctl or {}))
+        if not self.joined:
+            operations += self._labels(Phase.SETUP)
         operations.append(identity.mask_for_setup())
         spread, root = linux.rootfs_propagation, self.trees.get("root.path")
         if self.own_mounts:

@@ -141,7 +141,14 @@ def script(plan: Plan, spec: Spec) -> str:
 
 
 def _of(plan: Plan, actor: Actor, *phases: Phase) -> list[Operation]:
-    return [operation for _, operation in plan.of(actor, *phases)]
+    """The operations in `phases`. Labels go with the program: here, every tool is a program."""
+    return [
+        one for _, one in plan.of(actor) if (Phase.EXEC if _labels(one) else one.phase) in phases
+    ]
+
+
+def _labels(operation: Operation) -> bool:
+    return operation.source in ("process.apparmorProfile", "process.selinuxLabel")
 
 
 def _moves(operation: Operation) -> bool:

@@ -11,13 +11,12 @@ import errno
 import fcntl
 import os
 import signal
-import struct
-import termios
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
 from mobyshell.core.clock import Clock
+from mobyshell.core.linux import terminals
 from mobyshell.core.tasks.intake import Intake
 from mobyshell.core.tasks.logs import LogWriter, encode
 from mobyshell.core.tasks.loop import Loop, Timer, Watch
@@ -304,12 +303,10 @@ class Terminal:
     def resize(self, rows: int, columns: int) -> None:
         """Set the size; what is drawn there is told to draw itself again, also at the same size."""
         with suppress(OSError):  # hung up, or its group gone in this moment: nothing is drawn
-            before = struct.unpack("=4H", fcntl.ioctl(self.fd, termios.TIOCGWINSZ, b"\0" * 8))
-            if before[:2] != (rows, columns):
-                size = struct.pack("=4H", rows, columns, 0, 0)
-                fcntl.ioctl(self.fd, termios.TIOCSWINSZ, size)
+            if terminals.size(self.fd) != (rows, columns):
+                terminals.set_size(self.fd, rows, columns)
                 return
-            group = struct.unpack("=i", fcntl.ioctl(self.fd, termios.TIOCGPGRP, b"\0" * 4))[0]
+            group = terminals.foreground(self.fd)
             if group > 0:  # 0: none yet, or of a pid namespace we do not see
                 os.killpg(group, signal.SIGWINCH)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from mobyshell.core.linux import capabilities, procfs
+from mobyshell.core.linux import capabilities, procfs, rlimits
 from mobyshell.core.oci import Process, Spec
 from mobyshell.core.runtime.diff.scheduling import scheduling_lines
 from mobyshell.core.runtime.diff.words import line, listed, unknown
@@ -19,18 +19,6 @@ _SETS = (
     ("permitted", "CapPrm"), ("ambient", "CapAmb"),
 )  # fmt: skip
 
-_LIMIT_NAMES = {
-    "RLIMIT_CPU": "Max cpu time", "RLIMIT_FSIZE": "Max file size", "RLIMIT_DATA": "Max data size",
-    "RLIMIT_STACK": "Max stack size", "RLIMIT_CORE": "Max core file size",
-    "RLIMIT_RSS": "Max resident set", "RLIMIT_NPROC": "Max processes",
-    "RLIMIT_NOFILE": "Max open files", "RLIMIT_MEMLOCK": "Max locked memory",
-    "RLIMIT_AS": "Max address space", "RLIMIT_LOCKS": "Max file locks",
-    "RLIMIT_SIGPENDING": "Max pending signals", "RLIMIT_MSGQUEUE": "Max msgqueue size",
-    "RLIMIT_NICE": "Max nice priority", "RLIMIT_RTPRIO": "Max realtime priority",
-    "RLIMIT_RTTIME": "Max realtime timeout",
-}  # fmt: skip
-
-_NO_LIMIT = 2**64 - 1
 _SECCOMP = {"0": "none", "1": "strict", "2": "a filter"}
 _TAKEN_AT_EXEC = "taken on by the program; the container is only created"
 
@@ -176,12 +164,11 @@ def _names_of(mask: int) -> str:
 def _rlimits(process: Process, pid: int) -> Iterator[Difference]:
     if not process.rlimits:
         return
-    rows = procfs.read_file(pid, "limits").decode().splitlines()
+    there = rlimits.parse(procfs.read_file(pid, "limits").decode())
     for index, one in enumerate(process.rlimits):
-        label, name = _LIMIT_NAMES[one.type], one.type.removeprefix("RLIMIT_").lower()
-        row = next((text for text in rows if text.startswith(label)), label)
-        found = row.removeprefix(label).split()[:2] or ["?"]
-        wanted = ["unlimited" if n == _NO_LIMIT else str(n) for n in (one.soft, one.hard)]
+        name = one.type.removeprefix("RLIMIT_").lower()
+        wanted = [rlimits.show(value) for value in (one.soft, one.hard)]
+        found = there.get(one.type, ("?",))
         yield line(
             f"process.rlimits[{index}]", f"{name} {listed(wanted)}", f"{name} {listed(found)}"
         )

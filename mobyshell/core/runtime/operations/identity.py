@@ -6,7 +6,9 @@ import errno
 import struct
 
 from mobyshell.core.linux import constants as c
+from mobyshell.core.linux import rlimits
 from mobyshell.core.linux.capabilities import number as capability_number
+from mobyshell.core.linux.lsm import Module
 from mobyshell.core.oci import Capabilities, Rlimit, User
 from mobyshell.core.runtime.operations.calls import (
     AGENT,
@@ -33,24 +35,13 @@ from mobyshell.core.runtime.plan import (
 )
 from mobyshell.core.runtime.program import LENGTH
 
-RLIMITS = {
-    "RLIMIT_CPU": 0, "RLIMIT_FSIZE": 1, "RLIMIT_DATA": 2, "RLIMIT_STACK": 3, "RLIMIT_CORE": 4,
-    "RLIMIT_RSS": 5, "RLIMIT_NPROC": 6, "RLIMIT_NOFILE": 7, "RLIMIT_MEMLOCK": 8, "RLIMIT_AS": 9,
-    "RLIMIT_LOCKS": 10, "RLIMIT_SIGPENDING": 11, "RLIMIT_MSGQUEUE": 12, "RLIMIT_NICE": 13,
-    "RLIMIT_RTPRIO": 14, "RLIMIT_RTTIME": 15,
-}  # fmt: skip
-
-_UNLIMITED = 2**64 - 1
-
 
 def rlimit(index: int, entry: Rlimit) -> Operation:
     """One resource limit."""
-    number = RLIMITS[entry.type]
-    data = Data(struct.pack("=QQ", entry.soft, entry.hard), f"{{{entry.soft}, {entry.hard}}}")
+    number = rlimits.NUMBERS[entry.type]
+    data = Data(rlimits.pack(entry.soft, entry.hard), f"{{{entry.soft}, {entry.hard}}}")
     option = entry.type.removeprefix("RLIMIT_").lower()
-    both = ":".join(
-        "unlimited" if value == _UNLIMITED else str(value) for value in (entry.soft, entry.hard)
-    )
+    both = ":".join(rlimits.show(value) for value in (entry.soft, entry.hard))
     return Operation(
         actor=Actor.CHILD,
         phase=Phase.EXEC,
@@ -88,23 +79,21 @@ def oom_score(value: int, actor: Actor, phase: Phase) -> Operation:
     )
 
 
-def exec_label(kind: str, label: str, path: str, source: str) -> Operation:
+def exec_label(module: Module, label: str, source: str, phase: Phase) -> Operation:
     """The label that a security module puts on the program at execve."""
-    text = f"exec {label}" if kind == "AppArmor" else label
     return Operation(
         actor=Actor.CHILD,
-        phase=Phase.EXEC,
-        title=f"ask {kind} for the label {label} at exec",
-        why="The security module confines the program from its first instruction.",
+        phase=phase,
+        title=f"ask {module.name} for the label {label} at exec",
+        why="The module confines the program from its first instruction. Asked for while /proc is "
+        "still the host's: that of the container may be missing, or something else.",
         source=source,
         spec="config.md#linux-process",
         man="proc_pid_attr(5)",
-        calls=tuple(write_proc(path, text)),
-        shell=(f"setpriv --{_LABEL_OPTION[kind]}={quote(label)}",),
+        calls=tuple(write_proc(module.file, module.form.format(label))),
+        hints=((errno.ENOENT, f"is the {module.name} label loaded?"),),
+        shell=(f"setpriv {module.option}={quote(label)}",),
     )
-
-
-_LABEL_OPTION = {"AppArmor": "apparmor-profile", "SELinux": "selinux-label"}
 
 
 def mask(value: int) -> Operation:

@@ -6,7 +6,7 @@ import errno
 import struct
 
 from mobyshell.core.linux import constants as c
-from mobyshell.core.linux import devices
+from mobyshell.core.linux import devices, terminals
 from mobyshell.core.runtime.operations.calls import (
     AGENT,
     CONSOLE,
@@ -143,8 +143,8 @@ def close_others(used: set[int], kept: range = NOTHING) -> list[Call]:
 
 def open_terminal(rows: int, columns: int) -> Operation:
     """A pseudo terminal of the container's own devpts; its master goes to the runtime."""
-    size = Data(struct.pack("=HHHH", rows, columns, 0, 0), f"{{{rows} rows, {columns} columns}}")
-    unlock = Data(b"\0\0\0\0", "{0}")
+    size = Data(terminals.pack_size(rows, columns), f"{{{rows} rows, {columns} columns}}")
+    unlock = Data(terminals.UNLOCKED, "{0}")
     noctty = flags("open", c.O_RDWR | c.O_NOCTTY | c.O_CLOEXEC)
     pts = Cell("pts")
     return Operation(
@@ -163,10 +163,16 @@ def open_terminal(rows: int, columns: int) -> Operation:
             *must_be_device(
                 MASTER, "/dev/pts/ptmx", *devices.PTMX, "/dev/pts/ptmx is not the multiplexer"
             ),
-            Call("ioctl", (MASTER, Flags(c.TIOCSPTLCK, "TIOCSPTLCK"), unlock)),
+            Call("ioctl", (MASTER, Flags(terminals.TIOCSPTLCK, "TIOCSPTLCK"), unlock)),
             # by the master's descriptor, not by name: nobody can have put another file there
-            Call("ioctl", (MASTER, Flags(c.TIOCGPTPEER, "TIOCGPTPEER"), noctty), result=SLAVE),
-            *([Call("ioctl", (MASTER, Flags(c.TIOCSWINSZ, "TIOCSWINSZ"), size))] if rows else []),
+            Call(
+                "ioctl", (MASTER, Flags(terminals.TIOCGPTPEER, "TIOCGPTPEER"), noctty), result=SLAVE
+            ),
+            *(
+                [Call("ioctl", (MASTER, Flags(terminals.TIOCSWINSZ, "TIOCSWINSZ"), size))]
+                if rows
+                else []
+            ),
             # below FIRST_FREE, so that it is still there when everything else has been closed
             Call("dup3", (MASTER, CONSOLE, flags("open", c.O_CLOEXEC))),
             close(MASTER),
@@ -236,7 +242,7 @@ def control_terminal() -> Operation:
         calls=(
             *(Call("dup3", (SLAVE, number, 0)) for number in (0, 1, 2)),
             close(SLAVE),
-            Call("ioctl", (0, Flags(c.TIOCSCTTY, "TIOCSCTTY"), 0)),
+            Call("ioctl", (0, Flags(terminals.TIOCSCTTY, "TIOCSCTTY"), 0)),
         ),
     )
 
