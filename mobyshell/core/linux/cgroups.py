@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mobyshell.core.errors import SyscallFailed, TimedOut, Unsupported
+from mobyshell.core.linux import cgroup_tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,16 +118,21 @@ def _usable(own: str, top: str) -> str:
 def read(path: str, file: str) -> str:
     """The content of a control file, without the last newline."""
     try:
-        fd = os.open(f"{path}/{file}", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            chunks = []
-            while chunk := os.read(fd, 65536):
-                chunks.append(chunk)
-        finally:
-            os.close(fd)
+        data = _content(os.open(f"{path}/{file}", os.O_RDONLY | os.O_CLOEXEC))
     except OSError as error:
         raise SyscallFailed.of(error, "read", path=f"{path}/{file}") from None
-    return b"".join(chunks).decode(errors="replace").rstrip("\n")
+    return data.decode(errors="replace").rstrip("\n")
+
+
+def _content(fd: int) -> bytes:
+    """All of a file, which is closed."""
+    try:
+        chunks = []
+        while chunk := os.read(fd, 65536):
+            chunks.append(chunk)
+        return b"".join(chunks)
+    finally:
+        os.close(fd)
 
 
 def write(path: str, file: str, value: str) -> None:
@@ -144,12 +150,14 @@ def write(path: str, file: str, value: str) -> None:
 def processes(path: str) -> list[int]:
     """The pids in the cgroup `path` and in every cgroup below it; none if it is not there."""
     found: list[int] = []
-    for directory, _, _ in os.walk(path):
+    for directory in cgroup_tree.walk(path):
         try:
-            found += [int(line) for line in read(directory, "cgroup.procs").split()]
-        except SyscallFailed as error:
+            text = _content(os.open("cgroup.procs", os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory))
+        except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
-                raise
+                raise SyscallFailed.of(error, "read", path=f"{path}/…/cgroup.procs") from None
+            continue
+        found += [int(line) for line in text.split()]
     return found
 
 
@@ -161,29 +169,44 @@ def remove(paths: Iterable[str], timeout: float = 5.0) -> None:
     """
     deadline = time.monotonic() + timeout
     for path in paths:
+        pause = 0.0005
+        while True:
+            try:
+                os.rmdir(path)  # mostly there is nothing below, and nobody in it any more
+                break
+            except FileNotFoundError:
+                break
+            except OSError:
+                pass  # the long way then
+            try:
+                cgroup_tree.remove(path)
+                break
+            except FileNotFoundError:
+                break
+            except OSError as error:
+                if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                    raise SyscallFailed.of(
+                        error, "rmdir", path=path,
+                        hint="a process is still in it, or in one below it: see cgroup.procs",
+                    ) from None  # fmt: skip
+            time.sleep(pause)
+            pause = min(pause * 2, 0.05)
+
+
+def release(paths: Mapping[str, str]) -> None:
+    """Thaw every v1 group below: one that was frozen from inside holds even a SIGKILL up. On v2
+    it does not."""
+    if "freezer" not in paths:
+        return
+    for directory in cgroup_tree.walk(paths["freezer"]):
         try:
-            os.rmdir(path)  # mostly there is nothing below, and nobody in it any more
-            continue
-        except FileNotFoundError:
-            continue
+            fd = os.open("freezer.state", os.O_WRONLY | os.O_CLOEXEC, dir_fd=directory)
+            try:
+                os.write(fd, b"THAWED")
+            finally:
+                os.close(fd)
         except OSError:
-            pass  # the long way then
-        for directory, _, _ in os.walk(path, topdown=False):
-            pause = 0.0005
-            while True:
-                try:
-                    os.rmdir(directory)
-                    break
-                except FileNotFoundError:
-                    break
-                except OSError as error:
-                    if error.errno != errno.EBUSY or time.monotonic() > deadline:
-                        raise SyscallFailed.of(
-                            error, "rmdir", path=directory,
-                            hint="a process is still in it: see cgroup.procs",
-                        ) from None  # fmt: skip
-                time.sleep(pause)
-                pause = min(pause * 2, 0.05)
+            continue  # gone meanwhile
 
 
 def missing_levels(paths: Iterable[str]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from mobyshell.core.linux import pidfd as pidfds
 from mobyshell.core.oci import Hooks, load_spec
 from mobyshell.core.runtime import hooks, systemd
 from mobyshell.core.runtime import state as states
-from mobyshell.core.runtime.kill import members, signal_process, thaw
+from mobyshell.core.runtime.kill import let_die, members, signal_process
 from mobyshell.core.runtime.steps import Readable, Sleep, Steps
 from mobyshell.core.runtime.values import Status
 
@@ -77,7 +77,7 @@ def _end(state: states.State) -> Steps[None]:
     if init >= 0:
         try:
             pidfds.send(init, signals.SIGKILL)
-            thaw(state.cgroups)
+            let_die(state.cgroups)
             if not pidfds.has_ended(init) and not (yield Readable((init,), PATIENCE)):
                 raise TimedOut(f"process {state.pid} does not end after SIGKILL",
                                hint=f"see /proc/{state.pid}/stack")  # fmt: skip
@@ -92,7 +92,7 @@ def _end(state: states.State) -> Steps[None]:
                     signal_process(pid, procfs.start_time(pid), signals.SIGKILL)
                 except NotFound:
                     continue
-        thaw(state.cgroups)
+        let_die(state.cgroups)
         if time.monotonic() > deadline:
             raise TimedOut(f"processes {left[:5]} of {state.id} do not end after SIGKILL",
                            hint=f"see /proc/{left[0]}/stack")  # fmt: skip

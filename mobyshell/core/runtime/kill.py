@@ -43,7 +43,7 @@ def kill(
             raise WrongState(f"container not running: {id}")
         if number == signals.SIGKILL:
             # a frozen process takes even SIGKILL only when it is thawed
-            thaw(state.cgroups)
+            let_die(state.cgroups)
     sink(id, TaskSignalled(signal=name_of(number), all=all_processes))
     return
     yield
@@ -63,7 +63,7 @@ def signal_process(pid: int, start: int, number: int) -> bool:
 
 def _signal_all(state: states.State, number: int) -> None:
     if number == signals.SIGKILL and cgroups.kill_all(state.cgroups):
-        thaw(state.cgroups)
+        let_die(state.cgroups)
         return
     with _held_still(state):
         opened = _open_members(state)
@@ -78,7 +78,7 @@ def _signal_all(state: states.State, number: int) -> None:
             for fd in opened.values():
                 os.close(fd)
     if number == signals.SIGKILL:
-        thaw(state.cgroups)
+        let_die(state.cgroups)
 
 
 def _open_members(state: states.State) -> dict[int, int]:
@@ -166,3 +166,9 @@ def thaw(paths: dict[str, str]) -> None:
     except SyscallFailed:
         if os.path.isdir(freezer[0]):
             raise
+
+
+def let_die(paths: dict[str, str]) -> None:
+    """Let those that were killed go: thaw the group, and what was frozen inside of it."""
+    thaw(paths)
+    cgroups.release(paths)

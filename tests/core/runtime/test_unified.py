@@ -183,3 +183,32 @@ def _started(house: House, spec: Any) -> Any:
     container = house.create("c", spec)
     run(house.runtime.start("c"))
     return container
+
+
+def test_what_was_frozen_inside_is_no_way_to_stay(house: House) -> None:
+    """A container with a writable cgroup mount freezes a process where nobody thaws it."""
+    with running(house, "sh", "-c", "sleep 1000 & wait") as state:
+        directory, file, freeze, _ = cgroups.freezer(state.cgroups) or ("", "", "", "")
+        inner = f"{directory}/inner"
+        os.mkdir(inner)
+        for pid in cgroups.processes(directory):
+            cgroups.write(inner, "cgroup.procs", str(pid))
+        cgroups.write(inner, file, freeze)
+        run(house.runtime.delete("c", force=True))
+        assert not os.path.exists(directory)
+
+
+def test_groups_made_inside_are_no_way_to_be_in_the_way(unified: House) -> None:
+    with running(unified, "sleep", "1000") as state:
+        fd = os.open(state.cgroups[""], os.O_RDONLY | os.O_DIRECTORY)
+        for _ in range(1100):
+            os.mkdir("deep", dir_fd=fd)
+            below = os.open("deep", os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd)
+            os.close(fd)
+            fd = below
+        os.close(fd)
+        run(unified.runtime.pause("c"))
+        run(unified.runtime.resume("c"))
+        assert len(unified.runtime.ps("c")) == 1
+        run(unified.runtime.delete("c", force=True))
+        assert not os.path.exists(state.cgroups[""])
