@@ -568,17 +568,24 @@ WAITER = """
 import sys
 from pathlib import Path
 from mobyshell.core.runtime import Runtime
-from mobyshell.core.runtime.steps import run
-print("waiting", flush=True)
-print(run(Runtime(Path(sys.argv[1])).wait("c", timeout=60)), flush=True)
+from mobyshell.core.runtime.steps import run, wait_for
+steps = Runtime(Path(sys.argv[1])).wait("c", timeout=60)
+wanted = next(steps)
+print("waiting", flush=True)  # it has its descriptor of the process now, whatever comes
+def rest(wanted):
+    ready = wait_for(wanted)
+    while True:
+        try:
+            ready = wait_for(steps.send(ready))
+        except StopIteration as stop:
+            return stop.value
+print(rest(wanted), flush=True)
 """
 
 
 @pytest.mark.parametrize("reaped", [True, False])
 def test_another_process_learns_it_too(house: House, reaped: bool) -> None:
-    script = "read line; kill -TERM $$"
-    (house.directory / "in").write_text("")
-    with running(house, "sh", "-c", "sleep 0.5; " + script, change=share_pids) as state:
+    with running(house, "sleep", "1000", change=share_pids) as state:
         waiter = subprocess.Popen(
             [sys.executable, "-c", WAITER, str(house.runtime.root)],
             stdout=subprocess.PIPE,
@@ -586,10 +593,11 @@ def test_another_process_learns_it_too(house: House, reaped: bool) -> None:
         )
         assert waiter.stdout is not None
         assert waiter.stdout.readline() == "waiting\n"
+        os.kill(state.pid, signal.SIGTERM)
         until(lambda: not procfs.alive(state.pid, state.pid_start))
         if reaped:
             os.waitid(os.P_PID, state.pid, os.WEXITED)
-        said, _ = waiter.communicate(timeout=30)
+        said, _ = waiter.communicate(timeout=60)
         assert said == "143\n"
 
 
