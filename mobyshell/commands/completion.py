@@ -7,6 +7,7 @@ import os
 from mobyshell.commands import registry as r
 from mobyshell.commands.registry import READ, Parameter, Verb, verb
 from mobyshell.commands.results import Text
+from mobyshell.commands.rows import task_row
 from mobyshell.core.errors import MobyshellError
 
 TYPE_CHECKING = False  # see commands.registry
@@ -80,15 +81,23 @@ def complete(ctx: Context, words: list[str]) -> list[str]:
 
 
 def _candidates(ctx: Context, before: list[str], last: str) -> list[str]:
-    before = [one for one in before if one not in ("--json", "--yaml", "--table", "-q", "--plan")]
+    from mobyshell.commands.cli import SWITCHES, VALUED, Options
+
+    if "--" not in before and before[-1:] and before[-1] in VALUED:
+        return _namespaces(ctx) if before[-1] == "--namespace" else _directories(last, bundles=True)
+    before = Options().take(before)
+    everywhere = [*VALUED, *(one for one in SWITCHES if one.startswith("--"))]
     if not before:
-        return [*r.NOUNS, *r.SHORTCUTS, "help", "repl"]
+        return everywhere if last.startswith("-") else [*r.NOUNS, *r.SHORTCUTS, "help", "repl"]
     if before[0] == "help":
-        return list(r.NOUNS) if len(before) == 1 else [*r.verbs_of(before[1])]
+        return [*r.NOUNS, *r.SHORTCUTS] if len(before) == 1 else [*r.verbs_of(before[1])]
+    if before[0] == "repl":
+        flags = ["--keep-going", "-c", "-k"]
+        return flags if last.startswith("-") else _directories(last, bundles=False)
     if before[0] not in r.SHORTCUTS and len(before) == 1:
         table = r.verbs_of(before[0])
         if "" not in table:
-            return list(table)
+            return everywhere if last.startswith("-") else list(table)
     found, given = r.lookup(before)
     if "--" in given:
         return []
@@ -96,9 +105,16 @@ def _candidates(ctx: Context, before: list[str], last: str) -> list[str]:
     if waiting is not None:
         return values_of(ctx, waiting, last)
     if last.startswith("-"):
-        return [flag for one in found.parameters for flag in one.flags if flag.startswith("--")]
+        own = [flag for one in found.parameters for flag in one.flags if flag.startswith("--")]
+        return own + [one for one in everywhere if one != "--plan" or found.plan is not None]
     place = _position(found, given)
     return values_of(ctx, place, last) if place is not None else []
+
+
+def _namespaces(ctx: Context) -> list[str]:
+    from mobyshell.core.tasks.view import namespaces
+
+    return namespaces(ctx.state)
 
 
 def _option_waiting(found: Verb, given: list[str]) -> Parameter | None:
@@ -134,10 +150,12 @@ def values_of(ctx: Context, parameter: Parameter, prefix: str) -> list[str]:
         return list(parameter.choices)
     kind = parameter.kind
     if kind == r.TASK:
-        return [one.id for one in ctx.tasks.ls()]
+        return [str(task_row(one)["id"]) for one in ctx.listed()]
     if kind == r.SIGNAL:
         return ["TERM", "KILL", "INT", "HUP", "QUIT", "USR1", "USR2", "STOP", "CONT", "WINCH"]
     if kind == r.SOURCE:
+        if prefix.startswith("tar:"):
+            return [f"tar:{one}" for one in _directories(prefix[4:], bundles=False)]
         return ["busybox", "host:", "tar:"]
     if kind in (r.BUNDLE, r.FILE):
         return _directories(prefix, bundles=kind == r.BUNDLE)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 from mobyshell.commands import output
@@ -18,11 +20,16 @@ from mobyshell.core.errors import UsageError
 from mobyshell.repl.parse import Pipeline, Word, parse
 from mobyshell.repl.stages import FILTERS, compare, expect, is_comparison, is_index, shown
 
-BUILTINS = ("set", "echo", "assert", "expect", "each", "help", "exit", "quit", *FILTERS)
+STARTERS = ("set", "echo", "assert", "help", "exit", "quit")
+"""The REPL's own words that a line can begin with."""
+
+CHECKS = ("assert", "expect")
+BUILTINS = (*STARTERS, "expect", "each", *FILTERS)
 """Words that are the REPL's own."""
 
 
-_CHECKS = ("assert", "expect")
+_REMEMBERED = 10_000
+"""Items of a stream that `_` keeps."""
 
 
 class Leave(Exception):
@@ -47,15 +54,36 @@ class Evaluator:
         if pipeline is None:
             return self.code
         result = self._run(pipeline)
-        self.variables["_"] = value = plain(result)
+        if isinstance(result, r.Stream):
+            self._stream(pipeline, result)
+        else:
+            self.variables["_"] = plain(result)
+            self._give(pipeline, result)
+        return self.code
+
+    def _give(self, pipeline: Pipeline, result: r.Result) -> None:
+        """The result to where the line says: a variable, a command of the system's, the screen."""
         if pipeline.assign:
-            self.variables[pipeline.assign] = value
+            self.variables[pipeline.assign] = plain(result)
             self.code = getattr(result, "code", 0)
         elif pipeline.shell:
             self.code = self._shell(pipeline.shell, result)
         else:
             self.code = show(result, self.options)
-        return self.code
+
+    def _stream(self, pipeline: Pipeline, result: r.Stream) -> None:
+        """What comes one by one is shown as it comes, and remembered as far as it came."""
+        last: deque[Any] = deque(maxlen=_REMEMBERED)
+
+        def passing() -> Iterator[Any]:
+            for item in result.items:
+                last.append(output.to_plain(item))
+                yield item
+
+        try:
+            self._give(pipeline, r.Stream(passing(), result.show))
+        finally:
+            self.variables["_"] = list(last)
 
     # stages
 
@@ -69,20 +97,20 @@ class Evaluator:
 
     def _stage(self, words: list[str], before: r.Result | None) -> r.Result:
         name, rest = words[0], words[1:]
-        if name in _CHECKS and before is None and is_comparison(rest):
+        if name in CHECKS and before is None and is_comparison(rest):
             compare(*rest)
             return r.Done()
-        if name in FILTERS or name in (*_CHECKS, "each"):
+        if name in FILTERS or name in (*CHECKS, "each"):
             if before is None:
                 before = self._last()
             rows = rows_of(before)
             if name == "each":
                 return self._each(rows, rest, key_of(before))
-            changed = expect(rows, rest) if name in _CHECKS else FILTERS[name](rows, rest)
+            changed = expect(rows, rest) if name in CHECKS else FILTERS[name](rows, rest)
             return _like(before, changed)
         if before is not None:
             raise UsageError(f"{shown(name)} cannot stand after |",
-                             hint=f"one of {', '.join((*FILTERS, *_CHECKS, 'each'))}")  # fmt: skip
+                             hint=f"one of {', '.join((*FILTERS, *CHECKS, 'each'))}")  # fmt: skip
         if name in ("exit", "quit"):
             raise Leave(_exit_code(rest) if rest else self.code)
         if name == "echo":
@@ -90,7 +118,7 @@ class Evaluator:
         if name == "set":
             return self._set(rest)
         if name == "help":
-            from mobyshell.commands.help import show_help
+            from mobyshell.repl.help import show_help
 
             return r.Text(show_help(rest))
         options = Options()
@@ -132,7 +160,22 @@ class Evaluator:
         """The word with its variables put in. UsageError for one that is not set."""
         return "".join(self._value(text) if variable else text for variable, text in word.parts)
 
+    def value_at(self, path: str) -> Any:
+        """What `${path}` holds; None if there is no such thing."""
+        try:
+            return self._found(path)
+        except UsageError:
+            return None
+
     def _value(self, path: str) -> str:
+        value = self._found(path)
+        if isinstance(value, dict) and "." not in path and "id" in value:
+            value = value["id"]
+        if value is None:
+            return ""
+        return value if isinstance(value, str) else output.json_line(value)
+
+    def _found(self, path: str) -> Any:
         name, *fields = path.split(".")
         if name not in self.variables:
             raise UsageError(f"no variable {name}", hint="`set` lists them")
@@ -146,23 +189,40 @@ class Evaluator:
                 value = value[field]
             else:
                 raise UsageError(f"${{{path}}}: there is no {field}")
-        if isinstance(value, dict) and len(fields) == 0 and "id" in value:
-            value = value["id"]
-        if value is None:
-            return ""
-        return value if isinstance(value, str) else output.json_line(value)
+        return value
 
     # the way out
 
     def _shell(self, command: str, result: r.Result) -> int:
         """Give the rows, one JSON object a line, to a command of the system's shell."""
-        if isinstance(result, r.Text):
-            text = result.text
-        else:
-            text = "".join(output.json_line(row) + "\n" for row in rows_of(result))
         sys.stdout.flush()
-        done = subprocess.run(["/bin/sh", "-c", command], input=text.encode(), check=False)
-        return done.returncode if done.returncode >= 0 else 128 - done.returncode
+        with subprocess.Popen(
+            ["/bin/sh", "-c", command], stdin=subprocess.PIPE, bufsize=0
+        ) as process:
+            assert process.stdin is not None
+            try:
+                for piece in _pieces(result):
+                    view = memoryview(piece)
+                    while view:
+                        view = view[process.stdin.write(view) :]
+                process.stdin.close()
+            except BrokenPipeError:
+                pass  # it has read what it wanted
+            except BaseException:
+                process.terminate()
+                raise
+            code = process.wait()
+        return code if code >= 0 else 128 - code
+
+
+def _pieces(result: r.Result) -> Iterator[bytes]:
+    """A result for a command's standard input: a document as it is, else one JSON object a line."""
+    if isinstance(result, r.Text):
+        yield result.text.encode("utf-8", "surrogateescape")
+        return
+    rows = result.items if isinstance(result, r.Stream) else rows_of(result)
+    for row in rows:
+        yield output.json_line(row).encode() + b"\n"
 
 
 def _exit_code(words: list[str]) -> int:

@@ -74,11 +74,11 @@ class _Scanner:
         if self.text.startswith("|!", self.at):
             shell = self.text[self.at + 2 :].strip()
             if not shell:
-                raise Unfinished("a shell command must follow |!")
+                raise self.unfinished("a shell command must follow |!")
             return shell
         self.at += 1
         if not self.stages[-1]:
-            raise UsageError("a command is missing before |")
+            raise UsageError(f"a command is missing before |{self.place(self.at - 1)}")
         self.stages.append([])
         return None
 
@@ -86,14 +86,14 @@ class _Scanner:
         if one == "'":
             end = self.text.find("'", self.at + 1)
             if end < 0:
-                raise Unfinished("a quote is not closed")
+                raise self.unfinished("a quote is not closed")
             self.add(self.text[self.at + 1 : end])
             self.at = end + 1
         elif one == '"':
             self.quoted()
         elif one == "\\":
             if self.at + 1 >= len(self.text):
-                raise Unfinished("the line ends with a backslash")
+                raise self.unfinished("the line ends with a backslash")
             follows = self.text[self.at + 1]
             if follows != "\n":
                 self.add(follows)
@@ -104,12 +104,23 @@ class _Scanner:
             self.add(one)
             self.at += 1
 
+    def place(self, at: int) -> str:
+        """Where that is, for the end of a message."""
+        line = self.text.count("\n", 0, at) + 1
+        column = at - (self.text.rfind("\n", 0, at) + 1) + 1
+        return f" (column {column})" if line == 1 else f" (line {line}, column {column})"
+
+    def unfinished(self, what: str) -> Unfinished:
+        return Unfinished(what + self.place(self.at))
+
     def quoted(self) -> None:
+        begin = self.at
         self.at += 1
         self.add("")
         while True:
             if self.at >= len(self.text):
-                raise Unfinished("a quote is not closed")
+                self.at = begin
+                raise self.unfinished("a quote is not closed")
             one = self.text[self.at]
             if one == '"':
                 self.at += 1
@@ -126,11 +137,12 @@ class _Scanner:
     def variable(self) -> None:
         end = self.text.find("}", self.at)
         if end < 0:
-            raise Unfinished("${ is not closed")
+            raise self.unfinished("${ is not closed")
         name = self.text[self.at + 2 : end]
         if not all(part.replace("-", "_").isidentifier() or part.isdecimal()
                    for part in name.split(".")):  # fmt: skip
-            raise UsageError(f"not the name of a variable: {name!r}")
+            raise UsageError(f"not the name of a variable: {name!r:.60}{self.place(self.at)}",
+                             hint="${name}, ${name.field} or ${name.0}")  # fmt: skip
         self.parts.append((True, name))
         self.at = end + 1
 

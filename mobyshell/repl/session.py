@@ -10,7 +10,7 @@ from typing import Any
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
-from prompt_toolkit.completion import CompleteEvent, Completer, Completion, ThreadedCompleter
+from prompt_toolkit.completion import ThreadedCompleter
 from prompt_toolkit.document import Document
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
@@ -22,8 +22,8 @@ from prompt_toolkit.styles import Style
 from mobyshell import __version__
 from mobyshell.commands import registry
 from mobyshell.commands.cli import report
-from mobyshell.commands.completion import complete
 from mobyshell.core.errors import MobyshellError, UsageError
+from mobyshell.repl.completer import VerbCompleter, stage_words
 from mobyshell.repl.evaluate import BUILTINS, Evaluator, Leave
 from mobyshell.repl.parse import Unfinished, parse
 
@@ -35,53 +35,6 @@ STYLE = Style.from_dict(
         "prompt": "ansicyan bold", "failed": "ansired bold",
     }
 )  # fmt: skip
-
-
-def stage_words(text: str) -> list[str]:
-    """The words of the last stage of unfinished `text`, the last one perhaps empty."""
-    stage = text.rpartition("|")[2]
-    words = stage.split()
-    if not stage or stage[-1].isspace():
-        words.append("")
-    if len(words) > 2 and words[1] == "=":
-        words = words[2:]
-    return words
-
-
-class VerbCompleter(Completer):
-    """Verbs, options, live ids, variables; asked in a thread, so it may look at the disk."""
-
-    def __init__(self, evaluator: Evaluator) -> None:
-        self._evaluator = evaluator
-
-    def get_completions(self, document: Document, event: CompleteEvent) -> Iterable[Completion]:
-        """What the word before the cursor could become."""
-        text = document.text_before_cursor
-        words = stage_words(text)
-        last = words[-1]
-        if "${" in last:
-            opened = last.rpartition("${")[2]
-            for name in self._evaluator.variables:
-                if name.startswith(opened):
-                    yield Completion(name + "}", -len(opened))
-            return
-        found = complete(self._evaluator.context, words)
-        if len(words) == 1:
-            piped = "|" in text
-            own = [one for one in BUILTINS if one.startswith(last)]
-            found = own if piped else [*found, *own]
-        for word in found:
-            yield Completion(word, -len(last), display_meta=self._meta(words, word))
-
-    def _meta(self, words: list[str], word: str) -> str:
-        try:
-            if len(words) == 1:
-                return registry.NOUNS.get(word, "")
-            if len(words) == 2 and words[0] in registry.NOUNS:
-                return registry.find(words[0], word).summary
-        except UsageError:
-            return ""
-        return ""
 
 
 class VerbLexer(Lexer):

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from mobyshell.commands.cli import Options
 from mobyshell.commands.context import Context
 from mobyshell.core.errors import MobyshellError, NotFound, UsageError
-from mobyshell.core.tasks.service import Status
-from mobyshell.repl.evaluate import Evaluator, Leave
+from mobyshell.core.tasks.service import LogLine, Status
+from mobyshell.repl.evaluate import BUILTINS, Evaluator, Leave
 from mobyshell.repl.parse import Unfinished, parse, statements
 from mobyshell.repl.stages import FILTERS, Unexpected, expect
 from tests.fakes import FakeTasks, three_tasks
@@ -287,3 +287,54 @@ def test_readonly_is_refused_in_the_repl(tasks: FakeTasks) -> None:
     assert run(context, ["-c", "task kill web"], Options()) == 5
     assert run(context, ["-c", "task ls | each task kill"], Options()) == 5
     assert tasks.calls == []
+
+
+def test_what_comes_one_by_one_is_shown_and_remembered(
+    moby: Evaluator, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert moby.line("logs web") == 0
+    assert capfd.readouterr().out.splitlines() == ["web line 0", "web line 1", "web line 2"]
+    moby.line("echo ${_.2.data}")
+    moby.line("x = logs web")
+    moby.line("echo ${x.0.data}")
+    moby.line("logs web | where data~1 | count")
+    assert capfd.readouterr().out.splitlines() == ["web line 2", "web line 0", '{"count":1}']
+    assert moby.line("logs web |! wc -l") == 0
+    assert capfd.readouterr().out.strip() == "3"
+
+
+def test_a_stream_without_end_goes_to_a_command_as_it_comes(
+    moby: Evaluator, tasks: FakeTasks, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def endless(id: str, **_: object) -> Iterator[LogLine]:
+        while True:
+            yield LogLine(1, "stdout", False, b"more")
+
+    tasks.logs = endless  # type: ignore[method-assign, assignment]
+    assert moby.line("logs -f web |! head -n 2") == 0
+    assert len(capfd.readouterr().out.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("echo 'a", "a quote is not closed (column 6)"), ("task ls | | x", "before | (column 11)"),
+        ('echo "a ${b', "${ is not closed (column 9)"), ("echo a\\", "backslash (column 7)"),
+        ("echo 'a\nb' ${ }", "not the name of a variable: ' ' (line 2, column 4)"),
+        ('echo a\necho "b', "a quote is not closed (line 2, column 6)"),
+    ],
+)  # fmt: skip
+def test_errors_of_the_language_say_where(text: str, told: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(told)):
+        parse(text)
+
+
+def test_help_explains_every_word(moby: Evaluator, capsys: pytest.CaptureFixture[str]) -> None:
+    moby.line("help")
+    page = capsys.readouterr().out
+    assert "${_}" in page
+    for word in BUILTINS:
+        moby.line(f"help {word}")
+        assert capsys.readouterr().out.startswith("usage: ")
+    moby.line("help task kill")
+    assert "usage: mobyshell task kill" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from prompt_toolkit.completion import CompleteEvent
@@ -13,8 +14,9 @@ from prompt_toolkit.output import DummyOutput
 
 from mobyshell.commands.cli import Options
 from mobyshell.commands.context import Context
+from mobyshell.repl.completer import VerbCompleter, stage_words
 from mobyshell.repl.evaluate import Evaluator
-from mobyshell.repl.session import VerbCompleter, colour, hint, interact, make_session
+from mobyshell.repl.session import colour, hint, interact, make_session
 from tests.fakes import three_tasks
 
 
@@ -65,12 +67,44 @@ def test_errors_do_not_end_it_and_ctrl_c_gives_up_a_line(
     [
         ("ta", "task"), ("task ki", "kill"), ("task kill w", "web"), ("task kill web KI", "KILL"),
         ("task run --det", "--detach"), ("task ls | whe", "where"), ("echo ${_", "_}"), ("exi", "exit"),
-        ("bundle new x --from bu", "busybox"),
+        ("bundle new x --from bu", "busybox"), ("task ls | ass", "assert"), ("echo ${_.1.st", "status}"),
+        ("task ls | where sta", "status"), ("sort -pi", "-pid"), ("task ls | each task ki", "kill"),
+        ("task kill --sta", "--state"), ("--read", "--readonly"), ("task --js", "--json"),
+        ("x = task kill we", "web"), ("task kill 'we", "web"),
     ],
 )  # fmt: skip
 def test_completion(moby: Evaluator, text: str, expected: str) -> None:
+    moby.line("x = task ls -a")
     found = VerbCompleter(moby).get_completions(Document(text), CompleteEvent())
     assert expected in [one.text for one in found]
+
+
+def test_completed_names_are_quoted_as_they_must_be(
+    moby: Evaluator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my dir" / "in it").mkdir(parents=True)
+    (tmp_path / "my $1").mkdir()
+    for typed, whole in (
+        ("bundle plan my\\ d", "bundle plan my\\ dir/"), ("bundle plan 'my d", "bundle plan my\\ dir/"),
+        ("bundle plan my\\ dir/", "bundle plan my\\ dir/in\\ it/"),
+        ("bundle plan my\\ \\$", "bundle plan my\\ \\$1/"),
+    ):  # fmt: skip
+        (found,) = VerbCompleter(moby).get_completions(Document(typed), CompleteEvent())
+        assert typed[: len(typed) + found.start_position] + found.text == whole
+        assert stage_words(whole)[-1] == whole.replace("\\", "").removeprefix("bundle plan ")
+
+
+def test_what_cannot_follow_is_not_offered(moby: Evaluator) -> None:
+    def offered(text: str) -> set[str]:
+        found = VerbCompleter(moby).get_completions(Document(text), CompleteEvent())
+        return {one.text for one in found}
+
+    assert {"task", "run", "set", "assert"} <= offered("")
+    assert offered("").isdisjoint({"where", "each"})
+    assert offered("task ls | ").isdisjoint({"task", "set", "echo"})
+    assert "--plan" not in offered("task ls --")
+    assert "--plan" in offered("task run --")
 
 
 def test_colours_together_are_the_text() -> None:
