@@ -18,6 +18,7 @@ def load(bundle: str) -> Spec:
     if isinstance(document, dict):
         document.setdefault("ociVersion", "")
         _complete(document.get("process"))
+        _without_empty_paths(document.get("linux"))
     return spec_of(document, "config.json")
 
 
@@ -29,6 +30,14 @@ def _complete(process: Any) -> None:
     if isinstance(process["user"], dict):
         process["user"].setdefault("uid", 0)
         process["user"].setdefault("gid", 0)
+
+
+def _without_empty_paths(linux: Any) -> None:
+    """A namespace whose path is "" is a new one."""
+    namespaces = linux.get("namespaces") if isinstance(linux, dict) else None
+    for one in namespaces if isinstance(namespaces, list) else ():
+        if isinstance(one, dict) and one.get("path") == "":
+            del one["path"]
 
 
 def load_process(path: str) -> Process:

@@ -31,6 +31,7 @@ def run(call: Call) -> int:
     runtime = call.runtime()
     taken = streams.taken(call)
     spec, notify = _with_environment(call, spec, taken)
+    call.log.debug("runc exeseal: using /proc/self/exe clone: the launcher, in a sealed memfd")
     call.log.debug("nsexec container setup: cgroups and namespaces are made")
     options = _options(call, taken, notify)
     container = _create(call, runtime, bundle, spec, options)

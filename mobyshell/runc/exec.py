@@ -33,6 +33,10 @@ def run(call: Call) -> int:
     if taken.environment:
         process = replace(process, env=(*(process.env or ()), *taken.environment))
     rows, columns = streams.size(call)
+    affinity = process.exec_cpu_affinity
+    if affinity is not None and affinity.initial:
+        mask = sum(1 << number for number in _numbers(affinity.initial))
+        call.log.debug(f"nsexec[{os.getpid()}]: affinity: {mask:#x}")
     call.log.debug("nsexec container setup: the container's namespaces are entered")
     made = steps(
         runtime.exec(
@@ -120,6 +124,15 @@ def _user(call: Call, own: User) -> User:
     return replace(own, **changes) if changes else own  # type: ignore[arg-type]
 
 
+def _numbers(text: str) -> set[int]:
+    """The numbers of a list such as `0-3,8`."""
+    found: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        found |= set(range(int(first), int(last or first) + 1))
+    return found
+
+
 def _id(word: str, what: str) -> int:
     if not word.isdecimal() or int(word) >= 1 << 32:
         raise ValueError(f"parsing {word} as int for {what} failed: invalid syntax")
@@ -159,7 +172,7 @@ def _cgroups(given: list[str] | tuple[str, ...] | object, own: dict[str, str]) -
                 raise Failure(f"exec failed: duplicate --cgroup controller {name}", FAILED)
             place = os.path.normpath(f"{own[name]}/{path}")
             if place != own[name] and not place.startswith(own[name] + "/"):
-                raise Failure(f"exec failed: bad cgroup path: {path}", FAILED)
+                raise Failure(f"exec failed: bad sub cgroup path: {path}", FAILED)
             if not os.path.isdir(place):
                 raise Failure(
                     f"exec failed: unable to start container process: can't open cgroup: "

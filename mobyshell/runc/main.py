@@ -114,6 +114,9 @@ def _guarded(run: object, call: Call) -> int:
         hint = getattr(error, "hint", "")
         if hint:
             call.log.debug(f"hint: {hint}")
+        if call.command == "run" and "container init: exec /" in said(error, "run"):
+            # the last word of the init itself, as it is when there is nobody else to say it
+            os.write(2, said(error, "run").rpartition("container init: ")[2].encode() + b"\n")
         raise Failure(said(error, call.command), 255 if call.command == "exec" else 1) from None
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""

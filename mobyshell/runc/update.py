@@ -79,7 +79,7 @@ def _from_flags(call: Call) -> dict[str, Any]:
             put(path, flags.text(name))
     if flags.number("blkio-weight"):
         put(("blockIO", "weight"), flags.number("blkio-weight"))
-    if flags.number("pids-limit"):
+    if flags.given("pids-limit"):
         put(("pids", "limit"), flags.number("pids-limit"))
     if flags.text("kernel-memory") or flags.text("kernel-memory-tcp"):
         call.log.warning("Kernel memory settings are ignored and will be removed")

@@ -7,6 +7,8 @@ for people stays in the hint.
 
 from __future__ import annotations
 
+import errno
+
 from mobyshell.core.errors import (
     AlreadyExists,
     HookFailed,
@@ -52,7 +54,8 @@ def _core(error: MobyshellError, command: str) -> str:
     if isinstance(error, HookFailed) and command in _STARTING:
         return f"unable to start container process: {message}"
     if isinstance(error, Unsupported):
-        return message + (f" ({error.hint})" if error.hint else "")
+        invalid = "invalid configuration: " if "resources.unified" in message else ""
+        return invalid + message + (f" ({error.hint})" if error.hint else "")
     if isinstance(error, SyscallFailed) and command in _STARTING:
         return f"unable to start container process: error during container init: {_call(error)}"
     return message
@@ -66,11 +69,29 @@ def _call(error: SyscallFailed) -> str:
             reason = error.message.partition('": ')[2]
             return f"exec {error.path}: {reason}"
         return error.message
+    if (
+        error.errno == errno.EEXIST
+        and error.what.startswith("make the ")
+        and "cgroup" in error.what
+    ):
+        return _taken(error)
+    if error.errno == errno.ELOOP and error.what.startswith(("mount proc on ", "mount sysfs on ")):
+        place = error.what.split()[3]
+        return f'filesystem "{place}" must be mounted on ordinary directory: {error.message}'
     if error.what.startswith("change to "):
         reason = error.message.rpartition(": ")[2].lower()
         return f'chdir to cwd ("{error.path}") set in config.json failed: {reason}'
     head, _, reason = error.message.rpartition(": ")
     return f"{head}: {reason[:1].lower()}{reason[1:]}"
+
+
+def _taken(error: SyscallFailed) -> str:
+    """A cgroup that is there already; of whose own are used by somebody."""
+    from mobyshell.core.linux import cgroups
+
+    if cgroups.frozen({"freezer" if "/freezer/" in error.path else "": error.path}):
+        return f"container's cgroup unexpectedly frozen: {error.path}"
+    return f"container's cgroup is not empty, or not ours: {error.path} is there already"
 
 
 def _spec(error: InvalidSpec) -> str:

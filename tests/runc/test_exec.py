@@ -81,7 +81,7 @@ def test_detached(running: Machine, tmp_path: Path) -> None:
         (["--user", "root", "c", "true"], "parsing root as int for uid failed"),
         (["--cwd", "/nosuch", "c", "true"], 'chdir to cwd ("/nosuch") set in config.json failed'),
         (["--cgroup", "nosuch:/x", "c", "true"], "unknown controller nosuch"),
-        (["--cgroup", "../../x", "c", "true"], "bad cgroup path"),
+        (["--cgroup", "../../x", "c", "true"], "bad sub cgroup path"),
         (["-d", "-t", "c", "true"], "cannot allocate tty if runc will detach"),
         (["--console-socket", "x", "c", "true"], "cannot use console socket if runc will not"),
     ],

@@ -84,6 +84,18 @@ def test_a_terminal_of_ones_own(ours: Machine) -> None:
         assert after == before, "raw mode must not outlast the program"
 
 
+def test_the_user_owns_the_terminal(ours: Machine) -> None:
+    def of_user(document: dict[str, Any]) -> None:
+        terminal(document)
+        document["process"]["user"] = {"uid": 1000, "gid": 1000}
+
+    ours.spec("sh", "-c", "stat -c %u /dev/pts/0 $(tty)", change=of_user)
+    assert ours.ok("run", "c").split() == ["1000", "1000"]
+    ours.background("c")
+    words = ("exec", "-t", "-u", "1000", "c", "sh", "-c", "stat -c %u $(tty)")
+    assert ours.ok(*words).split() == ["1000"]
+
+
 def test_keys_and_window_size_reach_the_program(ours: Machine) -> None:
     script = (
         "trap 'stty size' WINCH; trap 'echo int; exit 5' INT; echo on; while :; do sleep 0.05; done"

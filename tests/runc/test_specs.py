@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,23 @@ def test_absent_members_are_zero(ours: Machine, tmp_path: Path) -> None:
     file = tmp_path / "process.json"
     file.write_text(json.dumps({"args": ["env"], "cwd": "/", "env": ["PATH=/usr/bin"]}))
     assert ours.ok("exec", "-p", str(file), "c").startswith("PATH=/usr/bin\nHOME=/")
+
+
+def test_a_namespace_with_an_empty_path_is_a_new_one(ours: Machine) -> None:
+    def empty(document: dict[str, Any]) -> None:
+        for one in document["linux"]["namespaces"]:
+            one["path"] = ""
+
+    ours.spec("readlink", "/proc/self/ns/uts", change=empty)
+    assert ours.ok("run", "c").strip() != os.readlink("/proc/self/ns/uts")
+
+
+def test_a_cgroup_that_is_somebody_elses(ours: Machine) -> None:
+    ours.spec("sleep", "1000", change=lambda d: d["linux"].update(cgroupsPath="mobyshell-taken"))
+    ours.quiet("run", "-d", "c")
+    assert "container's cgroup is not empty" in ours.fails("run", "d")
+    ours.ok("pause", "c")
+    assert "container's cgroup" in ours.fails("run", "d")
 
 
 def test_a_missing_interpreter_is_named(ours: Machine, tmp_path: Path) -> None:

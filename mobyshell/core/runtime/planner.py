@@ -211,7 +211,7 @@ class _Planner:
         if self.terminal:
             operations += [
                 process.open_terminal(self.rows, self.columns),
-                process.control_terminal(),
+                process.control_terminal(self.process.user.uid),
             ]
         if self.options.find_program:
             operations.append(self._find())
@@ -457,7 +457,7 @@ class _Planner:
             operations += [
                 process.open_terminal(self.rows, self.columns),
                 process.console(),
-                process.control_terminal(),
+                process.control_terminal(self.process.user.uid),
             ]
         if self.root.readonly:
             operations.append(roots.read_only_root())

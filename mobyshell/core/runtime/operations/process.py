@@ -229,8 +229,10 @@ def console_file() -> Operation:
     )
 
 
-def control_terminal() -> Operation:
-    """The terminal becomes the three streams and the session's controlling terminal."""
+def control_terminal(uid: int = 0) -> Operation:
+    """The terminal, which is `uid`'s, becomes the three streams and the session's controlling one."""
+    refused = (errno.EPERM, errno.EINVAL, errno.EROFS)
+    own = Call("fchown", (SLAVE, uid, Flags(0xFFFFFFFF, "-1")), tolerate=refused)
     return Operation(
         actor=Actor.CHILD,
         phase=Phase.PIVOT,
@@ -240,6 +242,7 @@ def control_terminal() -> Operation:
         spec="config.md#process",
         man="ioctl_tty(2)",
         calls=(
+            *([own] if uid else []),
             *(Call("dup3", (SLAVE, number, 0)) for number in (0, 1, 2)),
             close(SLAVE),
             Call("ioctl", (0, Flags(terminals.TIOCSCTTY, "TIOCSCTTY"), 0)),
