@@ -43,6 +43,9 @@ FIRST_GIVEN = 16
 LONGEST_WORD = 1 + 4096
 
 
+_NET_DEVICES = "mobyshell.core.linux.netdevices"
+
+
 @dataclass(frozen=True, slots=True)
 class Stdio:
     """The descriptors a container gets as its standard streams; the caller closes its copies."""
@@ -356,13 +359,18 @@ class _Creation:
         for index, operation in plan.of(Actor.PARENT, Phase.ATTACH):
             if self.groups.start_unit(operation, self.child.pid):
                 continue
-            spawned = [call for call in operation.calls if call.name == "@spawn"]
+            spawned = [call for call in operation.calls if call.name.startswith("@")]
             if not spawned:
                 run_here(self.executor, plan, ((index, operation),), self.sink, values)
                 continue
             for call in spawned:
-                words = [arg.value.format_map(values) for arg in call.args if isinstance(arg, Text)]
-                yield from hooks.run_helper(words, operation.title)
+                words = [arg.value for arg in call.args if isinstance(arg, Text)]
+                if call.name == "@net_device":
+                    words.insert(0, values["pid"])
+                    yield from hooks.run_module(_NET_DEVICES, words, operation.title)
+                else:
+                    words = [word.format_map(values) for word in words]
+                    yield from hooks.run_helper(words, operation.title)
 
     def _write_state(self) -> None:
         assert self.child is not None

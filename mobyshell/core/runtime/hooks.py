@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -202,6 +203,21 @@ def _spawn(path: str, args: list[str], env: dict[str, str], streams: tuple[int, 
 
 def run_helper(words: list[str], what: str) -> Steps[None]:
     """Run a helper program (newuidmap) to its end. SyscallFailed or HookFailed if it refuses."""
+    yield from _run_helper(words, f"{what}: {words[0]}", "see /etc/subuid and /etc/subgid")
+
+
+# in a process of its own, of this installation wherever that is
+_MODULE = "import sys; sys.path.insert(0, {!r}); from {} import main; sys.exit(main(sys.argv[1:]))"
+
+
+def run_module(module: str, words: list[str], what: str) -> Steps[None]:
+    """Run `main` of a module of ours, as `run_helper`: for what must be done in another process."""
+    place = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(__file__))))
+    code = _MODULE.format(place, module)
+    yield from _run_helper([sys.executable, "-I", "-c", code, *words], what, "")
+
+
+def _run_helper(words: list[str], what: str, hint: str) -> Steps[None]:
     process = _Process(words[0], words, {"PATH": "/usr/bin:/bin"}, b"")
     try:
         timed_out = yield from process.finish(30)
@@ -209,4 +225,4 @@ def run_helper(words: list[str], what: str) -> Steps[None]:
         process.close()
     if timed_out or process.status != 0:
         said = process.text(1).strip() or f"exit status {process.status}"
-        raise HookFailed(f"{what}: {words[0]}: {said}", hint="see /etc/subuid and /etc/subgid")
+        raise HookFailed(f"{what}: {said}", hint=hint)

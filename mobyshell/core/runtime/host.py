@@ -23,7 +23,7 @@ class Host:
     of the hierarchies. `cgroup_usable`: the highest v2 group that cgroups may be made in, and
     `cgroup_v2_controllers` what can be limited below it. `cgroup_writable`: may cgroups be made
     at all. `cpuset`: CPUs and memory nodes of that cgroup (v1). `last_capability`: the highest
-    number. `lsm`: names of active security modules.
+    number. `lsm`: names of active security modules. `resctrl`: is there resource control.
     """
 
     euid: int = 0
@@ -37,6 +37,7 @@ class Host:
     cpuset: tuple[str, str] = ("", "")
     last_capability: int = 40
     lsm: tuple[str, ...] = ()
+    resctrl: bool = False
     newuidmap: str | None = None
     newgidmap: str | None = None
 
@@ -73,6 +74,7 @@ class Host:
             cpuset=_cpuset(own.get("cpuset")),
             last_capability=capabilities.last(),
             lsm=lsms.active(),
+            resctrl=os.path.exists("/sys/fs/resctrl/schemata"),
             newuidmap=_helper("newuidmap"),
             newgidmap=_helper("newgidmap"),
         )

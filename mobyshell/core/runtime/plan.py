@@ -127,7 +127,7 @@ Arg: TypeAlias = int | Cell | Text | Data | Scratch | Vector | Flags
 class Call:
     """One raw system call, or a pseudo call that only the parent's executor knows.
 
-    `name` is the system call's, or one of the pseudo calls `@hook`, `@spawn`, `@gate`.
+    `name` is the system call's, or one of the pseudo calls `@hook`, `@spawn`, `@net_device`.
     `result`: the cell that takes what it returns.
     `tolerate`: errnos after which the program goes on. Any other failure aborts the program.
     `skip_on_error`, `skip_on_success`: how many following calls (of the same operation) are then

@@ -161,6 +161,10 @@ class _Planner:
             namespaces.clone([(i, n) for i, n in self.new if n.type != "cgroup"], flags),
             *self._attach(),
             *self._score(Phase.ATTACH),
+            *(
+                namespaces.net_device(name, one.name or name)
+                for name, one in (self.linux.net_devices or {}).items()
+            ),
             *self._setup(),
             *self._hooks(),
             *self._pivot(),

@@ -17,13 +17,14 @@ def refuse(spec: Spec, host: Host) -> None:
     assert spec.process is not None
     assert spec.linux is not None
     process, linux = spec.process, spec.linux
-    asked = {
-        "linux.netDevices": linux.net_devices,
-        "linux.intelRdt": linux.intel_rdt,
-    }
-    for path, value in asked.items():
-        if value:
-            raise _later(path)
+    if linux.intel_rdt is not None:
+        raise Unsupported(
+            "linux.intelRdt: this version of mobyshell makes no groups of resctrl",
+            hint="take it out of config.json, or run the bundle with runc or crun"
+            if host.resctrl
+            else "and this machine has none: it takes a processor with Intel RDT or AMD QoS, a "
+            "kernel with CONFIG_X86_CPU_RESCTRL, and `mount -t resctrl resctrl /sys/fs/resctrl`",
+        )
     if not any(one.type == "mount" for one in linux.namespaces or ()):
         raise Unsupported(
             "linux.namespaces has no mount namespace: unable to restrict sys entries without a "
@@ -40,13 +41,6 @@ def refuse(spec: Spec, host: Host) -> None:
                 f"{name} is set, but this kernel does not run {module}",
                 hint="boot with it among lsm=, or take the label out of the spec",
             )
-
-
-def _later(what: str) -> Unsupported:
-    return Unsupported(
-        f"{what} is not supported by this version of mobyshell",
-        hint="take it out of config.json, or run the bundle with runc or crun",
-    )
 
 
 def usable_capabilities(given: Capabilities | None, last: int, notices: list[str]) -> Capabilities:

@@ -220,6 +220,23 @@ def loopback() -> Operation:
     )  # fmt: skip
 
 
+def net_device(name: str, new: str) -> Operation:
+    """Move a device of the host into the container's network namespace."""
+    known = "" if name == new else f" as {new}"
+    return Operation(
+        actor=Actor.PARENT,
+        phase=Phase.ATTACH,
+        title=f"move the network device {name} into the container{known}",
+        why="It keeps its settings and permanent addresses; the host has it back when the "
+        "namespace ends, if it is a physical one.",
+        source=f"linux.netDevices.{name}",
+        spec="config-linux.md#network-devices",
+        man="rtnetlink(7)",
+        calls=(Call("@net_device", (Text(name), Text(new))),),
+        shell=(f'ip link set dev {quote(name)} netns "$pid" name {quote(new)}',),
+    )
+
+
 def sysctls(values: dict[str, str]) -> list[Operation]:
     """Kernel parameters that belong to one of the new namespaces."""
     operations = []
