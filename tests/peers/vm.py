@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import lzma
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -128,6 +129,9 @@ mount -t tmpfs tmpfs /new/dev/shm
 mount -t tmpfs -o mode=1777 tmpfs /new/tmp
 mount -t tmpfs -o mode=1777 tmpfs /new/var/tmp
 mount -t tmpfs -o mode=755 tmpfs /new/run
+for place in {needed}; do # what is hidden now
+    test -d /new$place || {{ mkdir -p /new$place; mount --bind /host$place /new$place; }}
+done
 mount -t cgroup2 cgroup2 /new/sys/fs/cgroup
 ip link set lo up
 cp /script /new/run/script
@@ -154,7 +158,8 @@ def _initramfs(script: str) -> bytes:
     parts.append(_entry("bin/busybox", 0o100755, Path(busybox).read_bytes()))
     parts.append(_entry("dev/console", 0o20600, device=(5, 1)))
     parts += [_entry(f"modules/{name}.ko", 0o100644, _module(name)) for name in MODULES]
-    init = _INIT.format(modules=" ".join(MODULES), results=RESULTS)
+    needed = " ".join(shlex.quote(str(one)) for one in (ROOT, sys.prefix, sys.base_prefix))
+    init = _INIT.format(modules=" ".join(MODULES), results=RESULTS, needed=needed)
     parts.append(_entry("init", 0o100755, init.encode()))
     parts.append(_entry("script", 0o100755, script.encode()))
     parts.append(_entry("TRAILER!!!", 0))

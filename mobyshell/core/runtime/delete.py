@@ -19,7 +19,7 @@ from mobyshell.core.runtime.kill import let_die, members, signal_process
 from mobyshell.core.runtime.steps import Readable, Sleep, Steps
 from mobyshell.core.runtime.values import Status
 
-PATIENCE = 10.0
+PATIENCE = 30.0  # a process 1 waits for those around it to be reaped by whoever has them now
 """Seconds for killed processes to be gone, and again for their cgroups to be free."""
 
 
