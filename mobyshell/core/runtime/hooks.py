@@ -12,11 +12,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mobyshell.core.errors import HookFailed, MobyshellError, SyscallFailed
 from mobyshell.core.events import EventSink, Failed, HookDone
+from mobyshell.core.linux.subids import advice
 from mobyshell.core.oci import Hook
 from mobyshell.core.runtime.inside import Inside, refusal
 from mobyshell.core.runtime.program import Program
@@ -202,8 +203,16 @@ def _spawn(path: str, args: list[str], env: dict[str, str], streams: tuple[int, 
 
 
 def run_helper(words: list[str], what: str) -> Steps[None]:
-    """Run a helper program (newuidmap) to its end. SyscallFailed or HookFailed if it refuses."""
-    yield from _run_helper(words, f"{what}: {words[0]}", "see /etc/subuid and /etc/subgid")
+    """Run newuidmap or newgidmap to its end. SyscallFailed or HookFailed if it refuses."""
+    yield from _run_helper(words, f"{what}: {words[0]}", lambda: _map_advice(words))
+
+
+def _map_advice(words: list[str]) -> str:
+    """What newuidmap PID (INSIDE OUTSIDE COUNT)… could not do."""
+    kind = "gid" if words[0].endswith("newgidmap") else "uid"
+    numbers = [int(one) for one in words[2:]]
+    missing = advice(kind, list(zip(numbers[1::3], numbers[2::3], strict=True)))
+    return missing or f"is {words[0]} set-uid root, or has it CAP_SET{kind.upper()}?"
 
 
 # in a process of its own, of this installation wherever that is
@@ -214,10 +223,10 @@ def run_module(module: str, words: list[str], what: str) -> Steps[None]:
     """Run `main` of a module of ours, as `run_helper`: for what must be done in another process."""
     place = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(__file__))))
     code = _MODULE.format(place, module)
-    yield from _run_helper([sys.executable, "-I", "-c", code, *words], what, "")
+    yield from _run_helper([sys.executable, "-I", "-c", code, *words], what, lambda: "")
 
 
-def _run_helper(words: list[str], what: str, hint: str) -> Steps[None]:
+def _run_helper(words: list[str], what: str, hint: Callable[[], str]) -> Steps[None]:
     process = _Process(words[0], words, {"PATH": "/usr/bin:/bin"}, b"")
     try:
         timed_out = yield from process.finish(30)
@@ -225,4 +234,4 @@ def _run_helper(words: list[str], what: str, hint: str) -> Steps[None]:
         process.close()
     if timed_out or process.status != 0:
         said = process.text(1).strip() or f"exit status {process.status}"
-        raise HookFailed(f"{what}: {said}", hint=hint)
+        raise HookFailed(f"{what}: {said}", hint=hint())

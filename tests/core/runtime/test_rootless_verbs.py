@@ -164,3 +164,32 @@ tell(out=(home / "out").read_text().split(), refused=refused, number=first + 2)
     assert said["out"] == ["said", "bound", "2770", "755"]
     assert f"(mounts[{said['number']}].uidMappings)" in said["refused"][0]
     assert "run as root" in said["refused"][1]
+
+
+@pytest.mark.parametrize("helper", [True, False])
+def test_what_is_missing_for_more_than_ones_own_id(home: Path, helper: bool) -> None:
+    said = as_user(home, f"""
+from dataclasses import replace
+document = spec_to_json(spec("true"))
+for kind in ("uid", "gid"):
+    document["linux"][kind + "Mappings"] = [
+        {{"containerID": 0, "hostID": 12345, "size": 1}},
+        {{"containerID": 1, "hostID": 100000, "size": 10}},
+    ]
+if not {helper}:
+    runtime._host = replace(runtime.host, newuidmap=None, newgidmap=None)
+try:
+    run(runtime.create("c", str(bundle), stdio=Stdio(null, null, 2),
+                       spec=parse_spec(json.dumps(document))))
+except MobyshellError as error:
+    tell(kind=type(error).__name__, text=error.message, hint=error.hint,
+         left=os.listdir(home / "root") if (home / "root").exists() else [])
+""")  # fmt: skip
+    assert said["left"] == []
+    if helper:
+        assert said["kind"] == "HookFailed"
+        assert said["text"].startswith("map gids: 0 12345 1, 1 100000 10")
+        assert said["hint"] == "user 12345 has no name in /etc/passwd, which newgidmap needs"
+    else:
+        assert said["kind"] == "Unsupported"
+        assert "apt install uidmap" in said["hint"]
