@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 
 from mobyshell.core.errors import MobyshellError, SyscallFailed
-from mobyshell.core.events import CallDone, EventSink
+from mobyshell.core.events import CallDone, EventSink, discard
 from mobyshell.core.linux.syscalls import hint
 from mobyshell.core.runtime.diagnosis import not_executed
 from mobyshell.core.runtime.plan import Call, Cell, Data, Operation, Plan, Text, show_arg
@@ -58,6 +58,8 @@ def emit(
     reports, origins = program.reports(), program.origins
     ran = reports[REPORT - 1 :: REPORT]
     following = max((index + 1 for index, spent in enumerate(ran) if spent), default=0)
+    if sink is discard:
+        return following
     later = getattr(sink, "later", None)
     if later is not None:
         later(id, lambda: _events(plan(), origins, reports, first))

@@ -105,14 +105,10 @@ class NativeExecutor:
             ),
             CLONE_ARGS.size,
         )  # fmt: skip
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        try:
-            pid: int = self._spawn(
-                ctypes.addressof(arguments), CLONE_ARGS.size, ctypes.addressof(buffer),
-                len(calls), self._clock,
-            )  # fmt: skip
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        pid: int = self._spawn(
+            ctypes.addressof(arguments), CLONE_ARGS.size, ctypes.addressof(buffer), len(calls),
+            self._clock,
+        )  # fmt: skip
         if pid < 0:
             raise SyscallFailed("clone3", -pid, hint=hint("clone3", -pid))
         return self._executed(Spawned(pid, pidfd.value), buffer, size, len(calls))

@@ -33,6 +33,7 @@
 .set SYS_mmap, 9
 .set SYS_munmap, 11
 .set SYS_rt_sigaction, 13
+.set SYS_rt_sigprocmask, 14
 .set SYS_prctl, 157
 .set SYS_exit_group, 231
 .set SYS_clone3, 435
@@ -46,22 +47,58 @@
 .set AT_SYSINFO_EHDR, 33
 
 # spawn(rdi: clone_args, rsi: their size, rdx: records, rcx: length, r8: clock) -> pid or -errno
-# The child never returns.
+# No signal reaches the child, or us while we share memory with it. The child never returns.
 spawn:
-    mov r9, rcx                     # the call below loses rcx and r11 only
+    push rbx
+    push rbp
+    push r12
+    push r13
+    push r14
+    sub rsp, 16                     # a full mask, and the one that was
+    mov rbx, rdi
+    mov rbp, rsi
+    mov r12, rdx
+    mov r13, rcx
+    mov r14, r8
+    mov rax, -1
+    mov [rsp], rax
+    mov rsi, rsp
+    lea rdx, [rsp+8]
+    call mask
+    mov rdi, rbx
+    mov rsi, rbp
     mov eax, SYS_clone3
     syscall
     test rax, rax
     jz spawned
+    mov rbx, rax
+    lea rsi, [rsp+8]
+    xor edx, edx
+    call mask
+    mov rax, rbx
+    add rsp, 16
+    pop r14
+    pop r13
+    pop r12
+    pop rbp
+    pop rbx
     ret
 spawned:
-    mov rdi, rdx
-    mov rsi, r9
-    mov rdx, r8
+    mov rdi, r12
+    mov rsi, r13
+    mov rdx, r14
     call run
     mov edi, FAILED
     mov eax, SYS_exit_group
     syscall
+
+# mask(rsi: the new one, rdx: where the old one goes)
+mask:
+    mov edi, 2                      # SIG_SETMASK
+    mov r10d, 8
+    mov eax, SYS_rt_sigprocmask
+    syscall
+    ret
 
 # run(rdi: records, rsi: length, rdx: clock_gettime or 0) -> index of the record that failed, or -1
 #   rbx record   r12 its report   r13 the first report   rbp cells   r14 nanoseconds   r15 clock
