@@ -6,6 +6,7 @@ import json
 import os
 import stat
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from mobyshell.core.errors import InvalidSpec, NotFound
@@ -104,7 +105,17 @@ def examine(bundle: str | os.PathLike[str]) -> tuple[list[Problem], list[Problem
 
 def load_spec(bundle: str | os.PathLike[str]) -> Spec:
     """The spec of a bundle. NotFound if there is no config.json, InvalidSpec if it is not valid."""
-    return parse_spec(_content(bundle))
+    content = _content(bundle)
+    return _remembered(content) if len(content) <= _MOST_REMEMBERED else parse_spec(content)
+
+
+_MOST_REMEMBERED = 64 << 10
+
+
+@lru_cache(maxsize=16)
+def _remembered(content: bytes) -> Spec:
+    """`parse_spec`, once for the same text: a spec is a value, and nobody changes it."""
+    return parse_spec(content)
 
 
 def read_document(bundle: str | os.PathLike[str]) -> Any:

@@ -136,13 +136,18 @@ def run_here(
     program = assemble(operations)
     try:
         program.fill(values)
-        failed = executor.run(program)
-        report.emit(plan.id, lambda: plan, program, sink)
-        if failed is not None:
-            _close(report.still_open(plan, program))
-            raise report.failure(plan, program, failed)
+        run_program(executor, plan, program, sink)
     finally:
         program.close()
+
+
+def run_program(executor: Executor, plan: Plan, program: Program, sink: EventSink) -> None:
+    """Run a program of the parent; raises the error of the call that fails."""
+    failed = executor.run(program)
+    report.emit(plan.id, lambda: plan, program, sink)
+    if failed is not None:
+        _close(report.still_open(plan, program))
+        raise report.failure(plan, program, failed)
 
 
 def _close(descriptors: list[int]) -> None:

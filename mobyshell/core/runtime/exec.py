@@ -12,13 +12,12 @@ from mobyshell.core.events import EventSink, Failed
 from mobyshell.core.linux import pidfd as pidfds
 from mobyshell.core.runtime import report
 from mobyshell.core.runtime import state as states
-from mobyshell.core.runtime.create import Launched, Stdio, hear, launch, named_kept, run_here
+from mobyshell.core.runtime.create import Launched, Stdio, hear, launch, named_kept, run_program
 from mobyshell.core.runtime.environment import home
 from mobyshell.core.runtime.executor import Executor
 from mobyshell.core.runtime.notification import connected
-from mobyshell.core.runtime.plan import HOME, Actor, Phase, Plan
-from mobyshell.core.runtime.prepared import CHILD
-from mobyshell.core.runtime.program import assemble
+from mobyshell.core.runtime.plan import HOME
+from mobyshell.core.runtime.prepared import Prepared
 from mobyshell.core.runtime.steps import Readable, Steps
 from mobyshell.core.runtime.values import PLAIN, Options, Status
 
@@ -46,27 +45,27 @@ def check_running(root: Path, id: str, *, ignore_paused: bool = False) -> states
 
 
 def exec_process(
-    state: states.State, plan: Plan, uid: int, *, stdio: Stdio, executor: Executor, sink: EventSink,
+    state: states.State, prepared: Prepared, uid: int, *, stdio: Stdio, executor: Executor, sink: EventSink,
     options: Options = PLAIN,
 ) -> Steps[ExecProcess]:  # fmt: skip
     """Execute the exec plan of a process of `uid`; returns when the program runs.
 
     NotFound if the container has ended since its state was read; SyscallFailed with what failed.
     """
-    main = assemble(plan.of(Actor.CHILD, *CHILD))
-    before = assemble(plan.of(Actor.CHILD, Phase.JOIN))
+    plan = prepared.template
     values = {"id": plan.id, "init": str(state.pid)}
+    main = prepared.take("child", values)
+    before = prepared.take("join", values)
     if main.wants(HOME):
         values["home"] = home(uid, f"/proc/{state.pid}/root", plan.rootfs)
-    for program in (main, before):
-        program.fill(values)
+        main.fill(values)
     init = pidfds.open_verified(state.pid, state.pid_start)
     launched: Launched | None = None
     try:
         descriptors = {"init": init, **named_kept(options)}
         with connected(plan.agent) as listening:
             launched = launch(executor, stdio, descriptors | listening, main, before, flags=0)
-        return (yield from _follow(plan, launched, values, executor, sink))
+        return (yield from _follow(prepared, launched, values, executor, sink))
     except BaseException as error:
         if launched is not None:
             signal.pidfd_send_signal(launched.child.pidfd, signal.SIGKILL)
@@ -82,16 +81,23 @@ def exec_process(
         report.emit(plan.id, lambda: plan, before, sink)
         if launched is not None:
             launched.socket.close()
-        main.close()
-        before.close()
+        prepared.give("child", main)
+        prepared.give("join", before)
 
 
 def _follow(
-    plan: Plan, launched: Launched, values: dict[str, str], executor: Executor, sink: EventSink
-) -> Steps[ExecProcess]:
+    prepared: Prepared, launched: Launched, values: dict[str, str], executor: Executor,
+    sink: EventSink,
+) -> Steps[ExecProcess]:  # fmt: skip
+    plan = prepared.template
     child, program, ours = launched.child, launched.program, launched.socket
     values["pid"] = str(child.pid)
-    run_here(executor, plan, plan.of(Actor.PARENT, Phase.ATTACH), sink, values)
+    if prepared.has("attach"):
+        attach = prepared.take("attach", values)
+        try:
+            run_program(executor, plan, attach, sink)
+        finally:
+            prepared.give("attach", attach)
     if plan.agent:
         program.fill(values)
     ours.send(b"1")

@@ -14,6 +14,7 @@ from mobyshell.core.runtime.program import ID, Program, assemble
 
 KEPT_PROGRAMS = 4
 KEPT_PLANS = 32
+KEPT_EXECS = 8
 
 CHILD = (Phase.SETUP, Phase.PIVOT, Phase.WAIT, Phase.EXEC)
 
@@ -27,6 +28,7 @@ class Prepared:
         self._parts: dict[str, tuple[tuple[int, Operation], ...]] = {
             "prepare": plan.of(Actor.PARENT, Phase.PREPARE),
             "join": plan.of(Actor.CHILD, Phase.JOIN),
+            "attach": plan.of(Actor.PARENT, Phase.ATTACH),
             "child": plan.of(Actor.CHILD, *CHILD),
         }
 
@@ -47,7 +49,7 @@ class Prepared:
         return bool(self._parts[part])
 
     def take(self, part: str, values: Mapping[str, str]) -> Program:
-        """A program of a part (prepare, join, child), filled with `values`, for one run."""
+        """A program of a part (prepare, join, attach, child), filled with `values`, for one run."""
         free = self._free.setdefault(part, [])
         program = free.pop() if free else assemble(self._parts[part])
         program.fill(values)

@@ -29,7 +29,7 @@ from mobyshell.core.runtime.list import list_states
 from mobyshell.core.runtime.pause import pause, resume
 from mobyshell.core.runtime.plan import Plan
 from mobyshell.core.runtime.planner import make_exec_plan, make_plan
-from mobyshell.core.runtime.prepared import KEPT_PLANS, Prepared
+from mobyshell.core.runtime.prepared import KEPT_EXECS, KEPT_PLANS, Prepared
 from mobyshell.core.runtime.program import ID
 from mobyshell.core.runtime.ps import ps
 from mobyshell.core.runtime.seccomp import SeccompCompiler
@@ -67,6 +67,8 @@ class Runtime:
         self._systemd = systemd
         self._seccomp = SeccompCompiler()
         self._waiting: dict[str, Waiting] = {}
+        self._texts: dict[int, tuple[Spec, str]] = {}
+        self._execs: dict[tuple[object, ...], Prepared] = {}
         self._prepared: dict[tuple[str, str, int, int, Options], Prepared] = {}
 
     @property
@@ -128,13 +130,22 @@ class Runtime:
         spec = spec or load_spec(bundle)
         check_id(id)
         options = with_owned(options, stdio, spec.process)
-        # not for people, so in one line: that is a tenth of the work
-        text = json.dumps(spec_to_json(spec), ensure_ascii=False)
+        text = self._text(spec)
         prepared = self._prepare(bundle, spec, text, rows, columns, options)
         return create(
             self.root, id, prepared, spec, text, stdio=stdio, executor=self.executor,
             sink=self.sink, clock=self.clock, keep=self._keep, options=options,
         )  # fmt: skip
+
+    def _text(self, spec: Spec) -> str:
+        """`spec` as JSON, written once for the same value."""
+        known = self._texts.get(id(spec))
+        if known is None or known[0] is not spec:
+            while len(self._texts) >= KEPT_PLANS:
+                del self._texts[next(iter(self._texts))]
+            # not for people, so in one line: that is a tenth of the work
+            known = self._texts[id(spec)] = spec, json.dumps(spec_to_json(spec), ensure_ascii=False)
+        return known[1]
 
     def _prepare(
         self, bundle: str, spec: Spec, text: str, rows: int, columns: int, options: Options
@@ -184,22 +195,12 @@ class Runtime:
         """Run one more process in a container, in `cgroups` instead of the container's own."""
         state = check_running(self.root, id, ignore_paused=ignore_paused)
         options = with_owned(options, stdio, process)
-        plan = make_exec_plan(
-            load_spec(states.directory(self.root, id)),
-            process,
-            id=id,
-            bundle=state.bundle,
-            host=self.host,
-            cgroups=entrances(state.cgroups, state.pid) if cgroups is None else dict(cgroups),
-            rows=rows,
-            columns=columns,
-            compile_seccomp=self._seccomp,
-            options=options,
-        )
+        groups = entrances(state.cgroups, state.pid) if cgroups is None else dict(cgroups)
+        prepared = self._prepare_exec(state, process, groups, rows, columns, options)
         return (
             yield from exec_process(
                 state,
-                plan,
+                prepared,
                 process.user.uid,
                 stdio=stdio,
                 executor=self.executor,
@@ -207,6 +208,28 @@ class Runtime:
                 options=options,
             )
         )
+
+    def _prepare_exec(
+        self, state: states.State, process: Process, groups: dict[str, str], rows: int,
+        columns: int, options: Options,
+    ) -> Prepared:  # fmt: skip
+        """The plan and programs of one process in one container, made when it is first run."""
+        spec = load_spec(states.directory(self.root, state.id))
+        text = json.dumps(spec_to_json(process), ensure_ascii=False)
+        told = json.dumps([self._text(spec), groups])
+        key = (state.id, state.pid, state.pid_start, text, told, rows, columns, options)
+        found = self._execs.get(key)
+        if found is None:
+            while len(self._execs) >= KEPT_EXECS:
+                del self._execs[next(iter(self._execs))]
+            found = self._execs[key] = Prepared(
+                make_exec_plan(
+                    spec, process, id=state.id, bundle=state.bundle, host=self.host,
+                    cgroups=groups, rows=rows, columns=columns, compile_seccomp=self._seccomp,
+                    options=options,
+                )
+            )  # fmt: skip
+        return found
 
     def state(self, id: str) -> tuple[states.State, Status]:
         """What is known of a container, and what it is doing now."""
@@ -229,6 +252,8 @@ class Runtime:
         """Take back what create made."""
         yield from delete(self.root, id, force=force, sink=self.sink)
         self._drop(id)
+        for key in [one for one in self._execs if one[0] == id]:
+            del self._execs[key]
 
     def update(self, id: str, resources: Mapping[str, Any]) -> Steps[None]:
         """Change limits."""
