@@ -166,8 +166,9 @@ def life(house: House, change: Change | None, namespaces: list[Document] | None 
             time.sleep(0.001)  # it has told that it is created, and is about to read from the FIFO
         seen["created"] = kernel(made.pid)
         # how the process came to be, which the program's execve undoes: glibc's own two signals
-        # ignored by its posix_spawn, where an interpreter finds its library
-        del seen["created"]["SigIgn"], seen["created"]["environ"]
+        # ignored by its posix_spawn and never blocked, where an interpreter finds its library
+        for name in ("SigIgn", "SigBlk", "environ"):
+            del seen["created"][name]
         if terminal:
             assert made.master is not None
             seen["terminal"] = os.get_terminal_size(made.master)
