@@ -28,7 +28,7 @@ def features() -> dict[str, Any]:
         "hooks": list(_HOOKS),
         "mountOptions": list(mount_options.names()),
         "linux": {
-            "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "user", "uts"],
+            "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
             "capabilities": list(capabilities.NAMES),
             "cgroup": {
                 "v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True,
@@ -37,7 +37,7 @@ def features() -> dict[str, Any]:
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},
             "intelRdt": {"enabled": False},
-            "mountExtensions": {"idmap": {"enabled": False}},
+            "mountExtensions": {"idmap": {"enabled": True}},
         },
         "annotations": {
             "org.opencontainers.runc.checkpoint.enabled": "true",

@@ -148,7 +148,18 @@ def test_features(ours: Machine) -> None:
     found = json.loads(ours.ok("features"))
     assert found["ociVersionMin"] == "1.0.0"
     assert len(found["hooks"]) == 6
-    assert {"ro", "rbind", "rslave", "rro"} <= set(found["mountOptions"])
+    assert {
+        "ro",
+        "rbind",
+        "rslave",
+        "rro",
+        "remount",
+        "idmap",
+        "tmpcopyup",
+        "sync",
+        "iversion",
+    } <= set(found["mountOptions"])
+    assert found["linux"]["mountExtensions"] == {"idmap": {"enabled": True}}
     assert "CAP_CHECKPOINT_RESTORE" in found["linux"]["capabilities"]
     assert found["linux"]["seccomp"]["enabled"] is True
 

@@ -113,7 +113,8 @@ def names() -> tuple[str, ...]:
     """Every option that means something here, in alphabetical order."""
     plain = {*_ATTRIBUTES, *_ATIME}
     whole_tree = {f"r{name}" for name in plain}
-    return tuple(sorted({"bind", "rbind", "defaults", *plain, *whole_tree, *_PROPAGATION}))
+    others = {"bind", "rbind", "remount", "defaults", *_EXTENSIONS, *SUPERBLOCK, *_OLD_FLAGS}
+    return tuple(sorted({*others, *plain, *whole_tree, *_PROPAGATION}))
 
 
 def propagation_flags(name: str) -> int:
