@@ -21,10 +21,20 @@ _ATTRIBUTES: dict[str, tuple[int, bool]] = {
 }  # fmt: skip
 
 _ATIME: dict[str, int] = {
-    "relatime": c.MOUNT_ATTR_RELATIME, "norelatime": c.MOUNT_ATTR_STRICTATIME,
-    "noatime": c.MOUNT_ATTR_NOATIME, "atime": c.MOUNT_ATTR_RELATIME,
-    "strictatime": c.MOUNT_ATTR_STRICTATIME, "nostrictatime": c.MOUNT_ATTR_RELATIME,
+    "relatime": c.MOUNT_ATTR_RELATIME, "noatime": c.MOUNT_ATTR_NOATIME,
+    "strictatime": c.MOUNT_ATTR_STRICTATIME,
 }  # fmt: skip
+
+# they only take back what was said before, as with mount(8) and runc; of a tree, they say relatime
+_NO_ATIME: dict[str, int] = {
+    "norelatime": c.MOUNT_ATTR_RELATIME, "atime": c.MOUNT_ATTR_NOATIME,
+    "nostrictatime": c.MOUNT_ATTR_STRICTATIME,
+}  # fmt: skip
+
+_SIMPLE = (
+    c.MOUNT_ATTR_RDONLY | c.MOUNT_ATTR_NOSUID | c.MOUNT_ATTR_NODEV | c.MOUNT_ATTR_NOEXEC
+    | c.MOUNT_ATTR_NOSYMFOLLOW
+)  # fmt: skip
 
 _PROPAGATION: dict[str, int] = {
     "shared": c.MS_SHARED, "rshared": c.MS_SHARED | c.MS_REC,
@@ -91,6 +101,18 @@ class MountOptions:
     def read_only(self) -> bool:
         return bool(self.attr_set & c.MOUNT_ATTR_RDONLY)
 
+    def replaced(self) -> tuple[int, int]:
+        """(attributes to set, to clear) of a mount that is there: all of them if any is named, as
+        mount(2) does; those of access times together, if any of these is. (0, 0): keep them."""
+        on = self.attr_set
+        if not on and not self.attr_clear:
+            return 0, 0
+        clear = _SIMPLE & ~on
+        if self.attr_clear & c.MOUNT_ATTR__ATIME or on & c.MOUNT_ATTR_NODIRATIME:
+            # relatime, unless another is named: its value is 0
+            clear |= c.MOUNT_ATTR__ATIME | (c.MOUNT_ATTR_NODIRATIME & ~on)
+        return on, clear
+
     def as_flags(self) -> tuple[int, tuple[str, ...]]:
         """(MS_ flags, the data that is left) for mount(2): of a new filesystem, whose tree is
         one mount."""
@@ -111,7 +133,7 @@ class MountOptions:
 
 def names() -> tuple[str, ...]:
     """Every option that means something here, in alphabetical order."""
-    plain = {*_ATTRIBUTES, *_ATIME}
+    plain = {*_ATTRIBUTES, *_ATIME, *_NO_ATIME}
     whole_tree = {f"r{name}" for name in plain}
     others = {"bind", "rbind", "remount", "defaults", *_EXTENSIONS, *SUPERBLOCK, *_OLD_FLAGS}
     return tuple(sorted({*others, *plain, *whole_tree, *_PROPAGATION}))
@@ -122,7 +144,14 @@ def propagation_flags(name: str) -> int:
     return _PROPAGATION[name]
 
 
-def _apply(word: str, set_bits: int, clear_bits: int) -> tuple[int, int] | None:
+def _apply(word: str, set_bits: int, clear_bits: int, tree: bool = False) -> tuple[int, int] | None:
+    if word in _NO_ATIME:
+        if tree:
+            return set_bits & ~c.MOUNT_ATTR__ATIME, clear_bits | c.MOUNT_ATTR__ATIME
+        said = clear_bits & c.MOUNT_ATTR__ATIME
+        if said and set_bits & c.MOUNT_ATTR__ATIME == _NO_ATIME[word]:
+            return set_bits & ~c.MOUNT_ATTR__ATIME, clear_bits & ~c.MOUNT_ATTR__ATIME
+        return set_bits, clear_bits
     if word in _ATIME:
         return set_bits & ~c.MOUNT_ATTR__ATIME | _ATIME[word], clear_bits | c.MOUNT_ATTR__ATIME
     if word in _ATTRIBUTES:
@@ -152,7 +181,9 @@ def parse_options(options: tuple[str, ...] | list[str]) -> MountOptions:
             propagation.append(_PROPAGATION[option])
         elif (plain := _apply(option, attr_set, attr_clear)) is not None:
             attr_set, attr_clear = plain
-        elif option[:1] == "r" and (tree := _apply(option[1:], rec_set, rec_clear)) is not None:
+        elif (
+            option[:1] == "r" and (tree := _apply(option[1:], rec_set, rec_clear, True)) is not None
+        ):
             rec_set, rec_clear = tree
         elif option in _EXTENSIONS:
             extensions.append(option)

@@ -22,7 +22,7 @@ from mobyshell.core.runtime import hooks, report
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.environment import home
 from mobyshell.core.runtime.executor import Executor, Spawned
-from mobyshell.core.runtime.furnish import ASKED, furnish
+from mobyshell.core.runtime.furnish import ASKED, Asking, furnish
 from mobyshell.core.runtime.handing import starting_in, user_namespaces
 from mobyshell.core.runtime.inside import Inside
 from mobyshell.core.runtime.notification import connected
@@ -272,7 +272,8 @@ class _Creation:
                 break
             if told[:1] in ASKED:
                 about = report.stopped_operation(self.plan(), self.program)
-                yield from furnish(told, handed, about, self.child.pid)
+                asking = Asking(self.child.pid, self.program, about, self.executor)
+                yield from furnish(told, handed, asking)
             else:
                 yield from self._hooks()
             self._tell(ours, b"1")

@@ -11,17 +11,25 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.linux import constants as c
 from mobyshell.core.linux.paths import acting_as, make_in_root, open_beneath
+from mobyshell.core.linux.syscalls import call
+from mobyshell.core.runtime.executor import Executor
+from mobyshell.core.runtime.handing import make_user_namespace
+from mobyshell.core.runtime.operations.trees import Ids
+from mobyshell.core.runtime.program import Program
 from mobyshell.core.runtime.steps import Readable, Steps
 
-ASKED = (b"m", b"c", b"d", b"f")
-"""The words. m: the mount's root gets the directory's mode; c: everything in it is copied as well;
-d, f: a directory, a file is made at the path that follows, beneath the root."""
+ASKED = (b"m", b"c", b"d", b"f", b"i")
+"""The words. m: the mode of a directory, as text into the memory that is named; c: a directory's
+entries and mode into a mount; d, f: a directory, a file is made at the path that follows, beneath
+the root; i: a mount's ids are mapped as `Ids.as_word` says."""
 
 TOGETHER = 64
 """So many files are copied before others have their turn."""
@@ -29,39 +37,69 @@ TOGETHER = 64
 _BYTES = 16 << 20
 
 
-def furnish(word: bytes, handed: tuple[int, ...], what: str, pid: int) -> Steps[None]:
-    """Do what the child `pid` asks with (directory, mount), or with (root,); closes them.
-    `what` names it in errors.
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Who asks: the child's pid, its program, what it is at, and how processes are made here."""
 
-    SyscallFailed with the path inside the directory that could not be copied.
+    pid: int
+    program: Program
+    what: str
+    executor: Executor
+
+
+def furnish(word: bytes, handed: tuple[int, ...], asking: Asking) -> Steps[None]:
+    """Do what the child asks with the descriptors it `handed` over; closes them.
+
+    SyscallFailed with what the child is at, and with the path that could not be made or copied.
     """
     try:
-        path = os.fsdecode(word[1:])
-        if len(handed) != (1 if path else 2):
-            raise SyscallFailed("recvmsg", errno.EBADF, what=what)
-        covered, made = handed[0], handed[-1]
+        if len(handed) != (2 if word == b"c" else 1):
+            raise SyscallFailed("recvmsg", errno.EBADF, what=asking.what)
         try:
-            if path:
-                with acting_as(*root_of(pid)):
-                    make_in_root(covered, path, directory=word[:1] == b"d")
-            elif word == b"c":
-                _own_and_mode(covered, made)
-                yield from _copy_all(covered, made)
-            else:
-                os.chmod(_at(made), stat.S_IMODE(os.fstat(covered).st_mode))
+            yield from _answer(word[:1], word[1:], handed, asking)
         except OSError as error:
+            path = os.fsdecode(word[1:])
+            copying = word == b"c"
             raise SyscallFailed(
-                "mkdirat" if path else "copy", error.errno or 0,
-                path=path or str(error.filename or "."), what=what,
-                hint="" if path else "a tmpfs has size=, half of the memory by default",
+                "copy" if copying else "mkdirat", error.errno or 0,
+                path=str(error.filename or ".") if copying else path, what=asking.what,
+                hint="a tmpfs has size=, half of the memory by default" if copying else "",
             ) from None  # fmt: skip
         except SyscallFailed as error:
             raise SyscallFailed(
-                error.syscall, error.errno, path=error.path, what=what, hint=error.hint
+                error.syscall, error.errno, path=error.path, what=asking.what, hint=error.hint
             ) from None
     finally:
         for fd in handed:
             os.close(fd)
+
+
+def _answer(kind: bytes, argument: bytes, handed: tuple[int, ...], asking: Asking) -> Steps[None]:
+    held = handed[0]
+    if kind == b"c":
+        _own_and_mode(held, handed[1])
+        yield from _copy_all(held, handed[1])
+    elif kind == b"m":
+        mode = stat.S_IMODE(os.fstat(held).st_mode)
+        asking.program.put(argument.decode(), f"{mode:o}".encode())
+    elif kind == b"i":
+        _map_ids(held, Ids.of_word(argument), asking)
+    else:
+        with acting_as(*root_of(asking.pid)):
+            make_in_root(held, os.fsdecode(argument), directory=kind == b"d")
+
+
+def _map_ids(mount: int, ids: Ids, asking: Asking) -> None:
+    if ids.namespace:
+        namespace = os.open(ids.namespace, os.O_RDONLY | os.O_CLOEXEC)
+    else:
+        namespace = make_user_namespace(asking.executor, ids.uids, ids.gids, asking.what)
+    try:
+        attributes = struct.pack("=QQQQ", c.MOUNT_ATTR_IDMAP, 0, 0, namespace)
+        at = c.AT_EMPTY_PATH | (c.AT_RECURSIVE if ids.recursive else 0)
+        call("mount_setattr", mount, b"\0", at, attributes, len(attributes))
+    finally:
+        os.close(namespace)
 
 
 def root_of(pid: int) -> tuple[int, int]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os.path
 from collections.abc import Iterator
 
-from mobyshell.core.linux.mount_options import MountOptions, parse_options
+from mobyshell.core.linux.mount_options import parse_options
 from mobyshell.core.oci import Mount, Spec
-from mobyshell.core.runtime.operations import trees
+from mobyshell.core.runtime.operations import mounts, trees
 
 
 def choose_trees(
@@ -24,19 +24,21 @@ def choose_trees(
         number = 1
     for index, entry in enumerate(spec.mounts or ()):
         options = parse_options(entry.options or ())
-        ids = _ids(spec, entry, options, joined)
+        ids = mapped(spec, entry, joined)
         # a link that is to be copied is not looked through
         now = early and "copy-symlink" not in options.extensions
+        path = os.path.join(bundle, entry.source or "")
+        # what lies in the rootfs shows what is mounted there only to the child, and when it is
+        if mounts.below(rootfs, path):
+            continue
         if options.bind and not options.remount and (now or ids):
-            path = os.path.join(bundle, entry.source or "")
             yield trees.Tree(number, path, options.recursive, f"mounts[{index}]", ids)
             number += 1
 
 
-def _ids(
-    spec: Spec, entry: Mount, options: MountOptions, joined: str | None
-) -> trees.Ids | None:  # fmt: skip
+def mapped(spec: Spec, entry: Mount, joined: str | None) -> trees.Ids | None:
     """How a mount's ids are mapped: by its own maps, or as the container's user namespace."""
+    options = parse_options(entry.options or ())
     recursive = "ridmap" in options.extensions
     uids, gids = entry.uid_mappings, entry.gid_mappings
     if not (uids or gids):

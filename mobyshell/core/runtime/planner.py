@@ -22,7 +22,7 @@ from mobyshell.core.oci import (
 )
 from mobyshell.core.runtime import groups, units
 from mobyshell.core.runtime.execution import CompileSeccomp, execution
-from mobyshell.core.runtime.handed_trees import choose_trees
+from mobyshell.core.runtime.handed_trees import choose_trees, mapped
 from mobyshell.core.runtime.host import Host
 from mobyshell.core.runtime.id_maps import planned_maps
 from mobyshell.core.runtime.notification import agent_path, process_state
@@ -141,6 +141,7 @@ class _Planner:
         self.groups: dict[str, str] = {}
         self.unit: units.Unit | None = None
         joined = next((one.path for _, one in self.joined if one.type == "user"), None)
+        self.joined_user = joined
         early = self.user_namespace and self.own_mounts and host.privileged
         chosen = choose_trees(spec, bundle, self.rootfs, early=early, joined=joined)
         self.trees = {tree.source: tree for tree in chosen}
@@ -360,7 +361,9 @@ class _Planner:
         if not any(self._binds_dev(entry) for entry in self.spec.mounts or ()):
             operations.append(devices.default_devices(self.user_namespace))
             for index, device in enumerate(linux.devices or ()):
-                operations.append(devices.device(index, device, self.user_namespace))
+                # that one is always the link to the container's own
+                if os.path.normpath(device.path) != "/dev/ptmx":
+                    operations.append(devices.device(index, device, self.user_namespace))
             operations.append(devices.links())
         if self.terminal:
             operations.append(process.console_file())
@@ -414,14 +417,21 @@ class _Planner:
             return groups.mount(
                 index, entry, self.linux, self.host, self.groups, self.bundle, self.notices
             )
+        within = mounts.below(self.rootfs, entry.destination)
+        if within:
+            # a path of the host that leads into the rootfs, as some callers write it
+            entry = replace(entry, destination=f"/{within}")
         options = parse_options(entry.options or ())
         if options.bind and options.data:
             self.notices.append(
                 f"mounts[{index}] {entry.destination}: a bind does not change its file system: "
                 f"{', '.join(options.data)} ignored"
             )
-        tree = self.trees.get(f"mounts[{index}]")
-        return mounts.mount(index, entry, self.bundle, tree, self.linux.mount_label)
+        return mounts.mount(
+            index, entry, self.bundle, self.trees.get(f"mounts[{index}]"),
+            label=self.linux.mount_label, rootfs=self.rootfs, user_namespace=self.user_namespace,
+            ids=mapped(self.spec, entry, self.joined_user),
+        )  # fmt: skip
 
     def _hooks(self) -> list[Operation]:
         planned = [
@@ -443,9 +453,12 @@ class _Planner:
 
     def _pivot(self) -> list[Operation]:
         linux = self.linux
-        operations = [hidden.hold_null()] if linux.masked_paths else []
+        masked = linux.masked_paths or ()
+        operations = [hidden.hold_covers()] if masked else []
         operations += [
-            hidden.masked(path, index) for index, path in enumerate(linux.masked_paths or ())
+            hidden.masked(path, index)
+            for index, path in enumerate(masked)
+            if path not in masked[:index]
         ]
         operations += [
             hidden.read_only_path(path, index)

@@ -121,8 +121,8 @@ class Program:
         """Texts with placeholders: where they lie in the mapping, and what they say."""
         self.values: Mapping[str, str] = {}
         """What was last put in their places."""
-        self.scratch: tuple[tuple[int, int], ...] = ()
-        """Where memory lies that calls share, and its size: zero before each run."""
+        self.scratch: dict[str, tuple[int, int]] = {}
+        """Where memory lies that calls share, by its name, and its size: zero before each run."""
         self.records: object = None
         """The executor's own form of the records, kept for the next run."""
         self.header = memory.view[:HEADER_BYTES].cast("Q")
@@ -177,12 +177,17 @@ class Program:
         """Whether a text has `placeholder` in it."""
         return any(placeholder in text for _, text in self.slots)
 
+    def put(self, name: str, data: bytes) -> None:
+        """Write into the memory `name` that calls share; zeros come after it."""
+        at, size = self.scratch[name]
+        self.mapping[at : at + size] = data[: size - 1].ljust(size, b"\0")
+
     def reset(self) -> None:
         """Forget what the last run reported, to run again."""
         size = 8 * (self.length * REPORT + len(self.cells))
         at = 8 * self.reports_at
         self.mapping[at : at + size] = b"\0" * size
-        for at, size in self.scratch:
+        for at, size in self.scratch.values():
             self.mapping[at : at + size] = b"\0" * size
 
     def reports(self) -> list[int]:
@@ -373,5 +378,7 @@ def assemble(operations: Iterable[tuple[int, Operation]], wanted: int = 0) -> Pr
     program.mapping[: 8 * len(flat)] = struct.pack(f"={len(flat)}Q", *flat)
     program.mapping[arena_at : arena_at + len(assembler.arena.data)] = assembler.arena.data
     program.slots = [(arena_at + at, text) for at, text in assembler.arena.slots]
-    program.scratch = tuple((arena_at + at, size) for at, size in assembler.arena.shared.values())
+    program.scratch = {
+        name: (arena_at + at, size) for name, (at, size) in assembler.arena.shared.items()
+    }
     return program

@@ -65,13 +65,11 @@ def table(house: House, *mounts: Document, rootfs: Path | None = None) -> dict[s
         (["nosuid", "nodev", "noexec", "nosymfollow"],
          {"nosuid", "nodev", "noexec", "nosymfollow", "rw", "relatime"}, {"rw"}),
         (["nosuid", "suid", "nodev", "dev", "noexec", "exec", "ro", "rw"], {"rw", "relatime"}, {"rw"}),
-        (["ro", "mode=755"], {"ro", "relatime"}, {"ro", "mode=755"}),
-        # whose mode is still to be that of what it covers: then this mount of it alone
-        (["ro"], {"ro", "relatime"}, {"rw"}),
+        (["ro"], {"ro", "relatime"}, {"ro"}),
         (["noatime", "nodiratime"], {"rw", "noatime", "nodiratime"}, {"rw"}),
         (["noatime", "atime"], {"rw", "relatime"}, {"rw"}),
         (["strictatime"], {"rw"}, {"rw"}),
-        (["noatime", "norelatime"], {"rw"}, {"rw"}),
+        (["noatime", "norelatime"], {"rw", "noatime"}, {"rw"}),
         (["sync"], {"rw", "relatime"}, {"rw", "sync"}),
         (["sync", "async", "dirsync"], {"rw", "relatime"}, {"rw", "dirsync"}),
         (["mand", "lazytime"], {"rw", "relatime"}, {"rw", "mand", "lazytime"}),
@@ -89,7 +87,7 @@ def test_options_of_a_filesystem(
 ) -> None:
     found = table(house, tmpfs("/t", "size=64k", *options))["/t"]
     assert set(found.options) == mount
-    assert set(found.super_options) - {"inode64"} == superblock | {"size=64k"}
+    assert set(found.super_options) - {"inode64", "mode=755"} == superblock | {"size=64k"}
     assert found.optional == ()
 
 
@@ -200,6 +198,110 @@ def test_what_a_bind_cannot_change_is_said(house: House, material: Path) -> None
     spec = house.spec(with_mounts(bind("/t", material, "sync", "size=1m", "ro")))
     notices = house.runtime.plan("c", str(house.bundle), spec=spec).notices
     assert any("mounts[7]" in one and "sync, size=1m" in one for one in notices)
+
+
+@pytest.fixture
+def flagged(tmp_path: Path) -> Iterator[Any]:
+    """Mounts a tmpfs of the host, whose attributes can be set again and again."""
+    place = tmp_path / "flagged"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "strictatime", "tmpfs", str(place)], check=True)
+
+    def set_flags(words: str) -> Path:
+        subprocess.run(["mount", "-o", "remount,bind,diratime,strictatime", str(place)], check=True)
+        subprocess.run(["mount", "-o", f"remount,bind,{words}", str(place)], check=True)
+        return place
+
+    yield set_flags
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("host", "options", "found", "mapped"),
+    [
+        # `found` without a user namespace, `mapped` with one: None is a refusal
+        ("ro,noexec,nosymfollow,nodiratime", "", "ro noexec nosymfollow nodiratime",
+         "ro noexec nosymfollow nodiratime"),
+        ("ro,noexec,nosymfollow,nodiratime", "dev", "rw nodiratime", "ro noexec nodiratime"),
+        ("ro", "nosuid,nodev", "rw nosuid nodev", "ro nosuid nodev"),
+        ("ro", "rw,nosuid,nodev", "rw nosuid nodev", None),
+        ("nosuid,nodev,noexec,noatime", "dev,suid,exec,atime", "rw noatime", None),
+        ("rw,nodev,nosuid,noexec,noatime", "ro", "ro noatime", "ro nosuid nodev noexec noatime"),
+        ("rw,nodev,nosymfollow", "ro,symfollow", "ro", "ro nodev"),
+        ("nodev,nosuid,noatime", "ro,exec", "ro noatime", "ro nosuid nodev noatime"),
+        ("noatime", "norelatime", "rw noatime", "rw noatime"),
+        ("noatime", "relatime", "rw relatime", None),
+        ("noatime", "nodiratime", "rw nodiratime relatime", None),
+        ("noatime", "nodiratime,strictatime", "rw nodiratime", None),
+        ("nodiratime", "strictatime", "rw", None),
+        ("relatime", "strictatime", "rw", None),
+        ("strictatime", "noatime", "rw noatime", None),
+        ("strictatime", "nostrictatime", "rw", "rw"),
+        ("nodiratime", "diratime", "rw nodiratime", "rw nodiratime"),
+        ("relatime", "relatime", "rw relatime", "rw relatime"),
+    ],
+)  # fmt: skip
+def test_attributes_of_a_bind(
+    house: House, flagged: Any, host: str, options: str, found: str, mapped: str | None
+) -> None:
+    """None: as the host's mount has them. Any: all, as mount(2) does, but not the access times
+    unless one of these is set. In a user namespace what the host has stays, as runc does."""
+    place = flagged(host)
+
+    def attributes(user: bool) -> set[str]:
+        def change(document: Document) -> None:
+            with_mounts(bind("/t", place, *(options.split(",") if options else ())))(document)
+            if user:
+                document["linux"]["namespaces"].append({"type": "user"})
+                for kind in ("uidMappings", "gidMappings"):
+                    document["linux"][kind] = [{"containerID": 0, "hostID": 0, "size": 65536}]
+
+        lines = house.sh("cat /proc/self/mountinfo", change)
+        return set(next(one for one in map(parse_line, lines) if one.mount_point == "/t").options)
+
+    def expected(words: str) -> set[str]:
+        # Debian's mount(8) adds relatime where it is told nothing else
+        return set(words.split())
+
+    assert attributes(False) - {"relatime"} == expected(found) - {"relatime"}
+    if mapped is not None:
+        assert attributes(True) - {"relatime"} == expected(mapped) - {"relatime"}
+        return
+    with pytest.raises(MobyshellError, match=r"mounts\[7\].*operation not permitted"):
+        attributes(True)
+
+
+@pytest.mark.parametrize("options", ["rbind", "rbind,idmap"])
+@pytest.mark.parametrize("user", [False, True])
+def test_sources_in_the_rootfs(
+    house: House, rootfs: Path, tmp_path: Path, options: str, user: bool
+) -> None:
+    """Binds of what binds before them have put into the rootfs, by the host's paths."""
+    for name in ("a/x", "b/y", "c/z"):
+        (tmp_path / "source" / name).mkdir(parents=True)
+        (tmp_path / "source" / name / "file").write_text(f"{name}\n")
+    (rootfs / "mnt").mkdir(exist_ok=True)
+    source = tmp_path / "source"
+    mapping = MAPS if "idmap" in options else {}
+    steps = [
+        (source / "a", "/mnt", "bind"), (source / "b", "/mnt/x", "bind"),
+        (source / "c", "/mnt/x/y", "bind"), (source / "a", "/mnt/x/y/z", "bind"),
+        (rootfs / "mnt/x", f"{rootfs}/mnt/x/y/z/x", options),
+        (rootfs / "mnt/x/y", f"{rootfs}/mnt/x/y/z", options),
+        (rootfs / "mnt", f"{rootfs}/final", options),
+    ]  # fmt: skip
+
+    def change(document: Document) -> None:
+        document["root"] = {"path": str(rootfs)}
+        for origin, destination, words in steps:
+            one = {"source": str(origin), "destination": destination, "options": words.split(",")}
+            document["mounts"].append(one if words == "bind" else {**one, **mapping})
+        if user:
+            document["linux"]["namespaces"].append({"type": "user"})
+            for kind in ("uidMappings", "gidMappings"):
+                document["linux"][kind] = [{"containerID": 0, "hostID": 0, "size": 65536}]
+
+    assert house.sh("cat /final/x/y/z/z/x/y/z/x/file", change) == ["a/x"]
 
 
 # tmpfs over what is there
@@ -362,3 +464,25 @@ def test_a_label_for_the_files_of_new_filesystems(house: House) -> None:
     }  # fmt: skip
     with pytest.raises(Unsupported, match=r"linux\.mountLabel"):
         house.run("true", change=change)
+
+
+def test_what_hides_directories_is_one(house: House, rootfs: Path) -> None:
+    for name in ("hide-a", "hide-b"):
+        (rootfs / name).mkdir()
+
+    def change(document: Document) -> None:
+        with_mounts(rootfs=rootfs)(document)
+        document["linux"]["maskedPaths"] = ["/hide-a", "/hide-b", "/hide-a"]
+
+    lines = house.sh("stat -c %d /hide-a /hide-b; grep -c ' /hide-a ' /proc/self/mountinfo", change)
+    assert lines[0] == lines[1]
+    assert lines[2] == "1"
+
+
+def test_the_multiplexer_of_the_spec_is_the_link(house: House) -> None:
+    one = {"path": "/dev/ptmx", "type": "c", "major": 5, "minor": 2}
+
+    def change(document: Document) -> None:
+        document["linux"]["devices"] = [one]
+
+    assert house.sh("readlink /dev/ptmx; stat -L -c %t:%T /dev/ptmx", change) == ["pts/ptmx", "5:2"]

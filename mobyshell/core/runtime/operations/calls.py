@@ -35,6 +35,7 @@ ROOT = Cell("root")
 DIRECTORY = c.O_PATH | c.O_DIRECTORY | c.O_CLOEXEC
 PATH = c.O_PATH | c.O_CLOEXEC
 EMPTY = Text("")
+SET_STRING = Flags(c.FSCONFIG_SET_STRING, "FSCONFIG_SET_STRING")
 CWD = Flags(c.AT_FDCWD, "AT_FDCWD")
 
 
@@ -268,8 +269,7 @@ def configure(context: Cell, key: str, value: str | None) -> Call:
     if value is None:
         command = Flags(c.FSCONFIG_SET_FLAG, "FSCONFIG_SET_FLAG")
         return Call("fsconfig", (context, command, Text(key), 0, 0))
-    command = Flags(c.FSCONFIG_SET_STRING, "FSCONFIG_SET_STRING")
-    return Call("fsconfig", (context, command, Text(key), Text(value), 0))
+    return Call("fsconfig", (context, SET_STRING, Text(key), Text(value), 0))
 
 
 def hand_over(word: bytes, *held: Cell) -> list[Call]:

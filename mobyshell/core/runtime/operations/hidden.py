@@ -24,6 +24,8 @@ from mobyshell.core.runtime.plan import Actor, Call, Cell, Operation, Phase, Tex
 
 NULL = Cell("null")
 """The host's /dev/null, an O_PATH descriptor."""
+NOTHING = Cell("nothing")
+"""An empty read-only tmpfs that lies nowhere."""
 
 MOUNT = Cell("mount")
 TARGET = Cell("target")
@@ -31,19 +33,21 @@ TARGET = Cell("target")
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EACCES)
 
 
-def hold_null() -> Operation:
-    """Open the host's /dev/null, which is laid over files that are to be hidden."""
+def hold_covers() -> Operation:
+    """Open the host's /dev/null, which is laid over files that are to be hidden, and make the empty
+    tmpfs that is laid over directories."""
     said = "/dev/null of this machine is not the device c 1:3"
     return Operation(
         actor=Actor.CHILD,
         phase=Phase.PIVOT,
-        title="open /dev/null, and make sure that it is the device",
+        title="open /dev/null, and make sure that it is the device; make an empty tmpfs",
         why="What hides a file must be empty for ever: the image's own could be anything (CVE-2025-31133).",
         spec="config-linux.md#masked-paths",
         man="statx(2)",
         calls=(
             Call("openat", (CWD, Text("/dev/null"), flags("open", PATH)), result=NULL),
             *must_be_device(NULL, "/dev/null", *devices.NULL, said),
+            *new_filesystem("tmpfs", "tmpfs", ("ro",), c.MOUNT_ATTR_RDONLY, NOTHING),
         ),
     )
 
@@ -51,14 +55,23 @@ def hold_null() -> Operation:
 def masked(path: str, index: int) -> Operation:
     """Hide a file behind /dev/null, or a directory behind an empty read-only tmpfs."""
     over, empty = Cell("over"), Cell("empty")
+    how = c.OPEN_TREE_CLONE | c.OPEN_TREE_CLOEXEC | c.AT_EMPTY_PATH
+    # before Linux 6.15 what lies nowhere cannot be cloned: then each has one of its own
+    another = new_filesystem("tmpfs", "tmpfs", ("ro",), c.MOUNT_ATTR_RDONLY, empty)
     directory = [
         close(over),
-        *new_filesystem("tmpfs", "tmpfs", ("ro",), c.MOUNT_ATTR_RDONLY, empty),
+        Call(
+            "open_tree",
+            (NOTHING, EMPTY, flags("open_tree", how)),
+            result=empty,
+            tolerate=(errno.EINVAL,),
+            skip_on_success=len(another),
+        ),
+        *another,
         attach(empty, TARGET),
         close(empty),
         close(TARGET),
     ]
-    how = c.OPEN_TREE_CLONE | c.OPEN_TREE_CLOEXEC | c.AT_EMPTY_PATH
     place = attach(over, TARGET)
     file = [
         Call("open_tree", (NULL, EMPTY, flags("open_tree", how)), result=over),

@@ -34,33 +34,26 @@ def shell_filesystem(entry: Mount, options: MountOptions, kind: str) -> tuple[st
     others, tree, propagation = _words(entry)
     others += tree  # of one mount
     copied = kind == "tmpfs" and "tmpcopyup" in options.extensions
-    like = kind == "tmpfs" and not any(word.startswith("mode=") for word in options.data)
-    if copied or like:
+    if copied:
         others = [word for word in others if word not in ("ro", "rw")]
-    data = f"-o {quote(','.join(others))} " if others else ""
+    mode, data = "", f"-o {quote(','.join(others))} " if others else ""
+    if kind == "tmpfs" and not any(word.startswith("mode=") for word in options.data):
+        # one that was there already keeps its mode
+        mode = f"mode=$(stat -c %a {target} 2>/dev/null || echo 1777); "
+        data = f'-o {quote(",".join([*others, "mode="]))}"$mode" '
     mounted = f"mount -t {quote(kind)} {data}{quote(entry.source or kind)} {target}"
     spread = [f"mount --make-{word} {target}" for word in propagation]
-    late = [f"mount -o remount,bind,ro {target}"] if options.read_only else []
-    if copied:
-        return (
-            f"mkdir -p {target}",
-            'mkdir -p "$gate/copied"; mount -t tmpfs tmpfs "$gate/copied"',
-            f'cp -a {target}/. "$gate/copied/"',
-            mounted,
-            f'cp -a "$gate/copied/." {target}/; umount "$gate/copied"',
-            *late,
-            *spread,
-        )
-    if like:
-        # one that was there already keeps its mode
-        return (
-            f"mode=$(stat -c %a {target} 2>/dev/null || echo 1777); mkdir -p {target}",
-            mounted,
-            f'chmod "$mode" {target}',
-            *late,
-            *spread,
-        )
-    return (f"mkdir -p {target}", mounted, *spread)
+    if not copied:
+        return (f"{mode}mkdir -p {target}", mounted, *spread)
+    return (
+        f"{mode}mkdir -p {target}",
+        'mkdir -p "$gate/copied"; mount -t tmpfs tmpfs "$gate/copied"',
+        f'cp -a {target}/. "$gate/copied/"',
+        mounted,
+        f'cp -a "$gate/copied/." {target}/; umount "$gate/copied"',
+        *([f"mount -o remount,bind,ro {target}"] if options.read_only else []),
+        *spread,
+    )
 
 
 def shell_bind(entry: Mount, options: MountOptions, origin: str) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from mobyshell.core.runtime.operations.calls import (
     DIRECTORY,
     EMPTY,
     ROOT,
+    SET_STRING,
     attach,
     clone_tree,
     close,
@@ -32,8 +33,8 @@ from mobyshell.core.runtime.operations.calls import (
     set_attributes,
 )  # fmt: skip
 from mobyshell.core.runtime.operations.mount_script import shell_bind, shell_filesystem
-from mobyshell.core.runtime.operations.trees import Tree
-from mobyshell.core.runtime.operations.verify import must_not_be_on
+from mobyshell.core.runtime.operations.trees import Ids, Tree
+from mobyshell.core.runtime.operations.verify import must_not_be_on, must_not_take_away
 from mobyshell.core.runtime.plan import (
     Actor,
     Call,
@@ -51,12 +52,6 @@ TARGET = Cell("target")
 # a value of fsconfig(FSCONFIG_SET_STRING) is at most 255 bytes (fs/fsopen.c)
 LONGEST_VALUE = 255
 
-# attributes that a remount replaces as a whole, as mount(2) does
-_REPLACED = (
-    c.MOUNT_ATTR_RDONLY | c.MOUNT_ATTR_NOSUID | c.MOUNT_ATTR_NODEV | c.MOUNT_ATTR_NOEXEC
-    | c.MOUNT_ATTR_NODIRATIME | c.MOUNT_ATTR_NOSYMFOLLOW
-)  # fmt: skip
-
 # what lxcfs and the like give a container of its own: all else in /proc is the kernel's (as runc)
 _MAY_COVER = frozenset(
     f"/proc/{name}"
@@ -72,10 +67,12 @@ _UNLABELLED = ("proc", "sysfs", "mqueue", "cgroup", "cgroup2")
 
 
 def mount(
-    index: int, entry: Mount, bundle: str, tree: Tree | None = None, label: str | None = None
-) -> Operation:
+    index: int, entry: Mount, bundle: str, tree: Tree | None = None, *, label: str | None = None,
+    rootfs: str = "", user_namespace: bool = False, ids: Ids | None = None,
+) -> Operation:  # fmt: skip
     """One entry of `mounts`, that is not of type cgroup. `tree`: what it binds, if the runtime
-    has opened it. `label`: what SELinux shall know the files of a new filesystem by."""
+    has opened it. `label`: what SELinux shall know the files of a new filesystem by. `ids`: how
+    they are mapped, if this is left to be done here: of what lies in `rootfs`."""
     options = parse_options(entry.options or ())
     if label and not options.bind and entry.type not in _UNLABELLED:
         # quoted: a label's categories have commas between them
@@ -89,7 +86,9 @@ def mount(
         man = "fspick(2), fsconfig(2), mount_setattr(2)"
         shell: tuple[str, ...] = (f"mount -o {quote(words)} {inside(entry.destination)}",)
     elif options.bind:
-        made = _bind(entry, options, origin, tree)
+        within = below(rootfs, origin)
+        source = _open_within(within, options, ids) if within and not tree else ()
+        made = _bind(entry, options, origin, tree, source, user_namespace)
         title = f"bind {origin} on {entry.destination}"
         man = "open_tree(2), mount_setattr(2), move_mount(2)"
         shell = shell_bind(entry, options, origin)
@@ -134,14 +133,15 @@ def _outside_proc(entry: Mount) -> list[Call]:
 
 
 def _finish(
-    options: MountOptions, target: Sequence[Call], *, attributes: bool,
+    options: MountOptions, target: Sequence[Call], *, attributes: tuple[int, int] = (0, 0),
     mount: Cell | Flags = MOUNT, before: Sequence[Call] = (),
 ) -> list[Call]:  # fmt: skip
     """Place `mount` on the target with its attributes and propagation, and close both.
     `before`: what is done with both while it still is nowhere."""
     calls = [*target, *before]
-    if attributes and (options.attr_set or options.attr_clear):
-        calls.append(set_attributes(mount, options.attr_set, options.attr_clear))
+    on, clear = attributes
+    if on or clear:
+        calls.append(set_attributes(mount, on, clear))
     if options.rec_set or options.rec_clear:
         calls.append(set_attributes(mount, options.rec_set, options.rec_clear, recursive=True))
     calls.append(attach(mount, TARGET))
@@ -155,11 +155,48 @@ def _spread(options: MountOptions, mount: Cell | Flags) -> list[Call]:
     ]
 
 
-def _bind(entry: Mount, options: MountOptions, origin: str, tree: Tree | None) -> list[Call]:
+def below(rootfs: str, path: str) -> str:
+    """The rest of `path` if it lies below `rootfs`, else nothing."""
+    top, path = rootfs.rstrip("/") + "/", os.path.normpath(path)
+    return path.removeprefix(top) if top != "/" and path.startswith(top) else ""
+
+
+def _open_within(path: str, options: MountOptions, ids: Ids | None) -> list[Call]:
+    """A clone of what lies in the root: with what has been mounted there by now, which only this
+    mount namespace shows, and by links as the container sees them."""
+    source = Cell("within")
+    how = c.OPEN_TREE_CLONE | c.OPEN_TREE_CLOEXEC | c.AT_EMPTY_PATH
+    how |= c.AT_RECURSIVE if options.recursive else 0
+    calls = [
+        in_root(ROOT, path, source),
+        Call("open_tree", (source, EMPTY, flags("open_tree", how)), result=MOUNT),
+        close(source),
+    ]
+    if ids is None:
+        return calls
+    return [*calls, *hand_over(b"i" + ids.as_word(), MOUNT)]
+
+
+def _bind(
+    entry: Mount, options: MountOptions, origin: str, tree: Tree | None, source: Sequence[Call],
+    user_namespace: bool,
+) -> list[Call]:  # fmt: skip
     mount = tree.descriptor if tree else MOUNT
     target = [*reach_mount_point(ROOT, entry.destination, mount, TARGET), *_outside_proc(entry)]
-    clone = [] if tree else [clone_tree(origin, MOUNT, recursive=options.recursive)]
-    calls = [*clone, *_finish(options, target, attributes=True, mount=mount)]
+    clone = list(source)
+    if not tree and not source:
+        clone = [clone_tree(origin, MOUNT, recursive=options.recursive)]
+    on, clear = options.replaced()
+    kept: list[Call] = []
+    if user_namespace:
+        # what the host's mount came with is locked there, unless it is taken away by name: an error
+        kept = must_not_take_away(
+            mount, on, options.attr_clear | clear & c.MOUNT_ATTR__ATIME, origin
+        )
+        on &= ~(c.MOUNT_ATTR__ATIME | c.MOUNT_ATTR_NODIRATIME)
+        clear &= c.MOUNT_ATTR_NOSYMFOLLOW
+    attributes = (on, clear)
+    calls = [*clone, *_finish(options, target, attributes=attributes, mount=mount, before=kept)]
     if "copy-symlink" not in options.extensions:
         return calls
     return [*_copy_link(entry.destination, origin, len(calls)), *calls]
@@ -188,41 +225,33 @@ def _filesystem(entry: Mount, options: MountOptions, kind: str) -> list[Call]:
     values = [origin, *(value for _, value in map(configured, options.data) if value)]
     if options.old_flags or any(len(one.encode()) > LONGEST_VALUE for one in values):
         return _old_filesystem(entry, options, kind, origin)
-    made_like = kind == "tmpfs" and (_copied(options) or not _has_mode(options))
+    copied = kind == "tmpfs" and "tmpcopyup" in options.extensions
     # as mount(2) does it: a new filesystem is read-only itself, not only this mount of it;
-    # but not before it has been made like what it covers
-    data = (*options.data, "ro") if options.read_only and not made_like else options.data
-    at_first = options.attr_set & ~c.MOUNT_ATTR_RDONLY if made_like else options.attr_set
+    # but not before what it covers has been copied
+    data = (*options.data, "ro") if options.read_only and not copied else options.data
+    at_first = options.attr_set & ~c.MOUNT_ATTR_RDONLY if copied else options.attr_set
     made = new_filesystem(kind, origin, data, at_first, MOUNT)
-    target, before = _target(entry, options, kind)
-    late = made_like and options.read_only
-    return [*made, *_finish(options, target, attributes=late, before=before)]
+    # the mount point first: a tmpfs takes the mode of what it covers
+    split = len(made) - 3
+    late = c.MOUNT_ATTR_RDONLY if copied and options.read_only else 0
+    before = [*made[split:], *(hand_over(b"c", TARGET, MOUNT) if copied else ())]
+    target = _target(entry, options, kind)
+    return [*made[:split], *_finish(options, target, attributes=(late, 0), before=before)]
 
 
-def _copied(options: MountOptions) -> bool:
-    return "tmpcopyup" in options.extensions
-
-
-def _has_mode(options: MountOptions) -> bool:
-    return any(word.startswith("mode=") for word in options.data)
-
-
-def _target(entry: Mount, options: MountOptions, kind: str) -> tuple[list[Call], list[Call]]:
-    """(calls that open the mount point, calls that make the new mount like it)."""
+def _target(entry: Mount, options: MountOptions, kind: str) -> list[Call]:
+    """Open the mount point. `context` is the filesystem in the making."""
     if kind in ("proc", "sysfs"):
         # by a link these would lie elsewhere, and a path below /proc lead to the image's own files
-        return _ordinary(entry, kind), []
-    if kind != "tmpfs":
-        return [*reach_directory(ROOT, entry.destination, TARGET), *_outside_proc(entry)], []
-    if _copied(options):
-        target = reach_directory(ROOT, entry.destination, TARGET)
-        return [*target, *_outside_proc(entry)], hand_over(b"c", TARGET, MOUNT)
+        return _ordinary(entry, kind)
     like: list[Call] = []
-    if not _has_mode(options):
+    if kind == "tmpfs" and not any(word.startswith("mode=") for word in options.data):
         # one that was there already keeps its mode, as with runc: /tmp stays 1777
-        like = hand_over(b"m", TARGET, MOUNT)
+        mode = Scratch(f"mode of {entry.destination}", 8)
+        set_mode = (Cell("context"), SET_STRING, Text("mode"), mode, 0)
+        like = [*hand_over(b"m" + mode.name.encode(), TARGET), Call("fsconfig", set_mode)]
     target = reach_directory(ROOT, entry.destination, TARGET, if_there=like)
-    return [*target, *_outside_proc(entry)], []
+    return [*target, *_outside_proc(entry)]
 
 
 def _ordinary(entry: Mount, kind: str) -> list[Call]:
@@ -255,9 +284,9 @@ def _old_filesystem(entry: Mount, options: MountOptions, kind: str, origin: str)
 
 def _remount(entry: Mount, options: MountOptions) -> list[Call]:
     """Change what is mounted there: as mount(2), all attributes, whether they are named or not."""
-    cleared = _REPLACED & ~options.attr_set | options.attr_clear
+    on, clear = options.replaced()
     attributes = [
-        set_attributes(TARGET, options.attr_set, cleared),
+        *([set_attributes(TARGET, on, clear)] if on or clear else []),
         *(
             [set_attributes(TARGET, options.rec_set, options.rec_clear, recursive=True)]
             if options.rec_set or options.rec_clear

@@ -46,6 +46,17 @@ class Ids:
     namespace: str = ""
     recursive: bool = False
 
+    def as_word(self) -> bytes:
+        """What a child says to have a mount's ids mapped so: see `furnish`."""
+        kind = b"r" if self.recursive else b"-"
+        return b"\0".join((kind, *(one.encode() for one in (self.uids, self.gids, self.namespace))))
+
+    @classmethod
+    def of_word(cls, word: bytes) -> Ids:
+        """The reverse of `as_word`. ValueError if it is none."""
+        kind, uids, gids, namespace = word.split(b"\0")
+        return cls(uids.decode(), gids.decode(), namespace.decode(), kind == b"r")
+
 
 @dataclass(frozen=True, slots=True)
 class Tree:

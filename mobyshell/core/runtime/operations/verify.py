@@ -47,6 +47,50 @@ def clear_bits(memory: Scratch, offset: int, bits: int) -> Call:
     return Call("futex", (memory, act, 0, 0, at, how))
 
 
+def clear_bit(memory: Scratch, offset: int, number: int) -> Call:
+    """Clear one bit of the 32 at `offset` (FUTEX_OP_OPARG_SHIFT)."""
+    at = Scratch(memory.name, memory.size, offset)
+    act = Flags(c.FUTEX_WAKE_OP | c.FUTEX_PRIVATE_FLAG, "FUTEX_WAKE_OP_PRIVATE")
+    shift = (c.FUTEX_OP_ANDN | c.FUTEX_OP_OPARG_SHIFT) << 28
+    return Call("futex", (memory, act, 0, 0, at, Flags(shift | number << 12, f"ANDN 1<<{number}")))
+
+
+# statvfs(3): f_flags of struct statfs lies at 80; the bits of access times, as one value each
+_FLAGS_AT = 80
+_LOCKED = (
+    (c.MOUNT_ATTR_RDONLY, 1, "ro"), (c.MOUNT_ATTR_NOSUID, 2, "nosuid"),
+    (c.MOUNT_ATTR_NODEV, 4, "nodev"), (c.MOUNT_ATTR_NOEXEC, 8, "noexec"),
+)  # fmt: skip
+_ST_ATIME = {c.MOUNT_ATTR_NOATIME: 1024, c.MOUNT_ATTR_RELATIME: 4096, c.MOUNT_ATTR_STRICTATIME: 0}
+_ST_NODIRATIME = 2048
+
+
+def must_not_take_away(mount: Cell | Flags, on: int, clear: int, what: str) -> list[Call]:
+    """Go on only if a mount of the host has none of the attributes `clear`, and the access times
+    that `on` says: in a user namespace nobody may take away what the host's mount came with."""
+    memory = Scratch("flags of what is bound", 120)
+    look = Call("fstatfs", (mount, memory))
+    said = f"operation not permitted: a user namespace may not take {{}} away from {what}"
+    calls: list[Call] = []
+    for bit, flag, name in _LOCKED:
+        if clear & bit:
+            calls += [
+                look,
+                clear_bits(memory, _FLAGS_AT, ~flag),
+                equal(memory, _FLAGS_AT, 0, said.format(name)),
+            ]
+    if clear & c.MOUNT_ATTR__ATIME:
+        wanted = _ST_ATIME[on & c.MOUNT_ATTR__ATIME]
+        wanted |= _ST_NODIRATIME if on & c.MOUNT_ATTR_NODIRATIME else 0
+        calls += [
+            look,
+            clear_bits(memory, _FLAGS_AT, 0x3FF),
+            clear_bit(memory, _FLAGS_AT, 13),  # nosymfollow
+            equal(memory, _FLAGS_AT, wanted, said.format("its access times")),
+        ]
+    return calls
+
+
 def must_be_device(
     held: Cell | Flags, name: str, kind: int, major: int, minor: int, otherwise: str
 ) -> list[Call]:
