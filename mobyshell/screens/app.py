@@ -23,7 +23,7 @@ from mobyshell.screens.base import MobyScreen
 from mobyshell.screens.help import HelpScreen, live_keys
 from mobyshell.screens.leader import Leader
 from mobyshell.screens.session import Session, tell
-from mobyshell.styles.themes import DEFAULT, THEMES
+from mobyshell.styles.themes import DARK, THEMES, default_theme
 from mobyshell.widgets.background import Failed
 from mobyshell.widgets.terminal import TerminalView
 
@@ -67,6 +67,8 @@ class MobyshellApp(App[int]):
         super().__init__()
         self.session = Session(context)
         self._start = start
+        self.first_theme = DARK.name
+        """The theme of who has not chosen one."""
         self._visited: list[str] = []
         self._place = -1
         modes: dict[str, Callable[[], Screen[Any]]] = {
@@ -199,7 +201,7 @@ class MobyshellApp(App[int]):
             self.register_theme(theme)
         chosen, wrong = settings.read_theme_name(place / "theme", self.available_themes)
         complaints[place / "theme"] = wrong
-        self.theme = chosen or DEFAULT
+        self.theme = chosen or self.first_theme
         if os.path.lexists(place / "keymap.toml"):
             # asked for only now: to know all actions, every screen is loaded
             keymap, wrong = settings.read_keymap(place / "keymap.toml", bindings.actions())
@@ -235,6 +237,8 @@ class MobyshellApp(App[int]):
 def run(context: Context) -> int:
     """Open the workbench and return its exit code."""
     try:
-        return MobyshellApp(context).run() or 0
+        app = MobyshellApp(context)
+        app.first_theme = default_theme(app.console.color_system)
+        return app.run() or 0
     finally:
         context.close()

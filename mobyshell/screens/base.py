@@ -9,12 +9,13 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from mobyshell.commands.completion import complete
 from mobyshell.commands.output import clean
 from mobyshell.commands.registry import find
 from mobyshell.screens.session import Session
+from mobyshell.widgets.key_bar import KeyBar
 from mobyshell.widgets.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class MobyScreen(Screen[None]):
         yield Static(id="crumbs", markup=False)
         yield from self.body()
         yield Prompt(lambda words: complete(self.session.context, words), id="prompt")
-        yield Footer(show_command_palette=False)
+        yield KeyBar(id="keys")
 
     def body(self) -> ComposeResult:
         """What is between crumbs and prompt."""

@@ -11,10 +11,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Label
+from textual.widgets import Label
 
 from mobyshell.commands.output import clean
 from mobyshell.core.errors import MobyshellError
+from mobyshell.widgets.key_bar import KeyBar
 from mobyshell.widgets.lines import Lines
 
 
@@ -36,7 +37,7 @@ class ResultScreen(ModalScreen[None]):
         with Vertical(classes="page"):
             yield Label(self.heading, classes="title", markup=False)
             yield Lines(wrap=self._wrap, id="result")
-            yield Footer()
+            yield KeyBar(id="keys")
 
     def on_mount(self) -> None:
         self.query_one(Lines).focus()

@@ -156,8 +156,9 @@ class TaskList(Vertical):
         self.table.set_rows(task_rows(event.tasks, self._rates, now))
         self._say_empty()
         self.tick()
-        if self._wanted:
+        if self._wanted in self.infos:
             self.table.choose(self._wanted)
+            self._wanted = ""  # from now on the person moves the cursor
 
     def _say_empty(self) -> None:
         """A table without rows says why."""
@@ -205,9 +206,3 @@ class TaskList(Vertical):
             uptime = now - info.started_ns if info.started_ns else None
             self.table.update_row(id, uptime=uptime, **self._rates[id])
         self._before = event.stats
-
-    @on(ResourceTable.Chosen)
-    def chosen_another(self, event: ResourceTable.Chosen) -> None:
-        """The person has chosen: what was wished for before is past."""
-        if event.key is not None and self.table.has_focus:
-            self._wanted = event.key

@@ -35,6 +35,8 @@ class TasksScreen(MobyScreen):
         Binding("escape", "back", "Back", show=False, id="task.back"),
     ]
 
+    _count = ""
+
     def body(self) -> ComposeResult:
         with Container(id="tasks-body"):
             yield TaskList(self.session, id="list")
@@ -89,8 +91,14 @@ class TasksScreen(MobyScreen):
     def listed(self, event: TaskList.Changed) -> None:
         """News of some tasks."""
         running = sum(one.status == "running" for one in event.tasks)
-        self.crumb(f"{len(event.tasks)} tasks, {running} running")
+        self._count = f"{len(event.tasks)} tasks, {running} running"
+        self._say_where()
         self.details.update_task(self.task_list.chosen)
+
+    def _say_where(self) -> None:
+        """In the crumbs: how many there are, and whose details are looked at."""
+        inside = [self.table.chosen or ""] if self.has_class("detailed") else []
+        self.crumb(self._count, *inside)
 
     @on(TaskList.Happened)
     def happened(self, event: TaskList.Happened) -> None:
@@ -107,17 +115,20 @@ class TasksScreen(MobyScreen):
     def chosen(self) -> None:
         """All about another one."""
         self.details.show_task(self.task_list.chosen)
+        self._say_where()
 
     @on(ResourceTable.RowSelected, "#tasks")
     def action_details(self) -> None:
         """Into the details."""
         self.add_class("detailed")
+        self._say_where()
         self.details.focus_content()
 
     @on(TaskDetails.Left)
     def action_back(self) -> None:
         """Out of the details."""
         self.remove_class("detailed")
+        self._say_where()
         self.table.focus()
 
     # the filter

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from textual.theme import Theme
+from textual.theme import BUILTIN_THEMES, Theme
 
 DARK = Theme(
     name="moby-dark",
@@ -51,5 +51,28 @@ CONTRAST = Theme(
     dark=True,
 )
 
-THEMES = (DARK, LIGHT, CONTRAST)
-DEFAULT = DARK.name
+ANSI = Theme(
+    name="moby-ansi",
+    ansi=True,
+    primary="ansi_blue",
+    secondary="ansi_cyan",
+    accent="ansi_yellow",
+    warning="ansi_yellow",
+    error="ansi_red",
+    success="ansi_green",
+    foreground="ansi_default",
+    background="ansi_default",
+    surface="ansi_default",
+    panel="ansi_default",
+    boost="ansi_default",
+    dark=True,
+    variables={**BUILTIN_THEMES["ansi-dark"].variables, "footer-key-foreground": "ansi_yellow"},
+)
+"""The sixteen colours of the terminal itself, whatever the person made of them."""
+
+THEMES = (DARK, LIGHT, CONTRAST, ANSI)
+
+
+def default_theme(colours: str | None) -> str:
+    """The theme to begin with: `colours` is rich's name for what the terminal can."""
+    return ANSI.name if colours == "standard" else DARK.name

@@ -13,6 +13,7 @@ from textual.message import Message
 from textual.widgets import DataTable
 
 from mobyshell.commands.output import cell
+from mobyshell.styles.syntax import rich_colour
 from mobyshell.widgets.resource import ResourceSpec, Row, matches, ordered, visible_columns
 
 _STYLES = {"good": "$text-success", "busy": "$text-warning", "bad": "$text-error", "off": "dim"}
@@ -53,6 +54,9 @@ class ResourceTable(DataTable[Text]):
         self._shown: list[str] = []
         self._cells: dict[str, list[str]] = {}
         self._columns: tuple[Any, ...] = ()
+
+    def on_mount(self) -> None:
+        self.app.theme_changed_signal.subscribe(self, lambda theme: self._rebuild())
 
     def on_resize(self, event: events.Resize) -> None:
         """Other columns fit now."""
@@ -160,11 +164,9 @@ class ResourceTable(DataTable[Text]):
 
     def _styled(self, key: str, texts: list[str]) -> list[Text]:
         health = self.spec.health(self._rows[key])
-        variables = self.app.theme_variables
         token = _STYLES[health]
-        style = token if not token.startswith("$") else variables.get(token[1:], "")
-        if style.startswith("auto"):
-            style = ""
+        colour = rich_colour(self.app.theme_variables.get(token[1:], ""))
+        style = token if not token.startswith("$") else colour or ""
         styled = []
         for one, text in zip(self._columns, texts, strict=True):
             mine = style if one.kind == "state" or health == "off" else ""

@@ -12,6 +12,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.message import Message
+from textual.theme import Theme
 from textual.timer import Timer
 from textual.widgets import Label, OptionList, TextArea
 from textual.widgets.option_list import Option
@@ -20,6 +21,7 @@ from mobyshell.commands.output import clean
 from mobyshell.core.errors import InvalidSpec, MobyshellError, Refused
 from mobyshell.core.oci import Problem, Spec, check, parse_spec, warnings_of
 from mobyshell.core.oci.safejson import read_json
+from mobyshell.styles.syntax import syntax_theme
 from mobyshell.widgets import text_file
 from mobyshell.widgets.background import background
 from mobyshell.widgets.positions import Places
@@ -32,6 +34,9 @@ LOOK = 2.0
 
 COLOURED = 200_000
 """Characters up to which the text is highlighted: each key costs more the longer it is."""
+
+ENDLESS = 100_000
+"""Characters of a line that is not edited here: each key would take a good part of a second."""
 
 SHOWN = 200
 """Problems and warnings that are listed at most."""
@@ -106,19 +111,25 @@ class SpecEditor(Vertical):
         self._problems: list[Problem] = []
         self._warnings: list[Problem] = []
         self._places = Places("")
-        self._fresh = False
+        self._fresh = self._endless = False
         self._last_path = ""
 
     def compose(self) -> ComposeResult:
         yield Label("no bundle", id="editor-title", markup=False)
-        area = TextArea.code_editor("", language="json", id="text", read_only=True,
-                                    tab_behavior="indent", soft_wrap=False)  # fmt: skip
-        area.theme = "css"
-        yield area
+        yield TextArea.code_editor("", language="json", id="text", read_only=True, theme="css",
+                                   tab_behavior="indent", soft_wrap=False)  # fmt: skip
         yield OptionList(id="problems", classes="hidden", markup=False)
 
     def on_mount(self) -> None:
         self.set_interval(LOOK, self.look_at_file)
+        self._colour(self.app.current_theme)
+        self.app.theme_changed_signal.subscribe(self, self._colour)
+
+    def _colour(self, theme: Theme) -> None:
+        """The text takes the colours of the theme."""
+        self.area.register_theme(syntax_theme(self.app.theme_variables))
+        self.area.theme = "css"  # another first: the name alone would change nothing
+        self.area.theme = "moby"
 
     @property
     def area(self) -> TextArea:
@@ -139,7 +150,9 @@ class SpecEditor(Vertical):
         self.path, self._saved, self._stamp = path, text, stamp
         self._foreign = text_file.NO_FILE
         self.dirty = False
+        # colours cost more with each line of the text
         self.area.language = "json" if len(text) <= COLOURED else None
+        self._endless = max(map(len, text.split("\n"))) > ENDLESS
         self.area.load_text(text)
         self.apply_readonly()
         self._check()
@@ -155,7 +168,7 @@ class SpecEditor(Vertical):
 
     def apply_readonly(self) -> None:
         """Read-only mode was turned on or off."""
-        self.area.read_only = self._readonly() or not self.path
+        self.area.read_only = self._readonly() or not self.path or self._endless
         self._title()
 
     def look_at_file(self) -> None:
@@ -273,7 +286,9 @@ class SpecEditor(Vertical):
         found = ["● not saved"] if self.dirty else []
         if self._foreign != text_file.NO_FILE:
             found.append("changed by another")
-        if self.area.read_only:
+        if self._endless:
+            found.append("an endless line: E opens it in your editor")
+        elif self.area.read_only:
             found.append("read-only")
         found.append(_count(len(self._problems), "problem") if self._problems else "valid")
         if self._warnings:

@@ -123,6 +123,11 @@ class TerminalView(Widget, can_focus=True):
         return self._attachment is not None and not self._ended
 
     @property
+    def takes_every_key(self) -> bool:
+        """Whether no key but its own does anything else."""
+        return self.connected
+
+    @property
     def text(self) -> str:
         """What the screen shows."""
         return "\n".join(line.rstrip() for line in self._screen.display)

@@ -15,6 +15,10 @@ from tests.conftest import PROGRAM, Workplace
 pytestmark = [pytest.mark.root, pytest.mark.peer]
 
 
+PATIENCE = 120.0
+"""Seconds that a loaded machine may take for anything."""
+
+
 class Tmux:
     """A terminal of its own server, so that no other session is in the way."""
 
@@ -42,15 +46,22 @@ class Tmux:
     def screen(self) -> str:
         return self._call("capture-pane", "-p")
 
-    def wait(self, *texts: str, absent: str = "", seconds: float = 90) -> str:
-        """The screen, as soon as it shows all of `texts` and not `absent`."""
-        deadline = time.monotonic() + seconds
+    def wait(self, *texts: str, absent: str = "", prompts: int = 0) -> str:
+        """The screen, as soon as it shows all of `texts`, not `absent`, and so many REPL prompts."""
+        deadline = time.monotonic() + PATIENCE
         while True:
             screen = self.screen
-            if all(text in screen for text in texts) and not (absent and absent in screen):
+            if (
+                all(text in screen for text in texts) and not (absent and absent in screen)
+                and screen.count("moby>") >= prompts
+            ):  # fmt: skip
                 return screen
             assert time.monotonic() < deadline, f"{texts} not on the screen:\n{screen}"
             time.sleep(0.1)
+
+    def ended(self) -> bool:
+        """Whether the program in it has ended."""
+        return self._call("list-sessions") == ""
 
     def close(self) -> None:
         self._call("kill-server")
@@ -82,23 +93,29 @@ def test_from_nothing_to_exit_137(workplace: Workplace, terminal: Tmux) -> None:
     terminal.wait("tasks", "second", "running", "Logs")
 
     terminal.press("a")
-    terminal.wait("/ #", "^] Leave")  # the keyboard is the shell's
+    terminal.wait("/ #", "^] Leave", absent="Command")  # the keyboard is the shell's
     terminal.type("echo the answer is $((6*7))")
     terminal.press("Enter")
     terminal.wait("the answer is 42")
     terminal.press("C-]")
+    terminal.wait("Command", absent="^] Leave")  # and the workbench's again
 
     terminal.press("y")
-    terminal.wait("✓", "make the cpu cgroup", "parent · prepare")
+    terminal.wait("✓", "cgroup", "parent · prepare")
     terminal.press("K")
-    terminal.wait("which signal?")
+    terminal.wait("which signal?", "SIGKILL")
     terminal.press("Down", "Enter")
-    terminal.wait("task kill second?")
-    terminal.press("y")
+    terminal.wait("task kill -9 second?", "Type second to confirm")
+    terminal.type("second")
+    terminal.press("Enter")
     screen = terminal.wait("stopped", "137")
     line = next(line for line in screen.splitlines() if line.strip().startswith("second"))
     assert line.split()[1] == "stopped"
     terminal.press("q")
+    deadline = time.monotonic() + PATIENCE
+    while not terminal.ended():
+        assert time.monotonic() < deadline, terminal.screen
+        time.sleep(0.1)
 
 
 def test_the_shell_takes_the_whole_screen_and_gives_it_back(
@@ -109,7 +126,7 @@ def test_the_shell_takes_the_whole_screen_and_gives_it_back(
     terminal.press("F2")
     terminal.wait("UPTIME", "running")
     terminal.press("s")
-    terminal.wait("#", absent="Logs")
+    terminal.wait("/ #", absent="Logs")
     terminal.type("hostname; exit")
     terminal.press("Enter")
     terminal.wait("UPTIME", "sleep 1000", "Logs")
@@ -130,22 +147,25 @@ def test_other_sizes(workplace: Workplace, terminal: Tmux) -> None:
 def test_the_repl_completes_runs_and_remembers(workplace: Workplace) -> None:
     terminal = Tmux(workplace, 100, 30, f"{PROGRAM} repl")
     try:
-        terminal.wait("moby>")
+        terminal.wait(prompts=1)
         terminal.type("x = run -d --name web first -- sleep 1000")
         terminal.press("Enter")
+        terminal.wait(prompts=2)
         terminal.type("task ls | where status=running | select id")
         terminal.press("Enter")
-        terminal.wait("web", "ID")
+        terminal.wait("web", "ID", prompts=3)
         terminal.type("task kill we")
         terminal.press("Tab")
         terminal.wait("task kill web")
         terminal.type(" KILL")
         terminal.press("Enter")
+        terminal.wait(prompts=4)
         terminal.type("task wait ${x}")
         terminal.press("Enter")
+        terminal.wait(prompts=5)
         terminal.type("task ls -a | expect exit=137 |! wc -l")
         terminal.press("Enter")
-        terminal.wait("1\n")
+        terminal.wait("\n1\n", prompts=6)
         terminal.press("C-d")
     finally:
         terminal.close()

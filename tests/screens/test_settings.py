@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from mobyshell.core.oci import default_spec, dump_spec
 from mobyshell.screens.settings import is_key, read_keymap, read_theme_name, read_themes
 from mobyshell.screens.tasks import TasksScreen
+from mobyshell.styles.themes import default_theme
 from tests.fakes import FakeTasks
 from tests.screens.conftest import Open, settle, told, until
 
@@ -138,3 +140,40 @@ async def test_what_cannot_be_used_is_told_and_not_fatal(
         assert pilot.app.theme == "moby-dark"
         assert words in told(pilot)
         assert f"{config / name}: not used" in told(pilot)
+
+
+SIXTEEN = {
+    *(f"color({n})" for n in range(16)), "default", "None", "black", "red", "green", "yellow",
+    "blue", "magenta", "cyan", "white",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("screen", ["tasks", "bundles"])
+async def test_the_ansi_theme_has_the_terminals_sixteen_colours(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, screen: str
+) -> None:
+    bundle = tmp_path / "bundles" / "first"
+    bundle.mkdir(parents=True)
+    (bundle / "config.json").write_text(dump_spec(default_spec()))
+    monkeypatch.chdir(tmp_path / "bundles")
+    async with opened(screen) as pilot:
+        pilot.app.theme = "moby-ansi"
+        await settle(pilot)
+        await pilot.press("j")
+        await settle(pilot)
+        colours, reversed = set(), 0
+        for strip in pilot.app.screen._compositor.render_strips():
+            for segment in strip:
+                style = segment.style
+                if style is not None:
+                    colours |= {str(one and one.name) for one in (style.color, style.bgcolor)}
+                    reversed += str(style.bgcolor and style.bgcolor.name) not in ("default", "None")
+        assert {one for one in colours if one.removeprefix("bright_") not in SIXTEEN} == set()
+        assert reversed, "the cursor cannot be seen"
+
+
+@pytest.mark.parametrize(
+    ("colours", "theme"), [("standard", "moby-ansi"), ("256", "moby-dark"), ("truecolor", "moby-dark")]
+)  # fmt: skip
+def test_a_terminal_with_few_colours_is_left_its_own(colours: str, theme: str) -> None:
+    assert default_theme(colours) == theme

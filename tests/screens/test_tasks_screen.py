@@ -357,3 +357,21 @@ async def test_an_empty_list_says_what_to_do(opened: Open, tasks: FakeTasks) -> 
     tasks.tasks.clear()
     async with opened("tasks") as pilot:
         assert "No tasks yet" in screen_text(pilot)
+
+
+async def test_the_cursor_stays_where_the_person_put_it(opened: Open, tasks: FakeTasks) -> None:
+    async with opened("tasks") as pilot:
+        await pilot.press("j", "a")
+        await settle(pilot)
+        tasks.add("later")
+        tasks.reconnect()
+        await until(pilot, lambda: "4 tasks" in screen_text(pilot))
+        assert pilot.app.screen.query_one("#tasks", ResourceTable).chosen == "web"
+
+
+async def test_a_terminal_shows_only_the_keys_that_are_not_the_programs(opened: Open) -> None:
+    async with opened("tasks") as pilot:
+        await pilot.press("j", "a")
+        await settle(pilot)
+        last = screen_text(pilot).splitlines()[-1]
+        assert last.split() == ["^]", "Leave"]
