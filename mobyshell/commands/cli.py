@@ -191,7 +191,7 @@ def show(result: Result, options: Options) -> int:
     elif isinstance(result, r.Record):
         _record(result, form, options.quiet, write, tty)
     else:
-        _stream(result, options, write)
+        _stream(result, options.form or ("table" if result.document else form), write)
     sys.stdout.flush()
     return 0
 
@@ -254,13 +254,13 @@ def _record(result: Any, form: str, quiet: bool, write: Any, tty: bool) -> None:
         write(output.record(result, _width(tty)) + "\n")
 
 
-def _stream(result: Any, options: Options, write: Any) -> None:
+def _stream(result: Any, form: str, write: Any) -> None:
     from mobyshell.commands import output
 
     for item in result.items:
-        if options.form == "json":
+        if form == "json":
             write(output.json_line(item) + "\n")
-        elif options.form == "yaml":
+        elif form == "yaml":
             write("---\n" + output.yaml_document(item))
         else:
             write(result.show(item) + "\n")

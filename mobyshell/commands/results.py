@@ -43,13 +43,14 @@ class Text:
 
 
 class Stream:
-    """Things that come one by one, perhaps for ever. `show` makes a line of text of one."""
+    """Things that come one by one, perhaps for ever. `show` makes a line of text of one;
+    `document`: the text is what is wanted, also where it does not go to a terminal (`logs`)."""
 
-    __slots__ = ("items", "show")
+    __slots__ = ("document", "items", "show")
 
-    def __init__(self, items: Iterable[Any], show: Any = str) -> None:
+    def __init__(self, items: Iterable[Any], show: Any = str, *, document: bool = False) -> None:
         self.items: Iterator[Any] = iter(items)
-        self.show = show
+        self.show, self.document = show, document
 
 
 class Done:

@@ -259,7 +259,7 @@ def logs(ctx: Context, *, id: str, follow: bool, tail: int | None, timestamps: b
         yield from ctx.tasks.logs(id, follow=follow, tail=tail)
 
     ctx.tasks.get(id)
-    return Stream(rows(), show)
+    return Stream(rows(), show, document=True)
 
 
 @verb(

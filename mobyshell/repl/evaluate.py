@@ -81,7 +81,7 @@ class Evaluator:
                 yield item
 
         try:
-            self._give(pipeline, r.Stream(passing(), result.show))
+            self._give(pipeline, r.Stream(passing(), result.show, document=result.document))
         finally:
             self.variables["_"] = list(last)
 
