@@ -82,7 +82,7 @@ class _Reader:
         parameter = self.flags.get(flag)
         if parameter is None:
             close = [one for one in self.flags if len(flag) > 2 and one.startswith(flag)]
-            hint = f"did you mean {close[0]}?" if close else f"usage: {self.verb.usage}"
+            hint = f"did you mean {close[0]}?" if close else f"usage: mobyshell {self.verb.usage}"
             raise UsageError(f"{self.verb.name}: unknown option {_show(flag)}", hint=hint)
         return parameter
 

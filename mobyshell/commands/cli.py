@@ -121,7 +121,10 @@ def _dispatch(words: list[str], options: Options) -> int:
     if not words and not options.help:
         return _tui(options)
     if words[:1] in (["--version"], ["-v"]):
-        words = ["version"]
+        from mobyshell import __version__
+
+        print(f"mobyshell {__version__}")
+        return 0
     if words[:1] == ["repl"] and not options.help:
         from mobyshell.commands import faces
 

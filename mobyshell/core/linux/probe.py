@@ -105,6 +105,8 @@ def _namespaces() -> Iterator[Finding]:
         there = os.path.exists(f"/proc/self/ns/{kind}")
         ok = there and _try(flag)
         detail = "can be made" if ok else "refused" if there else "not in this kernel"
+        if there and not ok and _try(flag | KINDS["user"]):
+            ok, detail = True, "can be made in a user namespace, as rootless bundles do"
         remedy = "run as root" if there else f"a kernel with the {kind} namespace"
         yield _finding(f"{kind} namespace", ok, detail,
                        f"bundles that ask for a {kind} namespace cannot run", remedy)  # fmt: skip

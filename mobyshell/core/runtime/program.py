@@ -107,6 +107,20 @@ class Origin:
 _PLACEHOLDERS = ((ID, "id", ""), (HOME, "home", "/"), (PID, "pid", "0"), (INIT, "init", "0"))
 
 
+def put_in(text: str, values: Mapping[str, str]) -> str:
+    """`text` with `values` in the places of its placeholders."""
+    filled = text
+    for placeholder, name, default in _PLACEHOLDERS:
+        if placeholder in filled:
+            filled = filled.replace(placeholder, values.get(name, default))
+    # what holds a pid already is no template, whatever braces the spec puts in it
+    if "pid" not in values or PID in text:
+        return filled
+    # not str.format: a path may have braces of its own, and what is in them is a stranger's
+    pid = values["pid"]
+    return filled.replace("{pid}", pid).replace("{pid:<10}", f"{pid:<10}")
+
+
 class Program:
     """A program in its mapping. Close it when no process runs it any more."""
 
@@ -162,16 +176,7 @@ class Program:
 
     def filled(self, text: str) -> str:
         """A text with what was last put in the places of its placeholders."""
-        values, filled = self.values, text
-        for placeholder, name, default in _PLACEHOLDERS:
-            if placeholder in filled:
-                filled = filled.replace(placeholder, values.get(name, default))
-        # what holds a pid already is no template, whatever braces the spec puts in it
-        if "pid" not in values or PID in text:
-            return filled
-        # not str.format: a path may have braces of its own, and what is in them is a stranger's
-        pid = values["pid"]
-        return filled.replace("{pid}", pid).replace("{pid:<10}", f"{pid:<10}")
+        return put_in(text, self.values)
 
     def wants(self, placeholder: str) -> bool:
         """Whether a text has `placeholder` in it."""

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from mobyshell.core.errors import MobyshellError, SyscallFailed
 from mobyshell.core.events import CallDone, EventSink, discard
 from mobyshell.core.linux.syscalls import hint
 from mobyshell.core.runtime.diagnosis import not_executed
-from mobyshell.core.runtime.plan import Call, Cell, Data, Operation, Plan, Text, show_arg
-from mobyshell.core.runtime.program import REPORT, Origin, Program
+from mobyshell.core.runtime.plan import Arg, Call, Cell, Data, Operation, Plan, Text, show_arg
+from mobyshell.core.runtime.program import REPORT, Origin, Program, put_in
 
 
 def events(plan: Plan, program: Program, first: int = 0) -> Iterator[CallDone]:
     """One event for each call that ran, from record `first` on, in order."""
-    return _events(plan, program.origins, program.reports(), first)
+    return _events(plan, program.origins, program.reports(), first, dict(program.values))
 
 
 def _events(
-    plan: Plan, origins: tuple[Origin, ...], reports: list[int], first: int
+    plan: Plan,
+    origins: tuple[Origin, ...],
+    reports: list[int],
+    first: int,
+    values: Mapping[str, str],
 ) -> Iterator[CallDone]:
     for index in range(first, len(origins)):
         origin = origins[index]
@@ -35,7 +39,7 @@ def _events(
             call=origin.call,
             title=operation.title,
             name=call.name,
-            args=[show_arg(arg) for arg in call.args],
+            args=[_shown(arg, values) for arg in call.args],
             result=result - (1 << 64) if result >> 63 else result,
             errno=errno.errorcode.get(code, str(code)) if code else "",
             duration_ns=spent,
@@ -43,6 +47,13 @@ def _events(
             spec=operation.spec,
             phase=str(operation.phase),
         )
+
+
+def _shown(arg: Arg, values: Mapping[str, str]) -> str:
+    """An argument as it was when it ran."""
+    if isinstance(arg, Text) and arg.template:
+        return show_arg(Text(put_in(arg.value, values).rstrip(" ")))
+    return show_arg(arg)
 
 
 def emit(
@@ -60,11 +71,12 @@ def emit(
     following = max((index + 1 for index, spent in enumerate(ran) if spent), default=0)
     if sink is discard:
         return following
+    values = dict(program.values)  # the program may be another container's when they are made
     later = getattr(sink, "later", None)
     if later is not None:
-        later(id, lambda: _events(plan(), origins, reports, first))
+        later(id, lambda: _events(plan(), origins, reports, first, values))
         return following
-    for event in _events(plan(), origins, reports, first):
+    for event in _events(plan(), origins, reports, first, values):
         sink(id, event)
     return following
 

@@ -108,7 +108,10 @@ def list_fields(state: str, namespace: str) -> list[dict[str, Any]]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise MobyshellError(f"{state}/{namespace} cannot be read: {error.strerror}") from None
+        raise MobyshellError(
+            f"{state}/{namespace} cannot be read: {error.strerror}",
+            hint="whose is it? yours is another: --state",
+        ) from None
     found = []
     for id in sorted(names, key=natural):
         try:

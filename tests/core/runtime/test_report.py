@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from mobyshell.core.errors import SyscallFailed
+from mobyshell.core.events import CallDone
 from mobyshell.core.runtime.create import run_here
-from mobyshell.core.runtime.executor import PortableExecutor
-from mobyshell.core.runtime.operations.calls import write_file
-from mobyshell.core.runtime.plan import Actor, Operation, Phase, Plan
+from mobyshell.core.runtime.operations.calls import CWD, write_file
+from mobyshell.core.runtime.plan import Actor, Call, Operation, Phase, Plan, Text
+from mobyshell.core.runtime.portable import PortableExecutor
 
 
 def test_a_refused_write_names_the_process_it_was_for() -> None:
@@ -32,3 +35,17 @@ def test_braces_in_a_path_are_its_own() -> None:
     with pytest.raises(SyscallFailed) as caught:
         run_here(PortableExecutor(), plan, ((0, operation),), lambda *_: None, {"pid": "7"})
     assert caught.value.path == "/proc/{pid.__class__}/{0}/7"
+
+
+def test_what_ran_is_told_with_what_it_was_given() -> None:
+    told: list[CallDone] = []
+    call = Call("faccessat2", (CWD, Text("/proc/{pid:<10}", template=True), 0, 0),
+                tolerate=(errno.ENOENT,))  # fmt: skip
+    operation = Operation(
+        actor=Actor.PARENT, phase=Phase.ATTACH, title="look", why="", calls=(call,)
+    )
+    plan = Plan(id="c", bundle="/b", rootfs="/b/r", operations=(operation,))
+    run_here(PortableExecutor(), plan, ((0, operation),), lambda _, event: told.append(event),
+             {"pid": "4242"})  # fmt: skip
+    (event,) = told
+    assert event.args[1] == '"/proc/4242"'
