@@ -11,22 +11,25 @@ import json
 import marshal
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 from mobyshell.core.errors import MobyshellError
 from mobyshell.core.linux import constants as c
-from mobyshell.core.oci import Spec, spec_to_json
+from mobyshell.core.oci import Process, Spec, load_spec, spec_to_json
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.create import Container, Stdio
 from mobyshell.core.runtime.environment import home
 from mobyshell.core.runtime.operations.calls import AGENT
-from mobyshell.core.runtime.plan import HOME, Actor, Call, Cell, Flags, Operation, Phase, Plan
+from mobyshell.core.runtime.plan import HOME, Actor, Call, Cell, Flags, Operation, Phase, Plan, Text
+from mobyshell.core.runtime.planner import make_exec_plan
 from mobyshell.core.runtime.prepared import CHILD
 from mobyshell.core.runtime.program import HEADER_BYTES, Header, Program, assemble
 from mobyshell.core.runtime.runtime import Runtime
+from mobyshell.core.runtime.seccomp import SeccompCompiler
 from mobyshell.core.runtime.streams import with_owned
 from mobyshell.core.runtime.values import Options
-from mobyshell.runc import quick
+from mobyshell.runc import quick, quick_exec
 
 KEPT = 64
 """Entries below one root."""
@@ -69,6 +72,82 @@ def remember(
             _store(root, material, entry | {"key": material, "owned": options.owned})
     except (OSError, ValueError, MobyshellError):
         return  # no room, no right, no words for it: then without
+
+
+def remember_exec(
+    runtime: Runtime, id: str, process: Process, options: Options, words: tuple[list[str], str]
+) -> None:
+    """Store the plan of a process that was just executed in container `id`, if `quick_exec` could
+    have done it. `words`: its arguments, or else the file that describes it."""
+    root = str(runtime.root)
+    try:
+        if os.uname().machine != "x86_64" or quick.EXECUTOR in os.environb:
+            return
+        pid, _, groups = quick_exec.state_of(root, id)
+        material = quick_exec.key(root, id, *words, list(groups))
+        if not _seen(root, material):
+            return
+        options = with_owned(options, Stdio(0, 1, 2), process)
+        spec = load_spec(states.directory(runtime.root, id))
+        plan = make_exec_plan(
+            spec, process, id=quick.ID, bundle=states.read(runtime.root, id).bundle,
+            host=runtime.host, cgroups=groups, compile_seccomp=SeccompCompiler(), options=options,
+        )  # fmt: skip
+        if _fit_exec(plan, groups, options):
+            entry = _exec_entry(plan, process, spec, pid)
+            _store(root, material, entry | {"key": material, "owned": options.owned})
+    except (OSError, ValueError, MobyshellError):
+        return
+
+
+def _fit_exec(plan: Plan, groups: dict[str, str], options: Options) -> bool:
+    attached = [
+        arg.value
+        for _, one in plan.of(Actor.PARENT)
+        for call in one.calls
+        for arg in call.args
+        if isinstance(arg, Text) and call.name == "openat"
+    ]
+    calls = [call for _, one in plan.of(Actor.PARENT) for call in one.calls]
+    return (
+        attached == [f"{path}/cgroup.procs" for path in groups.values()]
+        and len(calls) == 3 * len(attached)
+        and not (plan.terminal or plan.agent or options.kept)
+    )
+
+
+def _exec_entry(plan: Plan, process: Process, spec: Spec, pid: int) -> dict[str, object]:
+    from mobyshell.core.runtime.native.image import elf
+
+    main = assemble(plan.of(Actor.CHILD, *CHILD), _MAIN_AT)
+    before = assemble(plan.of(Actor.CHILD, Phase.JOIN), _BEFORE_AT)
+    try:
+        _check_places(main, before)
+        _bake(main, before, c.CLONE_PARENT | _CLEAR_SIGHAND, 0)
+        for name, fd in (("init", quick.INIT), ("sync", quick.SYNC)):
+            before.set(name, fd)
+        identities, values = [], {HOME: ""}
+        if main.wants(HOME):
+            root = f"/proc/{quick.INIT_PID}/root"
+            passwd = _passwd(f"/proc/{pid}/root", replace(spec, mounts=()))
+            identities = [(f"{root}/etc/passwd", quick.identify(passwd))]
+            values = {HOME: home(process.user.uid, f"/proc/{pid}/root")}
+        slots = _slots(main, values), _slots(before, values)
+        if any("{" in text for part in slots for _, text in part):
+            raise ValueError("a text with the number of a process in it")
+        return {
+            "uid": process.user.uid,
+            "files": [],
+            "identities": identities,
+            "main": (bytes(main.memory.view), slots[0]),
+            "before": (bytes(before.memory.view), slots[1]),
+            "reports": (HEADER_BYTES + 8 * main.reports_at, main.length),
+            "image": elf(),
+            "signals": _signals(),
+        }
+    finally:
+        main.close()
+        before.close()
 
 
 def fit(plan: Plan, spec: Spec, options: Options) -> bool:
@@ -122,9 +201,10 @@ def _entry(runtime: Runtime, plan: Plan, spec: Spec, pid: int) -> dict[str, obje
     main = assemble(plan.of(Actor.CHILD, *CHILD), _MAIN_AT)
     before = assemble((*plan.of(Actor.PARENT, Phase.PREPARE), (0, _keep_cgroup(plan))), _BEFORE_AT)
     try:
-        if (main.memory.address, before.memory.address) != (_MAIN_AT, _BEFORE_AT):
-            raise OSError("another mapping lies where the program must lie")
-        _bake(main, before, plan)
+        _check_places(main, before)
+        into = _INTO_CGROUP if "" in plan.cgroups else 0
+        flags = plan.clone_flags | c.CLONE_PARENT | _CLEAR_SIGHAND | into
+        _bake(main, before, flags, quick.CGROUP if into else 0)
         uid = spec.process.user.uid if spec.process else 0
         passwd = _passwd(plan.rootfs, spec) if main.wants(HOME) else None
         values = {HOME: home(uid, f"/proc/{pid}/root") if passwd else ""}
@@ -165,7 +245,12 @@ def _keep_cgroup(plan: Plan) -> Operation:
     )
 
 
-def _bake(main: Program, before: Program, plan: Plan) -> None:
+def _check_places(main: Program, before: Program) -> None:
+    if (main.memory.address, before.memory.address) != (_MAIN_AT, _BEFORE_AT):
+        raise OSError("another mapping lies where the program must lie")
+
+
+def _bake(main: Program, before: Program, flags: int, cgroup: int) -> None:
     """Write into the programs what the library's executor would fill in."""
     for name, fd in (("stdin", quick.STDIN), ("stdout", quick.STDOUT), ("stderr", quick.STDERR),
                      ("sync", quick.SYNC), ("fifo", quick.FIFO)):  # fmt: skip
@@ -176,9 +261,8 @@ def _bake(main: Program, before: Program, plan: Plan) -> None:
     header[Header.BEFORE_BYTES] = before.memory.size
     header[Header.BEHIND] = 1
     main.memory.view[Header.NAME * 8 : Header.NAME * 8 + 16] = _NAME
-    into = _INTO_CGROUP if "" in plan.cgroups else 0
-    header[Header.CLONE_ARGS] = plan.clone_flags | c.CLONE_PARENT | _CLEAR_SIGHAND | into
-    header[Header.CLONE_ARGS + 10] = quick.CGROUP if into else 0
+    header[Header.CLONE_ARGS] = flags
+    header[Header.CLONE_ARGS + 10] = cgroup
 
 
 def _slots(program: Program, values: dict[str, str]) -> list[tuple[int, str]]:

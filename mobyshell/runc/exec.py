@@ -14,6 +14,8 @@ from mobyshell.core.runtime.values import Options
 from mobyshell.runc import streams
 from mobyshell.runc.bundle import load_process
 from mobyshell.runc.call import Call, Failure
+from mobyshell.runc.compiled import remember_exec
+from mobyshell.runc.table import COMMANDS
 
 FAILED = 255
 
@@ -33,6 +35,7 @@ def run(call: Call) -> int:
     if taken.environment:
         process = replace(process, env=(*(process.env or ()), *taken.environment))
     rows, columns = streams.size(call)
+    options = Options(kept=taken.kept, find_program=True)
     affinity = process.exec_cpu_affinity
     if affinity is not None and affinity.initial:
         mask = sum(1 << number for number in _numbers(affinity.initial))
@@ -45,14 +48,21 @@ def run(call: Call) -> int:
             stdio=Stdio(0, 1, 2),
             rows=rows,
             columns=columns,
-            cgroups=_cgroups(flags.list("cgroup"), state.cgroups),
+            cgroups=_cgroups(flags.list("cgroup"), state.cgroups)
+            if flags.given("cgroup")
+            else None,
             ignore_paused=flags.on("ignore-paused"),
-            options=Options(kept=taken.kept, find_program=True),
+            options=options,
         )
     )
     call.log.debug("child process in init(): it is in the container")
     call.log.debug("setns_init: about to exec")
     try:
+        if _is_plain(call) and not taken.environment:
+            described = ([], flags.text("process")) if flags.given("process") else (
+                list(flags.words[1:]), ""
+            )  # fmt: skip
+            remember_exec(runtime, call.id, process, options, described)
         if made.master is not None and flags.text("console-socket"):
             streams.send(flags.text("console-socket"), made.master, "console socket")
         if flags.text("pidfd-socket"):
@@ -73,6 +83,12 @@ def run(call: Call) -> int:
         follower.follow()
     status = pidfds.reap(made.pidfd)
     return FAILED if status is None else status & 0xFF
+
+
+def _is_plain(call: Call) -> bool:
+    """Whether its flags say nothing of the process; what they say is not a part of what is stored."""
+    silent = ("detach", "pid-file", "process")
+    return all(name in silent or not call.flags.given(name) for name in COMMANDS["exec"][1])
 
 
 def _asked(call: Call, own: Process) -> Process:

@@ -26,9 +26,11 @@ FORMAT = 1
 DIRECTORY = ".plans"
 LARGEST = 4 << 20
 ID = "\0id\0"
+INIT_PID = "\0init\0"
 
 MAIN, BEFORE = 3, 4
-STDIN, STDOUT, STDERR, SYNC, FIFO, CGROUP = 16, 17, 18, 19, 20, 21
+STDIN, STDOUT, STDERR, SYNC, FIFO, CGROUP, INIT = 16, 17, 18, 19, 20, 21, 22
+HIGHEST = INIT
 """The launcher's descriptors, which are written into the programs."""
 CHILD_WORD = 8
 """In a program's header: the pid of the child that the launcher has made."""
@@ -44,7 +46,7 @@ _FLAGS = {
 _WITH_VALUE = ("--bundle", "-b", "--pid-file")
 _ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+-")
 EXECUTOR = b"MOBYSHELL_EXECUTOR"
-_TELLING = (b"NOTIFY_SOCKET", b"LISTEN_FDS", EXECUTOR)
+TELLING = (b"NOTIFY_SOCKET", b"LISTEN_FDS", EXECUTOR)
 _HEADER_BYTES, _RECORD_BYTES, _TOLERATED = 256, 80, 64
 _P_PIDFD = 3
 _PATIENCE = 5.0
@@ -98,15 +100,18 @@ def parse(words: Sequence[str]) -> Asked | None:
             asked.pid_file = value
         elif name != "--log-format":
             asked.bundle = value
-    if not asked.id or len(asked.id) > 76 or not _ALLOWED.issuperset(asked.id):
-        return None
-    if asked.id[0] in "+-." or not _plain(asked.root):
+    if not fit_id(asked.id) or not plain(asked.root):
         return None
     asked.bundle = asked.bundle or posix.getcwd()
-    return asked if _plain(asked.bundle) else None
+    return asked if plain(asked.bundle) else None
 
 
-def _plain(path: str) -> bool:
+def fit_id(id: str) -> bool:
+    """Whether the library would take this name."""
+    return bool(id) and len(id) <= 76 and _ALLOWED.issuperset(id) and id[0] not in "+-."
+
+
+def plain(path: str) -> bool:
     """Whether `path` is absolute, and as it would be if it were normalised."""
     return path[:1] == "/" and path[-1] != "/" and "//" not in path and "/." not in path
 
@@ -165,8 +170,8 @@ def name_of(material: bytes) -> str:
     return _imp.source_hash(FORMAT, material).hex()
 
 
-def load(root: str, material: bytes) -> dict[str, Any] | None:
-    """The entry for a key, if it is ours, whole, and still true."""
+def load(root: str, material: bytes, init: int = 0) -> dict[str, Any] | None:
+    """The entry for a key, if it is ours, whole, and still true (in the container of `init`)."""
     path = f"{root}/{DIRECTORY}/{name_of(material)}"
     try:
         fd = posix.open(path, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | _CLOEXEC)
@@ -182,13 +187,13 @@ def load(root: str, material: bytes) -> dict[str, Any] | None:
     if len(data) < 8 or name_of(data[8:]) != data[:8].hex():
         return None
     entry: dict[str, Any] = marshal.loads(data[8:])
-    if entry["key"] != material or owned(entry["uid"]) != entry["owned"]:
+    if entry["key"] != material or owned(entry["uid"]) != tuple(entry["owned"]):
         return None
     for file, content in entry["files"]:
         if read(file) != content:
             return None
     for file, identity in entry["identities"]:
-        if identify(file) != identity:
+        if identify(file.replace(INIT_PID, str(init))) != identity:
             return None
     return entry
 
@@ -205,14 +210,121 @@ def identify(path: str) -> tuple[int, ...]:
 def attempt(words: Sequence[str]) -> int | None:
     """Do what is asked; the exit status, or None if the library has to do it."""
     try:
+        if "exec" in words:
+            from mobyshell.runc import quick_exec
+
+            return quick_exec.attempt(words)
         asked = parse(words)
-        if asked is None or any(name in posix.environ for name in _TELLING):
+        if asked is None or any(name in posix.environ for name in TELLING):
             return None
         material = key(asked.root, asked.bundle, "--no-new-keyring" not in asked.flags)
         entry = load(asked.root, material)
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         return None
     return None if entry is None else _Making(asked, entry).run()
+
+
+def program(entry: dict[str, Any], part: str, id: str) -> int:
+    """A memfd of a stored program, with the id in its places."""
+    content, slots = entry[part]
+    fd = posix.memfd_create("mobyshell", posix.MFD_CLOEXEC)
+    posix.write(fd, content)
+    for at, text in slots:
+        posix.pwrite(fd, text.replace(ID, id).encode("utf-8", "surrogateescape") + b"\0", at)
+    return fd
+
+
+def sealed(content: bytes) -> int:
+    """The launcher, sealed: nobody can change what /proc/PID/exe of the container leads to."""
+    from fcntl import F_ADD_SEALS, fcntl
+
+    how = posix.MFD_CLOEXEC | posix.MFD_ALLOW_SEALING
+    try:
+        fd = posix.memfd_create("mobyshell", how | 0x10)  # MFD_EXEC, since Linux 6.3
+    except OSError:
+        fd = posix.memfd_create("mobyshell", how)
+    posix.write(fd, content)
+    fcntl(fd, F_ADD_SEALS, 0xF)
+    image = posix.open(f"/proc/self/fd/{fd}", posix.O_RDONLY | _CLOEXEC)
+    posix.close(fd)
+    return image
+
+
+def launched(entry: dict[str, Any], id: str, *more: tuple[int, int]) -> tuple[int, int]:
+    """Let the launcher make a child: (memfd of its program, its pid, or 0 if it could not).
+
+    `more`: (descriptor, number that the programs know it by), besides the streams.
+    """
+    from fcntl import F_DUPFD_CLOEXEC, fcntl
+
+    main, before = program(entry, "main", id), program(entry, "before", id)
+    image = sealed(entry["image"])
+    given = ((0, STDIN), (1, STDOUT), (2, STDERR), (main, MAIN), (before, BEFORE), *more)
+    # out of the way first: the numbers of one must not be overwritten before it is copied
+    moved = [(fcntl(fd, F_DUPFD_CLOEXEC, HIGHEST + 1), number) for fd, number in given]
+    launcher = posix.posix_spawn(
+        f"/proc/self/fd/{image}", [b"mobyshell init"], {},
+        file_actions=[(posix.POSIX_SPAWN_DUP2, fd, number) for fd, number in moved],
+    )  # fmt: skip
+    for fd in (before, image, *(fd for fd, _ in moved)):
+        posix.close(fd)
+    posix.waitpid(launcher, 0)
+    pid = int.from_bytes(posix.pread(main, 8, 8 * CHILD_WORD), "little", signed=True)
+    return main, max(pid, 0)
+
+
+def failed(entry: dict[str, Any], main: int) -> bool:
+    """Whether the last call that a child made was refused: then it never became its program."""
+    at, count = entry["reports"]
+    reports = posix.pread(main, 24 * count, at)
+    for index in range(count - 1, -1, -1):
+        if reports[24 * index + 16 : 24 * index + 24] != b"\0" * 8:
+            code = int.from_bytes(reports[24 * index + 8 : 24 * index + 16], "little")
+            # as when a program is looked for along PATH: all but the last place may refuse
+            tolerated = _HEADER_BYTES + index * _RECORD_BYTES + _TOLERATED
+            return bool(code) and code not in entry["main"][0][tolerated : tolerated + 8]
+    return True
+
+
+def pass_signals_on(entry: dict[str, Any], pidfd: int) -> None:
+    """Every signal that means the program goes to it."""
+
+    def pass_on(number: int, _: object) -> None:
+        try:
+            _signal.pidfd_send_signal(pidfd, number)
+        except OSError:
+            pass  # it has just ended
+
+    for number in entry["signals"]:
+        _signal.signal(number, pass_on)
+
+
+def status_of(done: Any) -> int:
+    """An exit status as shells have it: the code, or 128+n for signal n."""
+    if done is None:
+        return 0
+    status: int = done.si_status
+    return status & 0xFF if done.si_code == posix.CLD_EXITED else 128 + (status & 0x7F)
+
+
+def end(pidfd: int) -> None:
+    """Kill a child, and reap it."""
+    try:
+        _signal.pidfd_send_signal(pidfd, 9)
+        posix.waitid(_P_PIDFD, pidfd, posix.WEXITED)
+    except OSError:
+        pass  # it has ended by itself
+
+
+def write_pid(path: str, pid: int) -> None:
+    """As `streams.write_pid`."""
+    directory, slash, name = path.rpartition("/")
+    temporary = f"{directory}{slash}.{name}"
+    how = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | _CLOEXEC
+    fd = posix.open(temporary, how, 0o666)
+    posix.write(fd, b"%d" % pid)
+    posix.close(fd)
+    posix.rename(temporary, path)
 
 
 class _Making:
@@ -249,49 +361,30 @@ class _Making:
 
     def _prepare(self) -> bool:
         for path in self.cgroups:
-            if _exists(path) or not _exists(path.rpartition("/")[0]):
+            if exists(path) or not exists(path.rpartition("/")[0]):
                 return False
         if self.asked.log:
             how = posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND | _CLOEXEC
             posix.close(posix.open(self.asked.log, how, 0o644))
         posix.mkdir(self.path, 0o711)
         self.made_directory = True
-        write(f"{self.path}/creator", b"%d %d" % (posix.getpid(), _start_time("self")))
+        write(f"{self.path}/creator", b"%d %d" % (posix.getpid(), start_time("self")))
         write(f"{self.path}/cgroups.json", self._text(self.entry["known"]))
         write(f"{self.path}/config.json", self.entry["config"])
         posix.mkfifo(f"{self.path}/exec.fifo", 0o600)
         self.fifo = posix.open(f"{self.path}/exec.fifo", posix.O_RDWR | _CLOEXEC)
         return True
 
-    def _program(self, part: str) -> int:
-        """A memfd of a stored program, with the id in its places."""
-        content, slots = self.entry[part]
-        fd = posix.memfd_create("mobyshell", posix.MFD_CLOEXEC)
-        posix.write(fd, content)
-        for at, text in slots:
-            posix.pwrite(fd, self._text(text) + b"\0", at)
-        return fd
-
     def _launch(self) -> bool:
         """Let the launcher make the child; True when the child has set everything up."""
         ready, sync = posix.pipe2(_CLOEXEC)
-        self.main, before, image = self._program("main"), self._program("before"), self._image()
-        given = (
-            (0, STDIN), (1, STDOUT), (2, STDERR), (sync, SYNC), (self.fifo, FIFO),
-            (self.main, MAIN), (before, BEFORE),
-        )  # fmt: skip
-        # out of the way first: the numbers of one must not be overwritten before it is copied
-        moved = [(_above(fd), number) for fd, number in given]
-        launcher = posix.posix_spawn(
-            f"/proc/self/fd/{image}", [b"mobyshell init"], {},
-            file_actions=[(posix.POSIX_SPAWN_DUP2, fd, number) for fd, number in moved],
-        )  # fmt: skip
-        for fd in (sync, before, image, *(fd for fd, _ in moved)):
-            posix.close(fd)
-        posix.waitpid(launcher, 0)
-        self.pid = int.from_bytes(posix.pread(self.main, 8, 8 * CHILD_WORD), "little", signed=True)
-        if self.pid <= 0:
-            self.pid = 0
+        try:
+            self.main, self.pid = launched(
+                self.entry, self.asked.id, (sync, SYNC), (self.fifo, FIFO)
+            )
+        finally:
+            posix.close(sync)
+        if not self.pid:
             return False
         self.pidfd = posix.pidfd_open(self.pid)
         self.created = time.time_ns()
@@ -302,26 +395,11 @@ class _Making:
             posix.unlink(f"{self.path}/creator")
             posix.unlink(f"{self.path}/cgroups.json")
             if self.asked.pid_file:
-                self._write_pid(self.asked.pid_file)
+                write_pid(self.asked.pid_file, self.pid)
         return done
 
-    def _image(self) -> int:
-        """The launcher, sealed: nobody can change what /proc/PID/exe of the container leads to."""
-        from fcntl import F_ADD_SEALS, fcntl
-
-        how = posix.MFD_CLOEXEC | posix.MFD_ALLOW_SEALING
-        try:
-            fd = posix.memfd_create("mobyshell", how | 0x10)  # MFD_EXEC, since Linux 6.3
-        except OSError:
-            fd = posix.memfd_create("mobyshell", how)
-        posix.write(fd, self.entry["image"])
-        fcntl(fd, F_ADD_SEALS, 0xF)
-        image = posix.open(f"/proc/self/fd/{fd}", posix.O_RDONLY | _CLOEXEC)
-        posix.close(fd)
-        return image
-
     def _write_state(self, started: int) -> None:
-        values = {PID: self.pid, PID_START: _start_time(self.pid), CREATED: self.created,
+        values = {PID: self.pid, PID_START: start_time(self.pid), CREATED: self.created,
                   STARTED: started}  # fmt: skip
         text = self.entry["state"].replace(ID, self.asked.id)
         for placeholder, value in values.items():
@@ -330,21 +408,12 @@ class _Making:
         write(temporary, text.encode())
         posix.rename(temporary, f"{self.path}/state.json")
 
-    def _write_pid(self, path: str) -> None:
-        directory, slash, name = path.rpartition("/")
-        temporary = f"{directory}{slash}.{name}"
-        how = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | _CLOEXEC
-        fd = posix.open(temporary, how, 0o666)
-        posix.write(fd, b"%d" % self.pid)
-        posix.close(fd)
-        posix.rename(temporary, path)
-
     def _begin(self) -> int:
         """Get ready for the program; the writing end of the fifo that it waits for."""
         self._write_state(time.time_ns())
         end = posix.open(f"{self.path}/exec.fifo", posix.O_WRONLY | posix.O_NONBLOCK | _CLOEXEC)
         if not self.detached:
-            self._pass_signals_on()
+            pass_signals_on(self.entry, self.pidfd)
         posix.unlink(f"{self.path}/exec.fifo")
         posix.close(self.fifo)
         return end
@@ -358,7 +427,7 @@ class _Making:
         poller = select.poll()
         poller.register(end, select.POLLERR)
         poller.poll()
-        return not self._failed()
+        return not failed(self.entry, self.main)
 
     def _end(self) -> int:
         """Wait for the program's end, and take back the container; its status."""
@@ -369,37 +438,12 @@ class _Making:
                 self._delete()
             except OSError:
                 self._leave_to_library()
-        if done is None:
-            return 0
-        status: int = done.si_status
-        return status & 0xFF if done.si_code == posix.CLD_EXITED else 128 + (status & 0x7F)
+        return status_of(done)
 
     def _leave_to_library(self) -> None:
         from mobyshell.runc.main import main
 
         main(["--root", self.asked.root, "delete", "--force", self.asked.id])
-
-    def _pass_signals_on(self) -> None:
-        def pass_on(number: int, _: object) -> None:
-            try:
-                _signal.pidfd_send_signal(self.pidfd, number)
-            except OSError:
-                pass  # it has just ended
-
-        for number in self.entry["signals"]:
-            _signal.signal(number, pass_on)
-
-    def _failed(self) -> bool:
-        """Whether the last call that the child made was refused: then it never became its program."""
-        at, count = self.entry["reports"]
-        reports = posix.pread(self.main, 24 * count, at)
-        for index in range(count - 1, -1, -1):
-            if reports[24 * index + 16 : 24 * index + 24] != b"\0" * 8:
-                code = int.from_bytes(reports[24 * index + 8 : 24 * index + 16], "little")
-                # as when a program is looked for along PATH: all but the last place may refuse
-                tolerated = _HEADER_BYTES + index * _RECORD_BYTES + _TOLERATED
-                return bool(code) and code not in self.entry["main"][0][tolerated : tolerated + 8]
-        return True
 
     def _delete(self) -> None:
         """Take back what was made. What does not go at once is the library's business."""
@@ -434,13 +478,9 @@ class _Making:
 
     def _undo(self) -> None:
         """As if nothing had been tried."""
-        try:
-            if self.pid:
-                _signal.pidfd_send_signal(self.pidfd, 9)
-                posix.waitid(_P_PIDFD, self.pidfd, posix.WEXITED)
-                self.pid = 0
-        except OSError:
-            pass
+        if self.pid:
+            end(self.pidfd)
+            self.pid = 0
         if self.made_directory:
             self._remove_cgroups()
             self._remove_directory()
@@ -456,7 +496,7 @@ def _populated(path: str) -> bool:
     return False
 
 
-def _exists(path: str) -> bool:
+def exists(path: str) -> bool:
     try:
         posix.lstat(path)
     except OSError:
@@ -464,17 +504,10 @@ def _exists(path: str) -> bool:
     return True
 
 
-def _start_time(pid: int | str) -> int:
+def start_time(pid: int | str) -> int:
     """Field 22 of /proc/PID/stat."""
     fd = posix.open(f"/proc/{pid}/stat", posix.O_RDONLY | _CLOEXEC)
     try:
         return int(posix.read(fd, 4096).rpartition(b")")[2].split()[19])
     finally:
         posix.close(fd)
-
-
-def _above(fd: int) -> int:
-    """A copy of `fd` above every number that the launcher gets."""
-    from fcntl import F_DUPFD_CLOEXEC, fcntl
-
-    return fcntl(fd, F_DUPFD_CLOEXEC, CGROUP + 1)

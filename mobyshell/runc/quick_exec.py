@@ -1,0 +1,187 @@
+"""exec of what was executed before in a container of the same spec, without the library.
+
+As `quick`, and by its means. The container is found by its state, and entered by a descriptor of
+its init that is checked to be the one of the state.
+"""
+
+from __future__ import annotations
+
+import marshal
+import posix
+
+from mobyshell.runc import quick
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+_P_PIDFD = 3
+_WITH_VALUE = ("--process", "-p", "--pid-file")
+
+
+class Asked:
+    """An exec that is simple enough. `words`: all of its own flags and arguments, but the pid file
+    and the id."""
+
+    def __init__(self) -> None:
+        self.root = "/run/runc"
+        self.log = self.process = self.pid_file = self.id = ""
+        self.detached = False
+        self.args: list[str] = []
+
+
+def parse(words: Sequence[str]) -> Asked | None:
+    """What is asked, if it is a plain exec; None for everything else."""
+    asked = Asked()
+    index, own = 0, False
+    while index < len(words) and not asked.id:
+        word = words[index]
+        index += 1
+        name, given, value = word.partition("=")
+        if word == "exec" and not own:
+            own = True
+        elif own and word in ("--detach", "-d"):
+            asked.detached = True
+        elif own and word[:1] != "-":
+            asked.id = word
+        elif name not in (_WITH_VALUE if own else ("--root", "--log", "--log-format")):
+            return None
+        else:
+            if not given:
+                if index == len(words):
+                    return None
+                value = words[index]
+                index += 1
+            _put(asked, name, value)
+    asked.args = list(words[index:])
+    if not own or not quick.fit_id(asked.id) or not quick.plain(asked.root):
+        return None
+    if asked.args[:1] == ["--"] or bool(asked.process) == bool(asked.args):
+        return None
+    return asked
+
+
+def _put(asked: Asked, name: str, value: str) -> None:
+    if name == "--root":
+        asked.root = value
+    elif name == "--log":
+        asked.log = value
+    elif name == "--pid-file":
+        asked.pid_file = value
+    elif name != "--log-format":
+        asked.process = value
+
+
+def key(root: str, id: str, args: Sequence[str], process: str, controllers: Sequence[str]) -> bytes:
+    """Everything that the plan depends on, but for what its entry lists itself."""
+    host = posix.uname()
+    words = (
+        "exec", quick.FORMAT, posix.geteuid(), posix.getegid(), host.release, host.version, root,
+        tuple(args), quick.read(process) if process else b"",
+        tuple(controllers), quick.read(f"{root}/{id}/config.json"),
+    )  # fmt: skip
+    return marshal.dumps(words, 2)
+
+
+def state_of(root: str, id: str) -> tuple[int, int, dict[str, str]]:
+    """(pid, its start, cgroups) of a container, from its state. ValueError if it is not one."""
+    from _json import make_scanner  # what the module `json` is made of; that one costs 6 ms
+
+    text = quick.read(f"{root}/{id}/state.json").decode()
+    try:
+        document, _ = make_scanner(_Context)(text, 0)  # type: ignore[arg-type]  # by its members
+        return int(document["pid"]), int(document["pid_start"]), dict(document["cgroups"])
+    except (StopIteration, KeyError, TypeError, RecursionError):
+        raise ValueError("not a state") from None
+
+
+class _Context:
+    """How JSON is read: as `json.loads` does."""
+
+    strict = True
+    object_hook = object_pairs_hook = None
+    parse_float, parse_int = float, int
+    parse_constant = float
+    memo: dict[str, str] = {}  # noqa: RUF012  # made anew for each document
+
+
+def attempt(words: Sequence[str]) -> int | None:
+    """Do what is asked; the exit status, or None if the library has to do it."""
+    try:
+        asked = parse(words)
+        if asked is None or any(name in posix.environ for name in quick.TELLING):
+            return None
+        pid, start, groups = state_of(asked.root, asked.id)
+        material = key(asked.root, asked.id, asked.args, asked.process, list(groups))
+        entry = quick.load(asked.root, material, pid)
+        if entry is None or not _thawed(groups) or quick.exists(f"{asked.root}/{asked.id}/creator"):
+            return None
+        return _Exec(asked, entry, groups).run(pid, start)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, ImportError):
+        return None
+
+
+def _thawed(groups: dict[str, str]) -> bool:
+    if "freezer" in groups:
+        return quick.read(f"{groups['freezer']}/freezer.state") == b"THAWED\n"
+    return "" not in groups or b"frozen 0" in quick.read(f"{groups['']}/cgroup.events")
+
+
+class _Exec:
+    """One process under way."""
+
+    def __init__(self, asked: Asked, entry: dict[str, Any], groups: dict[str, str]) -> None:
+        self.asked, self.entry, self.groups = asked, entry, groups
+
+    def run(self, init: int, start: int) -> int | None:
+        """The exit status; None, with nothing left behind, if the library has to do it.
+
+        Nothing is raised once the program runs.
+        """
+        from _socket import AF_UNIX, SOCK_SEQPACKET, socketpair
+
+        held = posix.pidfd_open(init)
+        pid = pidfd = main = -1
+        begun = False
+        try:
+            # checked after opening: from here on the number cannot change its owner unnoticed
+            if quick.start_time(init) != start:
+                return None
+            ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
+            given = ((theirs.fileno(), quick.SYNC), (held, quick.INIT))
+            main, pid = quick.launched(self.entry, self.asked.id, *given)
+            theirs.close()
+            if pid > 0:
+                pidfd = posix.pidfd_open(pid)
+                self._attach(pid)
+                ours.send(b"1")
+                # its last word, and then the end: by execve, or by death
+                begun = ours.recv(16) == b"r" and ours.recv(16) == b""
+                begun = begun and not quick.failed(self.entry, main)
+        finally:
+            posix.close(held)
+            if main >= 0:
+                posix.close(main)
+            if pid > 0 and not begun:
+                quick.end(pidfd)
+        return self._follow(pid, pidfd) if begun else None
+
+    def _attach(self, pid: int) -> None:
+        for path in self.groups.values():
+            fd = posix.open(f"{path}/cgroup.procs", posix.O_WRONLY | posix.O_CLOEXEC)
+            posix.write(fd, b"%d" % pid)
+            posix.close(fd)
+
+    def _follow(self, pid: int, pidfd: int) -> int:
+        if self.asked.pid_file:
+            try:
+                quick.write_pid(self.asked.pid_file, pid)
+            except OSError as error:
+                quick.end(pidfd)
+                posix.write(2, f"exec failed: {error}\n".encode())
+                return 255
+        if self.asked.detached:
+            return 0
+        quick.pass_signals_on(self.entry, pidfd)
+        return quick.status_of(posix.waitid(_P_PIDFD, pidfd, posix.WEXITED))
