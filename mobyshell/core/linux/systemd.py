@@ -8,11 +8,19 @@ needs is in `core/runtime/units`. Waits block: this is for a process that does o
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from mobyshell.core.errors import MobyshellError, NotFound, Refused, TimedOut, Unsupported
+from mobyshell.core.errors import (
+    InvalidSpec,
+    MobyshellError,
+    NotFound,
+    Refused,
+    TimedOut,
+    Unsupported,
+)
 
 Property = tuple[str, tuple[str, Any]]
 """(name, (D-Bus signature, value))."""
@@ -146,6 +154,8 @@ class Systemd:
             raise TimedOut(f"the {self._which} does not answer to {member}") from None
         except OSError as error:
             raise MobyshellError(f"the {self._which} has gone away: {error}") from None
+        except (ValueError, TypeError, OverflowError, struct.error) as error:
+            raise InvalidSpec(f"{member}: a value that D-Bus cannot carry: {error}") from None
         if reply.header.message_type is MessageType.error:
             text = str(reply.body[0]) if reply.body else ""
             raise _Answer(str(reply.header.fields.get(HeaderFields.error_name, "")), text)

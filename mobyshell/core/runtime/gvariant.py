@@ -40,6 +40,9 @@ def parse(text: str, where: str) -> Variant:
     """The value in `text`. InvalidSpec, naming the annotation `where`, if it is none."""
     parser = _Parser(text)
     try:
+        text.encode()  # D-Bus has UTF-8, and no NUL
+        if "\0" in text:
+            raise ValueError("a NUL in it")
         found = parser.value(None, 0)
         parser.end()
     except (ValueError, IndexError) as error:

@@ -102,7 +102,7 @@ def annotated(annotations: Mapping[str, str]) -> list[Property]:
             raise InvalidSpec(f"annotations[{key}]: not the name of a property of systemd")
         kind, value = gvariant.parse(text, f"annotations[{key}]")
         if name.endswith("Sec") and not name.endswith("USec"):
-            if kind not in "ynqiuxtd" or value < 0:
+            if kind not in "ynqiuxtd" or not 0 <= value * 1_000_000 < _NONE:
                 raise InvalidSpec(f"annotations[{key}] = {text:.100}: not a number of seconds")
             name, kind, value = name.removesuffix("Sec") + "USec", "t", int(value * 1_000_000)
         found.append((name, (kind, value)))
@@ -151,6 +151,7 @@ def _quota(quota: int | None, period: int | None) -> list[Property]:
         if quota > 0:
             # systemd counts in steps of 10 ms of a second: rounded up, not to give less
             second = -(-quota * 1_000_000 // (period or 100_000) // 10_000) * 10_000
+            second = min(second, _NONE)
         found.append(("CPUQuotaPerSecUSec", ("t", second)))
     return found
 
@@ -167,15 +168,20 @@ def _unified(files: Mapping[str, str]) -> list[Property]:
     for file, value in files.items():
         text = value.strip()
         if file in _UNIFIED and (text == "max" or text.isdecimal()):
-            found.append((_UNIFIED[file], ("t", _NONE if text == "max" else int(text))))
+            found.append((_UNIFIED[file], ("t", _NONE if text == "max" else _number(text))))
         elif file == "cpu.max":
             quota, _, period = text.partition(" ")
-            number = -1 if quota == "max" else int(quota) if quota.isdecimal() else 0
-            found += _quota(number, int(period) if period.strip().isdecimal() else None)
+            number = -1 if quota == "max" else _number(quota) if quota.isdecimal() else 0
+            found += _quota(number, _number(period) if period.strip().isdecimal() else None)
         elif file in ("cpuset.cpus", "cpuset.mems") and text:
             name = "AllowedCPUs" if file == "cpuset.cpus" else "AllowedMemoryNodes"
             found.append((name, ("ay", mask(text))))
     return found
+
+
+def _number(digits: str) -> int:
+    """As large as D-Bus has them; it is for the control file to refuse what is too much."""
+    return min(int(digits[:40]), _NONE)
 
 
 def mask(numbers: str) -> bytes:

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mobyshell.core.errors import InvalidSpec, MobyshellError, NotFound, Unsupported
 from mobyshell.core.linux import cgroups
 from mobyshell.core.linux.systemd import connected
-from mobyshell.core.oci import default_spec, parse_spec, spec_to_json
+from mobyshell.core.oci import default_spec, dump_spec, parse_spec, spec_to_json
 from mobyshell.core.runtime import Host, Runtime, groups, gvariant, units
 from mobyshell.core.runtime.planner import make_plan
 from mobyshell.core.runtime.steps import run
@@ -154,6 +156,64 @@ def test_values_of_annotations(text: str, value: tuple[str, Any]) -> None:
 def test_what_is_no_value(text: str) -> None:
     with pytest.raises(InvalidSpec, match="annotations"):
         gvariant.parse(text, "annotations[x]")
+
+
+def send(properties: list[tuple[str, tuple[str, Any]]]) -> None:
+    """Put them into a message; raises if D-Bus cannot carry them."""
+    from jeepney import DBusAddress, new_method_call
+
+    manager = DBusAddress("/", bus_name="a.b", interface="a.b")
+    new_method_call(manager, "Member", "a(sv)", (properties,)).serialise(serial=1)
+
+
+_BIT = st.sampled_from(
+    ["true", "5", "-7", "1.5", "1e999", "0x1F", "uint64", "byte", "double", "@as", "@a(ss)", "@t", "[", "]",
+     "(", ")", ",", "'a'", '"b"', "'", "\\", " ", "\0", "\udc80", "99999999999999999999", "NaN"]
+)  # fmt: skip
+
+
+@given(
+    text=st.lists(_BIT, max_size=12).map("".join), name=st.sampled_from(["TimeoutStopSec", "Any"])
+)
+def test_any_text_is_a_property_or_a_named_problem(text: str, name: str) -> None:
+    try:
+        found = units.annotated({f"org.systemd.property.{name}": text})
+    except InvalidSpec as error:
+        assert "annotations[" in str(error)
+        return
+    # what is taken can be sent, and can stand in a plan
+    send(found)
+    assert units.from_json(units.to_json(found)) == found
+
+
+_NUMBER = st.sampled_from([-1, 0, 1, 999, 100_000, 2**63 - 1])
+_FILES = st.sampled_from(
+    ["cpu.max", "memory.max", "pids.max", "cpuset.cpus", "cpu.weight", "io.max"]
+)
+_VALUES = st.sampled_from(["max", "5", "9" * 60, "max 5", f"{'9' * 60} {'9' * 60}", "", "0-3", "x"])
+
+
+@given(quota=_NUMBER, period=_NUMBER.filter(lambda one: one >= 0), memory=_NUMBER, pids=_NUMBER,
+       files=st.dictionaries(_FILES, _VALUES))  # fmt: skip
+def test_limits_of_any_size_can_be_sent(
+    quota: int, period: int, memory: int, pids: int, files: dict[str, str]
+) -> None:
+    resources = {"cpu": {"quota": quota, "period": period}, "memory": {"limit": memory},
+                 "pids": {"limit": pids}, "unified": files}  # fmt: skip
+    for v2 in (False, True):
+        try:
+            found = units.limit_properties(resources, v2=v2)
+        except InvalidSpec as error:
+            assert "list of CPUs" in str(error)
+            continue
+        send(found)
+
+
+@pytest.mark.root
+@pytest.mark.peer
+def test_a_name_that_d_bus_cannot_carry(bus: Bus) -> None:
+    with connected(user=False) as manager, pytest.raises(InvalidSpec, match="D-Bus cannot carry"):
+        manager.set_properties("\udc80.scope", [])
 
 
 def test_annotations_are_properties_and_seconds_microseconds() -> None:
@@ -368,3 +428,31 @@ def test_a_machine_without_systemd_says_so(
         house.create("c", house.spec(in_slice(), "true"))
     assert "cgroupfs" in info.value.hint
     assert os.listdir(house.runtime.root) == []
+
+
+@pytest.mark.root
+@pytest.mark.peer
+def test_the_runtime_as_a_process_asks_systemd(house: House, bus: Bus, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    spec = house.spec(in_slice(), "cat", "/proc/self/cgroup")
+    (bundle / "config.json").write_text(dump_spec(spec))
+    words = [
+        sys.executable,
+        "-m",
+        "mobyshell.runc",
+        "--root",
+        str(tmp_path / "runc"),
+        "--systemd-cgroup",
+    ]
+    done = subprocess.run([*words, "run", "-b", str(bundle), "one"], stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert all(line.endswith(f"/{SLICE}/test-c.scope") for line in done.stdout.splitlines())
+    assert bus.calls("StopUnit") == [["test-c.scope", "replace"]]
+    nobody = {**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={tmp_path}/nobody"}
+    done = subprocess.run([*words, "run", "-b", str(bundle), "one"], stdin=subprocess.DEVNULL, env=nobody,
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 1
+    assert "no systemd to be reached over D-Bus" in done.stderr
+    assert not (tmp_path / "runc" / "one").exists()
