@@ -57,8 +57,15 @@ def _core(error: MobyshellError, command: str) -> str:
         invalid = "invalid configuration: " if "resources.unified" in message else ""
         return invalid + message + (f" ({error.hint})" if error.hint else "")
     if isinstance(error, SyscallFailed) and command in _STARTING:
-        return f"unable to start container process: error during container init: {_call(error)}"
+        return _in_init(_call(error))
+    if "(mounts[" in message and command in _STARTING:
+        return _in_init(message)
     return message
+
+
+def _in_init(message: str) -> str:
+    what = "error mounting: " if "(mounts[" in message else ""
+    return f"unable to start container process: error during container init: {what}{message}"
 
 
 def _call(error: SyscallFailed) -> str:
