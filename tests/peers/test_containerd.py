@@ -1,0 +1,192 @@
+"""The real containerd with our runtime: its shim runc-v2 calls it, ctr drives it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.peers.engines import NAME, RUNTIME, Engine, limit
+from tests.peers.tools import eventually
+
+pytestmark = [pytest.mark.root, pytest.mark.peer]
+
+
+def run_words(ctr: Engine, *options: str) -> tuple[str, ...]:
+    """`ctr run` with our runtime, whose root is the engine's own directory."""
+    return ("run", "--runc-binary", RUNTIME, "--runc-root", f"{ctr.directory}/runc", *options)
+
+
+def up(ctr: Engine, id: str, *options: str) -> int:
+    """A container that sleeps; its pid."""
+    ctr.ok(*run_words(ctr, "-d", "--null-io", *options), NAME, id, "sleep", "1000")
+    return pid_of(ctr, id)
+
+
+def row(ctr: Engine, id: str) -> list[str]:
+    """The line of a task: id, pid, status."""
+    lines = [line.split() for line in ctr.ok("tasks", "ls").splitlines()]
+    return next(line for line in lines if line[0] == id)
+
+
+def pid_of(ctr: Engine, id: str) -> int:
+    return int(row(ctr, id)[1])
+
+
+def status(ctr: Engine, id: str) -> str:
+    return row(ctr, id)[2]
+
+
+def test_run_prints_and_passes_the_exit_code_on(ctr: Engine) -> None:
+    done = ctr.call(
+        *run_words(ctr, "--rm"), NAME, "hello", "sh", "-c", "echo out; echo err >&2; exit 7"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (7, "out\n", "err\n")
+    assert ctr.ok("containers", "ls", "-q") == ""
+
+
+def test_run_takes_what_the_image_and_the_flags_say(ctr: Engine) -> None:
+    text = ctr.ok(
+        *run_words(ctr, "--rm", "--env", "WHO=me", "--cwd", "/tmp", "--read-only"),
+        NAME, "flags", "sh", "-c", "echo $WHO; pwd; touch /x 2>&1 || true",
+    )  # fmt: skip
+    assert text.split("\n") == ["me", "/tmp", "touch: /x: Read-only file system"]
+
+
+def test_a_bind_mount_is_seen_inside(ctr: Engine, tmp_path: Path) -> None:
+    (tmp_path / "note").write_text("from outside\n")
+    mount = f"type=bind,src={tmp_path},dst=/mnt,options=rbind:ro"
+    assert ctr.ok(
+        *run_words(ctr, "--rm", "--mount", mount), NAME, "bound", "cat", "/mnt/note"
+    ) == "from outside"  # fmt: skip
+
+
+def test_detached_then_kill_and_delete(ctr: Engine) -> None:
+    pid = up(ctr, "sleeper")
+    assert status(ctr, "sleeper") == "RUNNING"
+    assert os.readlink(f"/proc/{pid}/ns/pid") != os.readlink("/proc/self/ns/pid")
+    ctr.ok("tasks", "kill", "-s", "KILL", "sleeper")
+    eventually(lambda: status(ctr, "sleeper") == "STOPPED", seen=lambda: str(row(ctr, "sleeper")))
+    ctr.ok("tasks", "rm", "sleeper")
+    ctr.ok("containers", "rm", "sleeper")
+    assert not Path(ctr.directory, "runc", ctr.group, "sleeper").exists()
+
+
+@pytest.mark.parametrize(
+    ("signal", "code", "said"), [("TERM", 3, "ready\ncaught\n"), ("KILL", 137, "ready\n")]
+)
+def test_signals_arrive_and_decide_the_exit_code(
+    ctr: Engine, tmp_path: Path, signal: str, code: int, said: str
+) -> None:
+    script = "trap 'echo caught; exit 3' TERM; echo ready; while :; do sleep 0.05; done"
+    with ctr.behind(tmp_path, *run_words(ctr, "--rm"), NAME, "trap", "sh", "-c", script) as run:
+        run.expect("ready")
+        ctr.ok("tasks", "kill", "-s", signal, "trap")
+        assert run.end() == code
+        assert run.output() == said
+
+
+def test_a_detached_one_writes_its_log(ctr: Engine, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    ctr.ok(*run_words(ctr, "-d", "--log-uri", f"file://{log}"), NAME, "logged", "echo", "line")
+    eventually(lambda: log.exists() and log.read_text() == "line\n")
+    eventually(lambda: status(ctr, "logged") == "STOPPED")
+
+
+def test_exec_runs_beside_and_passes_its_code_on(ctr: Engine) -> None:
+    up(ctr, "host", "--env", "WHO=spec")
+    words = ("tasks", "exec", "--exec-id", "e1", "--cwd", "/tmp", "--user", "1000", "host")
+    done = ctr.call(*words, "sh", "-c", "echo $WHO; pwd; id -u; exit 5")
+    assert (done.returncode, done.stdout.split()) == (5, ["spec", "/tmp", "1000"]), done.stderr
+    assert ctr.call(*words[:3], "e2", "host", "sh", "-c", "kill -9 $$").returncode == 137
+
+
+def test_exec_of_nothing_says_so(ctr: Engine) -> None:
+    up(ctr, "host")
+    done = ctr.call("tasks", "exec", "--exec-id", "e1", "host", "nosuch")
+    assert done.returncode == 1
+    assert 'exec: "nosuch": executable file not found in $PATH' in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("nosuch", 'exec: "nosuch": executable file not found in $PATH'),
+        ("/nosuch", 'exec: "/nosuch": stat /nosuch: no such file or directory'),
+        ("/etc/not-a-program", 'exec: "/etc/not-a-program": permission denied'),
+    ],
+)
+def test_a_command_that_cannot_run_is_told(ctr: Engine, command: str, said: str) -> None:
+    done = ctr.call(*run_words(ctr, "--rm"), NAME, "failing", command)
+    assert done.returncode == 1
+    assert "OCI runtime create failed" in done.stderr
+    assert said in done.stderr
+    assert ctr.ok("tasks", "ls", "-q") == ""
+
+
+def test_at_a_terminal(ctr: Engine) -> None:
+    with ctr.talk(*run_words(ctr, "--rm", "-t"), NAME, "talk", "sh") as talk:
+        talk.expect("# ")
+        talk.send("tty; stty size; echo $((40+2))\r")
+        talk.expect("/dev/pts/0")
+        talk.expect("24 80")
+        talk.expect("42")
+        talk.expect("# ")
+        talk.send("exit 9\r")
+        assert talk.end() == 9
+
+
+def test_exec_at_a_terminal(ctr: Engine) -> None:
+    up(ctr, "host")
+    with ctr.talk("tasks", "exec", "-t", "--exec-id", "e1", "host", "sh") as talk:
+        talk.expect("# ")
+        talk.send("test -t 0 && echo is$((1+1))tty; exit 4\r")
+        talk.expect("is2tty")
+        assert talk.end() == 4
+
+
+def test_input_comes_through(ctr: Engine) -> None:
+    words = (*run_words(ctr, "--rm"), NAME, "head", "head", "-n", "1")  # ctr passes no end on
+    assert ctr.ok(*words, stdin=b"line\n") == "line"
+
+
+def test_pause_and_resume(ctr: Engine) -> None:
+    pid = up(ctr, "cold")
+    ctr.ok("tasks", "pause", "cold")
+    assert status(ctr, "cold") == "PAUSED"
+    assert limit(pid, "freezer/freezer.state", "cgroup.freeze") in ("FROZEN", "1")
+    ctr.ok("tasks", "resume", "cold")
+    assert status(ctr, "cold") == "RUNNING"
+    assert limit(pid, "freezer/freezer.state", "cgroup.freeze") in ("THAWED", "0")
+
+
+def test_ps_lists_every_process(ctr: Engine) -> None:
+    pid = up(ctr, "host")
+    ctr.ok("tasks", "exec", "-d", "--fifo-dir", str(ctr.directory / "fifo"), "--exec-id", "more",
+           "host", "sleep", "1000")  # fmt: skip
+    pids = [int(line.split()[0]) for line in ctr.ok("tasks", "ps", "host").splitlines()[1:]]
+    assert pid in pids
+    assert len(pids) == 2
+
+
+def test_limits_are_in_the_cgroups(ctr: Engine) -> None:
+    pid = up(ctr, "small", "--memory-limit", str(64 << 20), "--cpus", "0.5")
+    assert limit(pid, "memory/memory.limit_in_bytes", "memory.max") == str(64 << 20)
+    quota = limit(pid, "cpu/cpu.cfs_quota_us", "cpu.max").split()
+    period = limit(pid, "cpu/cpu.cfs_period_us", "cpu.max").split()
+    assert int(quota[0]) * 2 == int(period[-1])
+
+
+def test_metrics_count(ctr: Engine) -> None:
+    up(ctr, "busy", "--memory-limit", str(64 << 20))
+    document = json.loads(ctr.ok("tasks", "metrics", "--format", "json", "busy"))
+    text = json.dumps(document).lower()
+    assert str(64 << 20) in text
+    assert "pids" in text
+
+
+def test_the_state_of_the_runtime_is_ours(ctr: Engine) -> None:
+    up(ctr, "seen")
+    assert Path(ctr.directory, "runc", ctr.group, "seen", "state.json").exists()
