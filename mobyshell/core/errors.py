@@ -10,6 +10,7 @@
     ├── Refused               5    read-only, or not confirmed
     ├── SyscallFailed         1    the kernel said no
     ├── HookFailed            1    a hook exited non-zero or ran past its timeout
+    ├── RuntimeFailed         1    another OCI runtime said no
     ├── ShimLost              1    the shim cannot be reached or went away during a call
     ├── TimedOut            124    it did not happen in the given time
     └── Interrupted         130    the user stopped it
@@ -136,6 +137,26 @@ class HookFailed(MobyshellError):
     """A hook exited non-zero, could not be run, or ran past its timeout."""
 
 
+class RuntimeFailed(MobyshellError):
+    """Another OCI runtime failed. `said` is the last error it logged, `exit_status` its own."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        runtime: str = "",
+        command: str = "",
+        exit_status: int = 1,
+        said: str = "",
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.runtime = runtime
+        self.command = command
+        self.exit_status = exit_status
+        self.said = said
+
+
 class ShimLost(MobyshellError):
     """The shim cannot be reached, or went away during a call."""
 
@@ -156,7 +177,7 @@ _KINDS: dict[str, type[MobyshellError]] = {
     kind.__name__: kind
     for kind in (
         MobyshellError, UsageError, InvalidSpec, NotFound, AlreadyExists, WrongState, Unsupported,
-        Refused, SyscallFailed, HookFailed, ShimLost, TimedOut, Interrupted,
+        Refused, SyscallFailed, HookFailed, RuntimeFailed, ShimLost, TimedOut, Interrupted,
     )
 }  # fmt: skip
 
