@@ -1,4 +1,4 @@
-"""Real engines, one of each for the tests of this directory; each test gets one without containers, and leaves it so."""
+"""Real engines, one of each for this directory; each test gets one without containers."""
 
 from __future__ import annotations
 

@@ -144,8 +144,9 @@ def podman(directory: Path, group: str) -> Iterator[Engine]:
         )
         (directory / "containers.conf").write_text(
             # root of a virtual machine may not raise limits
-            '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]\nnetns = "none"\n'
-            f'[engine]\nlock_type = "file"\ntmp_dir = "{directory}/tmp"\nvolume_path = "{directory}/volumes"\n'
+            '[containers]\nnetns = "none"\ndefault_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]\n'
+            '[engine]\nruntime_supports_json = ["mobyshell-runc", "runc", "crun"]\n'
+            f'lock_type = "file"\ntmp_dir = "{directory}/tmp"\nvolume_path = "{directory}/volumes"\n'
             f'[network]\nnetwork_config_dir = "{directory}/net"\n'
         )
         env = environment(

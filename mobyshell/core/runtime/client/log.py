@@ -38,7 +38,7 @@ _MEANINGS: tuple[tuple[type[MobyshellError], tuple[str, ...]], ...] = (
         "is paused", "already paused", "is stopped", "in state stopped", "/exec.fifo`: no such file",
         "is not in `created` or `stopped` state",
     )),
-    (NotFound, ("does not exist", "/status`: no such file", "/status: no such file", "cannot open directory")),
+    (NotFound, ("does not exist", "/status`: no such file", "cannot open directory")),
     (Unsupported, (
         "no help topic for", "unknown command", "criu", "unknown option", "unrecognized option",
         "flag provided but not defined",
