@@ -131,6 +131,19 @@ def exit_of(pid: int) -> int:
     return code if code >= 0 else 128 - code
 
 
+def read_until(master: int, wanted: bytes) -> bytes:
+    """What a terminal shows, up to `wanted` or its end."""
+    seen = b""
+    while wanted not in seen:
+        if not select.select([master], [], [], PATIENCE)[0]:
+            break
+        try:
+            seen += os.read(master, 4096)
+        except OSError:  # EIO: nobody has it open any more
+            break
+    return seen
+
+
 class Pipe:
     """Streams for a container whose output the test wants."""
 
@@ -220,8 +233,8 @@ def test_a_terminal_comes_over_the_console_socket(dock: Dock) -> None:
     try:
         dock.runtime.start(dock.id)
         os.write(master, b"word\n")
+        assert b"got-word" in read_until(master, b"got-word")
         assert exit_of(pid) == 4
-        assert b"got-word" in os.read(master, 4096)
     finally:
         os.close(master)
 
