@@ -24,7 +24,7 @@ from mobyshell.commands.registry import (
 )  # fmt: skip
 from mobyshell.commands.results import Done, Rows, Stream
 from mobyshell.commands.rows import task_row
-from mobyshell.core.errors import MobyshellError, NotFound, TimedOut, Unsupported, UsageError
+from mobyshell.core.errors import MobyshellError, NotFound, TimedOut, UsageError
 
 TYPE_CHECKING = False  # see commands.registry
 if TYPE_CHECKING:
@@ -38,7 +38,10 @@ N = "task"
 _ID = argument("id", TASK, "the id of the task")
 _IDS = argument("id", TASK, "the ids of tasks", many=True)
 _BUNDLE = argument("bundle", BUNDLE, "the directory of the bundle")
-_RUNTIME = option("--runtime", "what runs it", TEXT, default="mobyshell")
+_RUNTIME = option(
+    "--runtime", "what runs it: mobyshell, runc, crun, or the path of an OCI runtime", TEXT,
+    default="mobyshell",
+)  # fmt: skip
 _COMMAND = command("run this instead of the config's args")
 
 
@@ -51,17 +54,10 @@ def ls(ctx: Context, *, all: bool) -> Rows:
     """List tasks; those that have stopped only with --all."""
     columns = (("id", "ID", "id"), ("status", "STATUS", "state"), ("pid", "PID", "number"),
                ("exit", "EXIT", "number"), ("created", "CREATED", "ago"),
-               ("command", "COMMAND", "text"), ("bundle", "BUNDLE", "text"))  # fmt: skip
+               ("runtime", "RUNTIME", "text"), ("command", "COMMAND", "text"),
+               ("bundle", "BUNDLE", "text"))  # fmt: skip
     rows = [task_row(one) for one in ctx.listed()]
     return Rows(columns, [row for row in rows if all or row["status"] != "stopped"])
-
-
-def _check_runtime(runtime: str) -> None:
-    if runtime != "mobyshell":
-        raise Unsupported(
-            f"runtime {runtime!r}: this version runs tasks with its own runtime only",
-            hint="leave --runtime away",
-        )
 
 
 def _new_id(ctx: Context, bundle: str) -> str:
@@ -98,10 +94,9 @@ def create(
     command: tuple[str, ...],
 ) -> Done:  # fmt: skip
     """Make a container from a bundle, up to the point before its program runs."""
-    _check_runtime(runtime)
     path = _bundle(bundle)
     info = ctx.tasks.create(name or _new_id(ctx, path), path, args=command or None, terminal=tty,
-                            stdin=interactive)  # fmt: skip
+                            stdin=interactive, runtime=runtime)  # fmt: skip
     return Done(info.id)
 
 
@@ -146,15 +141,16 @@ def run(
     Its exit code is passed on (128+n for signal n). In a terminal, a bundle whose config asks for
     one gets it without -t and -i; ctrl-p ctrl-q leaves it running.
     """
-    _check_runtime(runtime)
     implied = None if not (tty or interactive or detach) else False
     return run_task(ctx, bundle, name=name, detach=detach, tty=tty or implied,
-                    stdin=interactive or implied, rm=rm, command=command, keys=detach_keys)  # fmt: skip
+                    stdin=interactive or implied, rm=rm, command=command, keys=detach_keys,
+                    runtime=runtime)  # fmt: skip
 
 
 def run_task(
     ctx: Context, bundle: str, *, name: str | None, detach: bool, tty: bool | None,
     stdin: bool | None, rm: bool, command: tuple[str, ...], keys: str = "ctrl-p,ctrl-q",
+    runtime: str = "mobyshell",
 ) -> Done:  # fmt: skip
     """Create and start; `tty` or `stdin` None: as the bundle's config says, if we are at a terminal."""
     from mobyshell.commands.foreground import follow, window_size
@@ -170,7 +166,7 @@ def run_task(
     rows, columns = window_size() if terminal and ctx.interactive else (0, 0)
     id = name or _new_id(ctx, path)
     ctx.tasks.create(id, path, args=command or None, terminal=terminal, stdin=reads or terminal,
-                     rows=rows, columns=columns)  # fmt: skip
+                     rows=rows, columns=columns, runtime=runtime)  # fmt: skip
     try:
         if detach:
             ctx.tasks.start(id)

@@ -104,16 +104,10 @@ class Runtime:
             rows=rows,
             columns=columns,
             compile_seccomp=self._seccomp,
-            cgroup=f"mobyshell-{self._family()}-{id}",
+            cgroup=f"mobyshell-{family(self.root)}-{id}",
             options=options,
             systemd=self._systemd,
         )
-
-    def _family(self) -> str:
-        """What tells equal ids of different roots apart in the tree of cgroups."""
-        if self.root.parent.name == "mobyshell":
-            return self.root.name
-        return f"{crc32(bytes(self.root)):08x}"
 
     def create(
         self,
@@ -278,3 +272,10 @@ class Runtime:
     def list(self) -> list[tuple[states.State, Status]]:
         """All containers of this root."""
         return list_states(self.root)
+
+
+def family(root: Path) -> str:
+    """What tells equal ids of different roots apart in the tree of cgroups."""
+    if root.parent.name == "mobyshell":
+        return root.name
+    return f"{crc32(bytes(root)):08x}"

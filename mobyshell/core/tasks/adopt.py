@@ -8,25 +8,22 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from mobyshell.core.errors import MobyshellError
 from mobyshell.core.events import TaskAdopted
-from mobyshell.core.runtime import Runtime
 from mobyshell.core.tasks import exits
 from mobyshell.core.tasks.paths import MAKING, container_dir, exec_dir, task_dir
 from mobyshell.core.tasks.process import House, Process, held_name
 from mobyshell.core.tasks.records import Record, read_record
+from mobyshell.core.tasks.runtimes import Runtimes
 from mobyshell.core.tasks.streams import OUTPUTS, open_output
 from mobyshell.core.tasks.tables import Tables
 
-RuntimeOf = Callable[[str], Runtime]
-"""The runtime of a namespace."""
 
-
-def adopt_all(house: House, tables: Tables, runtime: RuntimeOf) -> None:
+def adopt_all(house: House, tables: Tables, runtimes: Runtimes) -> None:
     """Every task of the state root into the tables."""
-    clear_making(house, runtime)
+    clear_making(house, tables, runtimes)
     for namespace, id in _tasks(house.state):
         record = _readable(task_dir(house.state, namespace, id))
         if record is None:
@@ -41,31 +38,41 @@ def adopt_all(house: House, tables: Tables, runtime: RuntimeOf) -> None:
                 tables.add(_adopt(house, tables, namespace, directory, found))
 
 
-def clear_making(house: House, runtime: RuntimeOf) -> None:
+def clear_making(house: House, tables: Tables, runtimes: Runtimes) -> None:
     """Undo the creates a shim died in: their clients were told that it was lost."""
     making = f"{house.state}/{MAKING}"
     for name in _names(making):
         record = _readable(f"{making}/{name}")
         if record is not None and record.namespace:
-            _undo(house, runtime(record.namespace), record.namespace, record)
+            _undo(house, tables, runtimes, record)
         shutil.rmtree(f"{making}/{name}", ignore_errors=True)
     os.makedirs(making, 0o700, exist_ok=True)
 
 
-def _undo(house: House, runtime: Runtime, namespace: str, record: Record) -> None:
+def _undo(house: House, tables: Tables, runtimes: Runtimes, record: Record) -> None:
     """Delete the container of an unfinished create; not one that somebody else has made."""
-    directory = container_dir(house.state, namespace, record.id)
+    namespace, id = record.namespace, record.id
+    directory = container_dir(house.state, namespace, id)
     try:
         made = os.stat(f"{directory}/state.json").st_mtime_ns
     except OSError:
-        return  # the runtime clears what has no state when the id is taken again
-    if made < record.created_ns or os.path.lexists(task_dir(house.state, namespace, record.id)):
+        if not record.runtime_path or not os.path.isdir(directory):
+            return  # our runtime clears what has no state when the id is taken again
+        made = record.created_ns
+    if made < record.created_ns or os.path.lexists(task_dir(house.state, namespace, id)):
         return
+    steps = (
+        runtimes.foreign(record).undo(id)
+        if record.runtime_path
+        else runtimes.own(namespace).delete(id, force=True)
+    )
+    tables.reserve(namespace, id)
 
     def done(result: object, error: BaseException | None) -> None:
         """Deleted, or not to be deleted: `task delete --force` will say why."""
+        tables.release(namespace, id)
 
-    house.loop.drive(runtime.delete(record.id, force=True), done)
+    house.loop.drive(steps, done)
 
 
 def _adopt(house: House, tables: Tables, namespace: str, directory: str, record: Record) -> Process:

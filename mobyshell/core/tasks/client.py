@@ -234,13 +234,18 @@ class TaskClient:
         stdin: bool = False,
         rows: int = 0,
         columns: int = 0,
+        runtime: str = "mobyshell",
     ) -> TaskInfo:
-        """See `service.Tasks.create`."""
+        """See `service.Tasks.create`. Unsupported if there is no such runtime."""
+        from mobyshell.core.tasks.runtimes import find_program
+
+        program = find_program(runtime)
         return self._info(
             self._call(
                 "create", id=check_name(id), bundle=os.path.abspath(bundle), terminal=terminal,
                 args=None if args is None else list(args), stdin=stdin, rows=rows,
-                columns=columns,
+                columns=columns, runtime=os.path.abspath(runtime) if "/" in runtime else runtime,
+                runtime_path=program,
             )
         )  # fmt: skip
 

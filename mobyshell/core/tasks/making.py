@@ -14,17 +14,18 @@ from dataclasses import replace
 from mobyshell.core.errors import AlreadyExists, SyscallFailed, UsageError
 from mobyshell.core.oci import IDMapping, Spec, User
 from mobyshell.core.oci import Process as SpecProcess
-from mobyshell.core.runtime import Runtime, Stdio
+from mobyshell.core.runtime import Stdio
 from mobyshell.core.runtime.steps import Steps
 from mobyshell.core.tasks.paths import MAKING, exec_dir, task_dir
 from mobyshell.core.tasks.process import House, Process
 from mobyshell.core.tasks.records import Record, process_start, write_record
+from mobyshell.core.tasks.runtimes import TaskRuntime
 from mobyshell.core.tasks.streams import Ends, open_ends
 from mobyshell.core.tasks.tables import Tables
 
 
 def make_task(
-    house: House, tables: Tables, runtime: Runtime, record: Record, spec: Spec, *,
+    house: House, tables: Tables, runtime: TaskRuntime, record: Record, spec: Spec, *,
     rows: int, columns: int,
 ) -> Steps[Process]:  # fmt: skip
     """The container of `record` and `spec`, created, with its process in the tables."""
@@ -62,7 +63,7 @@ def make_task(
 
 
 def make_exec(
-    house: House, tables: Tables, runtime: Runtime, record: Record, process: SpecProcess,
+    house: House, tables: Tables, runtime: TaskRuntime, record: Record, process: SpecProcess,
     spec: Spec, *, rows: int, columns: int,
 ) -> Steps[Process]:  # fmt: skip
     """One more process in a running task, in the tables."""

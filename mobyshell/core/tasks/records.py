@@ -56,6 +56,7 @@ class Record:
     args: list[str] = field(default_factory=list)
     annotations: dict[str, str] = field(default_factory=dict)
     runtime: str = "mobyshell"
+    runtime_path: str = ""
 
     def status(self) -> Status:
         """What the record says; whether the process still is there is the reader's to check."""

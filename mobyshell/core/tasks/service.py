@@ -113,10 +113,12 @@ class Tasks(Protocol):
         stdin: bool = False,
         rows: int = 0,
         columns: int = 0,
+        runtime: str = "mobyshell",
     ) -> TaskInfo:
         """Make a container from `bundle`, up to the point before its program runs.
 
         `args` and `terminal` replace the spec's for this task. Without `stdin` it is /dev/null.
+        `runtime`: what runs it, our own or the name or path of an OCI runtime's program.
         """
         ...
 

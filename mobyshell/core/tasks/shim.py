@@ -23,7 +23,9 @@ from mobyshell.core.tasks.journal import Journal
 from mobyshell.core.tasks.loop import Loop, Timer
 from mobyshell.core.tasks.paths import DIARY, SOCKET, STAGING
 from mobyshell.core.tasks.process import House
+from mobyshell.core.tasks.runtimes import Runtimes
 from mobyshell.core.tasks.server import Connection, Server
+from mobyshell.core.tasks.strays import Strays
 from mobyshell.core.tasks.tables import Tables
 from mobyshell.core.tasks.verbs import Verbs
 
@@ -48,8 +50,12 @@ class Shim:
         journal = Journal(state, self.loop, clock)
         self.house = House(state, self.loop, clock, intake, self.holder, journal)
         self.tables = Tables(self.house, self._consider)
-        self._verbs = Verbs(self.house, self.tables)
-        adopt.adopt_all(self.house, self.tables, self._verbs.runtime)
+        self._strays = Strays(self.loop, self._known)
+        runtimes = Runtimes(self.house)
+        self._verbs = Verbs(self.house, self.tables, runtimes, self._strays)
+        adopt.adopt_all(self.house, self.tables, runtimes)
+        if any(process.record.runtime_path for process in self.tables.processes()):
+            self._strays.begin()
         self.holder.leftovers()
         self._server = Server(self.loop, f"{state}/{SOCKET}", self)
 
@@ -63,6 +69,10 @@ class Shim:
         intake = Intake(f"{self._state}/{STAGING}", (ends[0], ends[1]), clock)
         intake.recover(inherited=inherited)
         return intake
+
+    def _known(self) -> set[int]:
+        """Who is waited for."""
+        return {process.record.pid for process in self.tables.processes() if process.alive}
 
     def run(self) -> int:
         """Serve until there is nothing to do; 0."""
@@ -105,6 +115,7 @@ class Shim:
         """Something changed: leave in a while if there is nothing to do, unless that changes."""
         if not hasattr(self, "_server"):
             return
+        self._strays.soon()
         if self._keeper_lost:
             self.loop.call_soon(self._replace_keeper)
         if not self._idle():
@@ -136,6 +147,7 @@ class Shim:
             line.close()
             self.loop.renew()
             self.holder.renew(theirs, self._lost_keeper)
+            self._strays.renew()
             return
         try:
             self._become_keeper(pid, line)

@@ -12,20 +12,20 @@ import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from mobyshell.core.errors import NotFound, SyscallFailed, UsageError, WrongState
 from mobyshell.core.events import ExecStarted, TaskDeleted, TaskSignalled
 from mobyshell.core.oci import load_spec
-from mobyshell.core.runtime import Runtime
 from mobyshell.core.runtime.steps import Sleep, Steps
 from mobyshell.core.tasks import users
 from mobyshell.core.tasks.making import adapted, make_exec, make_task
 from mobyshell.core.tasks.paths import check_name, container_dir, task_dir
 from mobyshell.core.tasks.process import House, Process
 from mobyshell.core.tasks.records import RECORD, UNKNOWN_STATUS, Record
+from mobyshell.core.tasks.runtimes import OWN, Runtimes, TaskRuntime
 from mobyshell.core.tasks.server import Connection
+from mobyshell.core.tasks.strays import Strays
 from mobyshell.core.tasks.tables import Tables
 from mobyshell.core.tasks.words import Words
 
@@ -36,10 +36,13 @@ _BUSY_PAUSE = 0.01
 class Verbs:
     """Answers requests with the runtimes of all namespaces."""
 
-    def __init__(self, house: House, tables: Tables) -> None:
+    def __init__(
+        self, house: House, tables: Tables, runtimes: Runtimes, strays: Strays
+    ) -> None:  # fmt: skip
         self._house = house
         self._tables = tables
-        self._runtimes: dict[str, Runtime] = {}
+        self._runtimes = runtimes
+        self._strays = strays
         self._driven: dict[str, Callable[[str, Words], Steps[Any]]] = {
             "create": self._create,
             "start": self._start,
@@ -52,16 +55,9 @@ class Verbs:
             "sync": self._sync,
         }
 
-    def runtime(self, namespace: str) -> Runtime:
-        """The runtime of `namespace`."""
-        found = self._runtimes.get(namespace)
-        if found is None:
-            found = self._runtimes[namespace] = Runtime(
-                Path(self._house.state) / namespace,
-                sink=self._house.journal.sink(namespace),
-                clock=self._house.clock,
-            )
-        return found
+    def _runtime(self, namespace: str, id: str) -> TaskRuntime:
+        """What runs a task. NotFound if there is none."""
+        return self._runtimes.of(self._tables.task(namespace, id).init.record)
 
     def ask(
         self, verb: str, namespace: str, args: dict[str, Any], connection: Connection,
@@ -96,8 +92,11 @@ class Verbs:
         bundle = words.text("bundle")
         rows, columns = words.size("rows"), words.size("columns")
         args, terminal, stdin = words.texts("args"), words.maybe("terminal"), words.flag("stdin")
+        name, program = words.text("runtime", OWN), words.text("runtime_path", "")
         if not os.path.isabs(bundle):
             raise UsageError(f"the bundle's path must be absolute: {bundle!r:.200}")
+        if program and not os.path.isabs(program):
+            raise UsageError(f"the runtime's path must be absolute: {program!r:.200}")
         self._tables.reserve(namespace, id)
         self._house.journal.begin(namespace, id)
         made = False
@@ -108,9 +107,11 @@ class Verbs:
                 id, namespace, bundle=bundle, created_ns=self._house.clock.now_ns(), stdin=stdin,
                 terminal=bool(process and process.terminal),
                 args=list((process.args if process else None) or ()),
-                annotations=dict(spec.annotations or {}),
+                annotations=dict(spec.annotations or {}), runtime=name, runtime_path=program,
             )  # fmt: skip
-            runtime = self.runtime(namespace)
+            if program:
+                self._strays.begin()
+            runtime = self._runtimes.of(record)
             yield from make_task(
                 self._house, self._tables, runtime, record, spec, rows=rows, columns=columns
             )
@@ -147,7 +148,7 @@ class Verbs:
         try:
             self._tables.forget_old_execs(namespace, id)
             yield from make_exec(
-                self._house, self._tables, self.runtime(namespace), record, process, spec,
+                self._house, self._tables, self._runtimes.of(task.init.record), record, process, spec,
                 rows=rows, columns=columns,
             )  # fmt: skip
         finally:
@@ -179,7 +180,7 @@ class Verbs:
         def steps() -> Steps[Any]:
             process.start_begins()
             try:
-                state = yield from self.runtime(namespace).start(id)
+                state = yield from self._runtime(namespace, id).start(id)
                 process.record.started_ns = state.started_ns or self._house.clock.now_ns()
                 process.save()
             finally:
@@ -196,7 +197,7 @@ class Verbs:
 
     def _set_paused(self, namespace: str, words: Words, paused: bool) -> Steps[Any]:
         id = words.text("id")
-        runtime = self.runtime(namespace)
+        runtime = self._runtime(namespace, id)
         process = self._tables.process(namespace, id)
 
         def steps() -> Steps[Any]:
@@ -212,7 +213,7 @@ class Verbs:
         id, resources = words.text("id"), words.table("resources")
 
         def steps() -> Steps[Any]:
-            yield from self.runtime(namespace).update(id, resources)
+            yield from self._runtime(namespace, id).update(id, resources)
             return {}
 
         return (yield from self._alone(namespace, id, "update", steps()))
@@ -224,7 +225,7 @@ class Verbs:
         process = self._tables.process(namespace, id, exec_id)
         if not exec_id:
             every = words.flag("all")
-            yield from self.runtime(namespace).kill(id, number, all_processes=every)
+            yield from self._runtime(namespace, id).kill(id, number, all_processes=every)
             return {}
         if not process.alive or process.pidfd < 0:
             raise WrongState(f"{process.label} has ended")
@@ -238,14 +239,14 @@ class Verbs:
     def _delete(self, namespace: str, words: Words) -> Steps[Any]:
         id, force = words.text("id"), words.flag("force")
         if force and self._unreadable(namespace, id):
-            yield from self.runtime(namespace).delete(id, force=True)
+            yield from self._runtimes.own(namespace).delete(id, force=True)
             shutil.rmtree(container_dir(self._house.state, namespace, id), ignore_errors=True)
             return {"exit_status": UNKNOWN_STATUS}
         process = self._tables.process(namespace, id)
 
         def steps() -> Steps[Any]:
             try:
-                yield from self.runtime(namespace).delete(id, force=force)
+                yield from self._runtime(namespace, id).delete(id, force=force)
             except NotFound:
                 if process.alive:
                     raise

@@ -30,13 +30,14 @@ class ConsoleSocket:
     def __init__(self, directory: str | None = None) -> None:
         self._own = None if directory is not None else tempfile.mkdtemp(prefix="console-")
         where = directory if directory is not None else str(self._own)
-        self._file = os.path.join(where, "console.sock")
+        self._name = f"console-{os.urandom(4).hex()}.sock"
+        self._file = os.path.join(where, self._name)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         self._parent = -1
         mask = os.umask(0o177)
         try:
             self._parent = os.open(where, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            self._socket.bind(f"/proc/self/fd/{self._parent}/console.sock")
+            self._socket.bind(f"/proc/self/fd/{self._parent}/{self._name}")
             self._socket.listen(1)
         except OSError as error:
             self.close()
@@ -49,7 +50,7 @@ class ConsoleSocket:
         """How the runtime reaches it: a path that fits into an address, while this is open."""
         if len(os.fsencode(self._file)) <= _LONGEST:
             return self._file
-        return f"/proc/{os.getpid()}/fd/{self._parent}/console.sock"
+        return f"/proc/{os.getpid()}/fd/{self._parent}/{self._name}"
 
     def __enter__(self) -> ConsoleSocket:
         return self
@@ -81,7 +82,7 @@ class ConsoleSocket:
         self._socket.close()
         if self._parent >= 0:
             try:
-                os.unlink("console.sock", dir_fd=self._parent)
+                os.unlink(self._name, dir_fd=self._parent)
             except FileNotFoundError:
                 pass
             os.close(self._parent)

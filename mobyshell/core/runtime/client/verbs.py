@@ -39,12 +39,14 @@ _NO_INIT = "the runtime has written no pid file"
 
 @dataclass(frozen=True, slots=True)
 class RuncVerbs:
-    """The commands of one runtime. `timeout`: seconds for calls that end by themselves."""
+    """The commands of one runtime. `timeout`: seconds for calls that end by themselves. `scratch`:
+    a directory for pid files, instead of a temporary one."""
 
     command: str = "runc"
     options: GlobalOptions = field(default_factory=GlobalOptions)
     env: Mapping[str, str] | None = None
     timeout: float | None = None
+    scratch: str | None = None
 
     @property
     def name(self) -> str:
@@ -166,7 +168,7 @@ class RuncVerbs:
         stdio: Stdio | None,
     ) -> Steps[int]:  # fmt: skip
         """A command that leaves a process behind; its pid."""
-        directory = tempfile.mkdtemp(prefix="pid-")
+        directory = tempfile.mkdtemp(prefix="pid-", dir=self.scratch)
         pid_file = f"{directory}/pid"
         try:
             yield from self._answer(

@@ -1,0 +1,113 @@
+"""What runs a task: our own runtime in this process, or the binary of another one.
+
+Owns the seam (`TaskRuntime`), the choice by a task's record, and how a name becomes a program.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mobyshell.core.errors import Unsupported, UsageError
+from mobyshell.core.tasks.records import Record
+
+if TYPE_CHECKING:
+    from mobyshell.core.oci import Process, Spec
+    from mobyshell.core.runtime import Container, ExecProcess, Runtime, State, Stdio
+    from mobyshell.core.runtime.steps import Steps
+    from mobyshell.core.tasks.foreign import ForeignRuntime
+    from mobyshell.core.tasks.process import House
+
+OWN = "mobyshell"
+_ALSO = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin")
+"""Where runtimes are that a user's $PATH may not name."""
+
+
+class TaskRuntime(Protocol):
+    """The verbs of a runtime, as the shim drives them. Errors are the tree of `core.errors`."""
+
+    def create(
+        self, id: str, bundle: str, *, stdio: Stdio, spec: Spec | None = None, rows: int = 0,
+        columns: int = 0,
+    ) -> Steps[Container]: ...  # fmt: skip
+
+    def start(self, id: str) -> Steps[State]: ...
+
+    def exec(
+        self, id: str, process: Process, *, stdio: Stdio, rows: int = 0, columns: int = 0
+    ) -> Steps[ExecProcess]: ...
+
+    def kill(self, id: str, number: int, *, all_processes: bool = False) -> Steps[None]: ...
+
+    def pause(self, id: str) -> Steps[None]: ...
+
+    def resume(self, id: str) -> Steps[None]: ...
+
+    def delete(self, id: str, *, force: bool = False) -> Steps[None]: ...
+
+    def update(self, id: str, resources: Mapping[str, Any]) -> Steps[None]: ...
+
+
+def find_program(name: str) -> str:
+    """The path of the runtime `name`: empty for our own. Unsupported if there is none.
+
+    A name is looked for in $PATH, where the system keeps its programs, and beside our own.
+    """
+    if name == OWN:
+        return ""
+    if not name or "\0" in name or name.startswith("-"):
+        raise UsageError(f"{name!r:.100} is no runtime", hint="mobyshell, runc, crun, or a path")
+    if "/" in name:
+        path = os.path.abspath(name)
+        if os.access(path, os.X_OK) and not os.path.isdir(path):
+            return path
+        raise Unsupported(f"there is no runtime at {path}", hint="give the path of its program")
+    places = [*os.environ.get("PATH", "").split(":"), *_ALSO, os.path.dirname(sys.executable)]
+    found = shutil.which(name, path=":".join(place for place in places if place.startswith("/")))
+    if found is None:
+        raise Unsupported(
+            f"there is no runtime {name!r} in $PATH",
+            hint="install it (Debian, Ubuntu: apt install runc crun), or give the path of its program",
+        )
+    return found
+
+
+class Runtimes:
+    """The runtimes of all namespaces, made when they are asked for. `met`: called before the
+    first one that is not our own is used."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._own: dict[str, Runtime] = {}
+
+    def own(self, namespace: str) -> Runtime:
+        """Our own runtime for a namespace."""
+        from mobyshell.core.runtime import Runtime
+
+        found = self._own.get(namespace)
+        if found is None:
+            found = self._own[namespace] = Runtime(
+                Path(self._house.state) / namespace,
+                sink=self._house.journal.sink(namespace),
+                clock=self._house.clock,
+            )
+        return found
+
+    def foreign(self, record: Record) -> ForeignRuntime:
+        """The one of a record that is not our own's."""
+        from mobyshell.core.tasks.foreign import ForeignRuntime
+
+        return ForeignRuntime(
+            Path(self._house.state) / record.namespace, record.runtime_path,
+            sink=self._house.journal.sink(record.namespace), clock=self._house.clock,
+        )  # fmt: skip
+
+    def of(self, record: Record) -> TaskRuntime:
+        """What runs the task of a record."""
+        if record.runtime_path:
+            return self.foreign(record)
+        return self.own(record.namespace)
