@@ -156,12 +156,20 @@ class Behind:
         """What it has written to its standard output."""
         return self._out.read_text(errors="replace")
 
+    def errors(self) -> str:
+        """What it has written to its standard error."""
+        return self._err.read_text(errors="replace")
+
     def _all(self) -> str:
-        return f"{self.output()!r} {self._err.read_text(errors='replace')!r}"
+        return f"{self.output()!r} {self.errors()!r}"
 
     def expect(self, text: str) -> None:
         """Wait until it has written `text`."""
         eventually(lambda: text in self.output(), seen=self._all)
+
+    def expect_errors(self, text: str) -> None:
+        """Wait until it has written `text` to its standard error."""
+        eventually(lambda: text in self.errors(), seen=self._all)
 
     def end(self) -> int:
         """Wait for its end; its exit code."""
