@@ -35,7 +35,7 @@ class Engine:
 
     def call(self, *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
         """Run the client with these words, not at a terminal."""
-        return call([*self.words, *words], env=self.env, stdin=stdin)
+        return call([*self.words, *words], env=self.env, stdin=stdin, cwd=self.directory)
 
     def ok(self, *words: str, stdin: bytes = b"") -> str:
         """What it printed; it must succeed."""
@@ -45,11 +45,11 @@ class Engine:
 
     def talk(self, *words: str) -> Talk:
         """Run the client at a terminal."""
-        return Talk([*self.words, *words], self.env)
+        return Talk([*self.words, *words], self.env, self.directory)
 
     def behind(self, directory: Path, *words: str) -> Behind:
         """Run the client beside the test, its output in `directory`."""
-        return Behind([*self.words, *words], self.env, directory)
+        return Behind([*self.words, *words], self.env, self.directory, directory)
 
     def _log(self) -> str:
         return f"\nthe daemon's log:\n{tail(self.log)}" if self.log is not None else ""

@@ -32,9 +32,9 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def call(
-    words: Sequence[str], *, env: Mapping[str, str], stdin: bytes = b"", cwd: Path | None = None
+    words: Sequence[str], *, env: Mapping[str, str], cwd: Path, stdin: bytes = b""
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end, not at a terminal."""
+    """Run a program to its end, not at a terminal. `cwd`: some leave files there."""
     done = subprocess.run(
         words,
         env=dict(env),
@@ -66,13 +66,13 @@ class Talk:
     The test keeps both ends open for as long as it talks, so nobody ever sees a hang-up.
     """
 
-    def __init__(self, words: Sequence[str], env: Mapping[str, str]) -> None:
+    def __init__(self, words: Sequence[str], env: Mapping[str, str], cwd: Path) -> None:
         self.master, self._slave = pty.openpty()
         fcntl.ioctl(self._slave, termios.TIOCSWINSZ, struct.pack("=4H", 24, 80, 0, 0))
         self.seen = b""
         self.process = subprocess.Popen(
             words, env={**env, "TERM": "xterm"}, stdin=self._slave, stdout=self._slave,
-            stderr=self._slave, start_new_session=True,
+            stderr=self._slave, start_new_session=True, cwd=cwd,
         )  # fmt: skip
 
     def __enter__(self) -> Talk:
@@ -132,11 +132,13 @@ class Talk:
 class Behind:
     """A program that runs beside the test, not at a terminal, with its output in files."""
 
-    def __init__(self, words: Sequence[str], env: Mapping[str, str], directory: Path) -> None:
+    def __init__(
+        self, words: Sequence[str], env: Mapping[str, str], cwd: Path, directory: Path
+    ) -> None:
         self._out, self._err = directory / "behind.out", directory / "behind.err"
         with open(self._out, "wb") as out, open(self._err, "wb") as err:
             self.process = subprocess.Popen(
-                words, env=dict(env), stdin=subprocess.DEVNULL, stdout=out, stderr=err
+                words, env=dict(env), stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=cwd
             )
 
     def __enter__(self) -> Behind:
@@ -252,7 +254,7 @@ def clear(directory: Path, group: str) -> list[str]:
         left.append(f"process {pid}: {words}")
         _kill(pid)
     for one in cgroups_named(group):
-        pids = (one / "cgroup.procs").read_text().split()
+        pids = _members(one)
         left += [f"process {pid} in {one}" for pid in pids]
         for pid in pids:
             _kill(int(pid))
@@ -261,6 +263,13 @@ def clear(directory: Path, group: str) -> list[str]:
         subprocess.run(["umount", "-l", point], check=False, env=environment())
     eventually(lambda: _removed(group), seen=lambda: str(cgroups_named(group)))
     return left
+
+
+def _members(group: Path) -> list[str]:
+    try:
+        return (group / "cgroup.procs").read_text().split()
+    except OSError:
+        return []  # a hierarchy may come and go
 
 
 def _kill(pid: int) -> None:
@@ -274,6 +283,8 @@ def _removed(group: str) -> bool:
     for one in cgroups_named(group):
         try:
             one.rmdir()
+        except FileNotFoundError:
+            continue
         except OSError:
             return False
     return True
