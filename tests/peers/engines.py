@@ -171,6 +171,7 @@ def _room(directory: Path, group: str) -> Iterator[None]:
     """A directory for an engine. Afterwards nothing of it is left, whatever happened; what was left
     is named."""
     directory.mkdir()
+    tops = set(os.listdir("/sys/fs/cgroup"))
     # in memory: engines sync each of their steps to the disk, which is nobody's concern here
     subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "mode=711,size=2g", "moby-test", str(directory)],
@@ -182,11 +183,18 @@ def _room(directory: Path, group: str) -> Iterator[None]:
         left = clear(directory, group)
         subprocess.run(["umount", "-l", str(directory)], env=environment(), check=True)
         for name in ("fifo", "s", "runc", "."):  # made by ctr and the shim, wherever the state is
-            try:
-                os.rmdir(f"/run/containerd/{name}")
-            except OSError:
-                pass  # in use, or never made
+            _remove_empty(f"/run/containerd/{name}")
+        # podman makes directories for controllers that are not mounted
+        for name in set(os.listdir("/sys/fs/cgroup")) - tops:
+            _remove_empty(f"/sys/fs/cgroup/{name}")
     assert not left, left
+
+
+def _remove_empty(directory: str) -> None:
+    try:
+        os.rmdir(directory)
+    except OSError:
+        pass  # in use, or never made
 
 
 def load(engine: Engine, archive: Path) -> None:

@@ -10,6 +10,7 @@ import fcntl
 import os
 import pty
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -238,13 +239,15 @@ def mounts_below(directory: Path) -> list[str]:
     return [one for one in reversed(points) if one.startswith(f"{directory}/")]
 
 
-def cgroups_named(name: str) -> list[Path]:
-    """Directories `name` at the root of every hierarchy, with all below them, the deepest first."""
+def _tops(name: str) -> list[Path]:
+    """Directories `name` at the root of every hierarchy, and in what only looks like one."""
     roots = [Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").iterdir()]
-    tops = [root / name for root in roots if (root / name).is_dir() and not root.is_symlink()]
-    return [
-        Path(at) for top in tops for at, _, _ in os.walk(top, topdown=False)
-    ]  # fmt: skip
+    return [root / name for root in roots if (root / name).is_dir() and not root.is_symlink()]
+
+
+def cgroups_named(name: str) -> list[Path]:
+    """All that is in these directories, the deepest first."""
+    return [Path(at) for top in _tops(name) for at, _, _ in os.walk(top, topdown=False)]
 
 
 def clear(directory: Path, group: str) -> list[str]:
@@ -280,6 +283,9 @@ def _kill(pid: int) -> None:
 
 
 def _removed(group: str) -> bool:
+    for top in _tops(group):
+        if not os.path.ismount(top.parent):  # podman's, for a controller that is not mounted
+            shutil.rmtree(top, ignore_errors=True)
     for one in cgroups_named(group):
         try:
             one.rmdir()

@@ -269,7 +269,11 @@ def _leave_cgroups() -> None:
         return
     for place in ("freezer", "systemd", "unified", "."):
         try:
-            with open(f"/sys/fs/cgroup/{place}/cgroup.procs", "w") as file:
-                file.write("0")
+            # never to be made where it is not: on a hybrid machine the top is a tmpfs
+            fd = os.open(f"/sys/fs/cgroup/{place}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.write(fd, b"0")
+            finally:
+                os.close(fd)
         except OSError:
             pass  # no such hierarchy; or not allowed, as in a container: then we stay
