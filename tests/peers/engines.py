@@ -180,8 +180,10 @@ def _room(directory: Path, group: str) -> Iterator[None]:
     try:
         yield
     finally:
-        left = clear(directory, group)
-        subprocess.run(["umount", "-l", str(directory)], env=environment(), check=True)
+        try:
+            left = clear(directory, group)
+        finally:
+            subprocess.run(["umount", "-l", str(directory)], env=environment(), check=True)
         for name in ("fifo", "s", "runc", "."):  # made by ctr and the shim, wherever the state is
             _remove_empty(f"/run/containerd/{name}")
         # podman makes directories for controllers that are not mounted
