@@ -91,6 +91,7 @@ def dock(request: pytest.FixtureRequest, tmp_path: Path, first_bundle: Path) -> 
     """Each runtime; afterwards its container is gone, and nothing else is there."""
     path = runtime_path(request.param, tmp_path)
     runtime = Runc(path, options=GlobalOptions(root=str(tmp_path / "root")), timeout=PATIENCE)
+    (tmp_path / "root").mkdir()  # some say it is empty where it is not there, some complain
     id = f"client-{os.getpid()}-{time.monotonic_ns() & 0xFFFFFFFF:x}"
     bundle = new_bundle(tmp_path / "bundle")
     found = Dock(request.param, runtime, bundle, tmp_path, id)
@@ -244,8 +245,9 @@ def test_a_terminal_for_an_exec(dock: Dock) -> None:
     with ConsoleSocket() as console:
         options = ExecOptions(console_socket=console.path, tty=True)
         pid = dock.runtime.exec_detached(dock.id, ["sh", "-c", "test -t 1"], options)
-        os.close(console.receive(PATIENCE))
+        master = console.receive(PATIENCE)
     assert exit_of(pid) == 0
+    os.close(master)  # not earlier: that would be a hang-up
 
 
 def test_pause_resume_and_processes(dock: Dock) -> None:
