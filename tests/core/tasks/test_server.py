@@ -199,7 +199,7 @@ def test_words_are_checked_one_by_one(value: object) -> None:
 def test_another_user_is_not_let_in(house: House) -> None:
     """Nobody cannot reach the socket; and where it could (a root of wide open directories, as a
     bind mount can make), it is refused by its credentials."""
-    house.pids()
+    keeping = connect(str(house.state))  # the shim stays while there is a client
     code = """
 import os, socket, sys
 os.setgroups([]); os.setgid(65534)
@@ -224,6 +224,7 @@ except PermissionError:
         assert found.stdout == "connected 0\n", found.stderr
     finally:
         house.state.chmod(0o700)
+        keeping.close()
 
 
 def test_the_socket_and_what_is_beside_it_are_the_owners_alone(house: House) -> None:

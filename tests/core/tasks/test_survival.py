@@ -156,19 +156,19 @@ def test_statuses_come_also_after_the_shim_became_the_keeper(
 
 
 def test_a_waiting_client_does_not_notice(house: House) -> None:
-    id, found = house.sh("sleep 0.8; exit 17"), []
-    thread = threading.Thread(target=lambda: found.append(house.client.wait(id, timeout=30)))
+    id, found = house.sh("trap 'exit 17' TERM; echo up; while :; do sleep 0.02; done"), []
+    eventually(lambda: house.output(id) == b"up\n")
+    thread = threading.Thread(target=lambda: found.append(house.client.wait(id, timeout=90)))
     thread.start()
-    time.sleep(0.1)
     keeper, shim = house.pids()
     kill_now(shim)
-    time.sleep(0.1)
+    successor(house, shim)
     kill_now(*house.pids())
-    thread.join(30)
-    assert found == [17] or found == [-1]
-    # both died, but the task ended after a new pair had adopted it
+    # both died, but the task ends after a new pair has adopted it
+    assert house.pids()[0] != keeper
+    house.client.kill(id, signal.SIGTERM)
+    thread.join(90)
     assert found == [17]
-    assert keeper != house.pids()[0]
 
 
 def test_a_client_whose_call_was_under_way_is_told(house: House) -> None:
