@@ -251,8 +251,14 @@ def cgroups_named(name: str) -> list[Path]:
 
 
 def clear(directory: Path, group: str) -> list[str]:
-    """End, unmount and remove whatever is left of an engine; what that was, for the complaint."""
-    left = []
+    """End, unmount and remove whatever is left of an engine; what that was, for the complaint.
+
+    What is on its way out (conmon cleans up after the client has ended) is waited for.
+    """
+    left: list[str] = []
+    until = time.monotonic() + PATIENCE
+    while processes_about(directory) and time.monotonic() < until:
+        time.sleep(0.05)
     for pid, words in processes_about(directory).items():
         left.append(f"process {pid}: {words}")
         _kill(pid)
