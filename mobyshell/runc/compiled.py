@@ -255,6 +255,7 @@ def _bake(main: Program, before: Program, flags: int, cgroup: int) -> None:
     for name, fd in (("stdin", quick.STDIN), ("stdout", quick.STDOUT), ("stderr", quick.STDERR),
                      ("sync", quick.SYNC), ("fifo", quick.FIFO)):  # fmt: skip
         main.set(name, fd)
+    main.set("cwd", -1)  # as `launch` does: no directory is open yet
     header = main.header
     header[Header.CLOCK] = 0
     header[Header.BEFORE] = before.memory.address
