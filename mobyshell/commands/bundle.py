@@ -38,13 +38,15 @@ _BUNDLE = argument("bundle", BUNDLE, "the directory of the bundle")
            "(default: busybox, or programs of this machine where there is none)", SOURCE,
            name="source"),
     switch("--rootless", "for an unprivileged user (the default if you are one)"),
+    option("--config", "a file to be its config.json, as in recipes/bundles", FILE),
     effect=WRITE, example="bundle new fresh", key="n",
 )  # fmt: skip
-def new(ctx: Context, *, name: str, source: str | None, rootless: bool) -> Done:
+def new(ctx: Context, *, name: str, source: str | None, rootless: bool, config: str | None) -> Done:
     """Make a bundle from what this machine has: no network, no image.
 
     `busybox` takes a static busybox; `host:sh,ls,…` takes programs of this machine with the
-    libraries they need; `tar:FILE` unpacks an archive.
+    libraries they need; `tar:FILE` unpacks an archive. With `--config` the bundle gets a config.json
+    of yours; where that maps one user or group, it becomes you.
     """
     from mobyshell.core.runtime.bundle import default_source, new_bundle
 
@@ -52,7 +54,7 @@ def new(ctx: Context, *, name: str, source: str | None, rootless: bool) -> Done:
         source, why = default_source()
         if why:
             ctx.say(f"note: {why}")
-    path = new_bundle(name, source, rootless=rootless or None,
+    path = new_bundle(name, source, rootless=rootless or None, config=config,
                       notice=lambda text: ctx.say(f"note: {text}"))  # fmt: skip
     return Done(str(path), said=f"made {path}; look at it with `mobyshell bundle plan {name}`")
 

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
         examine,
         load_spec,
         parse_spec,
+        read_spec,
         spec_to_json,
         warnings_of,
         with_process,
@@ -70,8 +71,8 @@ __all__ = [
     "Linux", "Memory", "MemoryPolicy", "Mount", "Namespace", "NetDevice", "Network", "Personality", "Pids",
     "Problem", "Process", "Rdma", "Resources", "Rlimit", "Root", "Scheduler", "Seccomp",
     "SeccompArg", "SeccompSyscall", "Spec", "ThrottleDevice", "TimeOffset", "User", "WeightDevice",
-    "check", "check_id", "default_spec", "dump_spec", "examine", "load_spec", "parse_spec", "spec_to_json",
-    "warnings_of", "with_process",
+    "check", "check_id", "default_spec", "dump_spec", "examine", "load_spec", "parse_spec", "read_spec",
+    "spec_to_json", "warnings_of", "with_process",
 ]  # fmt: skip
 
 _MODULES = {
@@ -84,7 +85,8 @@ _MODULES = {
     "resources": "CPU BlockIO DeviceCgroup HugepageLimit InterfacePriority Memory Network Pids Rdma "
     "Resources ThrottleDevice WeightDevice",
     "seccomp": "Seccomp SeccompArg SeccompSyscall",
-    "spec": "Spec check dump_spec examine load_spec parse_spec spec_to_json warnings_of with_process",
+    "spec": "Spec check dump_spec examine load_spec parse_spec read_spec spec_to_json "
+    "warnings_of with_process",
 }  # fmt: skip
 _WHERE = {name: module for module, names in _MODULES.items() for name in names.split()}
 

@@ -118,6 +118,19 @@ def _remembered(content: bytes) -> Spec:
     return parse_spec(content)
 
 
+def read_spec(path: str | os.PathLike[str]) -> Spec:
+    """The spec in a file of any name. NotFound, InvalidSpec."""
+    shown = _shown(os.fspath(path))
+    try:
+        return parse_spec(_read_file(os.fspath(path)), shown)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        raise NotFound(
+            f"no file {shown}", hint="`mobyshell bundle spec` prints one to begin with"
+        ) from None
+    except OSError as error:
+        raise InvalidSpec(f"{shown} cannot be read: {error.strerror}") from None
+
+
 def read_document(bundle: str | os.PathLike[str]) -> Any:
     """The config.json of a bundle as JSON values, not looked at. NotFound, InvalidSpec."""
     return read_json(_content(bundle), "config.json")

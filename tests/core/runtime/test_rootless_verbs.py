@@ -193,3 +193,21 @@ except MobyshellError as error:
     else:
         assert said["kind"] == "Unsupported"
         assert "apt install uidmap" in said["hint"]
+
+
+def test_the_recipe_for_a_user(home: Path) -> None:
+    recipe = Path(__file__).parents[3] / "recipes" / "bundles" / "rootless.json"
+    (home / "recipe.json").write_text(recipe.read_text())
+    (home / "recipe.json").chmod(0o644)
+    found = as_user(home, """
+place = new_bundle(home / "recipe", config=home / "recipe.json")
+out = os.open(home / "out", os.O_RDWR | os.O_CREAT)
+run(runtime.create("c", str(place), stdio=Stdio(null, out, 2)))
+run(runtime.start("c"))
+code = run(runtime.wait("c", timeout=60))
+run(runtime.delete("c", force=True))
+tell(code=code, said=(home / "out").read_text().split())
+""")  # fmt: skip
+    assert found["code"] == 0
+    assert found["said"][:5] == ["uid=0(root)", "gid=0(root)", "0", "12345", "1"]
+    assert "config.json" in found["said"]

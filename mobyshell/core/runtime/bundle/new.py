@@ -18,7 +18,7 @@ from pathlib import Path
 from mobyshell.core.errors import AlreadyExists, NotFound, SyscallFailed, UsageError
 from mobyshell.core.linux import constants as c
 from mobyshell.core.linux import paths
-from mobyshell.core.oci import Spec, default_spec, dump_spec, with_process
+from mobyshell.core.oci import IDMapping, Spec, default_spec, dump_spec, read_spec, with_process
 from mobyshell.core.runtime.bundle import busybox, programs, tar
 from mobyshell.core.runtime.bundle.remove import UNFINISHED, remove_tree
 
@@ -61,18 +61,21 @@ def new_bundle(
     source: str = "busybox",
     *,
     rootless: bool | None = None,
+    config: str | os.PathLike[str] | None = None,
     notice: Notice = _ignore,
 ) -> Path:
     """Make the bundle `directory` from `source` and return its absolute path.
 
     `source` is `busybox` (a static one of this machine), `host:PROG,…` (programs of this machine
     with the libraries they need) or `tar:FILE`. `rootless` makes a config.json for the calling
-    unprivileged user (default: if the caller is not root). AlreadyExists if there is something at
-    `directory`, UsageError for another source, NotFound for what is missing on this machine,
+    unprivileged user (default: if the caller is not root). `config` is a file to be its config.json
+    instead; where that maps one user or group, it becomes the caller's. AlreadyExists if there is
+    something at `directory`, UsageError for another source, NotFound for what is missing on this machine,
     InvalidSpec for a damaged archive.
     """
     place = Path(os.path.abspath(directory))
     fill, words = _source(source)
+    given = read_spec(config) if config is not None else None
     if not place.name or place.name.startswith(UNFINISHED):
         raise UsageError(f"not a name for a bundle: {os.fspath(directory)!r}")
     if os.path.lexists(place) and not _is_empty(place):
@@ -93,7 +96,10 @@ def new_bundle(
             made.chmod(0o755)  # whatever the umask: other users' containers read it too
         shell = fill(rootfs, words, notice)
         _furnish(rootfs)
-        _write_config(building, default_spec(rootless=unprivileged), shell)
+        if given is not None:
+            _write(building, _for_caller(given))
+        else:
+            _write_config(building, default_spec(rootless=unprivileged), shell)
         os.rename(building, place)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST) and error.filename2 is not None:
@@ -186,9 +192,29 @@ def _add_file(root: int, parent: str, name: str, text: bytes) -> None:
 
 def _write_config(building: Path, spec: Spec, shell: str | None) -> None:
     args = (shell,) if shell else None
+    _write(building, _without_warnings(with_process(spec, args=args)))
+
+
+def _write(building: Path, spec: Spec) -> None:
     path = building / "config.json"
-    path.write_text(dump_spec(_without_warnings(with_process(spec, args=args))) + "\n")
+    path.write_text(dump_spec(spec) + "\n")
     path.chmod(0o644)
+
+
+def _for_caller(spec: Spec) -> Spec:
+    """A map of one id is of whoever makes the bundle: a recipe cannot know the number."""
+    linux = spec.linux
+    if linux is None or os.geteuid() == 0:
+        return spec
+
+    def mine(maps: tuple[IDMapping, ...] | None, id: int) -> tuple[IDMapping, ...] | None:
+        if maps is None or len(maps) != 1 or maps[0].size != 1:
+            return maps
+        return (replace(maps[0], host_id=id),)
+
+    changed = replace(linux, uid_mappings=mine(linux.uid_mappings, os.geteuid()),
+                      gid_mappings=mine(linux.gid_mappings, os.getegid()))  # fmt: skip
+    return replace(spec, linux=changed)
 
 
 def _without_warnings(spec: Spec) -> Spec:
