@@ -13,7 +13,7 @@ from mobyshell.core.events import EventSink, Failed
 from mobyshell.core.linux import cgroups, procfs
 from mobyshell.core.linux import pidfd as pidfds
 from mobyshell.core.oci import Hooks, load_spec
-from mobyshell.core.runtime import hooks, systemd
+from mobyshell.core.runtime import hooks
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.kill import let_die, members, signal_process
 from mobyshell.core.runtime.steps import Readable, Sleep, Steps
@@ -48,6 +48,8 @@ def delete(root: Path, id: str, *, force: bool = False, sink: EventSink) -> Step
     try:
         yield from _end(state)
         if state.unit:
+            from mobyshell.core.runtime import systemd
+
             systemd.stop(state.unit, owner=state.owner)
         yield from _remove(state)
     except MobyshellError as error:

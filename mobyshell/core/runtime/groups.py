@@ -15,14 +15,14 @@ from typing import Any
 from mobyshell.core.errors import Unsupported
 from mobyshell.core.linux.cgroup_limits import limits, without_v2
 from mobyshell.core.linux.cgroups import Write
-from mobyshell.core.linux.systemd import Property
-from mobyshell.core.oci import Linux, Mount, spec_to_json
+from mobyshell.core.oci import Linux, Mount, Spec, spec_to_json
 from mobyshell.core.runtime.host import Host
 from mobyshell.core.runtime.operations import cgroups, mounts
-from mobyshell.core.runtime.operations.device_filter import filter_devices
-from mobyshell.core.runtime.operations.units import start_unit
 from mobyshell.core.runtime.plan import Operation, Phase
-from mobyshell.core.runtime.units import Unit
+
+TYPE_CHECKING = False  # see commands.registry
+if TYPE_CHECKING:
+    from mobyshell.core.runtime.units import Unit
 
 COUNTED = ("cpu", "memory", "pids", "io")
 """v2 controllers that every container gets where they are to be had: statistics come from them."""
@@ -121,6 +121,8 @@ def _limiting(
     rules = asked.get("devices") or ()
     if rules and filters_devices(groups):
         if host.privileged:
+            from mobyshell.core.runtime.operations.device_filter import filter_devices
+
             operations.append(filter_devices(groups[""], rules))
         else:
             notices.append(
@@ -134,28 +136,38 @@ UNMANAGED = ("cpuset", "freezer", "hugetlb", "misc", "net_cls", "net_prio", "per
 """Controllers in which systemd makes no groups on v1; on v2 it knows cpuset of them."""
 
 
-def choose_unit(unit: Unit, host: Host) -> dict[str, str]:
-    """Where systemd puts the groups of `unit`: below its root, or below the user's manager.
+def as_unit(linux: Linux, host: Host, id: str) -> tuple[Unit, dict[str, str]]:
+    """The unit that a container is to be, and where systemd puts its groups: below its root, or
+    below the user's manager.
 
-    Unsupported without cgroups, or for a user where systemd delegates none (v1).
+    InvalidSpec for a cgroupsPath that names none; Unsupported without cgroups, or for a user
+    where systemd delegates none (v1).
     """
+    from mobyshell.core.runtime.units import unit_of
+
+    unit = unit_of(linux.cgroups_path or "", id, user=not host.privileged)
     top = "" if host.privileged else f"/user.slice/user-{host.euid}.slice/user@{host.euid}.service"
     if not host.cgroup_own or (top and host.cgroup_mode != "v2"):
         raise Unsupported(
             f"systemd has no cgroups to give on this machine ({host.cgroup_mode})",
             hint="users' own systemd has them on cgroup v2 alone" if top else "",
         )
-    return {name: f"{host.cgroup_root(name)}{top}{unit.path}" for name in host.cgroup_own}
+    return unit, {name: f"{host.cgroup_root(name)}{top}{unit.path}" for name in host.cgroup_own}
 
 
 def attach_unit(
-    linux: Linux, host: Host, unit: Unit, properties: Sequence[Property],
-    groups: Mapping[str, str], notices: list[str],
-) -> list[Operation]:  # fmt: skip
+    spec: Spec, host: Host, id: str, unit: Unit, groups: Mapping[str, str], notices: list[str]
+) -> list[Operation]:
     """The operations that have systemd start `unit` around the child, and then make and limit
     what systemd does not."""
-    asked = resources_of(linux)
+    from mobyshell.core.runtime.operations.units import start_unit
+    from mobyshell.core.runtime.units import start_properties
+
+    asked = resources_of(spec.linux) if spec.linux else {}
     writes = checked(asked, host, groups)
+    properties = start_properties(
+        unit, id, asked, spec.annotations or {}, v2=host.cgroup_mode == "v2"
+    )
     operations = [start_unit(unit, properties)]
     if host.cgroup_mode != "v2":
         for name, path in groups.items():

@@ -6,10 +6,9 @@ import errno
 import os
 
 from mobyshell.core.linux import cgroups
-from mobyshell.core.runtime import groups, systemd
+from mobyshell.core.runtime import groups
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.executor import Executor
-from mobyshell.core.runtime.operations.units import START
 from mobyshell.core.runtime.plan import Operation, Plan
 from mobyshell.core.runtime.prepared import Prepared
 from mobyshell.core.runtime.program import Program
@@ -58,6 +57,11 @@ class OwnGroups:
 
     def start_unit(self, operation: Operation, pid: int) -> bool:
         """Have systemd start the unit around the child, if that is what `operation` is."""
+        if not self.unit:
+            return False
+        from mobyshell.core.runtime import systemd
+        from mobyshell.core.runtime.operations.units import START
+
         if not operation.calls or operation.calls[0].name != START:
             return False
         systemd.start(operation, pid)
@@ -67,6 +71,8 @@ class OwnGroups:
     def undo(self) -> None:
         """Remove what was made. The child must be gone. MobyshellError for what stays."""
         if self._started:
+            from mobyshell.core.runtime import systemd
+
             systemd.stop(self.unit, owner=os.geteuid())
         self._remove()
 

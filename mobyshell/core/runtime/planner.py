@@ -20,7 +20,7 @@ from mobyshell.core.oci import (
     Process,
     Spec,
 )
-from mobyshell.core.runtime import groups, units
+from mobyshell.core.runtime import groups
 from mobyshell.core.runtime.execution import CompileSeccomp, execution
 from mobyshell.core.runtime.handed_trees import choose_trees, mapped
 from mobyshell.core.runtime.host import Host
@@ -43,6 +43,10 @@ from mobyshell.core.runtime.operations import (
 from mobyshell.core.runtime.plan import Actor, Operation, Phase, Plan
 from mobyshell.core.runtime.refusals import refuse
 from mobyshell.core.runtime.values import PLAIN, Options, Status
+
+TYPE_CHECKING = False  # see commands.registry
+if TYPE_CHECKING:
+    from mobyshell.core.runtime.units import Unit
 
 
 def make_plan(
@@ -139,7 +143,7 @@ class _Planner:
         self.attended = self.user_namespace or not self.own_mounts
         self.agent = agent_path(self.linux)
         self.groups: dict[str, str] = {}
-        self.unit: units.Unit | None = None
+        self.unit: Unit | None = None
         joined = next((one.path for _, one in self.joined if one.type == "user"), None)
         self.joined_user = joined
         early = self.user_namespace and self.own_mounts and host.privileged
@@ -274,9 +278,7 @@ class _Planner:
 
     def use_systemd(self) -> None:
         """Have systemd make the cgroups, as a unit that it knows."""
-        user = not self.host.privileged
-        self.unit = units.unit_of(self.linux.cgroups_path or "", self.id, user=user)
-        self.groups = groups.choose_unit(self.unit, self.host)
+        self.unit, self.groups = groups.as_unit(self.linux, self.host, self.id)
         # the unit is started around the child, which must not go on before
         self.attended = True
 
@@ -298,12 +300,8 @@ class _Planner:
     def _attach(self) -> list[Operation]:
         operations = []
         if self.unit is not None:
-            properties = units.start_properties(
-                self.unit, self.id, groups.resources_of(self.linux), self.spec.annotations or {},
-                v2=self.host.cgroup_mode == "v2",
-            )  # fmt: skip
             operations = groups.attach_unit(
-                self.linux, self.host, self.unit, properties, self.groups, self.notices
+                self.spec, self.host, self.id, self.unit, self.groups, self.notices
             )
         elif self.attended:
             # in another user or mount namespace the child cannot write, or find, these files

@@ -24,11 +24,11 @@ from mobyshell.core.errors import (
     WrongState,
 )
 from mobyshell.core.events import EventSink, TaskUpdated
-from mobyshell.core.linux import cgroups, device_filter
+from mobyshell.core.linux import cgroups
 from mobyshell.core.linux.cgroup_limits import DEFAULT_RULES
 from mobyshell.core.oci import Resources, Spec, dump_spec, load_spec, parse_spec, spec_to_json
 from mobyshell.core.oci.kinds import table
-from mobyshell.core.runtime import groups, systemd
+from mobyshell.core.runtime import groups
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.host import Host
 from mobyshell.core.runtime.steps import Steps
@@ -67,6 +67,8 @@ def update(
         change.also(lambda: _tell_systemd(state, host, before))
     change.make(writes)
     if resources.get("devices") and groups.filters_devices(state.cgroups):
+        from mobyshell.core.linux import device_filter
+
         rules = (*resources["devices"], *DEFAULT_RULES)
         with change.undone_on_error():
             device_filter.attach(state.cgroups[""], device_filter.program(rules))
@@ -77,6 +79,8 @@ def update(
 
 
 def _tell_systemd(state: states.State, host: Host, resources: Mapping[str, Any]) -> None:
+    from mobyshell.core.runtime import systemd
+
     systemd.change(state.unit, resources, v2=host.cgroup_mode == "v2", owner=state.owner)
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from mobyshell.core.errors import MobyshellError
-from mobyshell.core.linux import cgroups, device_filter
+from mobyshell.core.linux import cgroups
 from mobyshell.core.linux.cgroup_limits import DEFAULT_RULES, limits
 from mobyshell.core.linux.cgroups import Write
 from mobyshell.core.oci import Spec, spec_to_json
@@ -78,6 +78,8 @@ def _devices(writes: list[Write], state: State) -> Difference:
 
 def _filter(rules: list[dict[str, Any]], state: State) -> Difference:
     """The program of the rules, by its tag, against those on the v2 group."""
+    from mobyshell.core.linux import device_filter
+
     where, wanted = "linux.resources.devices", f"the filter of {len(rules)} rules"
     code = device_filter.program((*rules, *DEFAULT_RULES))
     try:
