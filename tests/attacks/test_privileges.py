@@ -16,7 +16,7 @@ import pytest
 
 from mobyshell.core.oci import Capabilities, User
 from mobyshell.core.runtime.steps import run
-from tests.attacks.conftest import Attack, add_mount
+from tests.attacks.conftest import Attack, add_mount, without_mount
 
 pytestmark = pytest.mark.root
 
@@ -111,6 +111,34 @@ def test_a_device_of_the_spec_is_there_as_another(attack: Attack) -> None:
         assert result.status == -1
         assert f"what is at /d/{name} already is not the device c 1:3" in result.errors
         assert (attack.image / "d" / name).lstat().st_uid == 0
+
+
+def test_a_device_of_the_host_is_another(attack: Attack) -> None:
+    """In a user namespace devices are the host's own, bound by their names: the spec (or the image,
+    by a link in /dev) names a harmless device where the host has another. Success: the container
+    gets the host's, or a device lies on what the link leads to."""
+    (attack.image / "target").write_text("mine\n")
+    (attack.image / "dev" / "full").symlink_to("/target")
+    (attack.image / "dev" / "link").symlink_to(attack.outside / "secret")
+    subprocess.run(["chown", "-hR", "100000:100000", str(attack.image)], check=True)
+
+    def change(path: str, major: int, minor: int) -> Any:
+        def change(document: Document) -> None:
+            without_mount("/dev", "/dev/pts", "/dev/shm", "/dev/mqueue")(document)
+            document["linux"]["namespaces"].append({"type": "user"})
+            for kind in ("uidMappings", "gidMappings"):
+                document["linux"][kind] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+            one = {"path": path, "type": "c", "major": major, "minor": minor}
+            document["linux"]["devices"] = [one]
+
+        return change
+
+    result = attack.run("true", change("/dev/zero", 1, 3))
+    assert result.status == -1
+    assert "/dev/zero of this machine is not the device c 1:3" in result.errors
+    script = "cat /target; stat -c %t:%T /dev/full; grep -c ' /target ' /proc/self/mountinfo; true"
+    result = attack.run(script, change("/dev/full", 1, 7))
+    assert result.output.split() == ["mine", "1:7", "0"], result.errors
 
 
 def test_a_device_that_is_there_stays_as_it_is(attack: Attack) -> None:

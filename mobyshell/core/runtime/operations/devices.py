@@ -9,6 +9,7 @@ from mobyshell.core.linux import devices as nodes
 from mobyshell.core.oci import Device
 from mobyshell.core.runtime.operations.calls import (
     DIRECTORY,
+    PATH,
     ROOT,
     attach,
     clone_tree,
@@ -33,7 +34,7 @@ def default_devices(in_user_namespace: bool) -> Operation:
     for path, major, minor in nodes.DEFAULT:
         name = path.removeprefix("/dev/")
         if in_user_namespace:
-            calls += _bound(path)
+            calls += _bound(path, "c", major, minor)
             shell.append(f'[ -e "$rootfs{path}" ] || : > "$rootfs{path}"')
             shell.append(f'mount --bind {path} "$rootfs{path}"')
         else:
@@ -95,7 +96,8 @@ def device(index: int, entry: Device, in_user_namespace: bool) -> Operation:
     calls: list[Call]
     shell: tuple[str, ...]
     if in_user_namespace:
-        calls = _bound(path)
+        major, minor = (0, 0) if entry.type == "p" else (entry.major or 0, entry.minor or 0)
+        calls = _bound(path, entry.type, major, minor)
         shell = (
             f'mkdir -p "$(dirname {inside(path)})"',
             f"[ -e {inside(path)} ] || : > {inside(path)}",
@@ -161,15 +163,21 @@ def _made(
     return [make, own, *check]
 
 
-def _bound(path: str) -> list[Call]:
-    """The host's device bound onto a file of the same name: what a user namespace can do."""
+def _bound(path: str, type: str, major: int, minor: int) -> list[Call]:
+    """The host's device bound onto a file of the same name: what a user namespace can do. Only if
+    it is what the spec says: the host may have another by that name, a disk for example."""
     node, target = Cell("device"), Cell("target")
+    wanted = nodes.describe(type, major, minor)
+    said = f"{path} of this machine is not the device {wanted}"
     make = make_file(ROOT, path)
+    # on a link of the image itself, not where it leads
+    how = PATH | c.O_NOFOLLOW
     return [
         clone_tree(path, node, recursive=False),
-        in_root(ROOT, path, target, tolerate=(errno.ENOENT,), skip_on_success=len(make) + 1),
+        *must_be_device(node, path, nodes.KINDS[type], major, minor, said),
+        in_root(ROOT, path, target, how, tolerate=(errno.ENOENT,), skip_on_success=len(make) + 1),
         *make,
-        in_root(ROOT, path, target),
+        in_root(ROOT, path, target, how),
         attach(node, target),
         close(node),
         close(target),
