@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import os
 import shlex
-from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
-from textual.message import Message
 from textual.widgets import Tree
 
 from mobyshell.core.errors import MobyshellError
-from mobyshell.core.oci import Spec, load_spec
-from mobyshell.core.runtime import Plan, make_plan
+from mobyshell.core.oci import load_spec
 from mobyshell.screens.base import MobyScreen
 from mobyshell.screens.bundle_list import BundleList
+from mobyshell.screens.bundle_plan import BundlePlan
 from mobyshell.screens.dialogs import NewBundle, NewBundleDialog, RunBundle, RunDialog, run_line
-from mobyshell.screens.session import Session, said, suspended, tell
+from mobyshell.screens.session import Session, suspended, tell
 from mobyshell.screens.verb_keys import verb_bindings
-from mobyshell.widgets.background import Failed, background
 from mobyshell.widgets.plan_view import PlanView
 from mobyshell.widgets.spec_editor import SpecEditor
-
-PLANNING = "planning"
 
 
 class BundlesScreen(MobyScreen):
@@ -43,13 +38,6 @@ class BundlesScreen(MobyScreen):
         Binding("escape", "back", "Back", show=False, id="bundle.back"),
     ]
 
-    @dataclass
-    class Planned(Message):
-        """The plan of a spec, or why there is none."""
-
-        plan: Plan | None
-        problem: str
-
     def __init__(self, session: Session, directory: str = ".") -> None:
         super().__init__(session)
         self.directory = os.path.abspath(directory)
@@ -59,7 +47,7 @@ class BundlesScreen(MobyScreen):
         with Container(id="bundles-body"):
             yield BundleList(self.session, self.directory, id="bundle-list")
             yield SpecEditor(readonly=lambda: self.session.readonly, id="editor")
-            yield PlanView(id="plan")
+            yield BundlePlan(self.session, id="plan")
 
     def on_mount(self) -> None:
         super().on_mount()
@@ -81,9 +69,9 @@ class BundlesScreen(MobyScreen):
         return self.query_one(SpecEditor)
 
     @property
-    def plan(self) -> PlanView:
+    def plan(self) -> BundlePlan:
         """The plan."""
-        return self.query_one(PlanView)
+        return self.query_one(BundlePlan)
 
     @property
     def subject(self) -> tuple[str, str] | None:
@@ -137,37 +125,11 @@ class BundlesScreen(MobyScreen):
     def checked(self, event: SpecEditor.Checked) -> None:
         """Plan what is valid; the last plan stays beside what is not yet, and says so."""
         if event.spec is not None:
-            self._plan(event.spec, self._open)
+            self.plan.make(event.spec, self._open)
         elif self.plan.plan is None or not self.editor.dirty:
             self.plan.say("No plan: config.json is not valid. f8 goes to what is wrong.")
         else:
             self.plan.mark_stale("of the last valid text: config.json is not valid now")
-
-    @background(PLANNING)
-    def _plan(self, spec: Spec, path: str) -> Message:
-        host = self.session.context.host_or_none()
-        if host is None:
-            return self.Planned(None, "No plan: this machine cannot be looked at.")
-        try:
-            plan = make_plan(spec, bundle=path, id=os.path.basename(path), host=host)
-        except MobyshellError as error:
-            return self.Planned(None, f"No plan: {error}\n\n{error.hint}")
-        return self.Planned(plan, "")
-
-    @on(Planned)
-    def planned(self, event: Planned) -> None:
-        """Show it."""
-        if event.plan is None:
-            self.plan.say(event.problem)
-        else:
-            self.plan.show(event.plan)
-
-    @on(Failed)
-    def failed(self, event: Failed) -> None:
-        """A plan that could not be made."""
-        if event.what == PLANNING:
-            event.stop()
-            self.plan.say(f"No plan: {said(self.app, event)}")
 
     @on(SpecEditor.Moved)
     def moved(self, event: SpecEditor.Moved) -> None:

@@ -18,13 +18,12 @@ from textual.widgets import Label, OptionList, TextArea
 from textual.widgets.option_list import Option
 
 from mobyshell.commands.output import clean
-from mobyshell.core.errors import InvalidSpec, MobyshellError, Refused
-from mobyshell.core.oci import Problem, Spec, check, parse_spec, warnings_of
-from mobyshell.core.oci.safejson import read_json
+from mobyshell.core.errors import MobyshellError, Refused
+from mobyshell.core.oci import Problem, Spec
 from mobyshell.styles.syntax import syntax_theme
 from mobyshell.widgets import text_file
 from mobyshell.widgets.background import background
-from mobyshell.widgets.positions import Places
+from mobyshell.widgets.spec_check import NOTHING, Examination, examine
 
 PAUSE = 0.2
 """Seconds without typing after which the text is checked."""
@@ -37,21 +36,6 @@ COLOURED = 200_000
 
 ENDLESS = 100_000
 """Characters of a line that is not edited here: each key would take a good part of a second."""
-
-SHOWN = 200
-"""Problems and warnings that are listed at most."""
-
-
-def examine(text: str) -> tuple[Spec | None, list[Problem], list[Problem]]:
-    """The spec in `text`, what is wrong with it, and what is discouraged in it."""
-    try:
-        problems = check(read_json(text))
-        if problems:
-            return None, problems, []
-        spec = parse_spec(text)
-        return spec, [], warnings_of(spec)
-    except InvalidSpec as error:
-        return None, [Problem("", error.message, error.hint or "a config.json", "config.md")], []
 
 
 class SpecEditor(Vertical):
@@ -86,11 +70,7 @@ class SpecEditor(Vertical):
     class Examined(Message):
         """In which the thread tells what it found."""
 
-        text: str
-        spec: Spec | None
-        problems: list[Problem]
-        warnings: list[Problem]
-        places: Places
+        examination: Examination
 
     @dataclass
     class Saved(Message):
@@ -108,9 +88,7 @@ class SpecEditor(Vertical):
         self._saved, self._stamp = "", text_file.NO_FILE
         self._foreign = text_file.NO_FILE
         self._timer: Timer | None = None
-        self._problems: list[Problem] = []
-        self._warnings: list[Problem] = []
-        self._places = Places("")
+        self._known = NOTHING
         self._fresh = self._endless = False
         self._last_path = ""
 
@@ -160,7 +138,7 @@ class SpecEditor(Vertical):
     def close(self, title: str = "no bundle") -> None:
         """Show nothing."""
         self.path, self.dirty = "", False
-        self._problems, self._warnings = [], []
+        self._known = NOTHING
         self.area.load_text("")
         self.area.read_only = True
         self._list_problems()
@@ -257,28 +235,27 @@ class SpecEditor(Vertical):
 
     @background("checking the text")
     def _examine(self, text: str) -> Message:
-        return self.Examined(text, *examine(text), Places(text))
+        return self.Examined(examine(text))
 
     @on(Examined)
     def examined(self, event: Examined) -> None:
         """Show what is wrong, unless the text has changed again."""
         event.stop()
-        if not self.path or event.text != self.area.text:
+        known = event.examination
+        if not self.path or known.text != self.area.text:
             return
-        self.dirty = event.text != self._saved
-        self._problems, self._warnings = event.problems, event.warnings
-        self._places, self._fresh = event.places, True
+        self.dirty = known.text != self._saved
+        self._known, self._fresh = known, True
         self._list_problems()
         self._title()
-        self.post_message(self.Checked(event.spec, event.problems))
+        self.post_message(self.Checked(known.spec, list(known.problems)))
         self._tell_place()
 
     def _list_problems(self) -> None:
         found = self.query_one("#problems", OptionList)
-        all = [*(f"✗ {one}" for one in self._problems), *(f"! {one}" for one in self._warnings)]
         found.clear_options()
-        found.add_options(Option(clean(one)) for one in all[:SHOWN])
-        found.set_class(not all, "hidden")
+        found.add_options(Option(one) for one in self._known.lines)
+        found.set_class(not self._known.found, "hidden")
 
     def _title(self) -> None:
         if not self.path:
@@ -290,9 +267,7 @@ class SpecEditor(Vertical):
             found.append("an endless line: E opens it in your editor")
         elif self.area.read_only:
             found.append("read-only")
-        found.append(_count(len(self._problems), "problem") if self._problems else "valid")
-        if self._warnings:
-            found.append(_count(len(self._warnings), "warning"))
+        found += self._known.verdict(brief=self.dirty)  # the pane is narrow
         name = os.path.basename(os.path.dirname(self.path))
         self.query_one("#editor-title", Label).update(
             clean(f"{name}/config.json · {' · '.join(found)}")
@@ -310,7 +285,7 @@ class SpecEditor(Vertical):
         """Tell in which value the cursor is, if the text is still the one that was checked."""
         if not self._fresh or not self.area.has_focus:
             return
-        path = self._places.path_at(*self.area.cursor_location)
+        path = self._known.places.path_at(*self.area.cursor_location)
         if path != self._last_path:
             self._last_path = path
             self.post_message(self.Moved(path))
@@ -319,28 +294,22 @@ class SpecEditor(Vertical):
     def chosen(self, event: OptionList.OptionSelected) -> None:
         """Go to the problem."""
         event.stop()
-        self.go_to([*self._problems, *self._warnings][event.option_index].path)
+        self.go_to(self._known.found[event.option_index].path)
 
     def go_to(self, path: str) -> None:
         """Put the cursor on the value at `path`."""
-        place = self._places.place_of(path)
+        place = self._known.places.place_of(path)
         if place is not None:
             self.area.focus()
             self.area.move_cursor(place, center=True)
 
     def action_next_problem(self) -> None:
         """Go to the first problem after the cursor, or to the first of all; then to warnings."""
-        found = self._problems or self._warnings
-        places = [self._places.place_of(one.path) or (0, 0) for one in found[:SHOWN]]
-        after = [place for place in places if place > self.area.cursor_location]
-        if places:
+        place = self._known.next_place(self.area.cursor_location)
+        if place is not None:
             self.area.focus()
-            self.area.move_cursor(min(after or places), center=True)
+            self.area.move_cursor(place, center=True)
 
     def action_leave(self) -> None:
         """Out of the text."""
         self.post_message(self.Left())
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

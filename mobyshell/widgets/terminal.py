@@ -8,15 +8,10 @@ read, the middle is skipped, visibly, instead of the workbench lagging behind.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, ClassVar
 
 import pyte
-from pyte.screens import Char
-from rich.segment import Segment
-from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Region
@@ -28,43 +23,11 @@ from mobyshell.core.errors import MobyshellError
 from mobyshell.core.tasks.detach import DetachFilter
 from mobyshell.core.tasks.service import Attachment
 from mobyshell.widgets.keys import encode
+from mobyshell.widgets.terminal_screen import TerminalScreen, line_strip
 
 FRAME = 1 / 30
 MOST_WAITING = 128 * 1024
 KEPT_WAITING = 32 * 1024
-DECCKM = 1 << 5
-"""pyte keeps private modes shifted by five bits; number 1 is application cursor keys."""
-
-
-@lru_cache(maxsize=1024)
-def style_of(fg: str, bg: str, bold: bool, italics: bool, underscore: bool, reverse: bool) -> Style:
-    """The style of a character with these attributes."""
-    return Style(
-        color=_colour(fg), bgcolor=_colour(bg), bold=bold or None, italic=italics or None,
-        underline=underscore or None, reverse=reverse or None,
-    )  # fmt: skip
-
-
-def _colour(name: str) -> str | None:
-    if name == "default":
-        return None
-    if len(name) == 6 and all(one in "0123456789abcdef" for one in name):
-        return f"#{name}"
-    if name.startswith("bright"):
-        return "bright_" + name.removeprefix("bright").replace("brown", "yellow")
-    return name.replace("brown", "yellow")
-
-
-class _Screen(pyte.HistoryScreen):
-    """The screen model. Programs ask where the cursor is; it answers through `answer`."""
-
-    def __init__(self, answer: Callable[[bytes], None]) -> None:
-        self._answer = answer
-        super().__init__(80, 24, history=2000, ratio=0.5)
-
-    def write_process_input(self, data: str) -> None:
-        """The answer to a question of the program."""
-        self._answer(data.encode())
 
 
 class TerminalView(Widget, can_focus=True):
@@ -88,7 +51,7 @@ class TerminalView(Widget, can_focus=True):
 
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
-        self._screen = _Screen(self._send)
+        self._screen = TerminalScreen(self._send)
         self._stream = pyte.ByteStream(self._screen)
         self._attachment: Attachment | None = None
         self._filter = DetachFilter()
@@ -198,35 +161,14 @@ class TerminalView(Widget, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         """One line of the screen."""
-        width = self.size.width
-        if y >= self._screen.lines:
-            return Strip.blank(width)
-        line = self._screen.buffer[y]
-        cursor = self._screen.cursor
-        segments: list[Segment] = []
-        text, current = "", None
-        for x in range(min(self._screen.columns, width)):
-            char: Char = line[x]
-            at_cursor = (
-                cursor.y == y and cursor.x == x and not cursor.hidden and self.has_focus
-                and self.connected
-            )  # fmt: skip
-            style = style_of(char.fg, char.bg, char.bold, char.italics, char.underscore,
-                             char.reverse != at_cursor)  # fmt: skip
-            if style is not current:
-                if text:
-                    segments.append(Segment(text, current))
-                text, current = "", style
-            text += char.data
-        if text:
-            segments.append(Segment(text, current))
-        return Strip(segments).adjust_cell_length(width)
+        cursor = self.has_focus and self.connected
+        return line_strip(self._screen, y, self.size.width, cursor=cursor)
 
     async def on_key(self, event: events.Key) -> None:
         """Every key is the program's."""
         if not self.connected:
             return
-        application = DECCKM in self._screen.mode
+        application = self._screen.application_keys
         data = encode(event.key, event.character, application=application)
         if data:
             event.stop()
@@ -237,7 +179,7 @@ class TerminalView(Widget, can_focus=True):
         """Pasted text, marked as such if the program asked for that (bracketed paste)."""
         event.stop()
         data = event.text.encode()
-        if 2004 << 5 in self._screen.mode:
+        if self._screen.bracketed_paste:
             data = b"\x1b[200~" + data + b"\x1b[201~"
         self._send(data)
 

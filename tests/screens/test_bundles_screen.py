@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,9 @@ from mobyshell.screens.tasks import TasksScreen
 from mobyshell.widgets.confirm import Confirm
 from mobyshell.widgets.plan_view import PlanView
 from mobyshell.widgets.spec_editor import SpecEditor
+from mobyshell.widgets.text_file import save
 from tests.fakes import FakeTasks
-from tests.screens.conftest import Open, screen_text, settle
+from tests.screens.conftest import Open, screen_text, settle, told, until
 
 
 @pytest.fixture(autouse=True)
@@ -203,3 +205,99 @@ async def test_an_empty_place_says_what_to_do(
     monkeypatch.chdir(tmp_path / "nothing")
     async with opened("bundles") as pilot:
         assert "No bundles here yet" in screen_text(pilot)
+
+
+async def test_a_change_by_another_is_read_and_can_be_undone(opened: Open, bundles: Path) -> None:
+    async with opened("bundles") as pilot:
+        editor = pilot.app.screen.query_one(SpecEditor)
+        before = editor.area.text
+        await pilot.press("e")
+        other = before.replace('"hostname": "runc"', '"hostname": "other"')
+        save(str(bundles / "first" / "config.json"), other)
+        editor.look_at_file()
+        await settle(pilot)
+        assert editor.area.text == other
+        assert not editor.dirty
+        await pilot.press("ctrl+z")
+        await settle(pilot)
+        assert editor.area.text == before
+        assert editor.dirty
+
+
+async def test_a_change_by_another_is_not_overwritten_unasked(opened: Open, bundles: Path) -> None:
+    path = bundles / "first" / "config.json"
+    async with opened("bundles") as pilot:
+        editor = pilot.app.screen.query_one(SpecEditor)
+        await pilot.press("e", "enter")
+        mine = editor.area.text
+        save(str(path), "{}")
+        await pilot.press("ctrl+s")
+        await settle(pilot)
+        assert path.read_text() == "{}"
+        assert "changed by another" in told(pilot)
+        assert "changed by another" in screen_text(pilot)
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: path.read_text() == mine)
+        await settle(pilot)
+        assert not editor.dirty
+        assert "changed by another" not in screen_text(pilot).splitlines()[1]
+
+
+async def test_saving_does_not_forget_what_can_be_undone(opened: Open, bundles: Path) -> None:
+    async with opened("bundles") as pilot:
+        editor = pilot.app.screen.query_one(SpecEditor)
+        before = editor.area.text
+        await pilot.press("e", "enter", "ctrl+s")
+        await until(pilot, lambda: not editor.dirty)
+        await pilot.press("ctrl+z")
+        await settle(pilot)
+        assert editor.area.text == before
+        assert editor.dirty
+
+
+async def test_warnings_stand_beside_problems(opened: Open) -> None:
+    async with opened("bundles") as pilot:
+        editor = pilot.app.screen.query_one(SpecEditor)
+        await pilot.press("e")
+        text = editor.area.text.replace('"destination": "/proc"', '"destination": "proc"')
+        editor.area.load_text(text)
+        found = pilot.app.screen.query_one("#problems", OptionList)
+        await until(pilot, lambda: any(
+            "! mounts[0].destination" in str(found.get_option_at_index(index).prompt)
+            for index in range(found.option_count)
+        ))  # fmt: skip
+        assert "warning" in screen_text(pilot).splitlines()[1]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"\xff\xfe", "not UTF-8"), (b" " * (4 * 1024 * 1024 + 1), "larger than")],
+)  # fmt: skip
+async def test_what_an_editor_would_spoil_is_not_edited(
+    opened: Open, bundles: Path, content: bytes, words: str
+) -> None:
+    path = bundles / "first" / "config.json"
+    path.write_bytes(content)
+    async with opened("bundles") as pilot:
+        assert words in screen_text(pilot)
+        await pilot.press("e", "x", "ctrl+s")
+        await settle(pilot)
+    assert path.read_bytes() == content
+
+
+async def test_a_bundle_that_goes_away_is_closed(opened: Open, bundles: Path) -> None:
+    async with opened("bundles") as pilot:
+        shutil.rmtree(bundles / "first")
+        shutil.rmtree(bundles / "web")
+        await pilot.press("f2", "f1")
+        await settle(pilot)
+        assert "No bundles here yet" in screen_text(pilot)
+        assert pilot.app.screen.query_one(SpecEditor).area.text == ""
+
+
+async def test_an_endless_line_is_left_to_another_editor(opened: Open, bundles: Path) -> None:
+    path = bundles / "first" / "config.json"
+    path.write_text(f'{{"ociVersion": "1.2.0", "annotations": {{"x": "{"y" * 200_000}"}}}}')
+    async with opened("bundles") as pilot:
+        assert "an endless line" in screen_text(pilot)
+        assert pilot.app.screen.query_one(SpecEditor).area.read_only

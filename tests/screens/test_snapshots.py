@@ -74,7 +74,7 @@ def bundles(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         (place / name / "config.json").write_text(json.dumps(CONFIG, indent=4))
     (place / "web" / "config.json").write_text('{"ociVersion": "1.2.0", "root": 3}')
     monkeypatch.chdir(place)
-    monkeypatch.setattr("mobyshell.screens.bundles.make_plan", lambda *_, **__: PLAN)
+    monkeypatch.setattr("mobyshell.screens.bundle_plan.make_plan", lambda *_, **__: PLAN)
     monkeypatch.setattr("mobyshell.screens.task_reading.make_plan", lambda *_, **__: PLAN)
     return place
 

@@ -18,8 +18,8 @@ from mobyshell.widgets.log_view import render
 from mobyshell.widgets.plan_view import related, timings
 from mobyshell.widgets.positions import MOST, Places, spans
 from mobyshell.widgets.resource import Column, ResourceSpec, matches, ordered, visible_columns
-from mobyshell.widgets.spec_editor import examine
-from mobyshell.widgets.terminal import style_of
+from mobyshell.widgets.spec_check import examine
+from mobyshell.widgets.terminal_screen import style_of
 
 
 @pytest.mark.parametrize(
@@ -165,16 +165,20 @@ def test_related(source: str, path: str, yes: bool) -> None:
 
 
 def test_examine() -> None:
-    spec, problems, _ = examine(dump_spec(default_spec()))
-    assert spec is not None
-    assert problems == []
-    spec, problems, _ = examine("{")
-    assert spec is None
-    assert "not JSON" in problems[0].found
-    discouraged = {**spec_to_json(default_spec()), "annotations": {"": "x"}}
-    del discouraged["process"]["noNewPrivileges"]
-    _, problems, warnings = examine(json.dumps(discouraged))
-    assert problems or warnings
+    good = examine(dump_spec(default_spec()))
+    assert good.spec is not None
+    assert good.problems == ()
+    assert good.verdict(brief=False)[0] == "valid"
+    broken = examine("{")
+    assert broken.spec is None
+    assert "not JSON" in broken.problems[0].found
+    assert broken.verdict(brief=False) == ["1 problem"]
+    assert broken.next_place((3, 0)) == (0, 0)
+    text = dump_spec(default_spec()).replace('"destination": "/proc"', '"destination": "proc"')
+    warned = examine(text)
+    assert any(line.startswith("! mounts[0].destination") for line in warned.lines)
+    assert "valid" not in warned.verdict(brief=True)
+    assert warned.next_place((0, 0)) is not None
 
 
 def test_colours() -> None:
