@@ -36,6 +36,14 @@ class Series:
         return min(self.times)
 
     @property
+    def quartiles(self) -> tuple[float, float]:
+        """Between these lies the middle half."""
+        if len(self.times) < 2:
+            return self.times[0], self.times[0]
+        low, _, high = statistics.quantiles(self.times, n=4, method="inclusive")
+        return low, high
+
+    @property
     def tenth(self) -> int:
         """The first decile: the typical time of the quiet moments of a noisy machine."""
         ordered = sorted(self.times)

@@ -66,7 +66,7 @@ def run_all(rounds: int, number: int, say: Say) -> Bench:
 
 def _starts(shop: Workshop, rounds: int, bench: Bench, say: Say) -> None:
     say(f"create, start, wait and delete of /bin/true, {rounds} rounds")
-    contestants, missing = start.contestants(shop)
+    contestants, missing = start.contestants(shop, shop.with_args("true", "/bin/true"))
     bench.missing += missing
     result = alternate(contestants, rounds, warm_up=3)
     ours = contestants[0].name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobyshell.commands.registry import FILE, NUMBER, READ, option, verb
@@ -40,4 +41,38 @@ def run(ctx: Context, *, rounds: int, tasks: int, write: str | None) -> Rows:
         for one in bench.found
     ]  # fmt: skip
     said = "\n".join(f"not measured: {line}" for line in bench.missing)
+    return Rows(columns, rows, "name", said)
+
+
+@verb(
+    "bench", "compare",
+    option("-n --rounds", "how many turns of each contestant", NUMBER, default=60),
+    option("--batch", "how many containers at once", NUMBER, default=200),
+    option("--write", "write compare.md and compare.svg into this directory, too", FILE),
+    effect=READ, example="bench compare -n 2 --batch 2",
+)  # fmt: skip
+def compare(ctx: Context, *, rounds: int, batch: int, write: str | None) -> Rows:
+    """Let the library, mobyshell-runc, runc, crun, bubblewrap and the plan in C take turns."""
+    from mobyshell.bench import compare as contests
+
+    if os.geteuid() != 0:
+        raise Unsupported("bench compares with runc as root", hint="run it as root")
+    if not 1 <= rounds <= 10_000 or not 1 <= batch <= 1000:
+        raise UsageError("bench: 1 to 10000 rounds, 1 to 1000 containers")
+    if write is not None and not os.path.isdir(write):
+        raise UsageError(f"{write} is not a directory")
+    found = contests.compare(rounds, batch, ctx.say)
+    if write is not None:
+        contests.write(Path(write), found)
+    columns = (("contest", "CONTEST", "text"), ("name", "CONTESTANT", "id"),
+               ("median", "MEDIAN", "text"), ("low", "QUARTILE", "text"),
+               ("high", "QUARTILE", "text"), ("best", "BEST", "text"))  # fmt: skip
+    rows = [
+        {"contest": contest.title, "name": one.name, "median": round(one.median / 1e6, 2),
+         "low": round(one.quartiles[0] / 1e6, 2), "high": round(one.quartiles[1] / 1e6, 2),
+         "best": round(one.best / 1e6, 2)}
+        for contest in found.contests
+        for one in contest.result.series
+    ]  # fmt: skip
+    said = "\n".join(f"not there: {line}" for line in found.missing)
     return Rows(columns, rows, "name", said)
