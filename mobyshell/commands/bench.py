@@ -49,7 +49,7 @@ def run(ctx: Context, *, rounds: int, tasks: int, write: str | None) -> Rows:
     option("-n --rounds", "how many turns of each contestant", NUMBER, default=60),
     option("--batch", "how many containers at once", NUMBER, default=200),
     option("--write", "write compare.md and compare.svg into this directory, too", FILE),
-    effect=READ, example="bench compare -n 2 --batch 2",
+    effect=READ, example="bench compare -n 1 --batch 1",
 )  # fmt: skip
 def compare(ctx: Context, *, rounds: int, batch: int, write: str | None) -> Rows:
     """Let the library, mobyshell-runc, runc, crun, bubblewrap and the plan in C take turns."""
