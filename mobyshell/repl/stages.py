@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from mobyshell.commands.arguments import parse_size
 from mobyshell.core.errors import MobyshellError, UsageError
+from mobyshell.core.tasks.listing import natural
 
 Rows: TypeAlias = list[dict[str, Any]]
 Filter: TypeAlias = Callable[[Rows, Sequence[str]], Rows]
@@ -101,10 +102,14 @@ def sort(rows: Rows, words: Sequence[str]) -> Rows:
     having = [row for row in rows if _field(row, name) is not None]
     lacking = [row for row in rows if _field(row, name) is None]
     try:
-        having.sort(key=lambda row: _field(row, name), reverse=backwards)
+        having.sort(key=lambda row: _rank(_field(row, name)), reverse=backwards)
     except TypeError:
-        having.sort(key=lambda row: str(_field(row, name)), reverse=backwards)
+        having.sort(key=lambda row: natural(str(_field(row, name))), reverse=backwards)
     return having + lacking
+
+
+def _rank(value: Any) -> Any:
+    return natural(value) if isinstance(value, str) else value
 
 
 def head(rows: Rows, words: Sequence[str]) -> Rows:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from mobyshell.core.tasks.listing import natural
+
 Row: TypeAlias = Mapping[str, Any]
 
 
@@ -77,7 +79,11 @@ def ordered(rows: Sequence[Row], key: str, *, reverse: bool) -> list[Row]:
     having = [row for row in rows if row.get(key) is not None]
     lacking = [row for row in rows if row.get(key) is None]
     try:
-        having.sort(key=lambda row: row[key], reverse=reverse)
+        having.sort(key=lambda row: _rank(row[key]), reverse=reverse)
     except TypeError:
-        having.sort(key=lambda row: str(row[key]), reverse=reverse)
+        having.sort(key=lambda row: natural(str(row[key])), reverse=reverse)
     return [*having, *lacking]
+
+
+def _rank(value: Any) -> Any:
+    return natural(value) if isinstance(value, str) else value

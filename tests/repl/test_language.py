@@ -338,3 +338,10 @@ def test_help_explains_every_word(moby: Evaluator, capsys: pytest.CaptureFixture
         assert capsys.readouterr().out.startswith("usage: ")
     moby.line("help task kill")
     assert "usage: mobyshell task kill" in capsys.readouterr().out
+
+
+def test_ids_are_sorted_as_people_count(moby: Evaluator, tasks: FakeTasks) -> None:
+    for number in (10, 9, 1):
+        tasks.add(f"task{number}")
+    moby.line("task ls | where id~task | sort -id")
+    assert [row["id"] for row in moby.variables["_"]] == ["task10", "task9", "task1"]

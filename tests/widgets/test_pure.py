@@ -64,6 +64,8 @@ def test_order_puts_what_has_no_value_last() -> None:
     assert [row["n"] for row in ordered(rows, "n", reverse=False)] == [1, 2, None]
     assert [row["n"] for row in ordered(rows, "n", reverse=True)] == [2, 1, None]
     assert len(ordered([{"n": 1}, {"n": "a"}], "n", reverse=False)) == 2
+    ids = [{"id": f"task{number}"} for number in (10, 9, 1)]
+    assert [row["id"] for row in ordered(ids, "id", reverse=False)] == ["task1", "task9", "task10"]
 
 
 def test_columns_come_and_go_with_the_width() -> None:
