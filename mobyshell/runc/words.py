@@ -89,7 +89,9 @@ def _call(error: SyscallFailed) -> str:
         reason = error.message.rpartition(": ")[2].lower()
         return f'chdir to cwd ("{error.path}") set in config.json failed: {reason}'
     head, _, reason = error.message.rpartition(": ")
-    return f"{head}: {reason[:1].lower()}{reason[1:]}"
+    # what the hint says is all that some errors say: which power, which other setting is in the way
+    said = f" ({error.hint})" if error.hint else ""
+    return f"{head}: {reason[:1].lower()}{reason[1:]}{said}"
 
 
 def _taken(error: SyscallFailed) -> str:
