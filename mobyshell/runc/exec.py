@@ -191,8 +191,8 @@ def _cgroups(given: list[str] | tuple[str, ...] | object, own: dict[str, str]) -
                 raise Failure(f"exec failed: bad sub cgroup path: {path}", FAILED)
             if not os.path.isdir(place):
                 raise Failure(
-                    f"exec failed: unable to start container process: can't open cgroup: "
-                    f"openat2 {place}: no such file or directory", FAILED,
+                    f"exec failed: unable to start container process: error adding pid to "
+                    f"cgroups: openat2 {place}: no such file or directory", FAILED,
                 )  # fmt: skip
             chosen[name] = place
     return {**own, **chosen}

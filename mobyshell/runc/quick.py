@@ -145,11 +145,20 @@ def key(root: str, bundle: str, keyring: bool) -> bytes:
     host = posix.uname()
     mounts = [line for line in read("/proc/self/mountinfo").split(b"\n") if b" - cgroup" in line]
     words = (
-        FORMAT, posix.geteuid(), posix.getegid(), host.release, host.version, host.machine, root,
+        FORMAT, made_by(), posix.geteuid(), posix.getegid(), host.release, host.version, host.machine, root,
         bundle, keyring, read("/proc/self/cgroup"), b"\n".join(mounts),
         read(f"{bundle}/config.json"),
     )  # fmt: skip
     return marshal.dumps(words, 2)
+
+
+def made_by() -> tuple[str | int, ...]:
+    """What makes plans: this version, and where its sources were last replaced."""
+    from mobyshell import __version__
+
+    runtime = f"{__file__.rpartition('/runc/')[0]}/core/runtime"
+    places = (runtime, f"{runtime}/operations", f"{runtime}/native")
+    return (__version__, *(posix.stat(place).st_mtime_ns for place in places))
 
 
 def owned(uid: int) -> tuple[int, ...]:

@@ -77,8 +77,8 @@ def key(root: str, id: str, args: Sequence[str], process: str, controllers: Sequ
     """Everything that the plan depends on, but for what its entry lists itself."""
     host = posix.uname()
     words = (
-        "exec", quick.FORMAT, posix.geteuid(), posix.getegid(), host.release, host.version, root,
-        tuple(args), quick.read(process) if process else b"",
+        "exec", quick.FORMAT, quick.made_by(), posix.geteuid(), posix.getegid(), host.release,
+        host.version, root, tuple(args), quick.read(process) if process else b"",
         tuple(controllers), quick.read(f"{root}/{id}/config.json"),
     )  # fmt: skip
     return marshal.dumps(words, 2)
