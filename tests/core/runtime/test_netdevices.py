@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from mobyshell.core.errors import HookFailed
+from mobyshell.core.runtime.steps import run
 from tests.core.runtime.conftest import House
 
 pytestmark = pytest.mark.root
@@ -58,6 +59,14 @@ def test_it_keeps_its_settings_and_its_global_addresses(house: House, device: st
 
 def test_its_name_need_not_change(house: House, device: str) -> None:
     assert house.run("ip", "link", "show", "dev", device, change=moving(device)).status == 0
+
+
+def test_diff_names_it(house: House, device: str) -> None:
+    container = house.create("c", house.spec(moving(device, "inside"), "true"))
+    found = {one.path: (one.wanted, one.agrees) for one in house.runtime.diff("c")}
+    assert found[f"linux.netDevices {device}"] == ("inside", None)
+    run(house.runtime.start("c"))
+    house.finish(container)
 
 
 def test_in_a_user_namespace(house: House, device: str) -> None:

@@ -44,6 +44,8 @@ def namespace_lines(spec: Spec, state: State) -> Iterator[Difference]:
         wanted = f"{offset.secs or 0} {offset.nanosecs or 0}"
         yield line(f"linux.timeOffsets {clock}", wanted, " ".join(words[1:]),
                    "seconds, nanoseconds")  # fmt: skip
+    for name, device in (linux.net_devices or {}).items():
+        yield unknown(f"linux.netDevices {name}", device.name or name, _INSIDE)
     for key, value in (linux.sysctl or {}).items():
         # /proc/sys shows everybody the values of their own namespaces, whoever's /proc it is
         yield unknown(f"linux.sysctl {key}", value, _INSIDE)
