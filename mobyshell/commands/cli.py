@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from mobyshell.core.errors import ExitCode, MobyshellError, SyscallFailed, UsageError
+from mobyshell.core.errors import ExitCode, MobyshellError, UsageError
 
 TYPE_CHECKING = False  # see commands.registry
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def _begins_command(left: list[str], word: str) -> bool:
 def run(argv: list[str]) -> int:
     """Run `mobyshell` with these arguments and return its exit code."""
     options = Options()
+    _open_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             # names need not be UTF-8, and terminals need not be able to show ours
@@ -107,12 +108,25 @@ def run(argv: list[str]) -> int:
     except OSError as error:
         if options.debug:
             raise
-        report(SyscallFailed.of(error, error.__class__.__name__))
+        where = f"{error.filename}: " if error.filename is not None else ""
+        report(MobyshellError(f"{where}{error.strerror or error}"))
         return int(ExitCode.FAILED)
     except Exception as error:
         if options.debug:
             raise
         return _bug(error)
+
+
+def _open_streams() -> None:
+    """Who starts us without a standard stream gets /dev/null: else the next file that is opened
+    would be it."""
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            try:
+                os.fstat(fd)
+            except OSError:
+                os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            setattr(sys, name, open(os.devnull, "r+" if fd else "r", encoding="utf-8"))  # noqa: SIM115
 
 
 def _dispatch(words: list[str], options: Options) -> int:

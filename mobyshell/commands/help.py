@@ -18,12 +18,29 @@ Everywhere:
 """
 
 
+_REPL = """\
+usage: mobyshell repl [-k] [FILE | -c LINE… | -]
+
+The verbs with variables and pipes: a session at a terminal, or the lines of a file, of -c, or of
+standard input. It stops at the first line that fails, with its exit code, and says which.
+
+  -c LINE              run this line; may be given several times
+  -k, --keep-going     go on after a line that failed
+
+`mobyshell repl -c help` explains the language.
+
+example: mobyshell repl -c 'task ls | where status=running | count'
+"""
+
+
 def show_help(words: list[str]) -> str:
     """The page for `words`: a noun, a verb, or the whole table."""
     if words[:1] == ["--markdown"]:
         return reference()
     if not words:
         return _overview()
+    if words[0] == "repl":
+        return _REPL
     if words[0] in r.SHORTCUTS:
         return _page(r.find(*r.SHORTCUTS[words[0]]), words[0])
     table = r.verbs_of(words[0])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -107,3 +109,28 @@ def test_events_that_were(capsys: pytest.CaptureFixture[str]) -> None:
         assert [row["id"] for row in rows] == ids, words
         assert all(row["topic"] == "/tasks/start" for row in rows)
     tasks.close()
+
+
+def test_a_standard_stream_may_be_closed(tmp_path: Path) -> None:
+    environment = {**os.environ, "MOBYSHELL_STATE": str(tmp_path / "state")}
+    for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
+        line = f'"$1" -m mobyshell version {closed}'
+        done = subprocess.run(["sh", "-c", line, "sh", sys.executable], capture_output=True,
+                              text=True, env=environment)  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, ""), closed
+        assert ("runtime-spec" in done.stdout) == (">&-" not in closed.split())
+
+
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "mobyshell", "bundle", "spec"], stdout=full,
+                              stderr=subprocess.PIPE, text=True)  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "mobyshell: No space left on device\n")
+
+
+def test_the_repl_has_a_page(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["help", "repl"]) == 0
+    page = capsys.readouterr().out
+    assert page.startswith("usage: mobyshell repl")
+    assert run(["repl", "--help"]) == 0
+    assert capsys.readouterr().out == page
