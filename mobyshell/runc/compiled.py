@@ -20,9 +20,9 @@ from mobyshell.core.oci import Process, Spec, load_spec, spec_to_json
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.create import Container, Stdio
 from mobyshell.core.runtime.environment import home
+from mobyshell.core.runtime.exec_planner import make_exec_plan
 from mobyshell.core.runtime.operations.calls import AGENT
 from mobyshell.core.runtime.plan import HOME, Actor, Call, Cell, Flags, Operation, Phase, Plan, Text
-from mobyshell.core.runtime.planner import make_exec_plan
 from mobyshell.core.runtime.prepared import CHILD
 from mobyshell.core.runtime.program import HEADER_BYTES, Header, Program, assemble
 from mobyshell.core.runtime.runtime import Runtime

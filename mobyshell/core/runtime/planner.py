@@ -17,7 +17,6 @@ from mobyshell.core.linux.mount_options import parse_options
 from mobyshell.core.oci import (
     Mount,
     Namespace,
-    Process,
     Spec,
 )
 from mobyshell.core.runtime import groups
@@ -71,7 +70,7 @@ def make_plan(
     to be shown, not to be run. Raises Unsupported for what this runtime cannot do, InvalidSpec
     for what only a planner can see.
     """
-    planner = _Planner(spec, bundle, id, host, terminal, rows, columns, compile_seccomp)
+    planner = Planner(spec, bundle, id, host, terminal, rows, columns, compile_seccomp)
     planner.options = options
     if systemd:
         planner.use_systemd()
@@ -80,40 +79,9 @@ def make_plan(
     return planner.plan()
 
 
-def make_exec_plan(
-    spec: Spec,
-    process: Process,
-    *,
-    id: str,
-    bundle: str,
-    host: Host,
-    cgroups: dict[str, str],
-    rows: int = 0,
-    columns: int = 0,
-    compile_seccomp: CompileSeccomp | None = None,
-    options: Options = PLAIN,
-) -> Plan:
-    """The plan that runs `process` in the container `id`, which was made from `spec`.
+class Planner:
+    """One plan in the making. `exec_planner` makes those of further processes of it."""
 
-    What `process` leaves open (capabilities, limits, scheduling) is as in the container's own.
-    """
-    assert spec.process is not None
-    inherited = replace(
-        process,
-        capabilities=process.capabilities or spec.process.capabilities,
-        rlimits=spec.process.rlimits if process.rlimits is None else process.rlimits,
-        scheduler=process.scheduler or spec.process.scheduler,
-        io_priority=process.io_priority or spec.process.io_priority,
-        exec_cpu_affinity=process.exec_cpu_affinity or spec.process.exec_cpu_affinity,
-    )
-    merged = replace(spec, process=inherited)
-    planner = _Planner(merged, bundle, id, host, None, rows, columns, compile_seccomp)
-    planner.options = options
-    planner.groups = cgroups
-    return planner.exec_plan()
-
-
-class _Planner:
     def __init__(
         self, spec: Spec, bundle: str, id: str, host: Host, terminal: bool | None, rows: int,
         columns: int, compile_seccomp: CompileSeccomp | None,
@@ -192,55 +160,6 @@ class _Planner:
             unit=self.unit.name if self.unit else "",
             notices=tuple(self.notices),
             handed=tuple(tree.cell.name for tree in self.trees.values()),
-        )
-
-    def exec_plan(self) -> Plan:
-        kinds = tuple(one.type for _, one in (*self.new, *self.joined))
-        operations = [
-            *self._score(Phase.JOIN, exec=True),
-            *self._affinity("initial", Phase.JOIN),
-            *self._labels(Phase.JOIN),
-            joining.undumpable(),
-            namespaces.enter(kinds),
-            *(cgroups.attach_child(name, path) for name, path in self.groups.items()),
-            process.streams(
-                fifo=False, terminal=bool(self.terminal), kept=self._kept(), agent=bool(self.agent)
-            ),
-            namespaces.gate(
-                "wait until the runtime has put this process into the container's cgroups",
-                "Its limits hold for this process too.",
-                Phase.SETUP,
-            ),
-        ]
-        operations += self._affinity("final", Phase.SETUP)
-        operations += self._scheduling()
-        if self.user_namespace:
-            operations.append(namespaces.become_root_inside())
-        operations += self._session()
-        if self.terminal:
-            operations += [
-                process.open_terminal(self.rows, self.columns),
-                process.control_terminal(self.process.user.uid),
-            ]
-        if self.options.find_program:
-            operations.append(self._find())
-        operations += [
-            process.undumpable(
-                fifo=False, terminal=bool(self.terminal), kept=self._kept(), agent=bool(self.agent)
-            ),
-            process.ready(bool(self.terminal), last=False),
-            *self._hand_over(),
-            *self._exec(Status.RUNNING),
-        ]
-        return Plan(
-            id=self.id,
-            bundle=self.bundle,
-            rootfs=self.rootfs,
-            operations=tuple(operations),
-            cgroups=self.groups,
-            terminal=bool(self.terminal),
-            agent=self.agent,
-            notices=tuple(self.notices),
         )
 
     def _labels(self, phase: Phase) -> list[Operation]:

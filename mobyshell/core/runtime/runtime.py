@@ -22,13 +22,14 @@ from mobyshell.core.runtime.create import Container, Stdio, Waiting, create
 from mobyshell.core.runtime.delete import delete
 from mobyshell.core.runtime.diff import diff
 from mobyshell.core.runtime.exec import ExecProcess, check_running, exec_process
+from mobyshell.core.runtime.exec_planner import make_exec_plan
 from mobyshell.core.runtime.executor import Executor
 from mobyshell.core.runtime.host import Host
 from mobyshell.core.runtime.kill import kill
 from mobyshell.core.runtime.list import list_states
 from mobyshell.core.runtime.pause import pause, resume
 from mobyshell.core.runtime.plan import Plan
-from mobyshell.core.runtime.planner import make_exec_plan, make_plan
+from mobyshell.core.runtime.planner import make_plan
 from mobyshell.core.runtime.prepared import KEPT_EXECS, KEPT_PLANS, Prepared
 from mobyshell.core.runtime.program import ID
 from mobyshell.core.runtime.ps import ps

@@ -1,0 +1,99 @@
+"""The plan of one more process in a container: what of `planner` it takes, in an order of its own. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mobyshell.core.oci import Process, Spec
+from mobyshell.core.runtime.execution import CompileSeccomp
+from mobyshell.core.runtime.host import Host
+from mobyshell.core.runtime.operations import cgroups as group_operations
+from mobyshell.core.runtime.operations import joining, namespaces
+from mobyshell.core.runtime.operations import process as processes
+from mobyshell.core.runtime.plan import Phase, Plan
+from mobyshell.core.runtime.planner import Planner
+from mobyshell.core.runtime.values import PLAIN, Options, Status
+
+
+def make_exec_plan(
+    spec: Spec,
+    process: Process,
+    *,
+    id: str,
+    bundle: str,
+    host: Host,
+    cgroups: dict[str, str],
+    rows: int = 0,
+    columns: int = 0,
+    compile_seccomp: CompileSeccomp | None = None,
+    options: Options = PLAIN,
+) -> Plan:
+    """The plan that runs `process` in the container `id`, which was made from `spec`.
+
+    What `process` leaves open (capabilities, limits, scheduling) is as in the container's own.
+    """
+    assert spec.process is not None
+    inherited = replace(
+        process,
+        capabilities=process.capabilities or spec.process.capabilities,
+        rlimits=spec.process.rlimits if process.rlimits is None else process.rlimits,
+        scheduler=process.scheduler or spec.process.scheduler,
+        io_priority=process.io_priority or spec.process.io_priority,
+        exec_cpu_affinity=process.exec_cpu_affinity or spec.process.exec_cpu_affinity,
+    )
+    merged = replace(spec, process=inherited)
+    planner = _ExecPlanner(merged, bundle, id, host, None, rows, columns, compile_seccomp)
+    planner.options = options
+    planner.groups = cgroups
+    return planner.plan()
+
+
+class _ExecPlanner(Planner):
+    def plan(self) -> Plan:
+        kinds = tuple(one.type for _, one in (*self.new, *self.joined))
+        operations = [
+            *self._score(Phase.JOIN, exec=True),
+            *self._affinity("initial", Phase.JOIN),
+            *self._labels(Phase.JOIN),
+            joining.undumpable(),
+            namespaces.enter(kinds),
+            *(group_operations.attach_child(name, path) for name, path in self.groups.items()),
+            processes.streams(
+                fifo=False, terminal=bool(self.terminal), kept=self._kept(), agent=bool(self.agent)
+            ),
+            namespaces.gate(
+                "wait until the runtime has put this process into the container's cgroups",
+                "Its limits hold for this process too.",
+                Phase.SETUP,
+            ),
+        ]
+        operations += self._affinity("final", Phase.SETUP)
+        operations += self._scheduling()
+        if self.user_namespace:
+            operations.append(namespaces.become_root_inside())
+        operations += self._session()
+        if self.terminal:
+            operations += [
+                processes.open_terminal(self.rows, self.columns),
+                processes.control_terminal(self.process.user.uid),
+            ]
+        if self.options.find_program:
+            operations.append(self._find())
+        operations += [
+            processes.undumpable(
+                fifo=False, terminal=bool(self.terminal), kept=self._kept(), agent=bool(self.agent)
+            ),
+            processes.ready(bool(self.terminal), last=False),
+            *self._hand_over(),
+            *self._exec(Status.RUNNING),
+        ]
+        return Plan(
+            id=self.id,
+            bundle=self.bundle,
+            rootfs=self.rootfs,
+            operations=tuple(operations),
+            cgroups=self.groups,
+            terminal=bool(self.terminal),
+            agent=self.agent,
+            notices=tuple(self.notices),
+        )
