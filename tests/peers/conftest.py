@@ -81,12 +81,17 @@ def _emptied(engine: Engine) -> Iterator[None]:
                 eventually(partial(_gone, engine, id))
             for id in engine.ok("containers", "ls", "-q").split():
                 engine.ok("containers", "rm", id)
-        elif engine.name == "docker":
-            ids = engine.ok("ps", "-aq").split()
-            if ids:
-                engine.ok("rm", "-f", *ids)
         else:
-            engine.ok("rm", "-fa", "-t", "0")
+            eventually(partial(_empty, engine))
+
+
+def _empty(engine: Engine) -> bool:
+    """Whether docker or podman has no container; what it has is removed (some is on its way)."""
+    ids = engine.call("ps", "-aq").stdout.split()
+    if ids:
+        engine.call("rm", "-f", *(("-t", "0") if engine.name == "podman" else ()), *ids)
+    done = engine.call("ps", "-aq")
+    return done.returncode == 0 and not done.stdout.strip()
 
 
 def _gone(engine: Engine, id: str) -> bool:

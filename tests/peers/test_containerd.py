@@ -66,7 +66,7 @@ def sharing(directory: Path) -> tuple[str, str]:
 def test_run_prints_and_passes_the_exit_code_on(ctr: Engine, tmp_path: Path) -> None:
     words = (*run_words(ctr, "--rm", *sharing(tmp_path)), NAME, "hello")
     assert told(ctr, tmp_path, words, "echo out; echo err >&2", 7) == "out\nerr\n"
-    assert ctr.ok("containers", "ls", "-q") == ""
+    eventually(lambda: ctr.ok("containers", "ls", "-q") == "")
 
 
 def test_run_takes_what_the_image_and_the_flags_say(ctr: Engine, tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_command_that_cannot_run_is_told(ctr: Engine, command: str, said: str)
     assert done.returncode == 1
     assert "OCI runtime create failed" in done.stderr
     assert said in done.stderr
-    assert ctr.ok("tasks", "ls", "-q") == ""
+    eventually(lambda: ctr.ok("tasks", "ls", "-q") == "")
 
 
 def test_at_a_terminal(ctr: Engine) -> None:

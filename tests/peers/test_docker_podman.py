@@ -47,7 +47,7 @@ def test_run_prints_and_passes_the_exit_code_on(engine: Engine) -> None:
     script = "echo out; echo err >&2; exit 7"
     done = engine.call(*run(engine, "--rm"), NAME, "sh", "-c", script)
     assert (done.returncode, done.stdout, done.stderr) == (7, "out\n", "err\n")
-    assert engine.ok("ps", "-aq") == ""
+    eventually(lambda: engine.call("ps", "-aq").stdout == "")
 
 
 def test_run_takes_what_the_image_and_the_flags_say(engine: Engine) -> None:
@@ -108,7 +108,7 @@ def test_detached_stop_and_remove(engine: Engine) -> None:
     engine.ok("start", name)
     assert status(engine, name) == "running"
     remove(engine, name)
-    assert engine.ok("ps", "-aq") == ""
+    eventually(lambda: engine.call("ps", "-aq").stdout == "")
 
 
 def test_stop_kills_what_does_not_listen(engine: Engine) -> None:
@@ -193,18 +193,17 @@ def test_top_and_ps_list_processes(engine: Engine) -> None:
 
 
 LIMITS = (
-    (("-m", "64m"), "memory/memory.limit_in_bytes", "memory.max", str(64 << 20)),
-    (("--pids-limit", "33"), "pids/pids.max", "pids.max", "33"),
-    (("--cpu-shares", "512"), "cpu/cpu.shares", "cpu.weight", "512"),
-    (("--cpuset-cpus", "0"), "cpuset/cpuset.cpus", "cpuset.cpus", "0"),
+    (("-m", "64m"), "memory/memory.limit_in_bytes", "memory.max", (str(64 << 20),)),
+    (("--pids-limit", "33"), "pids/pids.max", "pids.max", ("33",)),
+    (("--cpu-shares", "512"), "cpu/cpu.shares", "cpu.weight", ("512", "20")),
+    (("--cpuset-cpus", "0"), "cpuset/cpuset.cpus", "cpuset.cpus", ("0",)),
 )
 
 
 def test_limits_are_in_the_cgroups_and_updated_there(engine: Engine) -> None:
     pid = up(engine, "small", *(word for words, *_ in LIMITS for word in words), "--cpus", "0.5")
     for _, v1, v2, wanted in LIMITS:
-        found = limit(pid, v1, v2)
-        assert found == wanted or v2 == "cpu.weight" != v1.rpartition("/")[2], (v1, found)
+        assert limit(pid, v1, v2) in wanted, v1
     assert limit(pid, "cpu/cpu.cfs_quota_us", "cpu.max").split()[0] == "50000"
     engine.ok("update", "-m", "96m", "--memory-swap", "192m", "--cpu-shares", "256", "small")
     assert limit(pid, "memory/memory.limit_in_bytes", "memory.max") == str(96 << 20)
@@ -256,4 +255,4 @@ def test_many_at_once(engine: Engine) -> None:
         up(engine, name)
     assert sorted(engine.ok("ps", "--format", "{{.Names}}").split()) == names
     remove(engine, *names)
-    assert engine.ok("ps", "-aq") == ""
+    eventually(lambda: engine.call("ps", "-aq").stdout == "")
