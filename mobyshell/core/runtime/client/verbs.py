@@ -34,8 +34,6 @@ from mobyshell.core.runtime.steps import Steps
 if TYPE_CHECKING:
     from mobyshell.core.runtime.create import Stdio
 
-_NO_INIT = "the runtime has written no pid file"
-
 
 @dataclass(frozen=True, slots=True)
 class RuncVerbs:
@@ -175,6 +173,11 @@ class RuncVerbs:
                 command, "--pid-file", pid_file, *more, *after, stdio=stdio, answers=False,
                 extra=_extra(extra),
             )  # fmt: skip
+            if not os.path.exists(pid_file):
+                raise MobyshellError(
+                    f"{self.name} {command}: it has written no pid file",
+                    hint="is it an OCI runtime, with runc's commands?",
+                )
             return read_pid_file(pid_file)
         finally:
             shutil.rmtree(directory, ignore_errors=True)
@@ -266,7 +269,7 @@ def read_pid_file(path: str) -> int:
         with open(path, "rb") as file:
             return int(file.read(64))
     except FileNotFoundError:
-        raise MobyshellError(f"{_NO_INIT} {path}") from None
+        raise MobyshellError(f"there is no pid file {path}") from None
     except ValueError:
         raise MobyshellError(f"{path} is no pid file") from None
 
