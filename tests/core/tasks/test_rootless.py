@@ -25,20 +25,31 @@ sys.path[:0] = [sys.argv[1]]
 from mobyshell.core.errors import MobyshellError
 from mobyshell.core.tasks.client import TaskClient
 from mobyshell.core.tasks.connect import connect
-bundle = sys.argv[2]
+bundle, runtime = sys.argv[2:4]
+script = "trap 'exit 5' TERM; id -u; echo out > /dev/stdout; while :; do sleep 0.05; done"
 with TaskClient() as client:
     print("state", client.state)
     try:
-        client.create("rl-one", bundle, args=["sh", "-c", "id -u; echo out > /dev/stdout; sleep 0.6; exit 5"])
+        client.create("rl-one", bundle, args=["sh", "-c", script], runtime=runtime)
         client.start("rl-one")
         made = client.exec("rl-one", ["sh", "-c", "echo exec; exit 3"])
         print("exec", client.wait("rl-one", exec_id=made.exec_id))
         probe = connect(client.state); probe.close()
         os.kill(probe.shim_pid, signal.SIGKILL)
+        until = time.monotonic() + 60
+        while "out" not in [line.data.decode() for line in client.logs("rl-one")]:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        successor = probe
+        while successor.shim_pid == probe.shim_pid:
+            time.sleep(0.02)
+            successor = connect(client.state)
+            successor.close()
+        client.kill("rl-one", signal.SIGTERM)
         print("wait", client.wait("rl-one", timeout=60))
         print("log", [line.data.decode() for line in client.logs("rl-one")])
         client.create("rl-two", bundle, args=["sh", "-c", "stty size; read x; echo got $x"],
-                      terminal=True, rows=10, columns=20)
+                      terminal=True, rows=10, columns=20, runtime=runtime)
         attached = client.attach("rl-two")
         client.start("rl-two")
         seen = b""
@@ -83,7 +94,8 @@ def home() -> Iterator[Path]:
         yield path
 
 
-def test_a_user_without_privileges_has_tasks_too(home: Path) -> None:
+@pytest.mark.parametrize("runtime", ["mobyshell", "runc"])
+def test_a_user_without_privileges_has_tasks_too(home: Path, runtime: str) -> None:
     python = python_for(NOBODY)
     (home / "run").mkdir(mode=0o700)
     bundle = make_bundle(home / "bundle")
@@ -102,7 +114,7 @@ def test_a_user_without_privileges_has_tasks_too(home: Path) -> None:
     environment = {"XDG_RUNTIME_DIR": str(home / "run"), "PATH": os.environ["PATH"],
                    "MOBYSHELL_LINGER": "0.2"}  # fmt: skip
     found = subprocess.run(
-        [python, "-I", "-c", SCRIPT, str(package), str(bundle)], user=NOBODY, group=NOBODY,
+        [python, "-I", "-c", SCRIPT, str(package), str(bundle), runtime], user=NOBODY, group=NOBODY,
         extra_groups=[], env=environment, cwd="/", capture_output=True, text=True, timeout=90,
         check=False,
     )  # fmt: skip
