@@ -1,6 +1,6 @@
 """Makes docs/workbench.svg: the program itself, headless, on a bundle of its own.
 
-    python docs/picture.py
+python docs/picture.py
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ import os
 import tempfile
 from pathlib import Path
 
+from textual.widgets import Tree
+
 from mobyshell.commands.context import Context
 from mobyshell.core.runtime.bundle import new_bundle
 from mobyshell.screens.app import MobyshellApp
+from mobyshell.widgets.plan_view import PlanView
 
 PLACE = Path(__file__).parent / "workbench.svg"
 
@@ -23,9 +26,18 @@ async def picture(directory: str) -> str:
     async with app.run_test(size=(132, 38)) as pilot:
         await pilot.pause(1.0)
         await pilot.press("p")
-        await pilot.press(*["j"] * 58)
+        to_pivot_root(app.screen.query_one(PlanView))
         await pilot.pause(0.5)
         return app.export_screenshot(title="mobyshell")
+
+
+def to_pivot_root(view: PlanView) -> None:
+    """Put the cursor on the moment when the bundle becomes the whole world."""
+    tree = view.query_one("#operations", Tree)
+    for branch in tree.root.children:
+        for leaf in branch.children:
+            if view.plan and view.plan.operations[leaf.data].man == "pivot_root(2)":
+                tree.move_cursor(leaf)
 
 
 def main() -> None:

@@ -41,6 +41,7 @@ class MobyScreen(Screen[None]):
         super().__init__()
         self.session = session
         self._more: tuple[str, ...] = ()
+        self._said = ""
 
     @property
     def moby(self) -> MobyshellApp:
@@ -70,7 +71,9 @@ class MobyScreen(Screen[None]):
         text = " › ".join(part for part in parts if part)
         if self.session.readonly:
             text += "   [read-only]"
-        self.query_one("#crumbs", Static).update(clean(text))
+        if text != self._said:
+            self._said = text
+            self.query_one("#crumbs", Static).update(clean(text))
 
     def readonly_changed(self) -> None:
         """Read-only mode was turned on or off."""

@@ -12,7 +12,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.message import Message
-from textual.widgets import Static, Tree
+from textual.widgets import Tree
 
 from mobyshell.commands.bundle import find_bundles
 from mobyshell.commands.output import clean
@@ -20,6 +20,7 @@ from mobyshell.core.errors import MobyshellError
 from mobyshell.core.oci import load_spec
 from mobyshell.screens.session import Session, said
 from mobyshell.widgets.background import Failed, background
+from mobyshell.widgets.sentence import Sentence
 
 EMPTY = "No bundles here yet: press n to make one."
 SCANNING = "looking for bundles"
@@ -70,7 +71,7 @@ class BundleList(Vertical):
         tree.show_root = False
         tree.guide_depth = 2
         yield tree
-        yield Static("", id="no-bundles", classes="hidden", markup=False)
+        yield Sentence(id="no-bundles")
 
     @property
     def tree_view(self) -> Tree[str]:
@@ -146,9 +147,7 @@ class BundleList(Vertical):
         self._sentence("" if chosen is not None else nothing)
 
     def _sentence(self, text: str) -> None:
-        static = self.query_one("#no-bundles", Static)
-        static.update(text)
-        static.set_class(not text, "hidden")
+        self.query_one(Sentence).say(text)
 
     def action_cursor(self, step: int) -> None:
         """Vim movement."""

@@ -19,6 +19,7 @@ from mobyshell.screens.session import Session, said
 from mobyshell.screens.task_rows import TASKS, rate, task_rows
 from mobyshell.widgets.background import Failed, background
 from mobyshell.widgets.resource_table import ResourceTable
+from mobyshell.widgets.sentence import Sentence
 
 SOON = 0.05
 """Seconds after an event until the tasks are listed: several at once are one reason."""
@@ -64,7 +65,7 @@ class TaskList(Vertical):
     def compose(self) -> ComposeResult:
         yield Static(id="trouble", classes="hidden", markup=False)
         yield ResourceTable(TASKS, id="tasks")
-        yield Static("", id="empty", classes="hidden", markup=False)
+        yield Sentence(id="empty")
 
     def on_mount(self) -> None:
         self.ticker = self.set_interval(1.0, self._measure, pause=True)
@@ -165,9 +166,7 @@ class TaskList(Vertical):
         text = "" if self.table.fitting or self._trouble else TASKS.empty
         if text and self.infos:
             text = f"No task matches “{self.table.query_text}”: / and esc show all."
-        empty = self.query_one("#empty", Static)
-        empty.update(text)
-        empty.set_class(not text, "hidden")
+        self.query_one(Sentence).say(text)
         self.table.set_class(bool(text), "hidden")
 
     # measuring

@@ -7,10 +7,10 @@ from typing import Any
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
-from textual.widgets import Static
 
 from mobyshell.widgets.resource import ResourceSpec, Row
 from mobyshell.widgets.resource_table import ResourceTable
+from mobyshell.widgets.sentence import Sentence
 
 
 class Listing(Vertical):
@@ -21,7 +21,7 @@ class Listing(Vertical):
         self.spec = spec
 
     def compose(self) -> ComposeResult:
-        yield Static("", classes="sentence hidden", markup=False)
+        yield Sentence()
         yield ResourceTable(self.spec)
 
     @property
@@ -40,7 +40,5 @@ class Listing(Vertical):
         self._sentence(sentence)
 
     def _sentence(self, text: str) -> None:
-        static = self.query_one(".sentence", Static)
-        static.update(text)
-        static.set_class(not text, "hidden")
+        self.query_one(Sentence).say(text)
         self.table.set_class(bool(text), "hidden")

@@ -9,12 +9,13 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.widgets import Input, Label, Static
+from textual.widgets import Input, Label
 
 from mobyshell.commands.output import clean
 from mobyshell.core.clock import rfc3339
 from mobyshell.core.tasks.service import LogLine
 from mobyshell.widgets.lines import KEPT, Lines
+from mobyshell.widgets.sentence import Sentence
 
 
 def render(line: LogLine, *, times: bool) -> str:
@@ -54,7 +55,7 @@ class LogView(Vertical):
         self.needle = ""
 
     def compose(self) -> ComposeResult:
-        yield Static("", classes="sentence hidden", markup=False)
+        yield Sentence()
         yield Lines(id="log")
         yield Needle(placeholder="search; enter keeps, esc clears", id="needle", classes="hidden")
         yield Label("", id="log-state", markup=False)
@@ -66,9 +67,7 @@ class LogView(Vertical):
 
     def say(self, sentence: str) -> None:
         """Why there is nothing to read; "" where there is."""
-        static = self.query_one(".sentence", Static)
-        static.update(sentence)
-        static.set_class(not sentence, "hidden")
+        self.query_one(Sentence).say(sentence)
 
     def clear(self) -> None:
         """Forget every line."""
