@@ -102,7 +102,10 @@ def calls(house: House) -> list[tuple[Any, ...]]:
             # a serial number, a pid; and descriptors beside ours are not the executor's matter
             alike = one.name in ("keyctl", "setsid") or "parent" in one.actor or one.phase == "join"
             result = min(one.result, 0) if alike else one.result
-            found.append((one.actor, one.title, one.name, tuple(one.args), one.errno, result))
+            args = one.args
+            if "parent" in one.actor:
+                args = [re.sub(r"\d{2,}", "N", arg) for arg in args]  # the child's pid, too
+            found.append((one.actor, one.title, one.name, tuple(args), one.errno, result))
     house.events.clear()
     return found
 
