@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 from mobyshell.commands.registry import READ, switch, verb
@@ -26,13 +28,28 @@ def doctor(ctx: Context, *, all: bool) -> Rows:
         {"ok": one.ok, "feature": one.feature, "detail": one.detail, "costs": one.costs,
          "remedy": one.remedy}
         for one in probe()
-    ] + _places(ctx)  # fmt: skip
+    ] + [_executor(), *_places(ctx)]  # fmt: skip
     rows = [one for one in found if all or not one["ok"]]
     works = sum(one["ok"] for one in found)
     said = f"{works} of {len(found)} work here" + ("" if all else "; --all shows them")
     columns = (("ok", "", "check"), ("feature", "FEATURE", "id"), ("detail", "FOUND", "text"),
                ("costs", "COSTS", "text"), ("remedy", "HOW TO GET IT", "text"))  # fmt: skip
     return Rows(columns, rows, "feature", said)
+
+
+_TRY = "from mobyshell.core.runtime.choose import choose; print(type(choose(print)).__name__)"
+
+
+def _executor() -> dict[str, Any]:
+    """What runs the plans here: tried, and so in a process of its own."""
+    done = subprocess.run([sys.executable, "-c", _TRY], capture_output=True, text=True, check=False)
+    *why, name = (done.stdout or done.stderr).strip().splitlines() or ["it did not answer"]
+    ok = name == "NativeExecutor"
+    return {
+        "ok": ok, "feature": "plans run without Python", "detail": "; ".join(why) or name,
+        "costs": "" if ok else "a container takes tens of milliseconds more",
+        "remedy": "" if ok else "x86-64, sysctl vm.memfd_noexec=0, MOBYSHELL_EXECUTOR not set",
+    }  # fmt: skip
 
 
 def _places(ctx: Context) -> list[dict[str, Any]]:

@@ -66,7 +66,8 @@ def launch(
         "stdin": stdio.stdin, "stdout": stdio.stdout, "stderr": stdio.stderr,
         "sync": theirs.fileno(), **descriptors,
     }  # fmt: skip
-    with ExitStack() as open_copies:
+    with ExitStack() as kept, ExitStack() as open_copies:
+        kept.enter_context(ours)
         open_copies.enter_context(theirs)
         copies = []
         for name, fd in handed.items():
@@ -77,11 +78,8 @@ def launch(
                 if program is not None:
                     program.set(name, copy)
         main.set("cwd", -1)
-        try:
-            child = executor.spawn(main, flags=flags, before=before, cgroup=cgroup, given=copies)
-        except BaseException:
-            ours.close()
-            raise
+        child = executor.spawn(main, flags=flags, before=before, cgroup=cgroup, given=copies)
+        kept.pop_all()
     return Launched(child, main, ours)
 
 
