@@ -80,11 +80,17 @@ def create(
     left behind, and where hooks had run, the poststop hooks have, too.
     """
     begun = clock.monotonic_ns()
-    path = states.reserve(root, id)
-    making = _Creation(path, id, prepared, spec, text, stdio, executor, sink, clock, options)
+    spare = _spare()
+    try:
+        path = states.reserve(root, id)
+        making = _Creation(path, id, prepared, spec, text, stdio, executor, sink, clock, options)
+    except BaseException:
+        spare.close()
+        raise
     try:
         container = yield from making.run()
     except BaseException as error:
+        spare.close()
         making.undo()
         if isinstance(error, MobyshellError):
             sink(id, Failed(verb="create", error=error.to_wire()))
@@ -92,11 +98,26 @@ def create(
             yield from making.poststop()
         raise
     finally:
+        spare.close()
         making.close()
     keep(id, Waiting(spec, prepared, making.program, making.reported))
     duration = clock.monotonic_ns() - begun
     sink(id, TaskCreated(bundle=container.bundle, pid=container.pid, duration_ns=duration))
     return container
+
+
+def _spare() -> ExitStack:
+    """Descriptors kept free for taking everything back, should the limit be reached meanwhile."""
+    with ExitStack() as stack:
+        try:
+            for _ in range(_SPARE):
+                stack.callback(os.close, os.open("/", os.O_PATH | os.O_CLOEXEC))
+        except OSError as error:
+            raise SyscallFailed.of(error, "open", path="/") from None
+        return stack.pop_all()
+
+
+_SPARE = 8
 
 
 def run_here(

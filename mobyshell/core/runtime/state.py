@@ -20,7 +20,7 @@ import shutil
 import stat
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,12 @@ def reserve(root: Path, id: str) -> Path:
                 path.mkdir(mode=0o711)
                 _sign(path)
         else:
-            _sign(path)
+            try:
+                _sign(path)
+            except BaseException:
+                with suppress(OSError):
+                    path.rmdir()
+                raise
         _clear_gone(root)
     except FileExistsError:
         raise _taken(id) from None
