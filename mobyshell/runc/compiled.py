@@ -29,7 +29,7 @@ from mobyshell.core.runtime.runtime import Runtime
 from mobyshell.core.runtime.seccomp import SeccompCompiler
 from mobyshell.core.runtime.streams import with_owned
 from mobyshell.core.runtime.values import Options
-from mobyshell.runc import quick, quick_exec
+from mobyshell.runc import launch, quick, quick_exec, stored
 
 KEPT = 64
 """Entries below one root."""
@@ -46,7 +46,7 @@ def material_of(root: Path, bundle: str, keyring: bool) -> bytes:
     if os.uname().machine != "x86_64" or quick.EXECUTOR in os.environb:
         return b""
     try:
-        return quick.key(str(root), bundle, keyring)
+        return stored.key(str(root), bundle, keyring)
     except OSError:
         return b""
 
@@ -61,12 +61,12 @@ def remember(
     root, bundle = str(runtime.root), container.bundle
     try:
         # still the same: what was changed meanwhile may be in the plan or not
-        if not material or quick.key(root, bundle, options.keyring) != material:
+        if not material or stored.key(root, bundle, options.keyring) != material:
             return
         if not _seen(root, material):
             return
         options = with_owned(options, Stdio(0, 1, 2), spec.process)
-        plan = runtime.plan(quick.ID, bundle, spec=spec, options=options)
+        plan = runtime.plan(stored.ID, bundle, spec=spec, options=options)
         if fit(plan, spec, options):
             entry = _entry(runtime, plan, spec, container.pid)
             _store(root, material, entry | {"key": material, "owned": options.owned})
@@ -90,7 +90,7 @@ def remember_exec(
         options = with_owned(options, Stdio(0, 1, 2), process)
         spec = load_spec(states.directory(runtime.root, id))
         plan = make_exec_plan(
-            spec, process, id=quick.ID, bundle=states.read(runtime.root, id).bundle,
+            spec, process, id=stored.ID, bundle=states.read(runtime.root, id).bundle,
             host=runtime.host, cgroups=groups, compile_seccomp=SeccompCompiler(), options=options,
         )  # fmt: skip
         if _fit_exec(plan, groups, options):
@@ -124,13 +124,13 @@ def _exec_entry(plan: Plan, process: Process, spec: Spec, pid: int) -> dict[str,
     try:
         _check_places(main, before)
         _bake(main, before, c.CLONE_PARENT | _CLEAR_SIGHAND, 0)
-        for name, fd in (("init", quick.INIT), ("sync", quick.SYNC)):
+        for name, fd in (("init", launch.INIT), ("sync", launch.SYNC)):
             before.set(name, fd)
         identities, values = [], {HOME: ""}
         if main.wants(HOME):
-            root = f"/proc/{quick.INIT_PID}/root"
+            root = f"/proc/{stored.INIT_PID}/root"
             passwd = _passwd(f"/proc/{pid}/root", replace(spec, mounts=()))
-            identities = [(f"{root}/etc/passwd", quick.identify(passwd))]
+            identities = [(f"{root}/etc/passwd", stored.identify(passwd))]
             values = {HOME: home(process.user.uid, f"/proc/{pid}/root")}
         slots = _slots(main, values), _slots(before, values)
         if any("{" in text for part in slots for _, text in part):
@@ -173,9 +173,9 @@ def fit(plan: Plan, spec: Spec, options: Options) -> bool:
 
 def _seen(root: str, material: bytes) -> bool:
     """Whether this is at least the second time; remembered if it is the first."""
-    directory = Path(root) / quick.DIRECTORY
+    directory = Path(root) / stored.DIRECTORY
     directory.mkdir(mode=0o700, exist_ok=True)
-    mark = directory / f"{quick.name_of(material)}.seen"
+    mark = directory / f"{stored.name_of(material)}.seen"
     if mark.exists():
         return True
     _make_room(directory)
@@ -191,8 +191,8 @@ def _make_room(directory: Path) -> None:
 
 def _store(root: str, material: bytes, entry: dict[str, object]) -> None:
     data = marshal.dumps(entry, 2)
-    path = Path(root) / quick.DIRECTORY / quick.name_of(material)
-    states.write_file(path, bytes.fromhex(quick.name_of(data)) + data)
+    path = Path(root) / stored.DIRECTORY / stored.name_of(material)
+    states.write_file(path, bytes.fromhex(stored.name_of(data)) + data)
 
 
 def _entry(runtime: Runtime, plan: Plan, spec: Spec, pid: int) -> dict[str, object]:
@@ -204,18 +204,18 @@ def _entry(runtime: Runtime, plan: Plan, spec: Spec, pid: int) -> dict[str, obje
         _check_places(main, before)
         into = _INTO_CGROUP if "" in plan.cgroups else 0
         flags = plan.clone_flags | c.CLONE_PARENT | _CLEAR_SIGHAND | into
-        _bake(main, before, flags, quick.CGROUP if into else 0)
+        _bake(main, before, flags, launch.CGROUP if into else 0)
         uid = spec.process.user.uid if spec.process else 0
         passwd = _passwd(plan.rootfs, spec) if main.wants(HOME) else None
         values = {HOME: home(uid, f"/proc/{pid}/root") if passwd else ""}
-        state = json.dumps(_state(plan, spec)).replace(json.dumps(quick.ID)[1:-1], quick.ID)
+        state = json.dumps(_state(plan, spec)).replace(json.dumps(stored.ID)[1:-1], stored.ID)
         known = {**plan.cgroups, states.LEVELS: ()}
         return {
             "uid": uid,
             "files": _files(runtime),
-            "identities": [(passwd, quick.identify(passwd))] if passwd else [],
+            "identities": [(passwd, stored.identify(passwd))] if passwd else [],
             "cgroups": list(plan.cgroups.values()),
-            "known": json.dumps(known).replace(json.dumps(quick.ID)[1:-1], quick.ID),
+            "known": json.dumps(known).replace(json.dumps(stored.ID)[1:-1], stored.ID),
             "config": json.dumps(spec_to_json(spec), ensure_ascii=False).encode(),
             "state": state,
             "main": (bytes(main.memory.view), _slots(main, values)),
@@ -234,7 +234,7 @@ def _keep_cgroup(plan: Plan) -> Operation:
     calls: tuple[Call, ...] = ()
     if "" in plan.cgroups:
         on_exec = Flags(c.O_CLOEXEC, "O_CLOEXEC")
-        calls = (Call("dup3", (Cell("cgroup"), quick.CGROUP, on_exec)),)
+        calls = (Call("dup3", (Cell("cgroup"), launch.CGROUP, on_exec)),)
     return Operation(
         actor=Actor.PARENT,
         phase=Phase.PREPARE,
@@ -252,8 +252,8 @@ def _check_places(main: Program, before: Program) -> None:
 
 def _bake(main: Program, before: Program, flags: int, cgroup: int) -> None:
     """Write into the programs what the library's executor would fill in."""
-    for name, fd in (("stdin", quick.STDIN), ("stdout", quick.STDOUT), ("stderr", quick.STDERR),
-                     ("sync", quick.SYNC), ("fifo", quick.FIFO)):  # fmt: skip
+    for name, fd in (("stdin", launch.STDIN), ("stdout", launch.STDOUT), ("stderr", launch.STDERR),
+                     ("sync", launch.SYNC), ("fifo", launch.FIFO)):  # fmt: skip
         main.set(name, fd)
     main.set("cwd", -1)  # as `launch` does: no directory is open yet
     header = main.header
@@ -291,8 +291,8 @@ def _passwd(rootfs: str, spec: Spec) -> str:
 def _state(plan: Plan, spec: Spec) -> dict[str, object]:
     process = spec.process
     state = states.State(
-        id=quick.ID, pid=quick.PID, pid_start=quick.PID_START, bundle=plan.bundle,
-        rootfs=plan.rootfs, created_ns=quick.CREATED, started_ns=quick.STARTED,
+        id=stored.ID, pid=stored.PID, pid_start=stored.PID_START, bundle=plan.bundle,
+        rootfs=plan.rootfs, created_ns=stored.CREATED, started_ns=stored.STARTED,
         cgroups=plan.cgroups,
         namespaces=tuple(one.type for one in (spec.linux.namespaces or ())) if spec.linux else (),
         args=tuple(process.args or ()) if process else (),
@@ -309,7 +309,7 @@ def _files(runtime: Runtime) -> list[tuple[str, bytes]]:
         paths += [f"{own['cpuset']}/cpuset.cpus", f"{own['cpuset']}/cpuset.mems"]
     if "" in own:
         paths.append(f"{own['']}/cgroup.controllers")
-    return [(path, quick.read(path)) for path in paths if os.path.exists(path)]
+    return [(path, stored.read(path)) for path in paths if os.path.exists(path)]
 
 
 def _signals() -> list[int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import marshal
 import posix
 
-from mobyshell.runc import quick
+from mobyshell.runc import launch, quick, stored
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,9 +77,9 @@ def key(root: str, id: str, args: Sequence[str], process: str, controllers: Sequ
     """Everything that the plan depends on, but for what its entry lists itself."""
     host = posix.uname()
     words = (
-        "exec", quick.FORMAT, quick.made_by(), posix.geteuid(), posix.getegid(), host.release,
-        host.version, root, tuple(args), quick.read(process) if process else b"",
-        tuple(controllers), quick.read(f"{root}/{id}/config.json"),
+        "exec", stored.FORMAT, stored.made_by(), posix.geteuid(), posix.getegid(), host.release,
+        host.version, root, tuple(args), stored.read(process) if process else b"",
+        tuple(controllers), stored.read(f"{root}/{id}/config.json"),
     )  # fmt: skip
     return marshal.dumps(words, 2)
 
@@ -88,7 +88,7 @@ def state_of(root: str, id: str) -> tuple[int, int, dict[str, str]]:
     """(pid, its start, cgroups) of a container, from its state. ValueError if it is not one."""
     from _json import make_scanner  # what the module `json` is made of; that one costs 6 ms
 
-    text = quick.read(f"{root}/{id}/state.json").decode()
+    text = stored.read(f"{root}/{id}/state.json").decode()
     try:
         document, _ = make_scanner(_Context)(text, 0)  # type: ignore[arg-type]  # by its members
         return int(document["pid"]), int(document["pid_start"]), dict(document["cgroups"])
@@ -114,8 +114,12 @@ def attempt(words: Sequence[str]) -> int | None:
             return None
         pid, start, groups = state_of(asked.root, asked.id)
         material = key(asked.root, asked.id, asked.args, asked.process, list(groups))
-        entry = quick.load(asked.root, material, pid)
-        if entry is None or not _thawed(groups) or quick.exists(f"{asked.root}/{asked.id}/creator"):
+        entry = stored.load(asked.root, material, pid)
+        if (
+            entry is None
+            or not _thawed(groups)
+            or stored.exists(f"{asked.root}/{asked.id}/creator")
+        ):
             return None
         return _Exec(asked, entry, groups).run(pid, start)
     except (OSError, ValueError, KeyError, TypeError, EOFError, ImportError):
@@ -124,8 +128,8 @@ def attempt(words: Sequence[str]) -> int | None:
 
 def _thawed(groups: dict[str, str]) -> bool:
     if "freezer" in groups:
-        return quick.read(f"{groups['freezer']}/freezer.state") == b"THAWED\n"
-    return "" not in groups or b"frozen 0" in quick.read(f"{groups['']}/cgroup.events")
+        return stored.read(f"{groups['freezer']}/freezer.state") == b"THAWED\n"
+    return "" not in groups or b"frozen 0" in stored.read(f"{groups['']}/cgroup.events")
 
 
 class _Exec:
@@ -146,11 +150,11 @@ class _Exec:
         begun = False
         try:
             # checked after opening: from here on the number cannot change its owner unnoticed
-            if quick.start_time(init) != start:
+            if launch.start_time(init) != start:
                 return None
             ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
-            given = ((theirs.fileno(), quick.SYNC), (held, quick.INIT))
-            main, pid = quick.launched(self.entry, self.asked.id, *given)
+            given = ((theirs.fileno(), launch.SYNC), (held, launch.INIT))
+            main, pid = launch.launched(self.entry, self.asked.id, *given)
             theirs.close()
             if pid > 0:
                 pidfd = posix.pidfd_open(pid)
@@ -158,13 +162,13 @@ class _Exec:
                 ours.send(b"1")
                 # its last word, and then the end: by execve, or by death
                 begun = ours.recv(16) == b"r" and ours.recv(16) == b""
-                begun = begun and not quick.failed(self.entry, main)
+                begun = begun and not launch.failed(self.entry, main)
         finally:
             posix.close(held)
             if main >= 0:
                 posix.close(main)
             if pid > 0 and not begun:
-                quick.end(pidfd)
+                launch.end(pidfd)
         return self._follow(pid, pidfd) if begun else None
 
     def _attach(self, pid: int) -> None:
@@ -176,12 +180,12 @@ class _Exec:
     def _follow(self, pid: int, pidfd: int) -> int:
         if self.asked.pid_file:
             try:
-                quick.write_pid(self.asked.pid_file, pid)
+                launch.write_pid(self.asked.pid_file, pid)
             except OSError as error:
-                quick.end(pidfd)
+                launch.end(pidfd)
                 posix.write(2, f"exec failed: {error}\n".encode())
                 return 255
         if self.asked.detached:
             return 0
-        quick.pass_signals_on(self.entry, pidfd)
-        return quick.status_of(posix.waitid(_P_PIDFD, pidfd, posix.WEXITED))
+        launch.pass_signals_on(self.entry, pidfd)
+        return launch.status_of(posix.waitid(_P_PIDFD, pidfd, posix.WEXITED))

@@ -1,0 +1,134 @@
+"""Stored plans as they lie on the disk: what they are found by, and whether they still hold.
+
+An entry holds for exactly one config.json at one place, on a host that looks as it did. It is
+found by a hash of all that, and says itself which files it depends on besides. Imports nothing
+that Python has not loaded itself: it is on the way of every call.
+"""
+
+from __future__ import annotations
+
+import marshal
+import posix
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+FORMAT = 1
+DIRECTORY = ".plans"
+LARGEST = 4 << 20
+ID = "\0id\0"
+INIT_PID = "\0init\0"
+
+PID, PID_START, CREATED, STARTED = (9_007_000_000_000_000_000 + n for n in range(4))
+"""Stand in a stored state for what is only known when it is written."""
+
+CLOEXEC = posix.O_CLOEXEC
+
+
+def read(path: str, largest: int = LARGEST) -> bytes:
+    """A regular file whole. OSError for anything else."""
+    fd = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOCTTY | CLOEXEC)
+    try:
+        found = posix.fstat(fd)
+        if found.st_mode & 0o170000 != 0o100000 or found.st_size > largest:
+            raise OSError(22, "not a plain file", path)
+        parts = []
+        while part := posix.read(fd, 1 << 18):  # /proc says 0 for every size
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        posix.close(fd)
+
+
+def write(path: str, data: bytes) -> None:
+    """A new file, for us alone."""
+    fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | CLOEXEC, 0o600)
+    try:
+        posix.write(fd, data)
+    finally:
+        posix.close(fd)
+
+
+def exists(path: str) -> bool:
+    try:
+        posix.lstat(path)
+    except OSError:
+        return False
+    return True
+
+
+def identify(path: str) -> tuple[int, ...]:
+    """What tells a file from what it was before; empty if there is none."""
+    try:
+        one = posix.stat(path)
+    except OSError:
+        return ()
+    return (one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns)
+
+
+def key(root: str, bundle: str, keyring: bool) -> bytes:
+    """Everything that a plan depends on, but for what its entry lists itself."""
+    host = posix.uname()
+    mounts = [line for line in read("/proc/self/mountinfo").split(b"\n") if b" - cgroup" in line]
+    words = (
+        FORMAT, made_by(), posix.geteuid(), posix.getegid(), host.release, host.version, host.machine, root,
+        bundle, keyring, read("/proc/self/cgroup"), b"\n".join(mounts),
+        read(f"{bundle}/config.json"),
+    )  # fmt: skip
+    return marshal.dumps(words, 2)
+
+
+def made_by() -> tuple[str | int, ...]:
+    """What makes plans: this version, and where its sources were last replaced."""
+    from mobyshell import __version__
+
+    runtime = f"{__file__.rpartition('/runc/')[0]}/core/runtime"
+    places = (runtime, f"{runtime}/operations", f"{runtime}/native")
+    return (__version__, *(posix.stat(place).st_mtime_ns for place in places))
+
+
+def owned(uid: int) -> tuple[int, ...]:
+    """The streams that are not `uid`'s yet; never /dev/null, which is everybody's."""
+    null = posix.stat("/dev/null").st_rdev
+    found = []
+    for number in (0, 1, 2):
+        stream = posix.fstat(number)
+        if stream.st_uid != uid and stream.st_rdev != null:
+            found.append(number)
+    return tuple(found)
+
+
+def name_of(material: bytes) -> str:
+    """The name of the entry for a key; what is in it decides, so 64 bits of a hash will do."""
+    import _imp
+
+    return _imp.source_hash(FORMAT, material).hex()
+
+
+def load(root: str, material: bytes, init: int = 0) -> dict[str, Any] | None:
+    """The entry for a key, if it is ours, whole, and still true (in the container of `init`)."""
+    path = f"{root}/{DIRECTORY}/{name_of(material)}"
+    try:
+        fd = posix.open(path, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | CLOEXEC)
+    except OSError:
+        return None
+    try:
+        found = posix.fstat(fd)
+        if found.st_mode != 0o100600 or found.st_uid != posix.geteuid() or found.st_size > LARGEST:
+            return None
+        data = posix.read(fd, found.st_size)
+    finally:
+        posix.close(fd)
+    if len(data) < 8 or name_of(data[8:]) != data[:8].hex():
+        return None
+    entry: dict[str, Any] = marshal.loads(data[8:])
+    if entry["key"] != material or owned(entry["uid"]) != tuple(entry["owned"]):
+        return None
+    for file, content in entry["files"]:
+        if read(file) != content:
+            return None
+    for file, identity in entry["identities"]:
+        if identify(file.replace(INIT_PID, str(init))) != identity:
+            return None
+    return entry
