@@ -94,7 +94,9 @@ def run(argv: list[str]) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         words = options.take(argv)
-        return _dispatch(words, options)
+        code = _dispatch(words, options)
+        sys.stdout.flush()  # what cannot be written is told while there is somebody to tell it
+        return code
     except MobyshellError as error:
         _show_rows(error, options)
         report(error)
@@ -103,11 +105,12 @@ def run(argv: list[str]) -> int:
         return int(ExitCode.INTERRUPTED)
     except BrokenPipeError:
         # the reader went away (`| head`): no complaint, but not a success either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _give_up_stdout()
         return 141
     except OSError as error:
         if options.debug:
             raise
+        _give_up_stdout()
         where = f"{error.filename}: " if error.filename is not None else ""
         report(MobyshellError(f"{where}{error.strerror or error}"))
         return int(ExitCode.FAILED)
@@ -115,6 +118,14 @@ def run(argv: list[str]) -> int:
         if options.debug:
             raise
         return _bug(error)
+
+
+def _give_up_stdout() -> None:
+    """If what is left for it cannot be written, Python shall not try again at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _open_streams() -> None:
