@@ -18,6 +18,7 @@ import pytest
 from mobyshell.core.oci import default_spec, spec_to_json
 from mobyshell.core.runtime.bundle import new_bundle
 from tests.core.runtime.conftest import cgroups_left
+from tests.undertaker import undertaker
 
 PROGRAM = [sys.executable, "-m", "mobyshell.runc"]
 PATIENCE = 60.0
@@ -126,6 +127,12 @@ def message(stderr: str) -> str:
 def containers(root: Path) -> list[str]:
     """What lies in a root, but for stored plans."""
     return [name for name in os.listdir(root) if name != ".plans"] if root.exists() else []
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _init() -> Iterator[None]:
+    with undertaker():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -188,5 +189,7 @@ def test_keyrings(ours: Machine) -> None:
         document["linux"]["maskedPaths"] = []
 
     ours.spec("sh", "-c", show, change=unmasked)
-    assert "_ses.c:" in ours.ok("run", "c")
-    assert "_ses.d:" not in ours.ok("run", "--no-new-keyring", "d")
+    # names of which the machine, which shows the keyrings of everybody, has none yet
+    first, second = (f"k{os.getpid()}-{time.monotonic_ns()}-{n}" for n in (1, 2))
+    assert f"_ses.{first}:" in ours.ok("run", first)
+    assert f"_ses.{second}:" not in ours.ok("run", "--no-new-keyring", second)

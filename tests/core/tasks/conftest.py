@@ -5,7 +5,6 @@ Every test ends with no process left: neither of its tasks nor of its shim.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import signal
@@ -20,6 +19,7 @@ from mobyshell.core.errors import MobyshellError, NotFound
 from mobyshell.core.oci import Spec, default_spec, dump_spec
 from mobyshell.core.tasks.client import TaskClient
 from mobyshell.core.tasks.connect import connect, dial
+from tests.undertaker import subreaper
 
 BUSYBOX = "/bin/busybox"
 APPLETS = (
@@ -115,10 +115,11 @@ def processes_of(state: Path) -> list[int]:
     return found
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _subreaper() -> None:
+@pytest.fixture(scope="package", autouse=True)
+def _subreaper() -> Iterator[None]:
     """Orphans come to this process, which buries them: the machine's init may not."""
-    ctypes.CDLL(None, use_errno=True).prctl(36, 1, 0, 0, 0)
+    with subreaper():
+        yield
 
 
 def bury() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import select
@@ -37,6 +36,7 @@ from mobyshell.core.runtime.client import (
     RunOptions,
 )
 from tests.runtimes import NAMES, runtime_path
+from tests.undertaker import subreaper
 
 pytestmark = [pytest.mark.root, pytest.mark.peer]
 
@@ -79,11 +79,8 @@ def eventually(what: Callable[[], object]) -> None:
 @pytest.fixture(scope="module", autouse=True)
 def _subreaper() -> Iterator[None]:
     """Orphans come to this process, as they come to a shim."""
-    libc, before = ctypes.CDLL(None), ctypes.c_int()
-    libc.prctl(37, ctypes.byref(before), 0, 0, 0)
-    libc.prctl(36, 1, 0, 0, 0)
-    yield
-    libc.prctl(36, before.value, 0, 0, 0)
+    with subreaper():
+        yield
 
 
 @pytest.fixture(params=NAMES)
