@@ -67,6 +67,7 @@ class TerminalView(Widget, can_focus=True):
         self._filter = DetachFilter()
         self._ended = False
         self._attachment = attachment
+        self.refresh_bindings()  # it may have the focus already
         if self.size.width:
             self._fit()
         thread = threading.Thread(
@@ -79,6 +80,7 @@ class TerminalView(Widget, can_focus=True):
         attachment, self._attachment = self._attachment, None
         if attachment is not None:
             attachment.close()
+            self.refresh_bindings()
 
     @property
     def connected(self) -> bool:
@@ -143,6 +145,7 @@ class TerminalView(Widget, can_focus=True):
         self._screen.dirty.clear()
         self.refresh(*(Region(0, y, self.size.width, 1) for y in touched))
         if ended:
+            self.refresh_bindings()
             self.post_message(self.Ended(detached=False))
 
     def on_resize(self, event: events.Resize) -> None:

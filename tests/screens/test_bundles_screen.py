@@ -235,7 +235,7 @@ async def test_a_change_by_another_is_not_overwritten_unasked(opened: Open, bund
         await settle(pilot)
         assert path.read_text() == "{}"
         assert "changed by another" in told(pilot)
-        assert "changed by another" in screen_text(pilot)
+        await until(pilot, lambda: "changed by another" in screen_text(pilot))
         await pilot.press("ctrl+s")
         await until(pilot, lambda: path.read_text() == mine)
         await settle(pilot)

@@ -16,7 +16,7 @@ from mobyshell.widgets.log_view import LogView
 from mobyshell.widgets.prompt import Prompt
 from mobyshell.widgets.resource_table import ResourceTable
 from mobyshell.widgets.terminal import TerminalView
-from tests.fakes import FakeTasks
+from tests.fakes import FakeAttachment, FakeTasks
 from tests.screens.conftest import Open, screen_text, settle, until
 
 
@@ -208,13 +208,30 @@ async def test_the_terminal_takes_every_key_but_one(
         assert asked in tasks.calls
         view = pilot.app.screen.query_one(TerminalView)
         assert view.has_focus
-        assert "/ #" in view.text
+        await until(pilot, lambda: "/ #" in view.text)
         await pilot.press(*"qD:", "up", "ctrl+c", "f2", "enter")
         assert bytes(tasks.attachment.written) == b"qD:\x1b[A\x03\x1bOQ\r"
         assert isinstance(pilot.app.screen, TasksScreen)
         await pilot.press("ctrl+right_square_bracket")
         await settle(pilot)
         assert pilot.app.screen.query_one("#tasks").has_focus
+
+
+async def test_the_line_of_keys_follows_a_terminal_that_has_the_focus_already(opened: Open) -> None:
+    async with opened("tasks") as pilot:
+        await pilot.press("j")
+        pilot.app.screen.query_one(TabbedContent).active = "terminal"
+        await settle(pilot)
+        view = pilot.app.screen.query_one(TerminalView)
+        view.focus()
+        await settle(pilot)
+        assert "Command" in screen_text(pilot).splitlines()[-1]
+        attachment = FakeAttachment(b"/ # ")
+        view.connect(attachment)
+        await until(pilot, lambda: "Command" not in screen_text(pilot).splitlines()[-1])
+        assert "Leave" in screen_text(pilot).splitlines()[-1]
+        attachment.end()
+        await until(pilot, lambda: "Command" in screen_text(pilot).splitlines()[-1])
 
 
 async def test_without_a_terminal_to_hand_over_the_shell_is_in_a_tab(
