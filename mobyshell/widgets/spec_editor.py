@@ -161,7 +161,7 @@ class SpecEditor(Vertical):
             self.notify(
                 "ctrl+s overwrites it, ctrl+o reads it and drops your change"
                 if now != text_file.NO_FILE else "ctrl+s writes it again",
-                title=f"{self.path}: changed by another", severity="warning", markup=False,
+                title=f"{self._short_path}: changed by another", severity="warning", markup=False,
             )  # fmt: skip
             self._title()
         else:
@@ -268,10 +268,14 @@ class SpecEditor(Vertical):
         elif self.area.read_only:
             found.append("read-only")
         found += self._known.verdict(brief=self.dirty)  # the pane is narrow
-        name = os.path.basename(os.path.dirname(self.path))
         self.query_one("#editor-title", Label).update(
-            clean(f"{name}/config.json · {' · '.join(found)}")
+            clean(f"{self._short_path} · {' · '.join(found)}")
         )
+
+    @property
+    def _short_path(self) -> str:
+        """Which file, as short as a narrow pane wants it."""
+        return f"{os.path.basename(os.path.dirname(self.path))}/config.json"
 
     # moving about
 
