@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -21,30 +23,34 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return engines.write_image(tmp_path_factory.mktemp("image") / "image.tar")
 
 
-def _place(factory: pytest.TempPathFactory, name: str) -> tuple[Path, str]:
-    """A directory and a cgroup of its own."""
-    return factory.mktemp(name) / name[0], f"moby-test-{os.getpid()}-{name}"
+@contextmanager
+def _place(name: str) -> Iterator[tuple[Path, str]]:
+    """A directory and a cgroup of its own. podman takes no more than 50 characters of a path, and
+    sockets no more than 107, so it lies as high as can be."""
+    directory = Path(tempfile.mkdtemp(prefix="moby-", dir="/tmp"))
+    try:
+        yield directory / name[0], f"moby-test-{os.getpid()}-{name}"
+    finally:
+        shutil.rmtree(directory)
 
 
 @pytest.fixture(scope="package")
-def containerd_daemon(tmp_path_factory: pytest.TempPathFactory, archive: Path) -> Iterator[Engine]:
-    with engines.containerd(*_place(tmp_path_factory, "containerd")) as engine:
+def containerd_daemon(archive: Path) -> Iterator[Engine]:
+    with _place("containerd") as place, engines.containerd(*place) as engine:
         engines.load(engine, archive)
         yield engine
 
 
 @pytest.fixture(scope="package")
-def docker_daemon(
-    tmp_path_factory: pytest.TempPathFactory, archive: Path, containerd_daemon: Engine
-) -> Iterator[Engine]:
-    with engines.docker(*_place(tmp_path_factory, "docker"), containerd_daemon) as engine:
+def docker_daemon(archive: Path, containerd_daemon: Engine) -> Iterator[Engine]:
+    with _place("docker") as place, engines.docker(*place, containerd_daemon) as engine:
         engines.load(engine, archive)
         yield engine
 
 
 @pytest.fixture(scope="package")
-def podman_home(tmp_path_factory: pytest.TempPathFactory, archive: Path) -> Iterator[Engine]:
-    with engines.podman(*_place(tmp_path_factory, "podman")) as engine:
+def podman_home(archive: Path) -> Iterator[Engine]:
+    with _place("podman") as place, engines.podman(*place) as engine:
         engines.load(engine, archive)
         yield engine
 
