@@ -8,11 +8,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from glob import glob
 from pathlib import Path
 
 from mobyshell.bench.contest import Contestant
 from mobyshell.bench.workshop import Workshop, must_run, program
 from mobyshell.core.errors import MobyshellError, TimedOut
+from mobyshell.core.linux import cgroups
 
 
 @contextmanager
@@ -73,7 +75,8 @@ def containerd_shim(shop: Workshop) -> Iterator[list[int]]:
         server = subprocess.Popen(
             [daemon, "--config", str(config)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
-    base = [ctr, "--address", address]
+    name = f"mobyshell-bench-{os.getpid()}"
+    base = [ctr, "--address", address, "--namespace", name]
     try:
         _until(lambda: _quiet([*base, "version"]))
         rootfs = str(shop.bundle / "rootfs")
@@ -84,6 +87,8 @@ def containerd_shim(shop: Workshop) -> Iterator[list[int]]:
             subprocess.run([*base, *tail], capture_output=True, check=False)
         server.terminate()
         server.wait(10)
+        # containerd's namespace is a level above its containers' cgroups, and nobody's to remove
+        cgroups.remove_empty([*glob(f"/sys/fs/cgroup/*/{name}"), f"/sys/fs/cgroup/{name}"])
 
 
 def _quiet(command: list[str]) -> bool:
