@@ -97,7 +97,12 @@ class TaskDetails(Container):
 
     @tab.setter
     def tab(self, name: str) -> None:
-        self.query_one(TabbedContent).active = name
+        tabs = self.query_one(TabbedContent)
+        going = tabs.active_pane
+        if going is not None and name != tabs.active and going.has_focus_within:
+            # else the focus finds another place in what is hidden, and that is shown again for it
+            self.screen.set_focus(None)
+        tabs.active = name
 
     @property
     def terminal(self) -> TaskTerminal:

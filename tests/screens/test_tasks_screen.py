@@ -217,6 +217,19 @@ async def test_the_terminal_takes_every_key_but_one(
         assert pilot.app.screen.query_one("#tasks").has_focus
 
 
+async def test_another_tab_can_be_had_from_within_one(opened: Open) -> None:
+    async with opened("tasks") as pilot:
+        await pilot.press("j", "y")
+        await settle(pilot)
+        tabs = pilot.app.screen.query_one(TabbedContent)
+        assert tabs.active_pane is not None
+        assert tabs.active_pane.has_focus_within
+        for key, tab in (("d", "diff"), ("l", "logs"), ("y", "explain")):
+            await pilot.press(key)
+            await settle(pilot)
+            assert tabs.active == tab
+
+
 async def test_the_line_of_keys_follows_a_terminal_that_has_the_focus_already(opened: Open) -> None:
     async with opened("tasks") as pilot:
         await pilot.press("j")
