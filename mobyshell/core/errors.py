@@ -12,6 +12,8 @@
     ├── HookFailed            1    a hook exited non-zero or ran past its timeout
     ├── RuntimeFailed         1    another OCI runtime said no
     ├── ShimLost              1    the shim cannot be reached or went away during a call
+    ├── StoreDamaged          1    what lies in the store is not what was put there
+    ├── Locked                3    somebody else is writing under this reference
     ├── TimedOut            124    it did not happen in the given time
     └── Interrupted         130    the user stopped it
 
@@ -161,6 +163,16 @@ class ShimLost(MobyshellError):
     """The shim cannot be reached, or went away during a call."""
 
 
+class StoreDamaged(MobyshellError):
+    """What lies in the store is not what was put there; `doctor --store` says what, and repairs."""
+
+
+class Locked(MobyshellError):
+    """Somebody else is writing under this reference right now (containerd's Unavailable)."""
+
+    exit_code = ExitCode.STATE
+
+
 class TimedOut(MobyshellError):
     """It did not happen in the given time."""
 
@@ -177,7 +189,8 @@ _KINDS: dict[str, type[MobyshellError]] = {
     kind.__name__: kind
     for kind in (
         MobyshellError, UsageError, InvalidSpec, NotFound, AlreadyExists, WrongState, Unsupported,
-        Refused, SyscallFailed, HookFailed, RuntimeFailed, ShimLost, TimedOut, Interrupted,
+        Refused, SyscallFailed, HookFailed, RuntimeFailed, ShimLost, StoreDamaged,
+        Locked, TimedOut, Interrupted,
     )
 }  # fmt: skip
 

@@ -1,0 +1,275 @@
+"""The database: connections, transactions, migrations, and moving the log into the file.
+
+Owns how SQLite is used; knows no table. Many processes, and many threads of each, use one
+database at once: every thread has a connection, every writer holds the lock file first.
+
+- WAL and `synchronous=FULL`: a commit that returned survives a power cut.
+- Writers wait for one file lock, not for SQLite's own: that is polled, unfair (seconds under
+  load), and fails at once where a reader turns writer. So nobody ever sees SQLITE_BUSY.
+- Before 3.51.3 SQLite can lose commits when one connection moves the log while another writes
+  (https://sqlite.org/wal.html#walresetbug). Here the log is moved by who holds the writers' lock,
+  and by nobody else.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mobyshell.core.errors import MobyshellError, StoreDamaged, SyscallFailed, TimedOut, Unsupported
+from mobyshell.core.store.schema import APPLICATION_ID, MIGRATIONS
+
+PATIENCE = 60.0
+"""Seconds that a writer waits for the others."""
+
+LONG_LOG = 4 << 20
+"""Bytes of the -wal file from which on it is moved into the database."""
+
+_SETTINGS = """
+PRAGMA synchronous = FULL;
+PRAGMA foreign_keys = ON;
+PRAGMA trusted_schema = OFF;
+PRAGMA temp_store = MEMORY;
+PRAGMA wal_autocheckpoint = 0;
+"""
+
+_DAMAGED = {"SQLITE_CORRUPT", "SQLITE_NOTADB"}
+
+
+class Database:
+    """One database file, for the threads of one process. Never used across a fork."""
+
+    def __init__(self, path: Path, *, patience: float = PATIENCE) -> None:
+        """Open it, making or migrating it first where necessary.
+
+        Raises:
+            StoreDamaged: the file is not a database, or is not ours.
+            Unsupported: a newer mobyshell made it.
+            SyscallFailed: it cannot be opened.
+        """
+        self.path = path
+        self._patience = patience
+        self._mine = threading.local()
+        self._all: list[_Connection] = []
+        self._guard = threading.Lock()
+        self._migrate()
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that sees one state of the database and changes nothing."""
+        mine = self._connection()
+        if mine.depth:
+            yield mine.sql
+            return
+        with _translated(self.path), mine.transaction("BEGIN"):
+            yield mine.sql
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that changes all it changes or nothing, and is on the disk when it ends.
+        Within another one of the same thread it is a part of that.
+
+        Raises:
+            TimedOut: others have held the lock for too long; it says who.
+            SyscallFailed: the disk is full, or could not be written.
+        """
+        mine = self._connection()
+        if mine.depth:
+            if not mine.writes:
+                raise RuntimeError("a write within a read: it would see what it has not locked")
+            yield mine.sql
+            return
+        with _translated(self.path), mine.locked(self._patience):
+            with mine.transaction("BEGIN IMMEDIATE", writes=True):
+                yield mine.sql
+            self._move_log(mine)
+
+    def version(self) -> int:
+        """A number that differs from an earlier one if another connection has committed since."""
+        with _translated(self.path):
+            return int(self._connection().sql.execute("PRAGMA data_version").fetchone()[0])
+
+    def check(self) -> list[str]:
+        """What is wrong with the file itself: SQLite's findings, a line each.
+        https://sqlite.org/pragma.html#pragma_integrity_check"""
+        sql = self._connection().sql
+        try:
+            found = [str(row[0]) for row in sql.execute("PRAGMA integrity_check")]
+            found += [f"{row[0]}: a row refers to one of {row[2]} that is not there"
+                      for row in sql.execute("PRAGMA foreign_key_check")]  # fmt: skip
+        except sqlite3.DatabaseError as error:
+            return [str(error)]
+        return [line for line in found if line != "ok"]
+
+    def close(self) -> None:
+        """Close the connections of all threads. None may be in use."""
+        with self._guard:
+            for connection in self._all:
+                connection.close()
+            self._all.clear()
+            self._mine = threading.local()
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _connection(self) -> _Connection:
+        mine: _Connection | None = getattr(self._mine, "connection", None)
+        if mine is None:
+            with _translated(self.path):
+                mine = _Connection(self.path)
+            self._mine.connection = mine
+            with self._guard:
+                self._all.append(mine)
+        return mine
+
+    def _migrate(self) -> None:
+        mine = self._connection()
+        with _translated(self.path):
+            if _made_by(mine.sql, self.path) == len(MIGRATIONS):
+                return
+            with mine.locked(self._patience):
+                # another process may have done it while we waited
+                version = _made_by(mine.sql, self.path)
+                for number, statements in enumerate(MIGRATIONS[version:], version + 1):
+                    mine.sql.executescript(
+                        f"BEGIN IMMEDIATE; {statements}\n; PRAGMA user_version = {number};"
+                        f"PRAGMA application_id = {APPLICATION_ID}; COMMIT;"
+                    )
+
+    def _move_log(self, mine: _Connection) -> None:
+        try:
+            if os.stat(f"{self.path}-wal").st_size < LONG_LOG:
+                return
+        except FileNotFoundError:
+            return
+        # waits for no reader: what one still needs is moved after the next commit
+        mine.sql.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+
+class _Connection:
+    """A thread's connection and its handle of the writers' lock."""
+
+    def __init__(self, path: Path) -> None:
+        self.depth = 0
+        self.writes = False
+        self.lock = os.open(f"{path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            # SQLite would give a new file 0644 less the umask, which is not ours to change
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self.sql = sqlite3.connect(
+                path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
+            )
+            _made_by(self.sql, path)  # before anything of it is changed
+            self.sql.executescript(_SETTINGS)
+            if self.sql.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                with self.locked(PATIENCE):
+                    self.sql.execute("PRAGMA journal_mode = WAL").fetchone()
+        except BaseException:
+            os.close(self.lock)
+            raise
+
+    @contextmanager
+    def transaction(self, begin: str, *, writes: bool = False) -> Iterator[None]:
+        self.sql.execute(begin)
+        self.depth, self.writes = 1, writes
+        try:
+            yield
+            self.sql.execute("COMMIT")
+        except BaseException:
+            if self.sql.in_transaction:
+                self.sql.execute("ROLLBACK")
+            raise
+        finally:
+            self.depth, self.writes = 0, False
+
+    @contextmanager
+    def locked(self, patience: float) -> Iterator[None]:
+        """Hold the writers' lock. flock(2): gone with its holder, however that ends."""
+        deadline = time.monotonic() + patience
+        pause = 0.0005
+        while True:
+            try:
+                fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise _held(self.lock) from None
+                time.sleep(pause * random.uniform(0.5, 1.0))
+                pause = min(pause * 1.5, 0.01)
+        try:
+            yield
+        finally:
+            fcntl.flock(self.lock, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        self.sql.close()
+        os.close(self.lock)
+
+
+def _made_by(sql: sqlite3.Connection, path: Path) -> int:
+    """The schema's version; 0 for an empty file."""
+    version = int(sql.execute("PRAGMA user_version").fetchone()[0])
+    application = int(sql.execute("PRAGMA application_id").fetchone()[0])
+    if application != APPLICATION_ID and (version or application or _has_tables(sql)):
+        raise StoreDamaged(f"{path} is a database, but not mobyshell's",
+                           hint="choose another directory by --root")  # fmt: skip
+    if version > len(MIGRATIONS):
+        raise Unsupported(
+            f"{path} is of version {version}, this mobyshell knows up to {len(MIGRATIONS)}",
+            hint="a newer mobyshell has used this store: use that, or another --root",
+        )
+    return version
+
+
+def _has_tables(sql: sqlite3.Connection) -> bool:
+    return sql.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is not None
+
+
+def _held(lock: int) -> TimedOut:
+    """Who has the lock, from /proc/locks (proc(5))."""
+    found = os.fstat(lock)
+    place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    holder = ""
+    with open("/proc/locks") as locks:
+        for line in locks:
+            words = line.split()
+            if len(words) > 5 and words[1] == "FLOCK" and words[5] == place:
+                holder = words[4]
+    who = f"process {holder}" if holder else "another process"
+    return TimedOut(f"the store is being written by {who}, which does not end",
+                    hint=f"look at it: ps -fp {holder}" if holder else "")  # fmt: skip
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """What sqlite3 raises, as errors of ours."""
+    try:
+        yield
+    except MobyshellError:
+        raise
+    except sqlite3.IntegrityError:
+        raise  # who wrote it knows what it means
+    except sqlite3.DatabaseError as error:
+        name = getattr(error, "sqlite_errorname", "") or ""
+        if any(name.startswith(prefix) for prefix in _DAMAGED):
+            raise StoreDamaged(f"{path}: {error}", hint="mobyshell doctor --store") from error
+        if name == "SQLITE_FULL":
+            raise SyscallFailed(
+                "write", errno.ENOSPC, path=str(path), hint="make room, or collect garbage"
+            ) from error
+        if name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY")):
+            raise MobyshellError(
+                f"{path}: {error} ({name})", hint="is its disk full, or read-only?"
+            ) from error
+        raise

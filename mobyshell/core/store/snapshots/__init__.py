@@ -1,0 +1,1 @@
+"""Snapshots: filesystem trees made of layers, without anything being mounted here."""
