@@ -1,27 +1,29 @@
 """The comparison: everything on this machine that starts a container, doing the same in turns.
 
-Three contests: a container's whole life, one more process in a running container, and a batch of
-containers from one process. A contestant that is not installed, or fails, is named with its reason.
+The contests: a container's whole life, one more process in a running container, the verbs that an
+engine calls one by one, and a batch of containers from one process. A contestant that is not
+installed, or fails, is named with its reason.
 """
 
 from __future__ import annotations
 
-import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 from mobyshell.bench.contest import Contestant, Result, alternate
-from mobyshell.bench.start import contestants
-from mobyshell.bench.workshop import Workshop, must_run, program, workshop
+from mobyshell.bench.peers import OURS, Peer, peers
+from mobyshell.bench.start import LIBRARY, add, contestants
+from mobyshell.bench.verbs import compare_verbs
+from mobyshell.bench.workshop import Workshop, workshop
 from mobyshell.bench.yardstick import yardstick
 from mobyshell.core.errors import MobyshellError
 
 Say = Callable[[str], None]
-LIBRARY = "mobyshell (library, warm shim)"
-OURS = "mobyshell-runc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class Contest:
 
 @dataclass(slots=True)
 class Comparison:
-    """All contests, and who could not take part."""
+    """All contests, and who could not take part, or is treated specially."""
 
     contests: list[Contest] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
@@ -47,9 +49,8 @@ def compare(rounds: int, batch: int, say: Say) -> Comparison:
     with workshop() as shop:
         bundle = shop.with_args("true", "/bin/true")
         say(f"a container's life, {rounds} rounds")
-        runners, missing = contestants(shop, bundle)
-        done.missing += missing
-        _try(runners, done, "the plan in C", lambda: yardstick(shop, bundle))
+        runners, done.missing = contestants(shop, bundle)
+        _yardstick(shop, bundle, runners, done.missing)
         done.contests.append(
             Contest(
                 "create, start, wait and delete of /bin/true", alternate(runners, rounds, warm_up=3),
@@ -57,51 +58,43 @@ def compare(rounds: int, batch: int, say: Say) -> Comparison:
                  (LIBRARY, "runc run", 0.6), (f"{OURS} run", "runc run", 0.6)),
             )
         )  # fmt: skip
+        runtimes = peers(shop)[0]
         say(f"one more process in a running container, {rounds} rounds")
-        with _execs(shop, done) as executors:
+        with _execs(shop, runtimes, done.missing) as executors:
             done.contests.append(
                 Contest(
                     "exec of /bin/true", alternate(executors, rounds, warm_up=3),
                     ((LIBRARY, "crun exec", 0.2), (f"{OURS} exec", "runc exec", 0.6)),
                 )
             )  # fmt: skip
+        say(f"verb by verb, a new bundle each time, {rounds} rounds")
+        for verb, result in compare_verbs(shop, runtimes, rounds, done.missing).items():
+            title = f"{verb}, of a bundle never seen" if verb == "create" else verb
+            done.contests.append(Contest(title, result, ((OURS, "runc", 1.0),)))
         say(f"batches of {batch} containers")
-        starters = _batches(shop, batch, done)
         done.contests.append(
             Contest(
                 f"{batch} containers started and left running, one after the other",
-                alternate(starters, 3, warm_up=0), ((LIBRARY, "crun run -d", 0.5),),
+                alternate(_batches(shop, runtimes, batch, done.missing), 3, warm_up=0),
+                ((LIBRARY, "crun run -d", 0.5),),
             )
         )  # fmt: skip
     return done
 
 
-def _try(
-    found: list[Contestant], done: Comparison, name: str, make: Callable[[], Callable[[], None]]
-) -> None:
-    """Add a contestant, if it can do the job once."""
+def _yardstick(
+    shop: Workshop, bundle: Path, found: list[Contestant], missing: list[str]
+) -> None:  # fmt: skip
     try:
-        run = make()
-        run()
+        add(found, missing, "the plan in C", yardstick(shop, bundle))
     except MobyshellError as error:
-        done.missing.append(f"{name}: {error}")
-    else:
-        found.append(Contestant(name, run))
-
-
-def _binaries() -> dict[str, list[str]]:
-    """The command of every OCI runtime here, ours included."""
-    found = {OURS: [sys.executable, "-m", "mobyshell.runc"]}
-    for name in ("runc", "crun"):
-        try:
-            found[name] = [program(name)]
-        except MobyshellError:
-            continue
-    return found
+        missing.append(f"the plan in C: {error}")
 
 
 @contextmanager
-def _execs(shop: Workshop, done: Comparison) -> Iterator[list[Contestant]]:
+def _execs(
+    shop: Workshop, runtimes: list[Peer], missing: list[str]
+) -> Iterator[list[Contestant]]:  # fmt: skip
     """Those who can start a process in a container, each with one of its own."""
     bundle = shop.with_args("idle", "/bin/sleep", "100000")
     numbers = count()
@@ -113,61 +106,56 @@ def _execs(shop: Workshop, done: Comparison) -> Iterator[list[Contestant]]:
         shop.tasks.exec("idle", ["/bin/true"], exec_id=name)
         shop.tasks.wait("idle", exec_id=name, timeout=30)
 
-    found = [Contestant(LIBRARY, ours)]
-    roots = {name: [*words, "--root", str(shop.directory / f"exec-{name}")]
-             for name, words in _binaries().items()}  # fmt: skip
-    begun = []
+    found, begun = [Contestant(LIBRARY, ours)], []
     try:
-        for name, words in roots.items():
-
-            def one(words: list[str] = words, name: str = name) -> Callable[[], None]:
-                must_run([*words, "run", "-d", "--bundle", str(bundle), "idle"])
-                begun.append(words)
-                return lambda: must_run([*words, "exec", "idle", "/bin/true"])
-
-            _try(found, done, f"{name} exec", one)
+        for peer in runtimes:
+            try:
+                peer("run", "-d", "--bundle", str(bundle), "idle")
+            except MobyshellError as error:
+                missing.append(f"{peer.name} exec: {error}")
+                continue
+            begun.append(peer)
+            add(found, missing, f"{peer.name} exec", partial(peer, "exec", "idle", "/bin/true"))
         yield found
     finally:
         shop.tasks.delete("idle", force=True)
-        for words in begun:
-            must_run([*words, "delete", "--force", "idle"])
+        for peer in begun:
+            peer("delete", "--force", "idle")
 
 
-def _batches(shop: Workshop, batch: int, done: Comparison) -> list[Contestant]:
-    """Those who can start many; what they started is deleted within their time, too."""
-    bundle = shop.with_args("many", "/bin/sleep", "100000")
+def _batches(
+    shop: Workshop, runtimes: list[Peer], batch: int, missing: list[str]
+) -> list[Contestant]:  # fmt: skip
+    """Those who can start many. Only the starting is timed."""
+    bundle = str(shop.with_args("many", "/bin/sleep", "100000"))
+    ids = [f"m{index}" for index in range(batch)]
 
-    def ours(number: int = batch) -> None:
-        ids = [f"m{index}" for index in range(number)]
+    def ours() -> int:
+        begun = time.perf_counter_ns()
         try:
             for id in ids:
-                shop.tasks.create(id, str(bundle))
+                shop.tasks.create(id, bundle)
                 shop.tasks.start(id)
+            return time.perf_counter_ns() - begun
         finally:
             for id in ids:
                 shop.tasks.delete(id, force=True)
 
-    found = [Contestant(LIBRARY, ours)]
-    for name, words in _binaries().items():
-        if name == OURS:
-            continue
-        command = [*words, "--root", str(shop.directory / f"many-{name}")]
-
-        def theirs(number: int = batch, command: list[str] = command) -> None:
-            ids = [f"m{index}" for index in range(number)]
-            try:
-                for id in ids:
-                    must_run([*command, "run", "-d", "--bundle", str(bundle), id])
-            finally:
-                for id in ids:
-                    must_run([*command, "delete", "--force", id])
-
+    def theirs(peer: Peer, ids: list[str]) -> int:
         try:
-            theirs(1)
+            return sum(peer("run", "-d", "--bundle", bundle, id) for id in ids)
+        finally:
+            for id in ids:
+                peer("delete", "--force", id)
+
+    found = [Contestant(LIBRARY, ours)]
+    for peer in runtimes:
+        try:
+            theirs(peer, ids[:1])
         except MobyshellError as error:
-            done.missing.append(f"{name} run -d: {error}")
+            missing.append(f"{peer.name} run -d: {error}")
         else:
-            found.append(Contestant(f"{name} run -d", theirs))
+            found.append(Contestant(f"{peer.name} run -d", partial(theirs, peer, ids)))
     return found
 
 

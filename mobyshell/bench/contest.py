@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """One way to do the job. `run` does it once and raises if it failed."""
+    """One way to do the job. `run` does it once and raises if it failed; it returns the nanoseconds
+    that it took, where it knows better than who calls it."""
 
     name: str
-    run: Callable[[], None]
+    run: Callable[[], int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +89,9 @@ def alternate(
         mix(order)
         for contestant in order:
             start = now()
-            contestant.run()
+            told = contestant.run()
             elapsed = now() - start
             if number >= 0:
-                times[contestant.name].append(elapsed)
+                times[contestant.name].append(elapsed if told is None else told)
         progress(number + 1, rounds)
     return Result(tuple(Series(name, tuple(values)) for name, values in times.items()))

@@ -45,7 +45,7 @@ def page(contests: Sequence[Contest], missing: Sequence[str]) -> str:
                 met = "met" if ratio <= goal else "missed"
                 lines.append(f"- {ours} is {ratio:.2f} × {peer} (goal ≤ {goal:g}: {met})")
     if missing:
-        lines += ["", "Not there:", "", *(f"- {one}" for one in missing)]
+        lines += ["", "Not there, or treated specially:", "", *(f"- {one}" for one in missing)]
     return "\n".join(lines) + "\n"
 
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 from mobyshell.bench.contest import Contestant
-from mobyshell.bench.workshop import Workshop, must_run, program
+from mobyshell.bench.peers import Peer, peers
+from mobyshell.bench.workshop import Workshop, program
 from mobyshell.core.errors import MobyshellError
+
+LIBRARY = "mobyshell (library, warm shim)"
 
 
 def contestants(shop: Workshop, bundle: Path) -> tuple[list[Contestant], list[str]]:
     """Ours through the library and a warm shim, then as a program, and every peer that works here:
     each runs `bundle` once.
 
-    The second list says, a line each, which peers are missing and why.
+    The second list says, a line each, which peers are missing and why, and what is special.
     """
     numbers = count()
 
@@ -29,38 +32,34 @@ def contestants(shop: Workshop, bundle: Path) -> tuple[list[Contestant], list[st
         if status != 0:
             raise MobyshellError(f"/bin/true exited with {status}")
 
-    found = [Contestant("mobyshell (library, warm shim)", ours)]
-    missing: list[str] = []
-    for name, make in (
-        ("mobyshell-runc", _oci), ("runc", _oci), ("crun", _oci), ("bwrap", _bubblewrap),
-    ):  # fmt: skip
-        try:
-            ours_too = [sys.executable, "-m", "mobyshell.runc"]
-            words = ours_too if name == "mobyshell-runc" else [program(name)]
-            run = make(words, shop, str(bundle), numbers)
-            run()
-        except MobyshellError as error:
-            missing.append(f"{name}: {error}")
-        else:
-            found.append(Contestant(f"{name} run" if make is _oci else name, run))
-    return found, missing
+    found = [Contestant(LIBRARY, ours)]
+    runtimes, notes = peers(shop)
+    for peer in runtimes:
+        add(found, notes, f"{peer.name} run", partial(_run, peer, bundle, numbers))
+    notes += [peer.note for peer in runtimes if peer.note]
+    add(found, notes, "bwrap", partial(_bubblewrap, shop))
+    return found, notes
 
 
-def _oci(words: list[str], shop: Workshop, bundle: str, numbers: count[int]) -> Callable[[], None]:
-    root = str(shop.directory / ("ours" if len(words) > 1 else "peers"))
+def add(
+    found: list[Contestant], missing: list[str], name: str, run: Callable[[], int | None]
+) -> None:
+    """Add a contestant, if it can do the job once; else say why not."""
+    try:
+        run()
+    except MobyshellError as error:
+        missing.append(f"{name}: {error}")
+    else:
+        found.append(Contestant(name, run))
 
-    def run() -> None:
-        must_run([*words, "--root", root, "run", "--bundle", bundle, f"p{next(numbers)}"])
 
-    return run
+def _run(peer: Peer, bundle: Path, numbers: count[int]) -> int:
+    return peer("run", "--bundle", str(bundle), f"p{next(numbers)}")
 
 
-def _bubblewrap(
-    words: list[str], shop: Workshop, bundle: str, numbers: count[int]
-) -> Callable[[], None]:
+def _bubblewrap(shop: Workshop) -> int:
     """Less work than the others (no cgroups, no masked paths): near the floor for a process."""
-    command = [
-        *words, "--unshare-all", "--ro-bind", str(shop.bundle / "rootfs"), "/",
+    return shop.stand.run([
+        program("bwrap"), "--unshare-all", "--ro-bind", str(shop.bundle / "rootfs"), "/",
         "--proc", "/proc", "--dev", "/dev", "/bin/true",
-    ]  # fmt: skip
-    return lambda: must_run(command)
+    ])  # fmt: skip

@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mobyshell.bench.stand import Stand
 from mobyshell.core.errors import MobyshellError, Unsupported
+from mobyshell.core.linux import cgroups
 from mobyshell.core.runtime.bundle import new_bundle
 from mobyshell.core.tasks.client import TaskClient
 
@@ -25,6 +27,9 @@ class Workshop:
     bundle: Path
     state: Path
     tasks: TaskClient
+    stand: Stand
+    apart: Stand
+    """As `stand`, but without a cgroup v2 hierarchy that is mounted beside v1."""
 
     def with_args(self, name: str, *args: str) -> Path:
         """A bundle that runs `args`, sharing the root filesystem."""
@@ -45,16 +50,21 @@ def workshop() -> Iterator[Workshop]:
     # in memory, as /run is: nobody keeps the state of containers on a disk
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     directory = Path(tempfile.mkdtemp(prefix="mobyshell-bench-", dir=memory))
+    roots = cgroups.detect().roots
+    stand, apart = Stand(), Stand(*([roots[""]] if "" in roots else []))
     try:
         new_bundle(directory / "bundle", "busybox")
         tasks = TaskClient(directory / "state", "bench")
         try:
-            yield Workshop(directory, directory / "bundle", directory / "state", tasks)
+            yield Workshop(directory, directory / "bundle", directory / "state", tasks,
+                           stand, apart)  # fmt: skip
         finally:
             for task in tasks.ls():
                 tasks.delete(task.id, force=True)
             tasks.close()
     finally:
+        stand.close()
+        apart.close()
         shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from mobyshell.bench.workshop import Workshop, must_run, program
+from mobyshell.bench.workshop import Workshop, program
 from mobyshell.core.errors import Unsupported
 from mobyshell.core.oci import load_spec
 from mobyshell.core.runtime import Runtime
@@ -21,7 +22,7 @@ from mobyshell.core.runtime.program import HEADER_BYTES, Program, assemble
 _CELLS = ("stdin", "stdout", "stderr", "sync", "fifo")
 
 
-def yardstick(shop: Workshop, bundle: Path) -> Callable[[], None]:
+def yardstick(shop: Workshop, bundle: Path) -> Callable[[], int]:
     """One run of the bundle's container in C. Unsupported without gcc, or for plans with gates."""
     compiler = program("gcc")
     directory = shop.directory / "yardstick"
@@ -54,7 +55,7 @@ def yardstick(shop: Workshop, bundle: Path) -> Callable[[], None]:
     made = directory / "yardstick"
     source = Path(__file__).with_name("yardstick.c")
     subprocess.run([compiler, "-O2", f"-I{directory}", "-o", made, source], check=True)
-    return lambda: must_run([str(made)])
+    return partial(shop.stand.run, [str(made)])
 
 
 def _cell(part: Program, name: str) -> int:

@@ -55,3 +55,14 @@ def test_progress_counts_up_to_the_rounds() -> None:
         progress=lambda done, total: seen.append((done, total)),
     )
     assert seen == [(0, 2), (1, 2), (2, 2)]
+
+
+def test_who_knows_its_own_time_is_believed() -> None:
+    watch = Stopwatch()
+
+    def run() -> int:
+        watch.time += 100
+        return 7
+
+    result = alternate([Contestant("a", run)], 2, now=lambda: watch.time)
+    assert result["a"].times == (7, 7)
