@@ -3,6 +3,7 @@
     MobyshellError            1    something failed
     ├── UsageError            2    the words of a call are off: unknown verb, bad flag, malformed id
     ├── InvalidSpec           1    a config.json (or other document) breaks its specification
+    │   └── InvalidImage      1    a manifest, index or configuration of an image does
     ├── NotFound              3    no such bundle, task, process
     ├── AlreadyExists         3    the name is taken
     ├── WrongState            3    it exists, but not in the state the verb needs
@@ -12,6 +13,7 @@
     ├── HookFailed            1    a hook exited non-zero or ran past its timeout
     ├── RuntimeFailed         1    another OCI runtime said no
     ├── ShimLost              1    the shim cannot be reached or went away during a call
+    ├── RegistryFailed        1    a registry of images said no, or something that cannot be
     ├── StoreDamaged          1    what lies in the store is not what was put there
     ├── Locked                3    somebody else is writing under this reference
     ├── TimedOut            124    it did not happen in the given time
@@ -77,6 +79,10 @@ class InvalidSpec(MobyshellError):
     def __init__(self, message: str, *, hint: str = "", problems: list[str] | None = None) -> None:
         super().__init__(message, hint=hint)
         self.problems = list(problems or ())
+
+
+class InvalidImage(InvalidSpec):
+    """A document of an image breaks image-spec, or is not what it was said to be."""
 
 
 class NotFound(MobyshellError):
@@ -163,6 +169,22 @@ class ShimLost(MobyshellError):
     """The shim cannot be reached, or went away during a call."""
 
 
+class RegistryFailed(MobyshellError):
+    """A registry refused, could not be reached, or answered what no registry may.
+
+    `host` is the one that was asked, `status` its HTTP status (0: there was no answer), `code` the
+    distribution spec's, such as `DENIED`. No secret ever stands in it.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str = "", host: str = "", status: int = 0, code: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.host = host
+        self.status = status
+        self.code = code
+
+
 class StoreDamaged(MobyshellError):
     """What lies in the store is not what was put there; `doctor --store` says what, and repairs."""
 
@@ -188,9 +210,9 @@ class Interrupted(MobyshellError):
 _KINDS: dict[str, type[MobyshellError]] = {
     kind.__name__: kind
     for kind in (
-        MobyshellError, UsageError, InvalidSpec, NotFound, AlreadyExists, WrongState, Unsupported,
-        Refused, SyscallFailed, HookFailed, RuntimeFailed, ShimLost, StoreDamaged,
-        Locked, TimedOut, Interrupted,
+        MobyshellError, UsageError, InvalidSpec, InvalidImage, NotFound, AlreadyExists, WrongState,
+        Unsupported, Refused, SyscallFailed, HookFailed, RuntimeFailed, ShimLost, RegistryFailed,
+        StoreDamaged, Locked, TimedOut, Interrupted,
     )
 }  # fmt: skip
 

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mobyshell.core.oci.defaults import default_spec
+    from mobyshell.core.oci.descriptor import Descriptor, describe
+    from mobyshell.core.oci.digest import Digest
     from mobyshell.core.oci.ids import check_id
+    from mobyshell.core.oci.image_config import ImageConfig, chain_id, chain_ids
+    from mobyshell.core.oci.image_spec import (
+        dump_image,
+        parse_document,
+        parse_image_config,
+        parse_index,
+        parse_manifest,
+    )
+    from mobyshell.core.oci.index import Index
     from mobyshell.core.oci.kinds import Problem
     from mobyshell.core.oci.linux import (
         Device,
@@ -22,6 +33,8 @@ if TYPE_CHECKING:
         Personality,
         TimeOffset,
     )
+    from mobyshell.core.oci.manifest import Manifest
+    from mobyshell.core.oci.platform import Platform, host_platform, matcher, parse_platform
     from mobyshell.core.oci.process import (
         Capabilities,
         ConsoleSize,
@@ -37,6 +50,7 @@ if TYPE_CHECKING:
         Scheduler,
         User,
     )
+    from mobyshell.core.oci.reference import Reference, parse_reference
     from mobyshell.core.oci.resources import (
         CPU,
         BlockIO,
@@ -66,22 +80,33 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "CPU", "BlockIO", "Capabilities", "ConsoleSize", "Device", "DeviceCgroup", "ExecCPUAffinity",
-    "Hook", "Hooks", "HugepageLimit", "IDMapping", "IOPriority", "IntelRdt", "InterfacePriority",
-    "Linux", "Memory", "MemoryPolicy", "Mount", "Namespace", "NetDevice", "Network", "Personality", "Pids",
-    "Problem", "Process", "Rdma", "Resources", "Rlimit", "Root", "Scheduler", "Seccomp",
-    "SeccompArg", "SeccompSyscall", "Spec", "ThrottleDevice", "TimeOffset", "User", "WeightDevice",
-    "check", "check_id", "default_spec", "dump_spec", "examine", "load_spec", "parse_spec", "read_spec",
-    "spec_to_json", "warnings_of", "with_process",
+    "CPU", "BlockIO", "Capabilities", "ConsoleSize", "Descriptor", "Device", "DeviceCgroup",
+    "Digest", "ExecCPUAffinity", "Hook", "Hooks", "HugepageLimit", "IDMapping", "IOPriority",
+    "ImageConfig", "Index", "IntelRdt", "InterfacePriority", "Linux", "Manifest", "Memory",
+    "MemoryPolicy", "Mount", "Namespace", "NetDevice", "Network", "Personality", "Pids", "Platform",
+    "Problem", "Process", "Rdma", "Reference", "Resources", "Rlimit", "Root", "Scheduler",
+    "Seccomp", "SeccompArg", "SeccompSyscall", "Spec", "ThrottleDevice", "TimeOffset", "User",
+    "WeightDevice", "chain_id", "chain_ids", "check", "check_id", "default_spec", "describe",
+    "dump_image", "dump_spec", "examine", "host_platform", "load_spec", "matcher", "parse_document",
+    "parse_image_config", "parse_index", "parse_manifest", "parse_platform", "parse_reference",
+    "parse_spec", "read_spec", "spec_to_json", "warnings_of", "with_process",
 ]  # fmt: skip
 
 _MODULES = {
     "defaults": "default_spec",
+    "descriptor": "Descriptor describe",
+    "digest": "Digest",
     "ids": "check_id",
+    "image_config": "ImageConfig chain_id chain_ids",
+    "image_spec": "dump_image parse_document parse_image_config parse_index parse_manifest",
+    "index": "Index",
     "kinds": "Problem",
     "linux": "Device IntelRdt Linux MemoryPolicy Namespace NetDevice Personality TimeOffset",
+    "manifest": "Manifest",
+    "platform": "Platform host_platform matcher parse_platform",
     "process": "Capabilities ConsoleSize ExecCPUAffinity Hook Hooks IDMapping IOPriority Mount "
     "Process Rlimit Root Scheduler User",
+    "reference": "Reference parse_reference",
     "resources": "CPU BlockIO DeviceCgroup HugepageLimit InterfacePriority Memory Network Pids Rdma "
     "Resources ThrottleDevice WeightDevice",
     "seccomp": "Seccomp SeccompArg SeccompSyscall",

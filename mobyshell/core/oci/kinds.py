@@ -1,7 +1,8 @@
 """What a field may hold: one declaration serves decoding, checking and writing.
 
-Owns the machinery; the spec's objects are declared in `process`, `linux`, `resources`, `seccomp`
-and `spec`. A dataclass field carries its JSON name, its kind and the section of the spec in its
+Owns the machinery; the objects of runtime-spec are declared in `process`, `linux`, `resources`,
+`seccomp` and `spec`, those of image-spec in `descriptor`, `platform`, `manifest`, `index` and
+`image_config`. A dataclass field carries its JSON name, its kind and the section of the spec in its
 metadata; `decode` and `encode` walk tables that are made once per class.
 """
 
@@ -141,10 +142,12 @@ def boolean(value: Any, path: str, section: str, problems: Problems) -> Any:
     return value
 
 
-def array(of: Decode) -> Decode:
-    """An array whose elements are all of one kind; a tuple here."""
+def array(of: Decode, *, null: bool = False) -> Decode:
+    """An array whose elements are all of one kind; a tuple here. `null`: Go's for an empty one."""
 
     def decode(value: Any, path: str, section: str, problems: Problems) -> Any:
+        if value is None and null:
+            return ()
         if not isinstance(value, list):
             return _wrong(value, "an array", path, section, problems)
         return tuple(
@@ -169,6 +172,15 @@ def mapping(of: Decode, key_kind: Decode | None = None) -> Decode:
         return found
 
     return decode
+
+
+def names(value: Any, path: str, section: str, problems: Problems) -> Any:
+    """A set of names, which Go writes as an object of empty objects; a frozenset here."""
+    if not isinstance(value, dict):
+        return _wrong(value, "an object of empty objects", path, section, problems)
+    name = text(empty=False)
+    found = [name(one, f"{path}[{show(one)}]", section, problems) for one in value]
+    return frozenset(one for one in found if one is not None)
 
 
 def record(kind: type[Any]) -> Decode:
@@ -243,6 +255,10 @@ def encode(value: Any) -> Any:
         return [encode(one) for one in value]
     if isinstance(value, dict):
         return {key: encode(one) for key, one in value.items()}
+    if isinstance(value, frozenset):
+        return {name: {} for name in sorted(value)}
+    if isinstance(value, str):
+        return str(value)  # a digest is one too, which YAML's writer would not know
     if not hasattr(type(value), "__dataclass_fields__"):
         return value
     document = {}
