@@ -1,0 +1,81 @@
+"""A network namespace that a test makes for itself, to be its "host": nothing of the machine's
+network is seen or changed by what runs in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+
+class Netns:
+    """A network namespace with its loopback on, held by a process until `close`."""
+
+    def __init__(self) -> None:
+        self._holder = subprocess.Popen(
+            ["unshare", "--net", "sh", "-c", "ip link set lo up && echo ready && exec sleep 3600"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        assert self._holder.stdout is not None
+        assert self._holder.stdout.readline() == b"ready\n"
+        self.path = f"/proc/{self._holder.pid}/ns/net"
+
+    def __enter__(self) -> Netns:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let it go, with everything in it."""
+        self._holder.kill()
+        self._holder.wait()
+        assert self._holder.stdout is not None
+        self._holder.stdout.close()
+
+    def words(self, *words: str) -> list[str]:
+        """The command line that runs `words` in it."""
+        return ["nsenter", f"--net={self.path}", *words]
+
+    def run(self, *words: str, check: bool = True, **more: Any) -> subprocess.CompletedProcess[str]:
+        """Run a command in it."""
+        done = subprocess.run(
+            self.words(*words), capture_output=True, text=True, timeout=60, check=False,
+            stdin=subprocess.DEVNULL, **more,
+        )  # fmt: skip
+        assert not check or done.returncode == 0, (words, done.stdout, done.stderr)
+        return done
+
+    def python(self, code: str) -> str:
+        """What Python code prints in it."""
+        return self.run(sys.executable, "-c", code).stdout
+
+    def ip(self, *words: str) -> Any:
+        """What ip(8) says, as JSON."""
+        return json.loads(self.run("ip", "-j", *words).stdout or "[]")
+
+    def start(self, *words: str) -> subprocess.Popen[bytes]:
+        """Start a command in it; whoever starts it ends it."""
+        return subprocess.Popen(
+            self.words(*words), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+
+def until(what: Any, seconds: float = 60) -> Any:
+    """The first true answer of `what`."""
+    end = time.monotonic() + seconds
+    while True:
+        found = what()
+        if found:
+            return found
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(0.02)
+
+
+def here() -> str:
+    """The network namespace we are in."""
+    return os.readlink("/proc/self/ns/net")
