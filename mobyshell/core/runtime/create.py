@@ -31,7 +31,7 @@ from mobyshell.core.runtime.operations.trees import START
 from mobyshell.core.runtime.own_groups import OwnGroups
 from mobyshell.core.runtime.plan import HOME, Actor, Operation, Phase, Plan, Text
 from mobyshell.core.runtime.prepared import Prepared
-from mobyshell.core.runtime.program import Program, assemble
+from mobyshell.core.runtime.program import Program, assemble, put_in
 from mobyshell.core.runtime.steps import Steps
 from mobyshell.core.runtime.values import PLAIN, Options, Status
 
@@ -72,18 +72,22 @@ def create(
     clock: Clock,
     keep: Callable[[str, Waiting], None],
     options: Options = PLAIN,
+    snapshot: str = "",
 ) -> Steps[Container]:
     """Execute the plan up to the point where the program would start.
 
     `text` is the spec as JSON; `keep` takes what `start` will need. AlreadyExists if the id is
-    taken; SyscallFailed with the operation that failed; HookFailed. After an error nothing is
+    taken; SyscallFailed with the operation that failed; HookFailed. `snapshot`: the directory of
+    the container's own layer, where `options.rootfs` has a place for it. After an error nothing is
     left behind, and where hooks had run, the poststop hooks have, too.
     """
     begun = clock.monotonic_ns()
     spare = _spare()
     try:
         path = states.reserve(root, id)
-        making = _Creation(path, id, prepared, spec, text, stdio, executor, sink, clock, options)
+        making = _Creation(
+            path, id, prepared, spec, text, stdio, executor, sink, clock, options, snapshot
+        )
     except BaseException:
         spare.close()
         raise
@@ -156,7 +160,7 @@ class _Creation:
 
     def __init__(
         self, path: Path, id: str, prepared: Prepared, spec: Spec, text: str, stdio: Stdio,
-        executor: Executor, sink: EventSink, clock: Clock, options: Options,
+        executor: Executor, sink: EventSink, clock: Clock, options: Options, snapshot: str,
     ) -> None:  # fmt: skip
         self.options = options
         self.path, self.id, self.prepared, self.spec, self.text = path, id, prepared, spec, text
@@ -168,23 +172,24 @@ class _Creation:
         self.state: states.State | None = None
         self.reported = 0
         self.hooked = False
-        self.values = {"id": id}
+        self.values = {"id": id, "snapshot": snapshot}
+        self.bundle, self.rootfs = prepared.bundle(id)
         self._plan: Plan | None = None
         self._open = ExitStack()
 
     def plan(self) -> Plan:
         """The plan with this container's names in it; only errors and events need it."""
         if self._plan is None:
-            self._plan = self.prepared.plan(self.id)
+            self._plan = self.prepared.plan(self.id, self.values["snapshot"])
         return self._plan
 
     def emit(self, program: Program) -> int:
         return report.emit(self.id, self.plan, program, self.sink)
 
     def run(self) -> Steps[Container]:
-        if not os.path.isdir(self.template.rootfs):
+        if self.options.rootfs is None and not os.path.isdir(self.rootfs):
             raise NotFound(
-                f"no root filesystem at {self.template.rootfs}",
+                f"no root filesystem at {self.rootfs}",
                 hint="root.path in config.json is relative to the bundle",
             )
         # known before they are made: the next start can clear away what a killed creator left
@@ -213,22 +218,20 @@ class _Creation:
             self._tell(ours, b"1")
         if self.program.wants(HOME):
             process = self.spec.process
-            places = (f"/proc/{self.child.pid}/root", self.template.rootfs)
+            places = (f"/proc/{self.child.pid}/root", self.rootfs)
             found = home(process.user.uid if process else 0, *places)
             self.values["home"] = found
         if self.template.agent or "home" in self.values:
             self.program.fill(self.values)
         self.reported = self.emit(self.program)
-        return Container(
-            self.id, self.child.pid, self.child.pidfd, self.template.bundle, self.master
-        )
+        return Container(self.id, self.child.pid, self.child.pidfd, self.bundle, self.master)
 
     def _prepare(self, held: ExitStack) -> dict[str, int]:
         """The parent's part before there is a child; the descriptors it left open, by their cells,
         which `held` closes."""
         if not self.prepared.has("prepare"):
             return {}
-        program = self.prepared.take("prepare", {"id": self.id})
+        program = self.prepared.take("prepare", self.values)
         names = [
             one for one in ("cgroup", START.name, *self.template.handed) if one in program.cells
         ]
@@ -319,8 +322,8 @@ class _Creation:
             id=self.id,
             pid=self.child.pid,
             pid_start=procfs.start_time(self.child.pid),
-            bundle=self.template.bundle,
-            rootfs=self.template.rootfs,
+            bundle=self.bundle,
+            rootfs=self.rootfs,
             created_ns=self.clock.now_ns(),
             cgroups=self.groups.paths,
             cgroup_levels=self.groups.levels,
@@ -330,8 +333,15 @@ class _Creation:
             args=tuple(process.args or ()) if process else (),
             annotations=states.annotations_of(self.spec.annotations),
             owner=os.geteuid(),
+            root_mount=self._root_mount(),
         )
         states.write(self.path, self.state)
+
+    def _root_mount(self) -> tuple[str, ...]:
+        mount = self.options.rootfs
+        if mount is None:
+            return ()
+        return tuple(put_in(one, self.values) for one in (mount.type, mount.source, *mount.options))
 
     def _tell(self, ours: socket.socket, byte: bytes) -> None:
         try:

@@ -24,6 +24,7 @@ class Host:
     `cgroup_v2_controllers` what can be limited below it. `cgroup_writable`: may cgroups be made
     at all. `cpuset`: CPUs and memory nodes of that cgroup (v1). `last_capability`: the highest
     number. `lsm`: names of active security modules. `resctrl`: is there resource control.
+    `kernel`: its version.
     """
 
     euid: int = 0
@@ -38,6 +39,7 @@ class Host:
     last_capability: int = 40
     lsm: tuple[str, ...] = ()
     resctrl: bool = False
+    kernel: tuple[int, int] = (6, 6)
     newuidmap: str | None = None
     newgidmap: str | None = None
 
@@ -75,6 +77,7 @@ class Host:
             last_capability=capabilities.last(),
             lsm=lsms.active(),
             resctrl=os.path.exists("/sys/fs/resctrl/schemata"),
+            kernel=_kernel(),
             newuidmap=_helper("newuidmap"),
             newgidmap=_helper("newgidmap"),
         )
@@ -84,6 +87,13 @@ def _cpuset(path: str | None) -> tuple[str, str]:
     if path is None:
         return "", ""
     return cgroups.read(path, "cpuset.cpus"), cgroups.read(path, "cpuset.mems")
+
+
+def _kernel() -> tuple[int, int]:
+    """The first two numbers of uname(2)'s release; what comes after them may be anything."""
+    major, minor = [*os.uname().release.split("."), "0"][:2]
+    digits = minor[: len(minor) - len(minor.lstrip("0123456789"))]
+    return int(major), int(digits or 0)
 
 
 def _helper(name: str) -> str | None:

@@ -21,6 +21,10 @@ HOME = "\0home\0"
 PID, INIT = "\0pid\0", "\0init\0"
 """Stand in texts for the process that a program makes, and for the container's first one."""
 
+SNAPSHOT = "\0snapshot\0"
+"""Stands in texts for the directory of the container's own snapshot, so that all containers of one
+image share a plan."""
+
 
 class Actor(StrEnum):
     """Who executes an operation."""
@@ -242,11 +246,11 @@ def operation_json(operation: Operation) -> dict[str, Any]:
     }
 
 
-def named(plan: Plan, placeholder: str, id: str) -> Plan:
-    """`plan` with `id` in the place of a placeholder, wherever a text has it."""
+def named(plan: Plan, placeholder: str, name: str) -> Plan:
+    """`plan` with `name` in the place of a placeholder, wherever a text has it."""
 
     def put(text: str) -> str:
-        return text.replace(placeholder, id)
+        return text.replace(placeholder, name)
 
     def arg(one: Arg) -> Arg:
         return Text(put(one.value), one.template) if isinstance(one, Text) else one
@@ -261,7 +265,8 @@ def named(plan: Plan, placeholder: str, id: str) -> Plan:
 
     return replace(
         plan,
-        id=id,
+        bundle=put(plan.bundle),
+        rootfs=put(plan.rootfs),
         operations=tuple(
             operation(one) if _mentions(one, placeholder) else one for one in plan.operations
         ),

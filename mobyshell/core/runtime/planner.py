@@ -37,6 +37,7 @@ from mobyshell.core.runtime.operations import (
     process,
     roots,
     scheduling,
+    snapshot_root,
     trees,
 )  # fmt: skip
 from mobyshell.core.runtime.plan import Actor, Operation, Phase, Plan
@@ -214,7 +215,12 @@ class Planner:
         if "root.path" in self.trees:
             operations.append(trees.open_start(self.rootfs))
         spread = self.linux.rootfs_propagation
-        return operations + [trees.open_tree(one, spread) for one in self.trees.values()]
+        return operations + [self._open(one, spread) for one in self.trees.values()]
+
+    def _open(self, tree: trees.Tree, propagation: str | None) -> Operation:
+        if tree.source == "root.path" and self.options.rootfs is not None:
+            return snapshot_root.open_root(self.options.rootfs, tree, self.host.kernel)
+        return trees.open_tree(tree, propagation)
 
     def _attach(self) -> list[Operation]:
         operations = []
@@ -272,7 +278,12 @@ class Planner:
         spread, root = linux.rootfs_propagation, self.trees.get("root.path")
         if self.own_mounts:
             operations.append(roots.isolate(spread, self.rootfs, root))
-        operations.append(roots.root_filesystem(self.rootfs, spread, root))
+        if self.options.rootfs is not None and root is None:
+            operations.append(
+                snapshot_root.mount_root(self.options.rootfs, self.rootfs, spread, self.host.kernel)
+            )
+        else:
+            operations.append(roots.root_filesystem(self.rootfs, spread, root))
         for index, entry in enumerate(self.spec.mounts or ()):
             operations.append(self._mount(index, entry))
         if not any(self._binds_dev(entry) for entry in self.spec.mounts or ()):

@@ -1,15 +1,16 @@
 """Plans with their programs, made once for each spec and used for many containers.
 
 Owns the memory: a program lies in a mapping of its own, is lent to one container at a time, and
-comes back when that one has started (or failed). Only the id differs between two containers of
-one spec, and it has its places in the programs' texts.
+comes back when that one has started (or failed). Only the id and the snapshot differ
+between two containers of one spec, and they have their places in the programs' texts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from mobyshell.core.runtime.plan import Actor, Operation, Phase, Plan, named
+from mobyshell.core.runtime.plan import SNAPSHOT, Actor, Operation, Phase, Plan, named
 from mobyshell.core.runtime.program import ID, Program, assemble
 
 KEPT_PROGRAMS = 4
@@ -32,9 +33,14 @@ class Prepared:
             "child": plan.of(Actor.CHILD, *CHILD),
         }
 
-    def plan(self, id: str) -> Plan:
-        """The plan of container `id`."""
-        return named(self.template, ID, id)
+    def plan(self, id: str, snapshot: str = "") -> Plan:
+        """The plan of container `id`, whose own layer is in the directory `snapshot`."""
+        plan = replace(named(self.template, ID, id), id=id)
+        return named(plan, SNAPSHOT, snapshot) if snapshot else plan
+
+    def bundle(self, id: str) -> tuple[str, str]:
+        """The bundle of container `id`, and its root filesystem."""
+        return self.template.bundle.replace(ID, id), self.template.rootfs.replace(ID, id)
 
     def cgroups(self, id: str) -> dict[str, str]:
         """The cgroups of container `id`."""

@@ -30,6 +30,7 @@ from mobyshell.core.runtime.plan import (
     HOME,
     INIT,
     PID,
+    SNAPSHOT,
     Arg,
     Call,
     Cell,
@@ -89,6 +90,9 @@ LONGEST_ID = 80
 LENGTH = Cell("length")
 """The bytes of the text that has a pid in it: the one text whose length the kernel is told."""
 
+LONGEST_SNAPSHOT = 256
+"""Bytes kept for a snapshot's directory; of an option of a filesystem the kernel takes no more."""
+
 LONGEST_HOME = 4096
 """Bytes kept for a home in the place of its placeholder."""
 
@@ -104,7 +108,10 @@ class Origin:
     call: int
 
 
-_PLACEHOLDERS = ((ID, "id", ""), (HOME, "home", "/"), (PID, "pid", "0"), (INIT, "init", "0"))
+_PLACEHOLDERS = (
+    (ID, "id", ""), (HOME, "home", "/"), (PID, "pid", "0"), (INIT, "init", "0"),
+    (SNAPSHOT, "snapshot", ""),
+)  # fmt: skip
 
 
 def put_in(text: str, values: Mapping[str, str]) -> str:
@@ -166,7 +173,8 @@ class Program:
         return value - (1 << 64) if value >> 63 else value
 
     def fill(self, values: Mapping[str, str]) -> None:
-        """Put `values` in the places of the texts' placeholders: `id`, `home`, `pid`, `init`."""
+        """Put `values` in the places of the texts' placeholders: `id`, `home`, `pid`, `init`,
+        `snapshot`."""
         self.values = values
         for at, text in self.slots:
             data = self.filled(text).encode("utf-8", "surrogateescape") + b"\0"
@@ -235,6 +243,7 @@ class _Arena:
             data = value.encode("utf-8", "surrogateescape") + b"\0"
             short = template + sum(value.count(one) for one in (ID, PID, INIT))
             room = LONGEST_ID * short + LONGEST_HOME * value.count(HOME)
+            room += LONGEST_SNAPSHOT * value.count(SNAPSHOT)
             slot = room > 0
             at = self._place(data + b"\0" * room)
             self._texts[value] = at

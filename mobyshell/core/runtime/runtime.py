@@ -7,12 +7,15 @@ that are created but not started.
 from __future__ import annotations
 
 import json
+import os.path
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
 from mobyshell.core.clock import Clock, SystemClock
+from mobyshell.core.errors import InvalidSpec
 from mobyshell.core.events import EventSink, discard
 from mobyshell.core.linux.cgroups import entrances
 from mobyshell.core.oci import Process, Spec, check_id, load_spec, spec_to_json
@@ -27,6 +30,7 @@ from mobyshell.core.runtime.executor import Executor
 from mobyshell.core.runtime.host import Host
 from mobyshell.core.runtime.kill import kill
 from mobyshell.core.runtime.list import list_states
+from mobyshell.core.runtime.operations.snapshot_root import templated
 from mobyshell.core.runtime.pause import pause, resume
 from mobyshell.core.runtime.plan import Plan
 from mobyshell.core.runtime.planner import make_plan
@@ -39,7 +43,15 @@ from mobyshell.core.runtime.stats import stats
 from mobyshell.core.runtime.steps import Steps
 from mobyshell.core.runtime.streams import with_owned
 from mobyshell.core.runtime.update import update
-from mobyshell.core.runtime.values import PLAIN, Difference, Options, ProcessInfo, Stats, Status
+from mobyshell.core.runtime.values import (
+    PLAIN,
+    Difference,
+    Options,
+    ProcessInfo,
+    RootMount,
+    Stats,
+    Status,
+)  # fmt: skip
 from mobyshell.core.runtime.wait import wait
 
 
@@ -120,16 +132,27 @@ class Runtime:
         rows: int = 0,
         columns: int = 0,
         options: Options = PLAIN,
+        rootfs: RootMount | None = None,
     ) -> Steps[Container]:
-        """Make container `id` from `bundle` (with `spec` instead of its config.json, if given)."""
+        """Make container `id` from `bundle` (with `spec` instead of its config.json, if given).
+
+        `rootfs` is mounted on the spec's root.path; then the bundle is the container's directory
+        below this root, and nothing of it is mounted in the host's mount namespace.
+        """
         spec = spec or load_spec(bundle)
         check_id(id)
-        options = with_owned(options, stdio, spec.process)
+        options, snapshot = with_owned(options, stdio, spec.process), ""
+        if rootfs is not None:
+            bundle = f"{self.root}/{ID}"
+            template, snapshot = templated(rootfs)
+            options = replace(
+                options, rootfs=template, directories=(*options.directories, root_path(spec))
+            )
         text = self._text(spec)
         prepared = self._prepare(bundle, spec, text, rows, columns, options)
         return create(
             self.root, id, prepared, spec, text, stdio=stdio, executor=self.executor,
-            sink=self.sink, clock=self.clock, keep=self._keep, options=options,
+            sink=self.sink, clock=self.clock, keep=self._keep, options=options, snapshot=snapshot,
         )  # fmt: skip
 
     def _text(self, spec: Spec) -> str:
@@ -273,6 +296,15 @@ class Runtime:
     def list(self) -> list[tuple[states.State, Status]]:
         """All containers of this root."""
         return list_states(self.root)
+
+
+def root_path(spec: Spec) -> str:
+    """Where in its directory a container has its root filesystem mounted. InvalidSpec if the spec
+    says anything but the name of a directory."""
+    path = spec.root.path if spec.root is not None else ""
+    if os.path.basename(path) != path or path in ("", ".", ".."):
+        raise InvalidSpec(f"root.path of a snapshot is a name, not {path!r:.100}")
+    return path
 
 
 def family(root: Path) -> str:

@@ -17,6 +17,16 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class RootMount:
+    """What the root filesystem is mounted from, as a snapshotter says it: the words of mount(8).
+    Paths in the options are escaped as overlayfs takes them."""
+
+    type: str
+    source: str
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """What a caller wants of a container (or an exec) that its spec does not say.
 
@@ -25,7 +35,8 @@ class Options:
     can, but /dev/null.
     `keyring`: a session keyring of its own. `pivot`: pivot_root; without it the root is moved over
     `/`, for a root on a ramdisk. `find_program`: that there is a program is the business of
-    `create`, not of `start`. `directories`: to be made in the state directory.
+    `create`, not of `start`. `directories`: to be made in the state directory. `rootfs`: what is to be
+    mounted on its root.path, in the container's mount namespace only.
     """
 
     kept: tuple[int, ...] = ()
@@ -34,6 +45,7 @@ class Options:
     pivot: bool = True
     find_program: bool = False
     directories: tuple[str, ...] = ()
+    rootfs: RootMount | None = None
 
 
 PLAIN = Options()

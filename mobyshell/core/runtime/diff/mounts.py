@@ -50,21 +50,36 @@ def _root(spec: Spec, state: State, inside: Inside) -> Iterator[Difference]:
     found = inside.mount_at("/")
     if spec.root is None or found is None:
         return
-    there = inside.stat("/")
-    try:
-        here = os.stat(state.rootfs)
-    except OSError:
-        yield unknown("root.path", state.rootfs, "it is no longer there")
+    own = _own_layer(state.root_mount)
+    if own:
+        yield line("root.path", own, _own_layer((found.fstype, "", *found.super_options)))
     else:
-        same = there is not None and (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
-        if same or there is None:
-            yield Difference("root.path", state.rootfs, state.rootfs if same else "?", same or None)
-        else:
-            yield line("root.path", state.rootfs, f"{found.root} of {found.source}")
+        yield _same_root(state.root_mount[1] if state.root_mount else state.rootfs, found, inside)
     yield line("root.readonly", "ro" if spec.root.readonly else "rw",
                "ro" if "ro" in found.options else "rw")  # fmt: skip
     if spec.linux is not None and spec.linux.rootfs_propagation:
         yield _propagation("linux.rootfsPropagation", spec.linux.rootfs_propagation, found)
+
+
+def _own_layer(mount: tuple[str, ...]) -> str:
+    """Where an overlay of a container is written; nothing for any other mount."""
+    for option in mount[2:]:
+        name, _, value = option.partition("=")
+        if name == "upperdir" and mount[0] == "overlay":
+            return f"overlay over {value}"
+    return ""
+
+
+def _same_root(rootfs: str, found: MountInfo, inside: Inside) -> Difference:
+    there = inside.stat("/")
+    try:
+        here = os.stat(rootfs)
+    except OSError:
+        return unknown("root.path", rootfs, "it is no longer there")
+    same = there is not None and (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+    if same or there is None:
+        return Difference("root.path", rootfs, rootfs if same else "?", same or None)
+    return line("root.path", rootfs, f"{found.root} of {found.source}")
 
 
 def _propagation(path: str, wanted: str, found: MountInfo) -> Difference:

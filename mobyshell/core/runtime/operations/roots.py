@@ -89,7 +89,7 @@ def root_filesystem(rootfs: str, propagation: str | None, tree: Tree | None = No
     """Make the rootfs a mount of its own: pivot_root(2) wants one. `tree`: its clone, if the
     runtime made it; then this process has been in the rootfs from its start."""
     # before it is attached: pivot_root refuses a root that is shared
-    kind, recursive = _kind_of_root(propagation)
+    kind, recursive = spread_of_root(propagation)
     spread = set_attributes(ROOT, 0, 0, kind, recursive=recursive)
     if tree is not None:
         how = c.MOVE_MOUNT_F_EMPTY_PATH | c.MOVE_MOUNT_T_EMPTY_PATH
@@ -123,7 +123,7 @@ def root_filesystem(rootfs: str, propagation: str | None, tree: Tree | None = No
     )
 
 
-def _kind_of_root(propagation: str | None) -> tuple[int, bool]:
+def spread_of_root(propagation: str | None) -> tuple[int, bool]:
     """(MS_SLAVE or MS_PRIVATE, the whole tree) for the clone of the rootfs, until it is the root.
 
     A slave hears of what the host mounts later. What is to be shared is private first, as with
