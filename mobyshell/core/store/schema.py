@@ -30,12 +30,14 @@ MIGRATIONS = (
         added REAL NOT NULL
     ) STRICT, WITHOUT ROWID;
 
+    -- fresh: until when it is kept although nothing refers to it, where it came without a lease
     CREATE TABLE content (
         namespace TEXT NOT NULL REFERENCES namespaces (name) ON DELETE RESTRICT,
         digest TEXT NOT NULL REFERENCES blobs (digest) ON DELETE RESTRICT,
         labels TEXT NOT NULL DEFAULT '{}',
         created REAL NOT NULL,
         updated REAL NOT NULL,
+        fresh REAL,
         PRIMARY KEY (namespace, digest)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX content_by_digest ON content (digest);
@@ -131,9 +133,10 @@ MIGRATIONS = (
 
     CREATE TABLE events (
         sequence INTEGER PRIMARY KEY AUTOINCREMENT,
-        time REAL NOT NULL,
+        time_ns INTEGER NOT NULL,
         namespace TEXT NOT NULL,
         topic TEXT NOT NULL,
+        subject TEXT NOT NULL,
         payload TEXT NOT NULL
     ) STRICT;
     """,
