@@ -105,6 +105,10 @@ def attempt(words: Sequence[str]) -> int | None:
             from mobyshell.runc import quick_exec
 
             return quick_exec.attempt(words)
+        if not ("create" in words or "run" in words):
+            from mobyshell.runc import quick_verbs
+
+            return quick_verbs.attempt(words)
         asked = parse(words)
         if asked is None or any(name in posix.environ for name in TELLING):
             return None

@@ -1,0 +1,162 @@
+"""start, state, kill and delete without the library: the same answers, and everything unusual
+left to it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mobyshell.runc.quick_verbs import parse
+from tests.runc.conftest import Machine, containers, eventually
+from tests.runc.test_quick import quick as quick  # a fixture
+
+pytestmark = pytest.mark.root
+
+LEFT = 99  # what `quick` answers where the library has to do it
+
+
+@pytest.mark.parametrize(
+    ("line", "known"),
+    [
+        ("--root /r state c", True),
+        ("--root=/r --log /l --log-format json start c", True),
+        ("--systemd-cgroup --root /r delete c", True),
+        ("--root /r kill c", True),
+        ("--root /r kill c KILL", True),
+        ("--root /r kill --all c KILL", False),
+        ("--root /r kill c KILL more", False),
+        ("--root /r delete --force c", False),
+        ("--root /r --debug state c", False),
+        ("--root /r --log-format xml state c", False),
+        ("--root r state c", False),
+        ("--root /r state ../c", False),
+        ("--root /r state", False),
+        ("--root /r pause c", False),
+        ("--root /r", False),
+        ("", False),
+    ],
+)
+def test_only_plain_calls_are_taken(line: str, known: bool) -> None:
+    assert (parse(line.split()) is not None) is known
+
+
+def state_of(machine: Machine, id: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((machine.root / id / "state.json").read_text())
+    return found
+
+
+def test_a_whole_life_needs_no_library(ours: Machine, quick: Machine) -> None:
+    ours.spec("sleep", "1000")
+    ours.quiet("create", "c")
+    before = state_of(ours, "c")
+    assert quick.status("c") == "created"
+    assert quick.call("delete", "c").returncode == LEFT  # it would have to be killed first
+    quick.ok("start", "c")
+    after = state_of(ours, "c")
+    assert after["started_ns"] > before["created_ns"]
+    assert {**after, "started_ns": 0} == before
+    assert sorted(os.listdir(ours.root / "c")) == ["config.json", "state.json"]
+    assert quick.call("start", "c").returncode == LEFT
+    assert "already running" in ours.fails("start", "c")
+    assert quick.status("c") == "running"
+    assert quick.call("delete", "c").returncode == LEFT
+    pid = int(after["pid"])
+    quick.ok("kill", "c", "0")
+    quick.ok("kill", "c", "sigKILL")
+    eventually(lambda: not Path(f"/proc/{pid}/root/bin").exists(), "the end")
+    eventually(lambda: quick.status("c") == "stopped")
+    assert quick.call("kill", "c", "TERM").returncode == LEFT
+    quick.ok("delete", "c")
+    assert containers(ours.root) == []
+    assert not any(os.path.exists(path) for path in after["cgroups"].values())
+    assert quick.call("delete", "c").returncode == LEFT
+    assert "does not exist" in ours.fails("delete", "c")
+
+
+@pytest.mark.parametrize("annotations", [{}, {"a": 'q"\\\n\u0001', "ü": "\U0001f433"}])
+def test_the_state_is_the_librarys_to_the_byte(
+    ours: Machine, quick: Machine, annotations: dict[str, str]
+) -> None:
+    ours.spec("sleep", "1000", change=lambda document: document.update(annotations=annotations))
+    ours.quiet("run", "-d", "c")
+    # --debug is nothing that `quick` knows
+    assert quick.ok("state", "c") == ours.ok("--debug", "state", "c")
+    ours.ok("pause", "c")
+    assert quick.ok("state", "c") == ours.ok("--debug", "state", "c")
+
+
+def test_a_frozen_container_dies(ours: Machine, quick: Machine) -> None:
+    ours.background("c")
+    ours.ok("pause", "c")
+    assert quick.status("c") == "paused"
+    quick.ok("kill", "c", "9")
+    eventually(lambda: quick.status("c") == "stopped")
+
+
+def test_hooks_are_the_librarys(ours: Machine, quick: Machine, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", f"echo x >>{told}"]}
+    ours.spec("true", change=lambda d: d.update(hooks={"poststart": [hook], "poststop": [hook]}))
+    ours.quiet("create", "c")
+    assert quick.call("start", "c").returncode == LEFT
+    ours.ok("start", "c")
+    eventually(lambda: ours.status("c") == "stopped")
+    assert quick.call("delete", "c").returncode == LEFT
+    ours.ok("delete", "c")
+    assert told.read_text() == "x\nx\n"
+
+
+def test_what_lives_on_in_a_group_is_the_librarys(ours: Machine, quick: Machine) -> None:
+    def shared(document: dict[str, Any]) -> None:
+        linux = document["linux"]
+        linux["namespaces"] = [one for one in linux["namespaces"] if one["type"] != "pid"]
+
+    ours.spec("sh", "-c", "sleep 1000 & exit 0", change=shared)
+    ours.quiet("run", "-d", "c")
+    eventually(lambda: quick.status("c") == "stopped")
+    assert quick.call("kill", "c", "KILL").returncode == LEFT
+    assert quick.call("delete", "c").returncode == LEFT
+    ours.ok("delete", "c")
+
+
+def test_a_group_made_inside_is_the_librarys(ours: Machine, quick: Machine) -> None:
+    ours.background("c")
+    groups = state_of(ours, "c")["cgroups"]
+    inside = Path(groups["freezer"] if "freezer" in groups else groups[""]) / "inside"
+    inside.mkdir()
+    if "freezer" in groups:
+        assert quick.call("kill", "c", "KILL").returncode == LEFT
+    ours.ok("kill", "c", "KILL")
+    eventually(lambda: quick.status("c") == "stopped")
+    assert quick.call("delete", "c").returncode == LEFT
+    ours.ok("delete", "c")
+    assert not inside.exists()
+
+
+@pytest.mark.parametrize(
+    "damage", ["", "{", '{"id": "c"}', "[]", '{"id": "other", "pid": 1}', "[" * 5000]
+)
+def test_a_damaged_record_is_the_librarys(
+    ours: Machine, quick: Machine, damage: str
+) -> None:  # fmt: skip
+    ours.background("c")
+    place = ours.root / "c" / "state.json"
+    whole = place.read_text()
+    place.write_text(damage)
+    for verb in ("start", "state", "kill", "delete"):
+        assert quick.call(verb, "c").returncode == LEFT
+    place.write_text(whole.replace('"pid": ', '"pid": -'))
+    assert quick.call("state", "c").returncode == LEFT
+    place.write_text(whole)
+
+
+def test_the_log_is_there_afterwards(ours: Machine, quick: Machine, tmp_path: Path) -> None:
+    ours.background("c")
+    quick.ok("--log", str(tmp_path / "log"), "--log-format", "json", "state", "c")
+    assert (tmp_path / "log").read_text() == ""
+    wrong = tmp_path / "no" / "log"
+    assert quick.call("--log", str(wrong), "state", "c").returncode == LEFT
