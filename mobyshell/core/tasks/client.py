@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from mobyshell.core.events import Event
     from mobyshell.core.runtime import Runtime
-    from mobyshell.core.runtime.values import Difference, ProcessInfo, Stats
+    from mobyshell.core.runtime.values import Difference, ProcessInfo, RootMount, Stats
     from mobyshell.core.tasks.connect import Connection
     from mobyshell.core.tasks.service import Attachment, LogLine, TaskInfo
 
@@ -227,7 +227,7 @@ class TaskClient:
     def create(
         self,
         id: str,
-        bundle: str,
+        bundle: str = "",
         *,
         args: Sequence[str] | None = None,
         terminal: bool | None = None,
@@ -235,6 +235,8 @@ class TaskClient:
         rows: int = 0,
         columns: int = 0,
         runtime: str = "mobyshell",
+        spec: str = "",
+        rootfs: RootMount | None = None,
     ) -> TaskInfo:
         """See `service.Tasks.create`. Unsupported if there is no such runtime."""
         from mobyshell.core.tasks.runtimes import find_program
@@ -245,7 +247,8 @@ class TaskClient:
                 "create", id=check_name(id), bundle=os.path.abspath(bundle), terminal=terminal,
                 args=None if args is None else list(args), stdin=stdin, rows=rows,
                 columns=columns, runtime=os.path.abspath(runtime) if "/" in runtime else runtime,
-                runtime_path=program,
+                runtime_path=program, spec=spec,
+                rootfs=[rootfs.type, rootfs.source, *rootfs.options] if rootfs else None,
             )
         )  # fmt: skip
 

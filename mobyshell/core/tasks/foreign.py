@@ -30,6 +30,7 @@ from mobyshell.core.events import (
     TaskUpdated,
 )
 from mobyshell.core.linux import cgroups, procfs
+from mobyshell.core.linux.mounted import words
 from mobyshell.core.oci import ConsoleSize, Mount, Process, Spec, dump_spec
 from mobyshell.core.runtime import Container, ExecProcess, State, Stdio
 from mobyshell.core.runtime import state as states
@@ -42,8 +43,9 @@ from mobyshell.core.runtime.client import (
 )
 from mobyshell.core.runtime.delete import delete
 from mobyshell.core.runtime.kill import name_of
-from mobyshell.core.runtime.runtime import family
+from mobyshell.core.runtime.runtime import family, root_path
 from mobyshell.core.runtime.steps import Sleep, Steps
+from mobyshell.core.runtime.values import RootMount
 
 PATIENCE = 120.0
 """Seconds for a call of the runtime."""
@@ -60,25 +62,33 @@ class ForeignRuntime:
         self.root, self.path = root, path
         self._sink, self._clock = sink, clock
 
-    def _verbs(self, id: str) -> RuncVerbs:
+    def _verbs(self, id: str, launcher: tuple[str, ...] = ()) -> RuncVerbs:
         directory = states.directory(self.root, id)
         return RuncVerbs(
             self.path, GlobalOptions(root=str(directory / _ROOT)), timeout=PATIENCE,
-            scratch=str(directory),
+            scratch=str(directory), launcher=launcher,
         )  # fmt: skip
 
     # making
 
     def create(
         self, id: str, bundle: str, *, stdio: Stdio, spec: Spec | None = None, rows: int = 0,
-        columns: int = 0,
+        columns: int = 0, rootfs: RootMount | None = None,
     ) -> Steps[Container]:  # fmt: skip
         """Make container `id`; see `Runtime.create`. After an error nothing is left behind."""
         assert spec is not None
         begun = self._clock.monotonic_ns()
         path = states.reserve(self.root, id)
         try:
-            container = yield from self._create(path, id, bundle, spec, stdio, rows, columns)
+            launcher: tuple[str, ...] = ()
+            if rootfs is not None:
+                bundle, place = str(path), path / root_path(spec)
+                place.mkdir(0o755)
+                launcher = words(str(place), rootfs.type, rootfs.source, rootfs.options)
+            verbs = self._verbs(id, launcher)
+            container = yield from self._create(
+                path, id, bundle, spec, stdio, rows, columns, verbs, rootfs
+            )
         except BaseException as error:
             if isinstance(error, MobyshellError):
                 self._sink(id, Failed(verb="create", error=error.to_wire()))
@@ -90,8 +100,9 @@ class ForeignRuntime:
         return container
 
     def _create(
-        self, path: Path, id: str, bundle: str, spec: Spec, stdio: Stdio, rows: int, columns: int
-    ) -> Steps[Container]:
+        self, path: Path, id: str, bundle: str, spec: Spec, stdio: Stdio, rows: int, columns: int,
+        verbs: RuncVerbs, rootfs: RootMount | None,
+    ) -> Steps[Container]:  # fmt: skip
         given = _given(spec, bundle, f"/mobyshell-{family(self.root)}-{id}", rows, columns)
         states.write_file(path / states.CONFIG, dump_spec(given).encode())
         terminal = bool(given.process is not None and given.process.terminal)
@@ -99,7 +110,7 @@ class ForeignRuntime:
         master: int | None = None
         try:
             options = CreateOptions(console_socket=console.path if console else "")
-            pid = yield from self._verbs(id).create(id, str(path), options, stdio)
+            pid = yield from verbs.create(id, str(path), options, stdio)
             if console is not None:
                 master = yield from console.receiving(PATIENCE)
             pidfd = _pidfd(pid)
@@ -110,11 +121,13 @@ class ForeignRuntime:
         finally:
             if console is not None:
                 console.close()
-        self._write_state(path, id, bundle, given, pid)
+        self._write_state(path, id, bundle, given, pid, rootfs)
         (path / states.CREATOR).unlink(missing_ok=True)
         return Container(id, pid, pidfd, bundle, master)
 
-    def _write_state(self, path: Path, id: str, bundle: str, spec: Spec, pid: int) -> None:
+    def _write_state(
+        self, path: Path, id: str, bundle: str, spec: Spec, pid: int, rootfs: RootMount | None
+    ) -> None:
         """What our own reading verbs need to know of it."""
         process = spec.process
         linux = spec.linux
@@ -126,6 +139,7 @@ class ForeignRuntime:
             terminal=bool(process and process.terminal),
             args=tuple(process.args or ()) if process else (),
             annotations=states.annotations_of(spec.annotations), owner=os.geteuid(),
+            root_mount=(rootfs.type, rootfs.source, *rootfs.options) if rootfs else (),
         )  # fmt: skip
         states.write(path, state)
 

@@ -16,6 +16,7 @@ from mobyshell.core.oci import IDMapping, Spec, User
 from mobyshell.core.oci import Process as SpecProcess
 from mobyshell.core.runtime import Stdio
 from mobyshell.core.runtime.steps import Steps
+from mobyshell.core.runtime.values import RootMount
 from mobyshell.core.tasks.paths import MAKING, exec_dir, task_dir
 from mobyshell.core.tasks.process import House, Process
 from mobyshell.core.tasks.records import Record, process_start, write_record
@@ -26,7 +27,7 @@ from mobyshell.core.tasks.tables import Tables
 
 def make_task(
     house: House, tables: Tables, runtime: TaskRuntime, record: Record, spec: Spec, *,
-    rows: int, columns: int,
+    rows: int, columns: int, rootfs: RootMount | None = None,
 ) -> Steps[Process]:  # fmt: skip
     """The container of `record` and `spec`, created, with its process in the tables."""
     directory = f"{house.state}/{MAKING}/{house.clock.new_id()}"
@@ -39,7 +40,7 @@ def make_task(
         )
         container = yield from runtime.create(
             record.id, record.bundle, stdio=Stdio(*ends.theirs), spec=spec, rows=rows,
-            columns=columns,
+            columns=columns, rootfs=rootfs,
         )  # fmt: skip
     except BaseException:
         if ends is not None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mobyshell.core.oci import Process, Spec
     from mobyshell.core.runtime import Container, ExecProcess, Runtime, State, Stdio
     from mobyshell.core.runtime.steps import Steps
+    from mobyshell.core.runtime.values import RootMount
     from mobyshell.core.tasks.foreign import ForeignRuntime
     from mobyshell.core.tasks.process import House
 
@@ -32,7 +33,7 @@ class TaskRuntime(Protocol):
 
     def create(
         self, id: str, bundle: str, *, stdio: Stdio, spec: Spec | None = None, rows: int = 0,
-        columns: int = 0,
+        columns: int = 0, rootfs: RootMount | None = None,
     ) -> Steps[Container]: ...  # fmt: skip
 
     def start(self, id: str) -> Steps[State]: ...

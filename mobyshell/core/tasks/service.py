@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from mobyshell.core.runtime.values import Difference, ProcessInfo, Stats, Status
+from mobyshell.core.runtime.values import Difference, ProcessInfo, RootMount, Stats, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -106,7 +106,7 @@ class Tasks(Protocol):
     def create(
         self,
         id: str,
-        bundle: str,
+        bundle: str = "",
         *,
         args: Sequence[str] | None = None,
         terminal: bool | None = None,
@@ -114,8 +114,11 @@ class Tasks(Protocol):
         rows: int = 0,
         columns: int = 0,
         runtime: str = "mobyshell",
+        spec: str = "",
+        rootfs: RootMount | None = None,
     ) -> TaskInfo:
-        """Make a container from `bundle`, up to the point before its program runs.
+        """Make a container from `bundle`, up to the point before its program runs; or from a spec
+        (as JSON) and what its root filesystem is to be mounted from.
 
         `args` and `terminal` replace the spec's for this task. Without `stdin` it is /dev/null.
         `runtime`: what runs it, our own or the name or path of an OCI runtime's program.

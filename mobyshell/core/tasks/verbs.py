@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 from mobyshell.core.errors import NotFound, SyscallFailed, UsageError, WrongState
 from mobyshell.core.events import ExecStarted, TaskDeleted, TaskSignalled
-from mobyshell.core.oci import load_spec
+from mobyshell.core.oci import Spec, load_spec, parse_spec
 from mobyshell.core.runtime.steps import Sleep, Steps
 from mobyshell.core.tasks import users
 from mobyshell.core.tasks.making import adapted, make_exec, make_task
@@ -31,6 +31,7 @@ from mobyshell.core.tasks.words import Words
 
 Reply: TypeAlias = Callable[[Any, BaseException | None], None]
 _BUSY_PAUSE = 0.01
+_KEPT_SPECS = 32
 
 
 class Verbs:
@@ -43,6 +44,7 @@ class Verbs:
         self._tables = tables
         self._runtimes = runtimes
         self._strays = strays
+        self._specs: dict[str, Spec] = {}
         self._driven: dict[str, Callable[[str, Words], Steps[Any]]] = {
             "create": self._create,
             "start": self._start,
@@ -89,11 +91,13 @@ class Verbs:
 
     def _create(self, namespace: str, words: Words) -> Steps[Any]:
         id = check_name(words.text("id"))
-        bundle = words.text("bundle")
+        bundle, text, rootfs = words.text("bundle", ""), words.text("spec", ""), words.rootfs()
         rows, columns = words.size("rows"), words.size("columns")
         args, terminal, stdin = words.texts("args"), words.maybe("terminal"), words.flag("stdin")
         name, program = words.text("runtime", OWN), words.text("runtime_path", "")
-        if not os.path.isabs(bundle):
+        if rootfs is not None:
+            bundle = container_dir(self._house.state, namespace, id)
+        elif not os.path.isabs(bundle):
             raise UsageError(f"the bundle's path must be absolute: {bundle!r:.200}")
         if program and not os.path.isabs(program):
             raise UsageError(f"the runtime's path must be absolute: {program!r:.200}")
@@ -101,7 +105,7 @@ class Verbs:
         self._house.journal.begin(namespace, id)
         made = False
         try:
-            spec = adapted(load_spec(bundle), args, terminal)
+            spec = adapted(self._spec(text) if text else load_spec(bundle), args, terminal)
             process = spec.process
             record = Record(
                 id, namespace, bundle=bundle, created_ns=self._house.clock.now_ns(), stdin=stdin,
@@ -113,13 +117,23 @@ class Verbs:
                 self._strays.begin()
             runtime = self._runtimes.of(record)
             yield from make_task(
-                self._house, self._tables, runtime, record, spec, rows=rows, columns=columns
-            )
+                self._house, self._tables, runtime, record, spec, rows=rows, columns=columns,
+                rootfs=rootfs,
+            )  # fmt: skip
             made = True
         finally:
             self._tables.release(namespace, id)
             self._house.journal.made(namespace, id, kept=made)
         return asdict(record)
+
+    def _spec(self, text: str) -> Spec:
+        """The spec that a client sent: the same value for the same text, as with a bundle's, so that
+        what was made of it is found again."""
+        found = self._specs.pop(text, None) or parse_spec(text)
+        self._specs[text] = found
+        while len(self._specs) > _KEPT_SPECS:
+            del self._specs[next(iter(self._specs))]
+        return found
 
     def _exec(self, namespace: str, words: Words) -> Steps[Any]:
         id = words.text("id")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mobyshell.core.errors import UsageError
+from mobyshell.core.runtime.values import RootMount
 
 _MAX_SIZE = 0xFFFF
 
@@ -62,6 +63,15 @@ class Words:
         if not isinstance(value, int) or isinstance(value, bool):
             raise UsageError(f"argument {name} of the request must be a number")
         return value
+
+    def rootfs(self) -> RootMount | None:
+        """What a root filesystem is mounted from: `[type, source, option…]`; None if it is absent."""
+        words = self.texts("rootfs")
+        if words is None:
+            return None
+        if len(words) < 2:
+            raise UsageError("argument rootfs of the request must be a type, a source, and options")
+        return RootMount(words[0], words[1], words[2:])
 
     def table(self, name: str) -> dict[str, Any]:
         """A JSON object, required."""

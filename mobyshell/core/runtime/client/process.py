@@ -26,10 +26,12 @@ LARGEST = 16 << 20
 @dataclass(frozen=True, slots=True)
 class Call:
     """A command line and what goes with it. `words`: without the log's options, which `perform`
-    puts after the program's name. `answers`: what it prints is wanted; otherwise its streams are
-    those of the container, `stdio`, or /dev/null. `extra`: our descriptors that it has, too."""
+    puts after the program's name. `launcher`: what the command line is put behind. `answers`: what
+    it prints is wanted; otherwise its streams are those of the container, `stdio`, or /dev/null.
+    `extra`: our descriptors that it has, too."""
 
     words: tuple[str, ...]
+    launcher: tuple[str, ...] = ()
     answers: bool = True
     stdio: Stdio | None = None
     extra: tuple[int, ...] = ()
@@ -100,7 +102,7 @@ def perform(call: Call) -> Steps[Finished]:
 def spawn(call: Call, log: str, out: int, err: int) -> subprocess.Popen[bytes]:
     """Start `call`, with its log as JSON in `log`."""
     program, *rest = call.words
-    words = [program, "--log", log, "--log-format", "json", *rest]
+    words = [*call.launcher, program, "--log", log, "--log-format", "json", *rest]
     ends = (subprocess.DEVNULL, out, err)
     if call.stdio is not None:
         ends = (call.stdio.stdin, call.stdio.stdout, call.stdio.stderr)

@@ -38,13 +38,15 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class RuncVerbs:
     """The commands of one runtime. `timeout`: seconds for calls that end by themselves. `scratch`:
-    a directory for pid files, instead of a temporary one."""
+    a directory for pid files, instead of a temporary one. `launcher`: the beginning of a command line
+    that becomes the one behind it (`core/linux/mounted`)."""
 
     command: str = "runc"
     options: GlobalOptions = field(default_factory=GlobalOptions)
     env: Mapping[str, str] | None = None
     timeout: float | None = None
     scratch: str | None = None
+    launcher: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -55,7 +57,8 @@ class RuncVerbs:
         """The call of one command."""
         fields.setdefault("timeout", self.timeout)
         return Call(
-            (self.command, *words(self.options), command, *more), env=self.env, **fields
+            (self.command, *words(self.options), command, *more), self.launcher, env=self.env,
+            **fields,
         )  # fmt: skip
 
     def _answer(self, command: str, *more: str, **fields: Any) -> Steps[Finished]:
