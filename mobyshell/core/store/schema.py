@@ -69,12 +69,16 @@ MIGRATIONS = (
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX images_by_digest ON images (digest);
 
-    -- directories below snapshots/<snapshotter>/; chain_id: of a committed tree that was unpacked
-    -- from verified layers, so that all namespaces with these layers share it
+    -- directories snapshots/<snapshotter>/<id>; chain_id: of a committed tree that was unpacked from
+    -- verified layers, the last of them diff_id, so that all namespaces with these layers share it.
+    -- opaque: nothing of its parents' trees shows through it. size, inodes: of a
+    -- committed tree without its parents
     CREATE TABLE trees (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         snapshotter TEXT NOT NULL,
         chain_id TEXT,
+        diff_id TEXT,
+        opaque INTEGER NOT NULL DEFAULT 0,
         size INTEGER,
         inodes INTEGER,
         UNIQUE (snapshotter, chain_id)

@@ -20,9 +20,13 @@ The rules:
   may remain until `cleanup`.
 - `usage` counts a snapshot alone, without its parents: of active ones as it is now, of committed
   ones as it was when it was committed.
-- Everything belongs to a namespace, and sees only that.
+- Labels belong to a snapshot. Only those that begin with `containerd.io/snapshot/` go over from
+  an active one to what it is committed as; nothing goes from parents to children.
+- Everything belongs to a namespace, and sees only that. Files may be shared: a chain of layers
+  that one namespace has unpacked is `adopt`ed by another that has the same layers itself.
 
-After containerd's core/snapshots/snapshotter.go, whose rules these are.
+After containerd's core/snapshots/snapshotter.go, whose rules these are. `layer_target`, `adopt` and
+the last two arguments of `commit` are for who unpacks images.
 """
 
 from __future__ import annotations
@@ -30,7 +34,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
+
+INHERITED = "containerd.io/snapshot/"
+"""Labels that begin so are kept by `commit`."""
+
+REF = "containerd.io/snapshot.ref"
+"""A label of `prepare`: the name that the snapshot will be committed as. Where a snapshot of that
+name is there already, or can be adopted, `prepare` says AlreadyExists, as containerd's remote
+snapshotters do: nothing needs to be unpacked."""
+
+UID_MAPPING = INHERITED + "uidmapping"
+GID_MAPPING = INHERITED + "gidmapping"
+"""Labels of `prepare` and `view`: `CONTAINER:HOST:SIZE[,…]`, how the ids in the parent's tree are
+to be seen from the user namespace that it is for."""
 
 
 class Kind(StrEnum):
@@ -39,6 +57,16 @@ class Kind(StrEnum):
     ACTIVE = "active"
     VIEW = "view"
     COMMITTED = "committed"
+
+
+class Form(StrEnum):
+    """How a directory says that something of its parents is deleted: as overlayfs does, by devices
+    0:0 and directories with `trusted.overlay.opaque` (`user.overlay.opaque`, where it is mounted
+    with `userxattr`); or by its not being there, in a directory that holds its parents' files."""
+
+    OVERLAY = "overlay"
+    OVERLAY_USER = "overlay-user"
+    FLAT = "flat"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +103,25 @@ class Snapshot:
     updated: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class LayerTarget:
+    """A directory of files, with nothing mounted. `lowers`: the directories that show through it, the
+    nearest first; none where the form is flat."""
+
+    directory: Path
+    form: Form
+    lowers: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """What somebody who has unpacked a layer knows of it: the digest of its tar, which was computed
+    from the bytes that were unpacked, and whether its root is opaque."""
+
+    diff_id: str
+    opaque_root: bool = False
+
+
 class Snapshotter(Protocol):
     """See the module. Errors of all: NotFound (no such snapshot), AlreadyExists (the key or name is
     taken), WrongState (what the rules forbid; containerd's failed precondition)."""
@@ -82,6 +129,10 @@ class Snapshotter(Protocol):
     @property
     def name(self) -> str:
         """Such as `overlayfs` or `native`."""
+
+    @property
+    def rebases(self) -> bool:
+        """Whether `commit` takes a parent, so that layers can be unpacked independently."""
 
     def stat(self, key: str) -> Snapshot:
         """What is known of one."""
@@ -105,8 +156,25 @@ class Snapshotter(Protocol):
     ) -> Sequence[Mount]:
         """Make a view of a committed snapshot, or of nothing."""
 
-    def commit(self, name: str, key: str, labels: Mapping[str, str] | None = None) -> None:
-        """Make of the active `key` the committed `name`. Its files are on the disk afterwards."""
+    def layer_target(self, key: str) -> LayerTarget:
+        """Where a layer can be applied to an active snapshot."""
+
+    def directories(self, key: str) -> LayerTarget:
+        """Where the files of any snapshot lie, to be read only."""
+
+    def commit(
+        self, name: str, key: str, labels: Mapping[str, str] | None = None, *,
+        parent: str = "", layer: Layer | None = None,
+    ) -> None:  # fmt: skip
+        """Make of the active `key` the committed `name`. Its files are on the disk afterwards.
+
+        `parent`: whose child it becomes, if it was prepared without one (see `rebases`). `layer`:
+        it holds that, unpacked, and nothing else, so that others may adopt it.
+        """
+
+    def adopt(self, name: str, parent: str = "", labels: Mapping[str, str] | None = None) -> bool:
+        """Make the committed `name`, a chain id, of a tree that another namespace has unpacked.
+        False if there is none, or this namespace has no content that unpacks to it."""
 
     def remove(self, key: str) -> None:
         """Remove one, of whatever kind. WrongState while it has children."""

@@ -1,0 +1,66 @@
+"""Which snapshotters there are, and which one is taken where nobody says."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from mobyshell.core.errors import Unsupported, UsageError
+from mobyshell.core.store.scope import Scope
+from mobyshell.core.store.snapshots.driver import Driver
+from mobyshell.core.store.snapshots.native import Native
+from mobyshell.core.store.snapshots.overlay import Overlay
+from mobyshell.core.store.snapshots.protocol import Snapshotter
+from mobyshell.core.store.snapshots.snapshotter import TreeSnapshotter
+
+DRIVERS: dict[str, Callable[[], Driver]] = {Overlay.name: Overlay, Native.name: Native}
+"""By name, the better first. Another kind of snapshotter is entered here."""
+
+_KNOWN = ".chosen"
+"""A file that remembers the trial for as long as the machine runs."""
+
+
+def snapshotter(scope: Scope, name: str = "") -> Snapshotter:
+    """The snapshotter `name`, or the best one that works here. UsageError for another word."""
+    if not name:
+        name = default(scope)
+    if name not in DRIVERS:
+        raise UsageError(f"no snapshotter {name!r}", hint=f"there are {', '.join(DRIVERS)}")
+    return TreeSnapshotter(scope, DRIVERS[name]())
+
+
+def default(scope: Scope) -> str:
+    """The name of the best one that works where the store lies. Found by trial, once a boot."""
+    place = scope.root.snapshots / _KNOWN
+    stamp = f"{_boot()} {os.geteuid()}"
+    try:
+        known, _, name = place.read_text().strip().rpartition(" ")
+        if known == stamp and name in DRIVERS:
+            return name
+    except OSError:
+        pass
+    name = next(one for one in DRIVERS if not why_not(scope, one))
+    temporary = place.with_name(f"{_KNOWN}-{os.getpid()}")
+    try:
+        temporary.write_text(f"{stamp} {name}\n")
+        temporary.rename(place)
+    except OSError:
+        pass  # it is only quicker with it
+    return name
+
+
+def why_not(scope: Scope, name: str) -> str:
+    """Why the snapshotter `name` does not work here; "" if it does."""
+    try:
+        DRIVERS[name]().check(scope.root.snapshots / name)
+    except Unsupported as error:
+        return f"{error}; {error.hint}"
+    return ""
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "-"
