@@ -13,6 +13,8 @@
     ├── HookFailed            1    a hook exited non-zero or ran past its timeout
     ├── RuntimeFailed         1    another OCI runtime said no
     ├── ShimLost              1    the shim cannot be reached or went away during a call
+    ├── InvalidLayer          1    a layer of an image is damaged, or asks for what it must not have
+    ├── WorkerLost            1    a helper process of ours went away during a call
     ├── RegistryFailed        1    a registry of images said no, or something that cannot be
     ├── StoreDamaged          1    what lies in the store is not what was put there
     ├── Locked                3    somebody else is writing under this reference
@@ -185,6 +187,21 @@ class RegistryFailed(MobyshellError):
         self.code = code
 
 
+class InvalidLayer(MobyshellError):
+    """A layer is damaged, or asks for what it must not have. `entry` is the member of the archive
+    ("" for the archive itself), `reason` what is wrong with it."""
+
+    def __init__(self, reason: str, *, entry: str = "", hint: str = "") -> None:
+        self.reason = reason
+        self.entry = entry
+        shown = entry if len(entry) <= 200 else f"{entry[:120]}…{entry[-80:]}"
+        super().__init__(f"layer: {shown!r}: {reason}" if entry else f"layer: {reason}", hint=hint)
+
+
+class WorkerLost(MobyshellError):
+    """A helper process of ours went away during a call: killed, out of memory, or by a fault."""
+
+
 class StoreDamaged(MobyshellError):
     """What lies in the store is not what was put there; `doctor --store` says what, and repairs."""
 
@@ -212,7 +229,7 @@ _KINDS: dict[str, type[MobyshellError]] = {
     for kind in (
         MobyshellError, UsageError, InvalidSpec, InvalidImage, NotFound, AlreadyExists, WrongState,
         Unsupported, Refused, SyscallFailed, HookFailed, RuntimeFailed, ShimLost, RegistryFailed,
-        StoreDamaged, Locked, TimedOut, Interrupted,
+        InvalidLayer, WorkerLost, StoreDamaged, Locked, TimedOut, Interrupted,
     )
 }  # fmt: skip
 

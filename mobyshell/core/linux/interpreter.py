@@ -30,6 +30,19 @@ def library() -> str:
     return ""
 
 
+def import_paths() -> list[str]:
+    """Where a program of ours that is run with `-I -S` finds what we do: this package, and what is
+    installed beside it.
+
+    Not the rest of our sys.path: a script's directory has no business in a process that lives on.
+    """
+    package = os.path.abspath(__file__)
+    for _ in range(4):
+        package = os.path.dirname(package)
+    beside = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
+    return [package, *(path for path in beside if path != package)]
+
+
 def become_sealed(words: list[str]) -> None:
     """Execute this interpreter again from a copy, with `words` after its name; once, then return.
 

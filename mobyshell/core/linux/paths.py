@@ -39,6 +39,24 @@ def open_in_root(root: int, path: str, flags: int, mode: int = 0) -> int:
     return _openat2(root, path.lstrip("/") or ".", flags, mode, c.RESOLVE_IN_ROOT)
 
 
+def open_directory_in_root(root: int, path: bytes) -> int:
+    """An O_PATH descriptor of the directory `path`, found as a process would whose root is `root`.
+
+    OSError, in the class for its errno: callers ask for what may not be there.
+    """
+    how = struct.pack(
+        "=QQQ", c.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, 0,
+        c.RESOLVE_IN_ROOT | c.RESOLVE_NO_MAGICLINKS,
+    )  # fmt: skip
+    while True:
+        try:
+            return call("openat2", root, (path or b".") + b"\0", how, len(how))
+        except SyscallFailed as error:
+            # openat2(2): EAGAIN if somebody renamed something meanwhile, anywhere
+            if error.errno not in (errno.EAGAIN, errno.EINTR):
+                raise OSError(error.errno, os.strerror(error.errno), path) from None
+
+
 def read_in_root(root: int, path: str, most: int) -> bytes:
     """The regular file `path` as a process would see it whose root is `root`, but at most its first
     `most` bytes. SyscallFailed if it cannot be opened, OSError if it is no regular file."""

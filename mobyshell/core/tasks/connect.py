@@ -239,6 +239,7 @@ def take_lock(state: str) -> int:
 
 def start_keeper(state: str, lock: int) -> None:
     """Start a keeper that inherits `lock`, and wait until its shim listens. ShimLost if not."""
+    from mobyshell.core.linux.interpreter import import_paths
     from mobyshell.core.tasks import keeper
 
     ready, told = os.pipe2(os.O_CLOEXEC)
@@ -256,7 +257,7 @@ def start_keeper(state: str, lock: int) -> None:
         linger = os.environ.get("MOBYSHELL_LINGER") or str(LINGER)
         pid = os.posix_spawn(
             sys.executable,
-            [sys.executable, "-I", "-S", keeper.__file__, state, linger, *_import_paths()],
+            [sys.executable, "-I", "-S", keeper.__file__, state, linger, *import_paths()],
             {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
             file_actions=actions,
             setsid=True,
@@ -280,15 +281,3 @@ def start_keeper(state: str, lock: int) -> None:
 
 
 _UNCHANGEABLE = (signal.SIGKILL, signal.SIGSTOP)
-
-
-def _import_paths() -> list[str]:
-    """Where the keeper finds what we do: this package, and what is installed beside it.
-
-    Not the rest of our sys.path: a script's directory has no business in a process that lives on.
-    """
-    package = os.path.abspath(__file__)
-    for _ in range(4):
-        package = os.path.dirname(package)
-    beside = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
-    return [package, *(path for path in beside if path != package)]

@@ -18,9 +18,10 @@ from pathlib import Path
 from mobyshell.core.errors import AlreadyExists, NotFound, SyscallFailed, UsageError
 from mobyshell.core.linux import constants as c
 from mobyshell.core.linux import paths
+from mobyshell.core.linux.trees import remove_tree
 from mobyshell.core.oci import IDMapping, Spec, default_spec, dump_spec, read_spec, with_process
 from mobyshell.core.runtime.bundle import busybox, programs, tar
-from mobyshell.core.runtime.bundle.remove import UNFINISHED, remove_tree
+from mobyshell.core.runtime.bundle.remove import UNFINISHED
 
 SOURCES = ("busybox", "host:PROG,…", "tar:FILE")
 """The forms of `--from`."""

@@ -1,18 +1,13 @@
-"""Removing a tree that a stranger's archive has made: as deep as it likes, with modes as it likes.
-
-Never crosses into another mount: what is mounted in a tree is not part of it.
-"""
+"""Removing a bundle, at once as seen by others. What is mounted in it is not part of it."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-import stat
-from pathlib import Path
 
 from mobyshell.core.errors import NotFound, Refused, SyscallFailed
-from mobyshell.core.linux import paths
 from mobyshell.core.linux.mounts import read_mountinfo
+from mobyshell.core.linux.trees import remove_tree
 
 UNFINISHED = ".mobyshell-new-"
 """How names begin of what is half made or half removed; the next `new_bundle` clears it away."""
@@ -59,58 +54,3 @@ def _remove_at_once(path: str) -> None:
     finally:
         if lock >= 0:
             os.close(lock)
-
-
-def remove_tree(path: str | os.PathLike[str]) -> None:
-    """Remove the directory `path` and all in it; nothing if it is not there. OSError.
-
-    No link is followed and no mount is entered (EXDEV, EBUSY). Neither the depth nor the length
-    of a path matters, unlike with shutil.rmtree: what is deeper is first moved up.
-    """
-    place = Path(path)
-    try:
-        top = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return
-    try:
-        token, count = os.urandom(8).hex(), 0
-        pending = os.listdir(top)
-        while pending:
-            name = pending.pop()
-            if not _is_directory(top, name):
-                os.unlink(name, dir_fd=top)
-                continue
-            _open_up(top, name)
-            inside = _enter(top, name)
-            try:
-                for child in os.listdir(inside):
-                    if _is_directory(inside, child):
-                        _open_up(inside, child)
-                        count += 1
-                        pending.append(f"{token}{count}")
-                        os.rename(child, pending[-1], src_dir_fd=inside, dst_dir_fd=top)
-                    else:
-                        os.unlink(child, dir_fd=inside)
-            finally:
-                os.close(inside)
-            os.rmdir(name, dir_fd=top)
-    finally:
-        os.close(top)
-    place.rmdir()
-
-
-def _enter(top: int, name: str) -> int:
-    try:
-        return paths.open_same_mount(top, name, os.O_RDONLY | os.O_DIRECTORY)
-    except SyscallFailed as error:
-        raise OSError(error.errno, os.strerror(error.errno), name) from None
-
-
-def _is_directory(directory: int, name: str) -> bool:
-    return stat.S_ISDIR(os.lstat(name, dir_fd=directory).st_mode)
-
-
-def _open_up(directory: int, name: str) -> None:
-    """Its owner without privileges needs these bits to empty it."""
-    if os.geteuid() != 0:
-        os.chmod(name, stat.S_IRWXU, dir_fd=directory)

@@ -1,0 +1,114 @@
+"""The values of layers: what is asked of the worker, and what it answers. Touches nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Form(StrEnum):
+    """How the tree says what a layer takes away from the layers below it."""
+
+    OVERLAY = "overlay"
+    """For a directory that becomes a layer of overlayfs: whiteouts are devices 0/0, and opaque
+    directories have `trusted.overlay.opaque`."""
+    OVERLAY_USER = "overlay-user"
+    """The same with `user.overlay.opaque`, for overlayfs mounted with `userxattr`."""
+    FLAT = "flat"
+    """For a directory that holds a copy of all layers below, or nothing at all (the bottom layer,
+    in any snapshotter): what the layer takes away is deleted."""
+
+    @property
+    def opaque_xattr(self) -> str:
+        """The attribute of an opaque directory (kernel's overlayfs.rst)."""
+        return "user.overlay.opaque" if self is Form.OVERLAY_USER else "trusted.overlay.opaque"
+
+
+class Compression(StrEnum):
+    """The compressions of image-spec's layer.md."""
+
+    NONE = "none"
+    GZIP = "gzip"
+    ZSTD = "zstd"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a layer may ask of this machine; what passes one is an InvalidLayer that names it."""
+
+    unpacked: int = 128 << 30
+    """Bytes of the archive when it is no longer compressed."""
+    ratio: int = 250
+    """Unpacked bytes for a byte of the blob, once more than `ratio_from` are unpacked."""
+    ratio_from: int = 1 << 30
+    entries: int = 4_000_000
+    """Members, and directories that are made because members lie in them."""
+    path: int = 4096
+    """Bytes of one path, as the archive has it and as it is on the disk (PATH_MAX)."""
+    depth: int = 255
+    """Directories above a member."""
+    extended: int = 1 << 20
+    """Bytes of the extended headers (pax, GNU long names) of one member."""
+    noted: int = 32 << 20
+    """Bytes of all paths that the answer lists (`Applied.implied`, `Applied.whiteouts`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A part of a regular file: from `offset`, `length` bytes, to its end without one."""
+
+    fd: int
+    offset: int = 0
+    length: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a job is: bytes of the blob, bytes of the archive, members."""
+
+    blob: int
+    unpacked: int
+    entries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A layer that lies unpacked in its directory. Paths are relative to it, "" is itself."""
+
+    digest: str
+    """Of the blob, as it was read; whether it is the expected one is the caller's to know."""
+    size: int
+    """Bytes of the blob."""
+    diff_id: str
+    """Digest of the archive (image-spec config.md#layer-diffid)."""
+    unpacked: int
+    """Bytes of the archive."""
+    compression: Compression
+    entries: int
+    opaque_root: bool = False
+    """The layer hides all below it. overlayfs does not take this from a root directory: the
+    snapshot must be made without the layers below."""
+    implied: tuple[str, ...] = ()
+    """Directories that the layer does not list, but lists something in (`settle`)."""
+    whiteouts: tuple[str, ...] = ()
+    """What it takes away from the layers below, in the overlay forms (`settle`)."""
+    left_out: tuple[str, ...] = ()
+    """What could not, or must not, be made: one line each, at most `MOST_LEFT_OUT`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A layer that a diff has written."""
+
+    digest: str
+    size: int
+    diff_id: str
+    unpacked: int
+    compression: Compression
+    entries: int
+    left_out: tuple[str, ...] = ()
+    """What a layer cannot hold (sockets, names that would be whiteouts): one line each."""
+
+
+MOST_LEFT_OUT = 100
+"""So many lines are kept of what was left out; one more says how many there were."""

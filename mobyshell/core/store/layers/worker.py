@@ -1,0 +1,249 @@
+"""The worker that unpacks layers for a program, and the program's end of it.
+
+Nothing of an image is unpacked in the user's process. A `LayerWorker` has a process of its own
+(`process`), which gets descriptors: where to read, which directory to fill. One does any number of
+layers, one at a time; several work in parallel on layers that do not depend on each other.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mobyshell.core.errors import Interrupted, WorkerLost, from_wire
+from mobyshell.core.linux import pidfd
+from mobyshell.core.linux.interpreter import import_paths
+from mobyshell.core.store.layers import process, wire
+from mobyshell.core.store.layers.values import (
+    Applied,
+    Compression,
+    Form,
+    Limits,
+    Progress,
+    Region,
+)
+
+_LINE = 3
+"""The worker's descriptor of the socket."""
+
+_CANCELLED = "the work on a layer was cancelled"
+_MOST_SAID = 4096
+
+
+class LayerWorker:
+    """A process that unpacks and writes layers. Use it with `with`; it starts with its first job.
+
+    `enter` are the words of a program that starts the worker in another user namespace, where the
+    caller is not root: it executes what follows, or waits for it, and hands on its descriptors.
+    """
+
+    def __init__(self, *, enter: Sequence[str] = ()) -> None:
+        self._enter = tuple(enter)
+        self._lock = threading.Lock()
+        self._running: _Process | None = None
+        self._closed = False
+
+    def __enter__(self) -> LayerWorker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def apply(
+        self,
+        source: int | Region,
+        tree: int,
+        *,
+        form: Form = Form.OVERLAY,
+        ingest: int | None = None,
+        compression: Compression | None = None,
+        limits: Limits | None = None,
+        sync: bool = False,
+        owners: bool = True,
+        algorithm: str = "sha256",
+        diff_algorithm: str = "sha256",
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Applied:
+        """Unpack the layer that `source` holds (a pipe, a socket, or a region of a file) into the
+        directory `tree`, reading it once. All descriptors stay the caller's.
+
+        The bytes of the blob are also written to `ingest`. The compression is told by the bytes;
+        another than `compression` is an error. With `sync`, the copy and the tree are on the disk
+        afterwards. Without `owners` all files belong to the worker. `progress` is called about ten
+        times a second; what it raises ends the job, and the worker's process.
+
+        Whether `digest` and `diff_id` are the expected ones is the caller's to check, *before* the
+        tree is used. On any error the tree is half made: remove it
+        (`core/linux/trees.remove_tree`).
+
+        InvalidLayer with the entry and the reason; SyscallFailed where the machine is to blame;
+        WorkerLost, Interrupted (`cancel`), Unsupported (a compression).
+        """
+        fds = [source.fd if isinstance(source, Region) else source, tree]
+        if ingest is not None:
+            fds.append(ingest)
+        request = {
+            "job": "apply",
+            "region": (source.offset, source.length) if isinstance(source, Region) else None,
+            "form": form,
+            "compression": compression,
+            "limits": wire.plain(limits or Limits()),
+            "sync": sync,
+            "owners": owners,
+            "algorithm": algorithm,
+            "diff_algorithm": diff_algorithm,
+        }
+        answer = self._ask(request, fds, progress)
+        answer["compression"] = Compression(answer["compression"])
+        for name in ("implied", "whiteouts", "left_out"):
+            answer[name] = tuple(answer[name])
+        return Applied(**answer)
+
+    def cancel(self) -> None:
+        """End what is being done, from any thread: it raises Interrupted. The worker is closed."""
+        self._closed = True
+        running = self._running
+        if running is not None:
+            running.kill()
+
+    def close(self) -> None:
+        """End the worker's process. What another thread is doing with it raises Interrupted."""
+        self.cancel()
+        with self._lock:
+            self._end()
+
+    def _ask(
+        self,
+        request: dict[str, Any],
+        fds: list[int],
+        progress: Callable[[Progress], None] | None,
+    ) -> dict[str, Any]:
+        with self._lock:
+            if self._closed:
+                raise Interrupted(_CANCELLED)
+            try:
+                return self._converse(request, fds, progress)
+            except BaseException:
+                self._end()
+                if self._closed:
+                    raise Interrupted(_CANCELLED) from None
+                raise
+
+    def _converse(
+        self,
+        request: dict[str, Any],
+        fds: list[int],
+        progress: Callable[[Progress], None] | None,
+    ) -> dict[str, Any]:
+        if self._running is None:
+            self._running = _Process(self._enter)
+            if self._closed:  # meanwhile
+                raise Interrupted(_CANCELLED)
+        running = self._running
+        try:
+            wire.send(running.line, request, fds)
+            while (received := wire.receive(running.line)) is not None:
+                message, _ = received
+                if "answer" in message:
+                    answer: dict[str, Any] = message["answer"]
+                    return answer
+                if "error" in message:
+                    raise from_wire(message["error"])
+                if progress is not None:
+                    progress(Progress(**message["progress"]))
+        except (ConnectionError, ValueError):
+            pass  # in the middle of a word
+        raise running.lost()
+
+    def _end(self) -> None:
+        running, self._running = self._running, None
+        if running is not None:
+            running.end()
+
+
+class _Process:
+    """A worker's process, and our end of the line to it."""
+
+    def __init__(self, enter: tuple[str, ...]) -> None:
+        self.line, theirs = socket.socketpair()
+        self._status: int | None = None
+        self._said = os.memfd_create("mobyshell-layers")
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        python = getattr(sys, "_base_executable", None) or sys.executable
+        words = [*enter, python, "-I", "-S", process.__file__, str(_LINE), *import_paths()]
+        kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+        try:
+            self._pid = os.posix_spawn(
+                words[0],
+                words,
+                kept,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, theirs.fileno(), _LINE),
+                    (os.POSIX_SPAWN_DUP2, self._said, 2),
+                    (os.POSIX_SPAWN_DUP2, null, 0),
+                    (os.POSIX_SPAWN_DUP2, null, 1),
+                ],
+                setsid=True,  # interrupts at the terminal are ours to deal with
+                setsigmask=[],
+                setsigdef=_RESET,
+            )
+        except BaseException:
+            self.line.close()
+            os.close(self._said)
+            raise
+        finally:
+            theirs.close()
+            os.close(null)
+        self._pidfd = os.pidfd_open(self._pid)
+
+    def kill(self) -> None:
+        """Kill it. Whoever waits for its answer sees the end of the line."""
+        pidfd.send(self._pidfd, signal.SIGKILL)
+        self._hang_up()
+
+    def end(self) -> None:
+        """Kill it, and leave no zombie."""
+        self.kill()
+        self._wait()
+        for fd in (self._pidfd, self._said):
+            os.close(fd)
+        self.line.close()
+
+    def lost(self) -> WorkerLost:
+        """That it went away, and what can be known of the reason."""
+        self._hang_up()
+        status = self._wait()
+        how = f"by signal {status - 128}" if status > 128 else f"with status {status}"
+        said = os.pread(self._said, _MOST_SAID, 0).decode(errors="replace").strip()
+        last = said.rpartition("\n")[2]
+        hint = "the kernel's log says whether memory ran out" if status == 128 + 9 else last
+        return WorkerLost(f"the process that unpacks layers ended {how}", hint=hint)
+
+    def _hang_up(self) -> None:
+        """The worker ends by this, too: what was killed may be a program in between."""
+        try:
+            self.line.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # it was first
+
+    def _wait(self) -> int:
+        if self._status is None:
+            try:
+                done = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+            except ChildProcessError:  # a process that reaps whatever dies was first
+                done = None
+            if done is None:
+                self._status = 0
+            else:
+                code = done.si_status & 0x7F
+                self._status = done.si_status if done.si_code == os.CLD_EXITED else 128 + code
+        return self._status
+
+
+_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH")
+_RESET = [one for one in signal.valid_signals() if one not in (signal.SIGKILL, signal.SIGSTOP)]

@@ -1,0 +1,239 @@
+"""The worker: one pass from a blob to a tree, and what happens when either end goes away."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import os
+import select
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mobyshell.core.errors import Interrupted, InvalidLayer, SyscallFailed, WorkerLost
+from mobyshell.core.store.layers import Compression, LayerWorker, Limits, Progress, Region
+from tests.core.store.layers.trees import look
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[LayerWorker]:
+    with LayerWorker() as one:
+        yield one
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Iterator[int]:
+    (tmp_path / "tree").mkdir()
+    fd = os.open(tmp_path / "tree", os.O_RDONLY)
+    yield fd
+    os.close(fd)
+
+
+def archive(**files: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def sha256(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def children() -> list[str]:
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdecimal():
+            try:
+                line = Path(f"/proc/{entry}/stat").read_text()
+            except OSError:
+                continue
+            if int(line.rpartition(")")[2].split()[1]) == os.getpid():
+                found.append(line)
+    return found
+
+
+@pytest.mark.parametrize("kind", Compression)
+def test_one_pass_gives_tree_copy_and_digests(
+    worker: LayerWorker, tree: int, tmp_path: Path, kind: Compression
+) -> None:
+    plain = archive(hello=b"hello\n", big=os.urandom(3 << 20))
+    (tmp_path / "plain").write_bytes(plain)
+    if kind is Compression.ZSTD:
+        command = ["zstd", "-q", "-c", str(tmp_path / "plain")]
+        blob = subprocess.run(command, capture_output=True, check=True).stdout
+    else:
+        blob = gzip.compress(plain) if kind is Compression.GZIP else plain
+    (tmp_path / "archive").write_bytes(b"before" + blob + b"after")
+    with open(tmp_path / "archive", "rb") as source, open(tmp_path / "copy", "wb") as copy:
+        region = Region(source.fileno(), 6, len(blob))
+        done = worker.apply(region, tree, ingest=copy.fileno(), sync=True)
+    assert (tmp_path / "copy").read_bytes() == blob
+    assert (done.digest, done.size) == (sha256(blob), len(blob))
+    assert (done.diff_id, done.unpacked) == (sha256(plain), len(plain))
+    assert (done.compression, done.entries, done.implied) == (kind, 2, ("",))
+    assert (tmp_path / "tree/hello").read_bytes() == b"hello\n"
+
+
+def test_a_pipe_is_read_to_its_end(worker: LayerWorker, tree: int, tmp_path: Path) -> None:
+    plain = archive(big=bytes(range(256)) * 40_000)
+    ours, theirs = os.pipe()
+
+    def feed() -> None:
+        with open(theirs, "wb") as pipe:
+            pipe.write(plain)
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    done = worker.apply(ours, tree)
+    thread.join()
+    os.close(ours)
+    assert done.digest == done.diff_id == sha256(plain)
+    assert (tmp_path / "tree/big").stat().st_size == 256 * 40_000
+
+
+def test_progress_is_told_and_may_refuse(tree: int) -> None:
+    ours, theirs = os.pipe()
+    os.write(theirs, archive(a=b"1")[:512])
+    heard: list[Progress] = []
+
+    def hear(progress: Progress) -> None:
+        heard.append(progress)
+        if progress.blob == 512:
+            raise RuntimeError("enough")
+
+    with LayerWorker() as worker, pytest.raises(RuntimeError, match="enough"):
+        worker.apply(ours, tree, progress=hear)
+    os.close(ours)
+    os.close(theirs)
+    assert heard
+
+
+def test_after_an_error_the_worker_works_on(worker: LayerWorker, tree: int) -> None:
+    for _ in range(2):
+        ours, theirs = os.pipe()
+        os.write(theirs, b"\x1f\x8b" + bytes(100))
+        os.close(theirs)
+        with pytest.raises(InvalidLayer, match="gzip"):
+            worker.apply(ours, tree)
+        os.close(ours)
+        ours, theirs = os.pipe()
+        os.write(theirs, archive(a=b"1"))
+        os.close(theirs)
+        assert worker.apply(ours, tree).entries == 1
+        os.close(ours)
+
+
+def test_a_death_is_told_and_leaves_no_zombie(tree: int) -> None:
+    ours, theirs = os.pipe()
+    with LayerWorker() as worker:
+
+        def kill(_: Progress) -> None:
+            assert worker._running is not None
+            os.kill(worker._running._pid, signal.SIGKILL)
+
+        before = len(children())
+        with pytest.raises(WorkerLost, match="signal 9"):
+            worker.apply(ours, tree, progress=kill)
+        assert len(children()) == before
+        os.write(theirs, archive(a=b"1"))
+        os.close(theirs)
+        assert worker.apply(ours, tree).entries == 1
+    os.close(ours)
+    assert len(children()) == before
+
+
+def test_cancelling_from_another_thread(tree: int) -> None:
+    ours, theirs = os.pipe()
+    worker = LayerWorker()
+    begun = threading.Event()
+
+    def cancel() -> None:
+        begun.wait(60)
+        worker.cancel()
+
+    thread = threading.Thread(target=cancel)
+    thread.start()
+    with pytest.raises(Interrupted):
+        worker.apply(ours, tree, progress=lambda _: begun.set())
+    thread.join()
+    with pytest.raises(Interrupted):
+        worker.apply(ours, tree)
+    worker.close()
+    worker.close()
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_the_worker_ends_with_its_owner(tree: int) -> None:
+    """Killed, the owner can end nothing: the worker sees that nobody is there."""
+    ours, theirs = os.pipe()
+    owner = (
+        "import sys\nfrom mobyshell.core.store.layers import LayerWorker\nworker = LayerWorker()\n"
+        "def tell(_):\n    print(worker._running._pid, flush=True)\n"
+        f"worker.apply({ours}, {tree}, progress=tell)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", owner], stdout=subprocess.PIPE, pass_fds=(ours, tree)
+    ) as running:
+        assert running.stdout is not None
+        fd = os.pidfd_open(int(running.stdout.readline()))
+        running.kill()
+    assert select.select([fd], [], [], 60)[0]
+    for one in (fd, ours, theirs):
+        os.close(one)
+
+
+def test_a_full_disk_is_not_the_layers_fault(worker: LayerWorker) -> None:
+    """Said by the kernel when it writes: here for want of a right."""
+    fd = os.open("/proc/self/fdinfo", os.O_RDONLY)
+    ours, theirs = os.pipe()
+    os.write(theirs, archive(a=b"1"))
+    os.close(theirs)
+    with pytest.raises((SyscallFailed, InvalidLayer)):
+        worker.apply(ours, fd)
+    os.close(ours)
+    os.close(fd)
+
+
+def test_limits_are_told_by_name(worker: LayerWorker, tree: int, tmp_path: Path) -> None:
+    (tmp_path / "blob").write_bytes(gzip.compress(archive(a=bytes(1 << 20))))
+    with open(tmp_path / "blob", "rb") as source:
+        for limits, words in (
+            (Limits(unpacked=1 << 19), "unpacks to more than 524288 bytes"),
+            (Limits(ratio=10, ratio_from=1 << 16), "more than 10 times its size"),
+            (Limits(entries=0), "'a': more than 0 entries"),
+        ):
+            with pytest.raises(InvalidLayer, match=words):
+                worker.apply(Region(source.fileno()), tree, limits=limits)
+
+
+def test_a_tree_of_this_machine_is_as_tar_has_it(worker: LayerWorker, tmp_path: Path) -> None:
+    packed = str(tmp_path / "a.tar")
+    tar = ["tar", "--xattrs", "--xattrs-include=*", "-p"]
+    parts = ("share/terminfo", "lib/tmpfiles.d", "bin/ping", "bin/su", "sbin")
+    subprocess.run([*tar, "-C", "/usr", "-cf", packed, *parts], check=True)
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "ours").mkdir()
+    subprocess.run([*tar, "-C", tmp_path / "theirs", "-xf", packed], check=True)
+    with open(tmp_path / "a.tar", "rb") as source:
+        fd = os.open(tmp_path / "ours", os.O_RDONLY)
+        done = worker.apply(Region(source.fileno()), fd)
+        os.close(fd)
+    theirs, ours = look(tmp_path / "theirs"), look(tmp_path / "ours")
+    for name in done.implied:  # made by tar when it ran
+        theirs.pop(name or ".")
+        ours.pop(name or ".")
+    assert ours == theirs
