@@ -18,6 +18,7 @@
     ├── RegistryFailed        1    a registry of images said no, or something that cannot be
     ├── StoreDamaged          1    what lies in the store is not what was put there
     ├── Locked                3    somebody else is writing under this reference
+    ├── OutOfRange            2    a write that is not where the last one ended
     ├── TimedOut            124    it did not happen in the given time
     └── Interrupted         130    the user stopped it
 
@@ -212,6 +213,12 @@ class Locked(MobyshellError):
     exit_code = ExitCode.STATE
 
 
+class OutOfRange(MobyshellError):
+    """A write that is not where the last one ended (containerd's OutOfRange)."""
+
+    exit_code = ExitCode.USAGE
+
+
 class TimedOut(MobyshellError):
     """It did not happen in the given time."""
 
@@ -229,7 +236,7 @@ _KINDS: dict[str, type[MobyshellError]] = {
     for kind in (
         MobyshellError, UsageError, InvalidSpec, InvalidImage, NotFound, AlreadyExists, WrongState,
         Unsupported, Refused, SyscallFailed, HookFailed, RuntimeFailed, ShimLost, RegistryFailed,
-        InvalidLayer, WorkerLost, StoreDamaged, Locked, TimedOut, Interrupted,
+        InvalidLayer, WorkerLost, StoreDamaged, Locked, OutOfRange, TimedOut, Interrupted,
     )
 }  # fmt: skip
 

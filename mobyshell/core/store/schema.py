@@ -105,13 +105,13 @@ MIGRATIONS = (
         id TEXT NOT NULL,
         image TEXT NOT NULL DEFAULT '',
         runtime TEXT NOT NULL DEFAULT '{}',
-        spec TEXT NOT NULL,
         snapshotter TEXT NOT NULL DEFAULT '',
         snapshot_key TEXT NOT NULL DEFAULT '',
         labels TEXT NOT NULL DEFAULT '{}',
         extensions TEXT NOT NULL DEFAULT '{}',
         created REAL NOT NULL,
         updated REAL NOT NULL,
+        spec TEXT NOT NULL, -- last: it is long, and lists do not read so far
         PRIMARY KEY (namespace, id)
     ) STRICT, WITHOUT ROWID;
 

@@ -30,6 +30,8 @@ def test_they_match_what_pythons_match(pattern: str, texts: list[str]) -> None:
     ours = compile_regex(pattern)
     theirs = re.compile(pattern.replace("$", r"\Z"), re.ASCII)
     for text in texts:
+        if not text and r"\B" in pattern:
+            continue  # before 3.14 Python finds no \B in an empty text; Go does
         assert ours.search(text) == bool(theirs.search(text)), (pattern, text)
 
 

@@ -1,0 +1,1 @@
+"""Bytes by their digest: blobs, and the ingests that become blobs."""
