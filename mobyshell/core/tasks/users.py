@@ -1,12 +1,13 @@
 """Who a further process runs as: `user`, `uid`, `user:group`, `uid:gid`, as people write them.
 
-Owns the look-up of names in the task's own /etc/passwd and /etc/group, which are hostile files:
-opened beneath the task's root (openat2 with RESOLVE_IN_ROOT), regular, of bounded size.
+Owns the look-up of names in the /etc/passwd and /etc/group of a task or an image, which are hostile
+files: opened beneath its root, regular, of bounded size.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 
 from mobyshell.core.errors import NotFound, SyscallFailed, UsageError
@@ -17,25 +18,43 @@ _MAX_BYTES = 1 << 20
 _MAX_ID = 0xFFFFFFFE
 
 
-def resolve(text: str, base: User, pid: int) -> User:
-    """The user `text` names in the root of process `pid`; `base` if it is empty.
+Read = Callable[[str, int], bytes]
+"""(path, most) → at most the first `most` bytes of a regular file; SyscallFailed, NotFound or OSError
+if there is none."""
+
+
+def inside(pid: int) -> Read:
+    """Files as process `pid` sees them."""
+
+    def read(path: str, most: int) -> bytes:
+        root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            return read_in_root(root, path, most)
+        finally:
+            os.close(root)
+
+    return read
+
+
+def resolve(text: str, base: User, read: Read) -> User:
+    """The user that `text` names where `read` reads; `base` if it is empty.
 
     NotFound for a name that is not there, UsageError for an id out of range.
     """
     if not text:
         return base
     user, colon, group = text.partition(":")
-    uid, gid, more = _user(user, pid)
+    uid, gid, more = _user(user, read)
     if colon:
-        gid, more = _group(group, pid), ()
+        gid, more = _group(group, read), ()
     return replace(base, uid=uid, gid=gid, additional_gids=more)
 
 
-def _user(name: str, pid: int) -> tuple[int, int, tuple[int, ...]]:
+def _user(name: str, read: Read) -> tuple[int, int, tuple[int, ...]]:
     """uid, gid, supplementary gids. A number that passwd does not know gets gid 0, as docker's."""
     number = _number(name)
     try:
-        lines = _fields(pid, "etc/passwd", 4)
+        lines = _fields(read, "etc/passwd", 4)
     except NotFound:
         if number is None:
             raise
@@ -45,31 +64,29 @@ def _user(name: str, pid: int) -> tuple[int, int, tuple[int, ...]]:
             if not (fields[2].isdigit() and fields[3].isdigit()):
                 continue
             gid = int(fields[3])
-            return _in_range(fields[2]), gid, _groups_of(fields[0], gid, pid)
+            return _in_range(fields[2]), gid, _groups_of(fields[0], gid, read)
     if number is None:
-        raise NotFound(
-            f"no user {name!r:.100} in the task's /etc/passwd", hint="a number always works"
-        )
+        raise NotFound(f"no user {name!r:.100} in /etc/passwd", hint="a number always works")
     return number, 0, ()
 
 
-def _groups_of(name: str, gid: int, pid: int) -> tuple[int, ...]:
+def _groups_of(name: str, gid: int, read: Read) -> tuple[int, ...]:
     try:
-        lines = _fields(pid, "etc/group", 4)
+        lines = _fields(read, "etc/group", 4)
     except NotFound:
         return ()
     found = {int(one[2]) for one in lines if one[2].isdigit() and name in one[3].split(",")}
     return tuple(sorted(one for one in found - {gid} if one <= _MAX_ID))
 
 
-def _group(name: str, pid: int) -> int:
+def _group(name: str, read: Read) -> int:
     number = _number(name)
     if number is not None:
         return number
-    for fields in _fields(pid, "etc/group", 3):
+    for fields in _fields(read, "etc/group", 3):
         if fields[0] == name and fields[2].isdigit():
             return _in_range(fields[2])
-    raise NotFound(f"no group {name!r:.100} in the task's /etc/group", hint="a number always works")
+    raise NotFound(f"no group {name!r:.100} in /etc/group", hint="a number always works")
 
 
 def _number(text: str) -> int | None:
@@ -82,19 +99,11 @@ def _in_range(text: str) -> int:
     return int(text)
 
 
-def _fields(pid: int, path: str, count: int) -> list[list[str]]:
+def _fields(read: Read, path: str, count: int) -> list[list[str]]:
     """The lines of a colon-separated file with at least `count` fields. NotFound if it is not one."""
     try:
-        text = _read_inside(pid, path).decode("utf-8", "replace")
-    except (SyscallFailed, OSError):
-        raise NotFound(f"the task has no readable /{path}", hint="give numbers: uid:gid") from None
+        text = read(path, _MAX_BYTES).decode("utf-8", "replace")
+    except (SyscallFailed, NotFound, OSError):
+        raise NotFound(f"there is no readable /{path}", hint="give numbers: uid:gid") from None
     lines = (line.split(":") for line in text.splitlines())
     return [fields for fields in lines if len(fields) >= count]
-
-
-def _read_inside(pid: int, path: str) -> bytes:
-    root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        return read_in_root(root, path, _MAX_BYTES)
-    finally:
-        os.close(root)

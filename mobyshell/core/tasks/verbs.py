@@ -152,7 +152,9 @@ class Verbs:
             spec.process, args=args, terminal=words.flag("terminal"),
             env=_merged(spec.process.env or (), words.texts("env") or ()),
             cwd=words.text("cwd", "") or spec.process.cwd,
-            user=users.resolve(words.text("user", ""), spec.process.user, task.init.record.pid),
+            user=users.resolve(
+                words.text("user", ""), spec.process.user, users.inside(task.init.record.pid)
+            ),
         )  # fmt: skip
         record = Record(
             id, namespace, exec_id, stdin=words.flag("stdin"), terminal=bool(process.terminal),

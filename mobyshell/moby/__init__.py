@@ -1,0 +1,1 @@
+"""The facade: what containerd's client package is to Go, in Python."""
