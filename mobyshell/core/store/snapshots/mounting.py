@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -137,9 +138,17 @@ def _map_ids(fd: int, maps: IdMaps) -> None:
             raise
 
 
+def one_by_one() -> bool:
+    """Whether overlayfs takes each lower directory by itself, as `lowerdir+`: Linux 6.8."""
+    numbers = os.uname().release.split("-")[0].split(".")
+    return tuple(int(one) for one in numbers[:2] if one.isdecimal()) >= (6, 8)
+
+
 def _overlay(options: OverlayOptions, maps: IdMaps) -> int:
     """fsopen(2) has room for any number of layers and needs no quoting, unlike mount(2), whose
     options are one page."""
+    if not one_by_one() and not maps:
+        return _overlay_of_one_string(options)
     with ExitStack() as held:
         context = call("fsopen", b"overlay\0", c.FSOPEN_CLOEXEC)
         held.callback(os.close, context)
@@ -161,6 +170,36 @@ def _overlay(options: OverlayOptions, maps: IdMaps) -> int:
             raise _explained(error, context, options) from None
 
 
+def _overlay_of_one_string(options: OverlayOptions) -> int:
+    """By mount(2), for which the directories are opened, so that their paths are short. It attaches:
+    to a directory of its own, for a moment."""
+    with ExitStack() as held:
+        words = [word for word in options.words if word not in ("ro", "rw")]
+        for name, path in (("workdir", options.work), ("upperdir", options.upper)):
+            if path:
+                words.append(f"{name}={_by_descriptor(path, held)}")
+        words.append("lowerdir=" + ":".join(_by_descriptor(one, held) for one in options.lowers))
+        data = ",".join(words).encode() + b"\0"
+        if len(data) > os.sysconf("SC_PAGE_SIZE"):
+            raise Unsupported(f"this kernel does not take {len(options.lowers)} layers",
+                              hint="Linux 6.8 or newer takes 500")  # fmt: skip
+        read_only = not options.upper or "ro" in options.words
+        target = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="mobyshell-")))
+        place = os.fsencode(target) + b"\0"
+        call("mount", b"overlay\0", place, b"overlay\0", c.MS_RDONLY if read_only else 0, data,
+             path=options.upper, what="mounting an overlay")  # fmt: skip
+        try:
+            return _clone(str(target))
+        finally:
+            call("umount2", place, _UMOUNT_NOFOLLOW | c.MNT_DETACH)
+
+
+def _by_descriptor(path: str, held: ExitStack) -> str:
+    fd = os.open(path, c.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    held.callback(os.close, fd)
+    return f"/proc/self/fd/{fd}"
+
+
 def _add_lowers(context: int, lowers: Sequence[str], maps: IdMaps, held: ExitStack) -> None:
     if maps:
         for path in lowers:
@@ -175,28 +214,14 @@ def _add_lowers(context: int, lowers: Sequence[str], maps: IdMaps, held: ExitSta
                     hint="Linux 6.13 or newer, or the snapshotter `native`",
                 ) from error
         return
-    try:
-        for path in lowers:
-            _set(context, "lowerdir+", _short(path, held, escaped=False))
-    except SyscallFailed as error:
-        if error.errno != errno.EINVAL:
-            raise
-        # before Linux 6.8: all in one string, with quoting
-        joined = ":".join(escape(_short(one, held, escaped=False)) for one in lowers)
-        if len(joined) > _LONGEST_VALUE:
-            raise Unsupported(
-                f"this kernel does not take {len(lowers)} layers of such long paths",
-                hint="Linux 6.8 or newer, or a shorter --root for the store",
-            ) from None
-        _set(context, "lowerdir", joined)
+    for path in lowers:
+        _set(context, "lowerdir+", _short(path, held, escaped=False))
 
 
 def _short(path: str, held: ExitStack, *, escaped: bool = True) -> str:
     """The path, or another way to it that fits into a string of fsconfig(2)."""
     if len(os.fsencode(path)) * (2 if escaped else 1) > _LONGEST_VALUE:
-        fd = os.open(path, c.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        held.callback(os.close, fd)
-        return f"/proc/self/fd/{fd}"
+        return _by_descriptor(path, held)
     return escape(path) if escaped else path
 
 
