@@ -28,7 +28,7 @@ def doctor(ctx: Context, *, all: bool) -> Rows:
         {"ok": one.ok, "feature": one.feature, "detail": one.detail, "costs": one.costs,
          "remedy": one.remedy}
         for one in probe()
-    ] + [_executor(), *_places(ctx)]  # fmt: skip
+    ] + [_executor(), _criu(), *_places(ctx)]  # fmt: skip
     rows = [one for one in found if all or not one["ok"]]
     works = sum(one["ok"] for one in found)
     said = f"{works} of {len(found)} work here" + ("" if all else "; --all shows them")
@@ -49,6 +49,24 @@ def _executor() -> dict[str, Any]:
         "ok": ok, "feature": "plans run without Python", "detail": "; ".join(why) or name,
         "costs": "" if ok else "a container takes tens of milliseconds more",
         "remedy": "" if ok else "x86-64, sysctl vm.memfd_noexec=0, MOBYSHELL_EXECUTOR not set",
+    }  # fmt: skip
+
+
+def _criu() -> dict[str, Any]:
+    """Whether there is a criu, and its own check says that it works."""
+    from mobyshell.core.checkpoint.criu import program
+    from mobyshell.core.errors import Unsupported
+
+    try:
+        found = program.find()
+        why = program.complaint(found)
+        detail = f"{found}: {why}" if why else found
+    except Unsupported:
+        why = detail = "missing"
+    return {
+        "ok": not why, "feature": "criu", "detail": detail,
+        "costs": "mobyshell-runc checkpoint and restore do not work" if why else "",
+        "remedy": program.REMEDY if why else "",
     }  # fmt: skip
 
 

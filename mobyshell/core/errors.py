@@ -12,6 +12,7 @@
     ├── SyscallFailed         1    the kernel said no
     ├── HookFailed            1    a hook exited non-zero or ran past its timeout
     ├── RuntimeFailed         1    another OCI runtime said no
+    ├── CheckpointFailed      1    processes could not be written to images, or brought back
     ├── ShimLost              1    the shim cannot be reached or went away during a call
     ├── InvalidLayer          1    a layer of an image is damaged, or asks for what it must not have
     ├── WorkerLost            1    a helper process of ours went away during a call
@@ -168,6 +169,10 @@ class RuntimeFailed(MobyshellError):
         self.said = said
 
 
+class CheckpointFailed(MobyshellError):
+    """An engine could not write processes to images, or bring them back. Its log says why."""
+
+
 class ShimLost(MobyshellError):
     """The shim cannot be reached, or went away during a call."""
 
@@ -235,8 +240,9 @@ _KINDS: dict[str, type[MobyshellError]] = {
     kind.__name__: kind
     for kind in (
         MobyshellError, UsageError, InvalidSpec, InvalidImage, NotFound, AlreadyExists, WrongState,
-        Unsupported, Refused, SyscallFailed, HookFailed, RuntimeFailed, ShimLost, RegistryFailed,
-        InvalidLayer, WorkerLost, StoreDamaged, Locked, OutOfRange, TimedOut, Interrupted,
+        Unsupported, Refused, SyscallFailed, HookFailed, RuntimeFailed, CheckpointFailed, ShimLost,
+        RegistryFailed, InvalidLayer, WorkerLost, StoreDamaged, Locked, OutOfRange, TimedOut,
+        Interrupted,
     )
 }  # fmt: skip
 

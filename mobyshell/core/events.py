@@ -116,6 +116,25 @@ class TaskUpdated(Payload):
 
 
 @dataclass(frozen=True, slots=True)
+class TaskCheckpointed(Payload):
+    """`image`: the directory it was written to. `left_running`: it goes on."""
+
+    topic: ClassVar[str] = "/tasks/checkpointed"
+    image: str
+    left_running: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRestored(Payload):
+    """A task runs again that `image` holds."""
+
+    topic: ClassVar[str] = "/tasks/restored"
+    image: str
+    pid: int
+    duration_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class TaskAdopted(Payload):
     """A new shim took over a task whose shim had died."""
 
@@ -144,7 +163,8 @@ PAYLOADS: Mapping[str, type[Payload]] = {
     kind.topic: kind
     for kind in (
         CallDone, HookDone, TaskCreated, TaskStarted, TaskExited, TaskDeleted, TaskPaused,
-        TaskResumed, TaskSignalled, TaskUpdated, TaskAdopted, ExecStarted, Failed,
+        TaskResumed, TaskSignalled, TaskUpdated, TaskCheckpointed, TaskRestored, TaskAdopted,
+        ExecStarted, Failed,
     )
 }  # fmt: skip
 

@@ -22,7 +22,7 @@ def run(call: Call) -> int:
     flags = call.flags
     detached = call.command == "create" or flags.on("detach")
     bundle = os.path.abspath(flags.text("bundle") or ".")
-    _check_place(call, bundle)
+    check_place(call, bundle)
     material = material_of(call.root(), bundle, not flags.on("no-new-keyring"))
     spec = bundles.load(bundle)
     _warn(call, spec)
@@ -41,7 +41,7 @@ def run(call: Call) -> int:
         remember(runtime, container, spec, options, material)
         status = _go_on(call, runtime, container, detached)
     except BaseException:
-        _undo(runtime, call.id)
+        undo(runtime, call.id)
         raise
     finally:
         os.close(container.pidfd)
@@ -50,7 +50,8 @@ def run(call: Call) -> int:
     return status
 
 
-def _check_place(call: Call, bundle: str) -> None:
+def check_place(call: Call, bundle: str) -> None:
+    """Failure unless the bundle is a directory."""
     if not os.path.isdir(bundle):
         raise Failure(f"runc {call.command} failed: chdir {bundle}: no such file or directory")
 
@@ -108,13 +109,7 @@ def _create(call: Call, runtime: Runtime, bundle: str, spec: Spec, options: Opti
 
 def _go_on(call: Call, runtime: Runtime, container: Container, detached: bool) -> int:
     """Hand out what the caller asked for; for `run`, start it, and wait unless detached."""
-    flags = call.flags
-    if container.master is not None and flags.text("console-socket"):
-        streams.send(flags.text("console-socket"), container.master, "console socket")
-    if flags.text("pidfd-socket"):
-        streams.send(flags.text("pidfd-socket"), container.pidfd, "pidfd-socket")
-    if flags.text("pid-file"):
-        streams.write_pid(flags.text("pid-file"), container.pid)
+    hand_out(call, container)
     if call.command == "create":
         return 0
     if detached:
@@ -127,7 +122,19 @@ def _go_on(call: Call, runtime: Runtime, container: Container, detached: bool) -
     return attend(call, runtime, container)
 
 
-def _undo(runtime: Runtime, id: str) -> None:
+def hand_out(call: Call, container: Container) -> None:
+    """What the caller asked for: the terminal, a pidfd, a file with the pid."""
+    flags = call.flags
+    if container.master is not None and flags.text("console-socket"):
+        streams.send(flags.text("console-socket"), container.master, "console socket")
+    if flags.text("pidfd-socket"):
+        streams.send(flags.text("pidfd-socket"), container.pidfd, "pidfd-socket")
+    if flags.text("pid-file"):
+        streams.write_pid(flags.text("pid-file"), container.pid)
+
+
+def undo(runtime: Runtime, id: str) -> None:
+    """Take back a container that could not be handed out."""
     try:
         steps(runtime.delete(id, force=True))
     except MobyshellError:

@@ -11,6 +11,7 @@ from mobyshell.core.runtime.steps import run as steps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
     from mobyshell.core.runtime.create import Container
@@ -30,11 +31,19 @@ def attend(call: Call, runtime: Runtime, container: Container) -> int:
     """Start a created container and stay until it has ended; then delete it unless --keep."""
     from mobyshell.runc.start import start
 
+    return stay(call, runtime, container, lambda: start(call, runtime))
+
+
+def stay(
+    call: Call, runtime: Runtime, container: Container, begin: Callable[[], None] | None = None
+) -> int:
+    """`attend` for one that runs already, or that `begin` starts."""
     if not call.flags.on("no-subreaper"):
         _subreaper()
     follower = Follower(container.pidfd, container.master)
     with follower:
-        start(call, runtime)
+        if begin is not None:
+            begin()
         follower.follow()
         status = steps(runtime.wait(call.id))
     if not call.flags.on("keep"):

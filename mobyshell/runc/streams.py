@@ -20,7 +20,7 @@ class Taken:
 
 def taken(call: Call) -> Taken:
     """What the caller passes on: $LISTEN_FDS (sd_listen_fds(3)), then --preserve-fds."""
-    _complete()
+    complete()
     listening = _listening()
     wanted = listening + call.flags.number("preserve-fds")
     for fd in range(3, 3 + wanted):
@@ -34,7 +34,7 @@ def taken(call: Call) -> Taken:
     return Taken(tuple(range(3, 3 + wanted)), told)
 
 
-def _complete() -> None:
+def complete() -> None:
     """A caller that closed a standard stream meant nothing to be there, not the next file opened."""
     for number in (0, 1, 2):
         try:

@@ -10,7 +10,8 @@ import pytest
 
 from mobyshell.core.errors import MobyshellError
 from mobyshell.core.runtime.steps import run
-from tests.attacks.conftest import SECRET, Attack
+from tests.attacks.conftest import SECRET, Attack, add_mount, without_mount
+from tests.runc.conftest import eventually
 
 pytestmark = pytest.mark.root
 
@@ -79,16 +80,24 @@ def test_descriptors_of_the_program(attack: Attack) -> None:
     house = attack.house
     container = house.create("c", house.spec(attack.change(), "true"))
     try:
-        found = {
-            os.readlink(f"/proc/{container.pid}/fd/{name}"): name
-            for name in os.listdir(f"/proc/{container.pid}/fd")
-        }
-        streams = {name for name in found.values() if int(name) < 3}
-        others = [path for path, name in found.items() if name not in streams]
-        assert others == [str(house.runtime.root / "c" / "exec.fifo")]
+        fifo = str(house.runtime.root / "c" / "exec.fifo")
+        # it is still closing the line to the runtime when that has heard the last word
+        eventually(lambda: _others(container.pid) == [fifo])
     finally:
         run(house.runtime.kill("c", 9))
         house.finish(container)
+
+
+def _others(pid: int) -> list[str]:
+    """What the descriptors of a process lead to, but for its streams."""
+    found = []
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            if int(name) > 2:
+                found.append(os.readlink(f"/proc/{pid}/fd/{name}"))
+        except FileNotFoundError:
+            continue
+    return found
 
 
 def test_looking_into_an_exec(attack: Attack, tmp_path: Path) -> None:
@@ -115,3 +124,33 @@ def test_looking_into_an_exec(attack: Attack, tmp_path: Path) -> None:
     result = house.finish(container)
     assert "python" not in result.output
     assert SECRET not in result.output
+
+
+def test_the_null_device_of_the_host(attack: Attack) -> None:
+    """A stream of the caller is the host's /dev/null: root in the container changes the mode of that
+    through /proc/self/fd/0. Success: the stream, of the container or of an exec into it, leads to
+    another file than the container's own device."""
+    script = "stat -L -c %d:%i /proc/self/fd/0 /dev/null"
+    change = attack.change()
+    assert len(set(attack.house.sh(script, change))) == 1
+    house = attack.house
+    container = house.create("c", house.spec(change, "sleep", "1000"))
+    run(house.runtime.start("c"))
+    try:
+        found = house.exec("c", "sh", "-c", script).output.splitlines()
+        assert len(found) == 2
+        assert len(set(found)) == 1
+    finally:
+        run(house.runtime.kill("c", 9))
+        house.finish(container)
+
+
+def test_a_null_device_that_is_none(attack: Attack) -> None:
+    """The image's /dev is used, and has a file by that name, or a link. Success: the stream leads to it."""
+    for make in (lambda path: path.write_text("x"), lambda path: path.symlink_to("zero")):
+        null = attack.image / "dev" / "null"
+        make(null)
+        bound = add_mount("/dev", "bind", attack.image / "dev", "bind")
+        found = attack.run("stat -L -c %t:%T /proc/self/fd/0", without_mount("/dev"), bound)
+        assert found.output.strip() == "1:3", found
+        null.unlink()

@@ -8,7 +8,7 @@ from mobyshell.core.oci import Process, Spec
 from mobyshell.core.runtime.execution import CompileSeccomp
 from mobyshell.core.runtime.host import Host
 from mobyshell.core.runtime.operations import cgroups as group_operations
-from mobyshell.core.runtime.operations import joining, namespaces
+from mobyshell.core.runtime.operations import joining, namespaces, null_streams
 from mobyshell.core.runtime.operations import process as processes
 from mobyshell.core.runtime.plan import Phase, Plan
 from mobyshell.core.runtime.planner import Planner
@@ -77,6 +77,8 @@ class _ExecPlanner(Planner):
                 processes.open_terminal(self.rows, self.columns),
                 processes.control_terminal(self.process.user.uid),
             ]
+        else:
+            operations.append(null_streams.reopen())
         if self.options.find_program:
             operations.append(self._find())
         operations += [

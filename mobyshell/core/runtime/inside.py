@@ -76,6 +76,21 @@ class Inside:
                 raise
         return child, main
 
+    def do(self, operation: Operation) -> None:
+        """One operation of a child's in there. SyscallFailed with the call that is refused."""
+        fd = os.pidfd_open(self.pid)
+        with ExitStack() as stack:
+            init = moved(fd)
+            stack.callback(os.close, init)
+            program = assemble([(0, self._enter()), (1, operation)])
+            stack.callback(program.close)
+            program.set("init", init)
+            child = self.executor.spawn(program, flags=0, given=[init])
+            stack.callback(os.close, child.pidfd)
+            os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED)
+            if code := refusal(program):
+                raise SyscallFailed("ioctl", code, path=f"process {self.pid}", what=operation.title)
+
     def _enter(self) -> Operation:
         return Operation(
             actor=Actor.CHILD,

@@ -76,6 +76,10 @@ class OwnGroups:
             systemd.stop(self.unit, owner=os.geteuid())
         self._remove()
 
+    def ours(self) -> list[str]:
+        """Those of the groups that are nobody else's."""
+        return [path for path in self.paths.values() if path not in self._foreign]
+
     def _remove(self) -> None:
-        cgroups.remove(path for path in self.paths.values() if path not in self._foreign)
+        cgroups.remove(self.ours())
         cgroups.remove_empty(self.levels)

@@ -34,6 +34,7 @@ from mobyshell.core.runtime.operations import (
     joining,
     mounts,
     namespaces,
+    null_streams,
     process,
     roots,
     scheduling,
@@ -404,6 +405,8 @@ class Planner:
                 process.console(),
                 process.control_terminal(self.process.user.uid),
             ]
+        else:
+            operations.append(null_streams.reopen())
         if self.root.readonly:
             operations.append(roots.read_only_root())
         if self.options.find_program:

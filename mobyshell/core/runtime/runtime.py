@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os.path
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,14 @@ from mobyshell.core.runtime.values import (
     Status,
 )  # fmt: skip
 from mobyshell.core.runtime.wait import wait
+
+TYPE_CHECKING = False  # see commands.registry
+if TYPE_CHECKING:
+    from mobyshell.core.checkpoint.criu.settings import Settings
+
+
+def _unheard(line: str) -> None:
+    """For callers who do not read what an engine's log says."""
 
 
 class Runtime:
@@ -269,9 +277,48 @@ class Runtime:
     def delete(self, id: str, *, force: bool = False) -> Steps[None]:
         """Take back what create made."""
         yield from delete(self.root, id, force=force, sink=self.sink)
+        self._forget(id)
+
+    def _forget(self, id: str) -> None:
         self._drop(id)
         for key in [one for one in self._execs if one[0] == id]:
             del self._execs[key]
+
+    def checkpoint(
+        self, id: str, settings: Settings, *, note: Callable[[str], None] = _unheard
+    ) -> Steps[None]:
+        """Write a running container to images, by criu; it is gone then, unless it is to go on."""
+        from mobyshell.core.runtime.checkpoint import checkpoint
+
+        yield from checkpoint(self.root, id, settings, sink=self.sink, note=note)
+        if not (settings.leave_running or settings.pre_dump):
+            self._forget(id)
+
+    def restore(
+        self,
+        id: str,
+        bundle: str,
+        settings: Settings,
+        *,
+        stdio: Stdio,
+        spec: Spec | None = None,
+        note: Callable[[str], None] = _unheard,
+    ) -> Steps[Container]:
+        """Make container `id` of images that `checkpoint` wrote; its programs run on."""
+        from mobyshell.core.runtime.restore import restore
+        from mobyshell.core.runtime.restore_planner import make_restore_plan
+
+        spec = spec or load_spec(bundle)
+        check_id(id)
+        plan = make_restore_plan(
+            spec, bundle=bundle, id=ID, host=self.host, systemd=self._systemd,
+            cgroup=f"mobyshell-{family(self.root)}-{ID}",
+        )  # fmt: skip
+        prepared = Prepared(plan)
+        return restore(
+            self.root, id, prepared, spec, settings, stdio=stdio, executor=self.executor,
+            sink=self.sink, clock=self.clock, note=note,
+        )  # fmt: skip
 
     def update(self, id: str, resources: Mapping[str, Any]) -> Steps[None]:
         """Change limits."""
