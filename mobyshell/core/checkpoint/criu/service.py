@@ -19,7 +19,7 @@ from typing import Any
 from mobyshell.core.checkpoint.criu import rooted
 from mobyshell.core.checkpoint.criu.messages import ANSWER, REQUEST, Ask
 from mobyshell.core.checkpoint.criu.wire import decode, encode
-from mobyshell.core.errors import MobyshellError, SyscallFailed
+from mobyshell.core.errors import CheckpointFailed, MobyshellError, SyscallFailed
 
 SOCKET = 3
 """Criu's number of its end."""
@@ -99,14 +99,14 @@ class Service:
         return self._socket.fileno()
 
     def ask(self, type: Ask, **values: Any) -> None:
-        """Send a request. MobyshellError if nobody is there any more."""
+        """Send a request. CheckpointFailed if nobody is there any more."""
         data = encode(REQUEST, {"type": type, **values})
         try:
             self._socket.send(data)
         except OSError as error:
             if error.errno == errno.EMSGSIZE:
                 raise SyscallFailed.of(error, "send", path="criu") from None
-            raise MobyshellError("criu ended before it was asked") from None
+            raise CheckpointFailed("criu ended before it was asked") from None
 
     def answer(self) -> Answer | None:
         """The next message, waited for; None if criu has ended. MobyshellError if it is none."""
