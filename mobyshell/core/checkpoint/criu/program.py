@@ -14,9 +14,7 @@ import subprocess
 from mobyshell.core.errors import Unsupported
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-REMEDY = (
-    "apt install criu; if that is older than this kernel can bear, build a newer one: criu.org"
-)
+REMEDY = "apt install criu; if that is older than this kernel can bear, build a newer one: criu.org"
 OLDEST = (3, 0, 0)
 """The first with the requests that are asked here."""
 
