@@ -73,7 +73,7 @@ class Leases:
         if GC_EXPIRE in labels:
             expires = parse_time(labels[GC_EXPIRE])
         elif expires is not None:
-            labels[GC_EXPIRE] = rfc3339(int(expires * 1e9))
+            labels[GC_EXPIRE] = rfc3339(round(expires * 1e6) * 1000)  # no float has nanoseconds
         with scope.database.write() as sql:
             scope.ensure_namespace(sql)
             made = sql.execute(

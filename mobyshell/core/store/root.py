@@ -64,7 +64,8 @@ class StoreRoot:
                 )
             if found.st_mode & stat.S_IRWXO or found.st_mode & stat.S_IRWXG:
                 self.path.chmod(0o700)
-            for below in (self.locks, self.blobs, self.ingests, self.snapshots):
-                below.mkdir(mode=0o700, parents=True, exist_ok=True)
+            content = self.blobs.parent
+            for below in (self.locks, content, self.blobs, self.ingests, self.snapshots):
+                below.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise SyscallFailed.of(error, "mkdir", path=str(self.path)) from error

@@ -13,13 +13,15 @@ may have one store open at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mobyshell.core.clock import Clock, SystemClock
+from mobyshell.core.errors import NotFound
 from mobyshell.core.store.containers import Containers
 from mobyshell.core.store.content.content import Content
 from mobyshell.core.store.content.values import Sharing
@@ -30,6 +32,11 @@ from mobyshell.core.store.names import check_identifier
 from mobyshell.core.store.namespaces import Namespaces
 from mobyshell.core.store.root import StoreRoot
 from mobyshell.core.store.scope import Scope
+
+if TYPE_CHECKING:
+    from mobyshell.core.store.gc.collect import Collected
+    from mobyshell.core.store.gc.graph import Node, Step
+    from mobyshell.core.store.snapshots.protocol import Snapshotter, Usage
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,12 @@ class Namespace:
     def leases(self) -> Leases:
         """What must stay."""
         return Leases(self.scope)
+
+    def snapshotter(self, name: str = "") -> Snapshotter:
+        """The snapshotter of this name, or the best one that works here (`snapshots.choose`)."""
+        from mobyshell.core.store.snapshots.choose import snapshotter
+
+        return snapshotter(self.scope, name)
 
     def under(self, lease: str) -> Namespace:
         """The same, with everything that is made held by this lease."""
@@ -119,6 +132,31 @@ class Store:
     def scope(self, namespace: str) -> Scope:
         """For the parts of a namespace."""
         return Scope(self.root, self.database, namespace, clock=self._clock)
+
+    def collect(self, *, dry_run: bool = False) -> Collected:
+        """Remove what nothing needs, in all namespaces; see `gc.collect`."""
+        from mobyshell.core.store.gc import collect
+
+        if dry_run:
+            return collect.dry_run(self.database, self._clock)
+        return collect.collect(self.root, self.database, self._clock, self._cleanups())
+
+    def why(self, node: Node) -> list[Step]:
+        """The way on which garbage collection reaches an object, from a root; empty if it would be
+        removed. NotFound if there is none."""
+        from mobyshell.core.store.gc import collect
+
+        graph, marks = collect.look(self.database, self._clock)
+        if node not in graph.nodes:
+            raise NotFound(f"no {node} in namespace {node.namespace}")
+        return marks.why(node)
+
+    def _cleanups(self) -> list[Callable[[], Usage]]:
+        """Of the snapshotters that have been used here; what they remove is of all namespaces."""
+        from mobyshell.core.store.snapshots.choose import DRIVERS, snapshotter
+
+        used = [name for name in DRIVERS if (self.root.snapshots / name).is_dir()]
+        return [snapshotter(self.scope("default"), name).cleanup for name in used]
 
     def close(self) -> None:
         """Close the database. No thread may be at work in it."""

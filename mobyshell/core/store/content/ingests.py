@@ -17,6 +17,7 @@ from typing import TypeAlias
 from mobyshell.core.errors import Locked, NotFound, SyscallFailed
 from mobyshell.core.oci.digest import Digest
 from mobyshell.core.oci.safejson import show
+from mobyshell.core.store.content.blobs import Blobs
 from mobyshell.core.store.content.ingest import DATA, Ingest
 from mobyshell.core.store.content.values import Status
 from mobyshell.core.store.filters import mapping_fields, parse_filters
@@ -50,11 +51,15 @@ class Ingests:
     def _lock(self, directory: Path, ref: str, patience: float) -> int:
         deadline = time.monotonic() + patience
         while True:
-            try:
-                directory.mkdir(mode=0o700, exist_ok=True)
-            except OSError as error:
-                raise SyscallFailed.of(error, "mkdir", path=str(directory)) from error
-            fd = lock_directory(directory, max(0.0, deadline - time.monotonic()))
+            # not while the sweep looks for directories that nobody has locked
+            with Blobs(self._scope.root).door.shared():
+                try:
+                    directory.mkdir(mode=0o700, exist_ok=True)
+                except OSError as error:
+                    raise SyscallFailed.of(error, "mkdir", path=str(directory)) from error
+                fd = lock_directory(directory)
+            if fd is None:
+                fd = lock_directory(directory, max(0.0, deadline - time.monotonic()))
             if fd is not None:
                 return fd
             # None may also mean: removed by who had it

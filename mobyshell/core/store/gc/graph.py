@@ -1,0 +1,106 @@
+"""What needs what: objects, the roots among them, and the references between them. Pure.
+
+Owns marking: everything that can be reached from a root is kept, and for each there is a way from
+a root that says why. Knows no table and no label; `gather` makes a graph of those.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+CONTENT, IMAGE, CONTAINER, LEASE, INGEST = "content", "image", "container", "lease", "ingest"
+SNAPSHOT = "snapshot"
+"""Kinds of objects; a snapshot's is `snapshot/<snapshotter>`."""
+
+
+class Node(NamedTuple):
+    """An object: `key` is its digest, name, id, reference or key."""
+
+    namespace: str
+    kind: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.key}"
+
+
+class Edge(NamedTuple):
+    """A reference. `why`: a label's name, or what it is by nature. `by_nature`: it holds also where
+    a lease is flat, as a snapshot needs its parent."""
+
+    target: Node
+    why: str
+    by_nature: bool = False
+
+
+class Step(NamedTuple):
+    """How an object was reached: from `source`, or as a root (None)."""
+
+    source: Node | None
+    why: str
+
+
+@dataclass(slots=True)
+class Graph:
+    """`nodes`: all there are, with their sizes in bytes where these are their own. `flat`: what is
+    kept without what it refers to."""
+
+    nodes: dict[Node, int] = field(default_factory=dict)
+    roots: dict[Node, str] = field(default_factory=dict)
+    edges: dict[Node, list[Edge]] = field(default_factory=dict)
+    flat: dict[Node, Step] = field(default_factory=dict)
+
+    def refer(self, source: Node, target: Node, why: str, *, by_nature: bool = False) -> None:
+        """Note a reference; to what is not there it means nothing."""
+        self.edges.setdefault(source, []).append(Edge(target, why, by_nature))
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What is reached, and how."""
+
+    reached: dict[Node, Step]
+
+    def why(self, node: Node) -> list[Step]:
+        """The way from a root to `node`, the root's own step first; empty if there is none."""
+        way: list[Step] = []
+        at: Node | None = node
+        while at is not None and at in self.reached:
+            step = self.reached[at]
+            way.append(step)
+            at = step.source
+        return way[::-1]
+
+
+def mark(graph: Graph) -> Marks:
+    """Reach what can be reached, by the shortest ways."""
+    reached: dict[Node, Step] = {}
+    _spread(graph, {node: Step(None, why) for node, why in graph.roots.items()}, reached)
+    _spread(graph, graph.flat, reached, flat=True)
+    return Marks(reached)
+
+
+def dead(graph: Graph, marks: Marks) -> list[Node]:
+    """What nothing needs, in the graph's order."""
+    return [node for node in graph.nodes if node not in marks.reached]
+
+
+def _spread(
+    graph: Graph, begin: dict[Node, Step], reached: dict[Node, Step], *, flat: bool = False
+) -> None:
+    waiting: deque[Node] = deque()
+
+    def reach(steps: Iterable[tuple[Node, Step]]) -> None:
+        for node, step in steps:
+            if node in graph.nodes and node not in reached:
+                reached[node] = step
+                waiting.append(node)
+
+    reach(begin.items())
+    while waiting:
+        source = waiting.popleft()
+        edges = graph.edges.get(source, ())
+        reach((edge.target, Step(source, edge.why)) for edge in edges if edge.by_nature or not flat)
