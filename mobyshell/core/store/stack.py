@@ -85,6 +85,15 @@ class Stack:
         finally:
             os.close(fd)
 
+    def beneath(self, path: str) -> int | None:
+        """An O_PATH descriptor of what a layer upon these would hide, or merge with, by having
+        `path`; None if there is nothing. No link is followed: overlayfs merges names."""
+        with _Walk(self._tops, path) as walk:
+            try:
+                return walk.down(path)
+            except NotFound:
+                return None
+
     def ls(self, path: str = "/") -> list[Entry]:
         """The names in the directory at `path`, sorted. NotFound; SyscallFailed (ENOTDIR)."""
         with _Walk(self._tops, path) as walk:
@@ -150,6 +159,17 @@ class _Walk:
                 continue
             self._way.append(below)
         return entry
+
+    def down(self, path: str) -> int:
+        """Go there by names alone, and return a descriptor of what is there. NotFound."""
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        for part in parts:
+            if not self.at or not stat.S_ISDIR(os.stat(self.at[0][1]).st_mode):
+                raise NotFound(f"there is no {path}")
+            self._way.append(self._step(part)[0])
+        if not self.at:
+            raise NotFound(f"there is no {path}")
+        return os.dup(self.at[0][1])
 
     def look(self, name: str) -> Entry | None:
         """What `name` is here; None if there is nothing."""

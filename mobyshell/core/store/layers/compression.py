@@ -20,6 +20,8 @@ _FOREIGN = {b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x04\x22\x4d\x18": "lz4"}
 _WINDOW_LOG = 27
 """128 MiB of memory: what `zstd --long` uses, and the most that decoders take unasked."""
 _GZIP_LEVEL, _ZSTD_LEVEL = 3, 3
+"""The highest of ISA-L; zstd's default."""
+_ZSTD_WORKERS = 2
 _FIRST = 16 << 10
 """Bytes given to a new member or frame at once: what it leaves is copied, and there may be many."""
 _WINDOW_BITS = 15 + 16
@@ -75,6 +77,32 @@ def peeked(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
         yield from chunks
 
     return first[:6], whole()
+
+
+def packed(chunks: Iterator[bytes], kind: Compression, level: int | None) -> Iterator[bytes]:
+    """`chunks` in the form `kind`; the same always, from the same library. Unsupported."""
+    if kind is Compression.NONE:
+        yield from chunks
+        return
+    if kind is Compression.GZIP:
+        zlib = _zlib()
+        encoder = zlib.compressobj(
+            _GZIP_LEVEL if level is None else level, zlib.DEFLATED, _WINDOW_BITS
+        )
+    else:
+        zstd = _zstd()
+        options = {
+            zstd.CompressionParameter.compression_level: _ZSTD_LEVEL if level is None else level,
+            zstd.CompressionParameter.checksum_flag: 1,
+            # the bytes do not depend on how many there are, but on whether there are any
+            zstd.CompressionParameter.nb_workers: _ZSTD_WORKERS,
+        }
+        encoder = zstd.ZstdCompressor(options=options)
+    for chunk in chunks:
+        data = encoder.compress(chunk)
+        if data:
+            yield data
+    yield encoder.flush()
 
 
 class Unpacked:

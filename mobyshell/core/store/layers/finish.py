@@ -9,6 +9,12 @@ from mobyshell.core.store.layers.attributes import Attributes
 from mobyshell.core.store.layers.places import Node
 from mobyshell.core.store.layers.values import Form
 
+OPAQUE = {
+    Form.OVERLAY: "trusted.overlay.opaque",
+    Form.OVERLAY_USER: "user.overlay.opaque",
+}
+"""The attribute of a directory that hides all below it (kernel's overlayfs.rst)."""
+
 _HERE = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -51,8 +57,8 @@ class Finish:
                 os.close(here)
 
     def _itself(self, fd: int, node: Node, path: bytes, mark: bool) -> None:
-        if mark and self._form is not Form.FLAT:
-            os.setxattr(fd, self._form.opaque_xattr, b"y")
+        if mark and self._form in OPAQUE:
+            os.setxattr(fd, OPAQUE[self._form], b"y")
         if node.entry is not None:
             self._attributes.on_file(fd, node.entry, -1)
         elif node.mtime is not None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from mobyshell.core.errors import InvalidLayer, SyscallFailed
-from mobyshell.core.linux.syscalls import libc
+from mobyshell.core.errors import InvalidLayer
+from mobyshell.core.linux.files import sync_filesystem
 from mobyshell.core.store.layers import streams
 from mobyshell.core.store.layers.apply import Applier
-from mobyshell.core.store.layers.compression import Unpacked, detect, peeked
-from mobyshell.core.store.layers.values import Applied, Compression, Form, Limits, Progress, Region
+from mobyshell.core.store.layers.compare import tree_changes
+from mobyshell.core.store.layers.compression import Unpacked, detect, packed, peeked
+from mobyshell.core.store.layers.contents import Contents
+from mobyshell.core.store.layers.upper import upper_changes
+from mobyshell.core.store.layers.values import Compression, Form, Limits, Progress, Region
+from mobyshell.core.store.layers.wire import plain
 
 
 class Job(Protocol):
@@ -20,8 +24,8 @@ class Job(Protocol):
     def progress(self) -> Progress:
         """How far it is; asked by another thread."""
 
-    def run(self) -> Any:
-        """Do it; the answer, a dataclass. MobyshellError."""
+    def run(self) -> dict[str, Any]:
+        """Do it; the answer. MobyshellError."""
 
 
 class ApplyJob:
@@ -46,8 +50,8 @@ class ApplyJob:
             applier.entries if applier else 0,
         )
 
-    def run(self) -> Applied:
-        """See Job."""
+    def run(self) -> dict[str, Any]:
+        """The members of `Applied`."""
         asked, tree = self._request, self._fds[1]
         blob = self._blob = streams.Hashed(streams.read(self._source()), asked["algorithm"])
         chunks: Iterator[bytes] = iter(blob)
@@ -68,14 +72,63 @@ class ApplyJob:
         done = self._applier.run()
         if asked["sync"]:
             sync(tree)
-        return Applied(
-            blob.digest, blob.size, archive.digest, archive.size, kind, done.entries,
-            done.opaque_root, done.implied, done.whiteouts, done.left_out,
-        )  # fmt: skip
+        return {
+            "digest": blob.digest, "size": blob.size, "compression": kind,
+            "diff_id": archive.digest, "unpacked": archive.size, **plain(done),
+        }  # fmt: skip
 
     def _source(self) -> int | Region:
         region = self._request["region"]
         return self._fds[0] if region is None else Region(self._fds[0], *region)
+
+
+class DiffJob:
+    """A layer that is written: from an upper directory, or from two trees.
+
+    Reading files, hashing and compressing, and writing have a thread each.
+    """
+
+    def __init__(self, request: dict[str, Any], fds: list[int]) -> None:
+        self._request = request
+        self._output = fds[0]
+        if len(fds) > 2:
+            changes = tree_changes(fds[1], fds[2])
+        else:
+            changes = upper_changes(fds[1], Form(request["form"]))
+        self._contents = Contents(changes, request["newest"])
+        self._archive = streams.Hashed(
+            iter(streams.InThread(iter(self._contents), "read")), request["diff_algorithm"]
+        )
+        kind = Compression(request["compression"])
+        self._same = kind is Compression.NONE and (
+            request["algorithm"] == request["diff_algorithm"]
+        )
+        if self._same:
+            self._blob = self._archive
+        else:
+            chunks = packed(iter(self._archive), kind, request["level"])
+            self._blob = streams.Hashed(
+                iter(streams.InThread(chunks, "pack")), request["algorithm"]
+            )
+
+    def progress(self) -> Progress:
+        """See Job."""
+        return Progress(self._blob.size, self._archive.size, self._contents.entries)
+
+    def run(self) -> dict[str, Any]:
+        """The members of `Written`."""
+        for _ in streams.copied(iter(self._blob), self._output, self._request["sync"]):
+            pass
+        return {
+            "digest": self._blob.digest, "size": self._blob.size,
+            "diff_id": self._archive.digest, "unpacked": self._archive.size,
+            "compression": self._request["compression"], "entries": self._contents.entries,
+            "left_out": self._contents.left_out(),
+        }  # fmt: skip
+
+
+JOBS: dict[str, Callable[[dict[str, Any], list[int]], Job]] = {"apply": ApplyJob, "diff": DiffJob}
+"""By their names in a request."""
 
 
 def _compression(wanted: str | None, start: bytes) -> Compression:
@@ -90,11 +143,8 @@ def sync(tree: int) -> None:
 
     SyscallFailed, also for an earlier write that failed (syncfs(2)).
     """
-    here = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=tree)
+    here = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=tree)
     try:
-        if libc.syncfs(here) != 0:
-            import ctypes
-
-            raise SyscallFailed("syncfs", ctypes.get_errno(), path="the layer's tree")
+        sync_filesystem(here, path="the layer's tree")
     finally:
         os.close(here)

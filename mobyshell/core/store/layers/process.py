@@ -26,12 +26,10 @@ from mobyshell.core.errors import MobyshellError, SyscallFailed
 from mobyshell.core.linux import constants as c
 from mobyshell.core.linux.syscalls import call
 from mobyshell.core.store.layers import wire
-from mobyshell.core.store.layers.jobs import ApplyJob, Job
+from mobyshell.core.store.layers.jobs import JOBS, Job
 
 _INTERVAL = 100
 """Milliseconds between two messages of progress."""
-
-JOBS: dict[str, type[ApplyJob]] = {"apply": ApplyJob}
 
 
 class Reporter:
@@ -73,7 +71,7 @@ def serve(line: socket.socket, request: dict[str, object], fds: list[int]) -> bo
         job = JOBS[str(request["job"])](request, fds)
         reporter = Reporter(line, job)
         try:
-            answer = wire.plain(job.run())
+            answer = job.run()
         finally:
             reporter.stop()
     except MobyshellError as error:

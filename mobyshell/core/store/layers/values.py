@@ -4,24 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
+from mobyshell.core.store.snapshots.protocol import Form as Form  # one word for both sides
 
-class Form(StrEnum):
-    """How the tree says what a layer takes away from the layers below it."""
-
-    OVERLAY = "overlay"
-    """For a directory that becomes a layer of overlayfs: whiteouts are devices 0/0, and opaque
-    directories have `trusted.overlay.opaque`."""
-    OVERLAY_USER = "overlay-user"
-    """The same with `user.overlay.opaque`, for overlayfs mounted with `userxattr`."""
-    FLAT = "flat"
-    """For a directory that holds a copy of all layers below, or nothing at all (the bottom layer,
-    in any snapshotter): what the layer takes away is deleted."""
-
-    @property
-    def opaque_xattr(self) -> str:
-        """The attribute of an opaque directory (kernel's overlayfs.rst)."""
-        return "user.overlay.opaque" if self is Form.OVERLAY_USER else "trusted.overlay.opaque"
+if TYPE_CHECKING:
+    from mobyshell.core.oci.digest import Digest  # the worker starts without the specs
 
 
 class Compression(StrEnum):
@@ -75,11 +63,11 @@ class Progress:
 class Applied:
     """A layer that lies unpacked in its directory. Paths are relative to it, "" is itself."""
 
-    digest: str
+    digest: Digest
     """Of the blob, as it was read; whether it is the expected one is the caller's to know."""
     size: int
     """Bytes of the blob."""
-    diff_id: str
+    diff_id: Digest
     """Digest of the archive (image-spec config.md#layer-diffid)."""
     unpacked: int
     """Bytes of the archive."""
@@ -100,9 +88,9 @@ class Applied:
 class Written:
     """A layer that a diff has written."""
 
-    digest: str
+    digest: Digest
     size: int
-    diff_id: str
+    diff_id: Digest
     unpacked: int
     compression: Compression
     entries: int

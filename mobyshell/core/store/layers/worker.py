@@ -18,6 +18,7 @@ from typing import Any
 from mobyshell.core.errors import Interrupted, WorkerLost, from_wire
 from mobyshell.core.linux import pidfd
 from mobyshell.core.linux.interpreter import import_paths
+from mobyshell.core.oci.digest import Digest
 from mobyshell.core.store.layers import process, wire
 from mobyshell.core.store.layers.values import (
     Applied,
@@ -26,6 +27,7 @@ from mobyshell.core.store.layers.values import (
     Limits,
     Progress,
     Region,
+    Written,
 )
 
 _LINE = 3
@@ -34,9 +36,12 @@ _LINE = 3
 _CANCELLED = "the work on a layer was cancelled"
 _MOST_SAID = 4096
 
+Progressed = Callable[[Progress], None]
+"""Is told about ten times a second how far a job is. What it raises ends the job."""
+
 
 class LayerWorker:
-    """A process that unpacks and writes layers. Use it with `with`; it starts with its first job.
+    """A process that unpacks and writes layers. Use it with `with`.
 
     `enter` are the words of a program that starts the worker in another user namespace, where the
     caller is not root: it executes what follows, or waits for it, and hands on its descriptors.
@@ -49,6 +54,9 @@ class LayerWorker:
         self._closed = False
 
     def __enter__(self) -> LayerWorker:
+        with self._lock:
+            if self._running is None and not self._closed:
+                self._running = _Process(self._enter)  # it loads its modules meanwhile
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -67,7 +75,7 @@ class LayerWorker:
         owners: bool = True,
         algorithm: str = "sha256",
         diff_algorithm: str = "sha256",
-        progress: Callable[[Progress], None] | None = None,
+        progress: Progressed | None = None,
     ) -> Applied:
         """Unpack the layer that `source` holds (a pipe, a socket, or a region of a file) into the
         directory `tree`, reading it once. All descriptors stay the caller's.
@@ -88,21 +96,56 @@ class LayerWorker:
         if ingest is not None:
             fds.append(ingest)
         request = {
-            "job": "apply",
+            "job": "apply", "form": form, "compression": compression, "sync": sync,
             "region": (source.offset, source.length) if isinstance(source, Region) else None,
-            "form": form,
-            "compression": compression,
-            "limits": wire.plain(limits or Limits()),
-            "sync": sync,
-            "owners": owners,
-            "algorithm": algorithm,
-            "diff_algorithm": diff_algorithm,
-        }
-        answer = self._ask(request, fds, progress)
-        answer["compression"] = Compression(answer["compression"])
-        for name in ("implied", "whiteouts", "left_out"):
-            answer[name] = tuple(answer[name])
-        return Applied(**answer)
+            "limits": wire.plain(limits or Limits()), "owners": owners,
+            "algorithm": algorithm, "diff_algorithm": diff_algorithm,
+        }  # fmt: skip
+        return Applied(**_values(self._ask(request, fds, progress)))
+
+    def diff_upper(
+        self,
+        upper: int,
+        output: int,
+        *,
+        form: Form = Form.OVERLAY,
+        compression: Compression = Compression.NONE,
+        level: int | None = None,
+        newest: float | None = None,
+        sync: bool = False,
+        progress: Progressed | None = None,
+    ) -> Written:
+        """Write to `output` what the directory `upper`, which was the upper one of an overlayfs, says
+        of the layers below it: as long as that takes, whatever these hold.
+
+        The same directory gives the same `diff_id`, always; the same `digest` with the same
+        libraries. Times later than `newest` (seconds since the epoch) are written as that, as
+        SOURCE_DATE_EPOCH demands. `level` is the compression library's. With `sync`, `output` is
+        on the disk afterwards. What a layer cannot hold is told (`Written.left_out`).
+
+        Unsupported where overlayfs noted that a part is elsewhere (redirect_dir, metacopy);
+        WrongState if somebody writes there; InvalidLayer for what is too deep; SyscallFailed;
+        WorkerLost, Interrupted.
+        """
+        request = _diff_request(form, compression, level, newest, sync)
+        return Written(**_values(self._ask(request, [output, upper], progress)))
+
+    def diff_trees(
+        self,
+        lower: int,
+        upper: int,
+        output: int,
+        *,
+        compression: Compression = Compression.NONE,
+        level: int | None = None,
+        newest: float | None = None,
+        sync: bool = False,
+        progress: Progressed | None = None,
+    ) -> Written:
+        """Write to `output` what makes the tree `upper` of the tree `lower`, as `diff_upper` does. An
+        empty `lower` gives all of `upper`."""
+        request = _diff_request(Form.FLAT, compression, level, newest, sync)
+        return Written(**_values(self._ask(request, [output, lower, upper], progress)))
 
     def cancel(self) -> None:
         """End what is being done, from any thread: it raises Interrupted. The worker is closed."""
@@ -121,7 +164,7 @@ class LayerWorker:
         self,
         request: dict[str, Any],
         fds: list[int],
-        progress: Callable[[Progress], None] | None,
+        progress: Progressed | None,
     ) -> dict[str, Any]:
         with self._lock:
             if self._closed:
@@ -138,7 +181,7 @@ class LayerWorker:
         self,
         request: dict[str, Any],
         fds: list[int],
-        progress: Callable[[Progress], None] | None,
+        progress: Progressed | None,
     ) -> dict[str, Any]:
         if self._running is None:
             self._running = _Process(self._enter)
@@ -164,6 +207,25 @@ class LayerWorker:
         running, self._running = self._running, None
         if running is not None:
             running.end()
+
+
+def _diff_request(
+    form: Form, compression: Compression, level: int | None, newest: float | None, sync: bool
+) -> dict[str, Any]:
+    return {
+        "job": "diff", "form": form, "compression": compression, "level": level, "sync": sync,
+        "newest": None if newest is None else int(newest * 1_000_000_000),
+        "algorithm": "sha256", "diff_algorithm": "sha256",
+    }  # fmt: skip
+
+
+def _values(answer: dict[str, Any]) -> dict[str, Any]:
+    """The members of an answer as the values have them."""
+    values = {key: tuple(one) if isinstance(one, list) else one for key, one in answer.items()}
+    for key in ("digest", "diff_id"):
+        values[key] = Digest(answer[key])
+    values["compression"] = Compression(answer["compression"])
+    return values
 
 
 class _Process:

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tarfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,20 +21,6 @@ from mobyshell.core.store.layers import Compression, LayerWorker, Limits, Progre
 from tests.core.store.layers.trees import look
 
 pytestmark = pytest.mark.root
-
-
-@pytest.fixture(scope="module")
-def worker() -> Iterator[LayerWorker]:
-    with LayerWorker() as one:
-        yield one
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Iterator[int]:
-    (tmp_path / "tree").mkdir()
-    fd = os.open(tmp_path / "tree", os.O_RDONLY)
-    yield fd
-    os.close(fd)
 
 
 def archive(**files: bytes) -> bytes:
@@ -138,13 +123,13 @@ def test_after_an_error_the_worker_works_on(worker: LayerWorker, tree: int) -> N
 
 def test_a_death_is_told_and_leaves_no_zombie(tree: int) -> None:
     ours, theirs = os.pipe()
+    before = len(children())
     with LayerWorker() as worker:
 
         def kill(_: Progress) -> None:
             assert worker._running is not None
             os.kill(worker._running._pid, signal.SIGKILL)
 
-        before = len(children())
         with pytest.raises(WorkerLost, match="signal 9"):
             worker.apply(ours, tree, progress=kill)
         assert len(children()) == before
