@@ -14,7 +14,11 @@ from mobyshell.core.oci.spec import read_document, spec_of
 
 def load(bundle: str) -> Spec:
     """The spec of a bundle. NotFound, InvalidSpec."""
-    document = read_document(bundle)
+    return of(read_document(bundle))
+
+
+def of(document: Any) -> Spec:
+    """The spec that a config.json says, which it is completed in place for. InvalidSpec."""
     if isinstance(document, dict):
         document.setdefault("ociVersion", "")
         _complete(document.get("process"))

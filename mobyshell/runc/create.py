@@ -13,7 +13,7 @@ from mobyshell.core.runtime.values import Options
 from mobyshell.runc import bundle as bundles
 from mobyshell.runc import streams
 from mobyshell.runc.call import Call, Failure
-from mobyshell.runc.compiled import material_of, remember
+from mobyshell.runc.compiled import remember, seen
 from mobyshell.runc.streams import Taken
 
 
@@ -23,7 +23,7 @@ def run(call: Call) -> int:
     detached = call.command == "create" or flags.on("detach")
     bundle = os.path.abspath(flags.text("bundle") or ".")
     check_place(call, bundle)
-    material = material_of(call.root(), bundle, not flags.on("no-new-keyring"))
+    before = seen(call.root(), bundle, not flags.on("no-new-keyring"))
     spec = bundles.load(bundle)
     _warn(call, spec)
     terminal = bool(spec.process and spec.process.terminal)
@@ -38,7 +38,7 @@ def run(call: Call) -> int:
     call.log.debug("child process in init(): everything but its program is in place")
     call.log.debug("init: closing the pipe to signal completion")
     try:
-        remember(runtime, container, spec, options, material)
+        remember(runtime, container, spec, options, before)
         status = _go_on(call, runtime, container, detached)
     except BaseException:
         undo(runtime, call.id)

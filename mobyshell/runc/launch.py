@@ -8,10 +8,12 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]  # `signal` makes enumerations first
 import posix
 
-from mobyshell.runc.stored import CLOEXEC, ID
+from mobyshell.runc.shape import filled
+from mobyshell.runc.stored import CLOEXEC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 MAIN, BEFORE = 3, 4
@@ -22,16 +24,32 @@ CHILD_WORD = 8
 """In a program's header: the pid of the child that the launcher has made."""
 
 _HEADER_BYTES, _RECORD_BYTES, _TOLERATED = 256, 80, 64
+_BYTES_WORD, _BEFORE_BYTES_WORD = 2, 6
+_PAGE = 4096
 P_PIDFD = 3
 
 
-def program(entry: dict[str, Any], part: str, id: str) -> int:
-    """A memfd of a stored program, with the id in its places."""
-    content, slots = entry[part]
+def program(entry: dict[str, Any], part: str, values: Sequence[str]) -> int:
+    """A memfd of a stored program with `values` in its texts, which come behind it."""
+    content, base, texts, lengths = entry[part]
+    whole = bytearray(content)
+    for parts, pointers in texts:
+        address = (base + len(whole)).to_bytes(8, "little")
+        for at in pointers:
+            whole[at : at + 8] = address
+        whole += filled(parts, values).encode("utf-8", "surrogateescape") + b"\0"
+    for parts, at in lengths:
+        size = len(filled(parts, values).encode("utf-8", "surrogateescape"))
+        whole[at : at + 8] = size.to_bytes(8, "little")
+    size = -(-len(whole) // _PAGE) * _PAGE
+    whole[8 * _BYTES_WORD : 8 * _BYTES_WORD + 8] = size.to_bytes(8, "little")
+    if part == "main":
+        # who walks this one first looks there how much of the other is to be mapped
+        whole[8 * _BEFORE_BYTES_WORD : 8 * _BEFORE_BYTES_WORD + 8] = entry["size"]
     fd = posix.memfd_create("mobyshell", posix.MFD_CLOEXEC)
-    posix.write(fd, content)
-    for at, text in slots:
-        posix.pwrite(fd, text.replace(ID, id).encode("utf-8", "surrogateescape") + b"\0", at)
+    posix.write(fd, whole)
+    posix.ftruncate(fd, size)
+    entry["size"] = size.to_bytes(8, "little")
     return fd
 
 
@@ -51,14 +69,17 @@ def sealed(content: bytes) -> int:
     return image
 
 
-def launched(entry: dict[str, Any], id: str, *more: tuple[int, int]) -> tuple[int, int]:
+def launched(
+    entry: dict[str, Any], values: Sequence[str], *more: tuple[int, int]
+) -> tuple[int, int]:
     """Let the launcher make a child: (memfd of its program, its pid, or 0 if it could not).
 
     `more`: (descriptor, number that the programs know it by), besides the streams.
     """
     from fcntl import F_DUPFD_CLOEXEC, fcntl
 
-    main, before = program(entry, "main", id), program(entry, "before", id)
+    before = program(entry, "before", values)
+    main = program(entry, "main", values)
     image = sealed(entry["image"])
     given = ((0, STDIN), (1, STDOUT), (2, STDERR), (main, MAIN), (before, BEFORE), *more)
     # out of the way first: the numbers of one must not be overwritten before it is copied

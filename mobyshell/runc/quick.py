@@ -1,13 +1,13 @@
-"""create and run of a bundle that was run before, without the library.
+"""create and run of a bundle like those that were run before, without the library.
 
 The plan of a bundle is data: flattened once, it can be stored, and executed by the native
-executor's launcher in a process without Python. What was stored (`compiled`) holds for exactly
-one config.json at one place, on a host that looks as it did; whatever differs, whatever is
-unusual, whatever fails is left to the library, which does it from the start and explains.
+executor's launcher in a process without Python. What was stored (`compiled`) holds for all bundles
+of one shape (`shape`), on a host that looks as it did; whatever differs, whatever is unusual,
+whatever fails is left to the library, which does it from the start and explains.
 
 This module is on the way of every call, so it imports nothing that Python has not loaded itself,
-and later only `fcntl`. It takes no decisions about containers: it fills in an id, writes the
-state, and waits.
+and later only `fcntl` and `_json`. It takes no decisions about containers: it fills in names, writes
+the state, and waits.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from __future__ import annotations
 import posix
 import time
 
-from mobyshell.runc import launch, stored
-from mobyshell.runc.stored import CLOEXEC, ID
+from mobyshell.runc import launch, shape, stored
+from mobyshell.runc.shape import filled, plain
+from mobyshell.runc.stored import CLOEXEC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,11 +94,6 @@ def fit_id(id: str) -> bool:
     return bool(id) and len(id) <= 76 and _ALLOWED.issuperset(id) and id[0] not in "+-."
 
 
-def plain(path: str) -> bool:
-    """Whether `path` is absolute, and as it would be if it were normalised."""
-    return path[:1] == "/" and path[-1] != "/" and "//" not in path and "/." not in path
-
-
 def attempt(words: Sequence[str]) -> int | None:
     """Do what is asked; the exit status, or None if the library has to do it."""
     try:
@@ -112,20 +108,29 @@ def attempt(words: Sequence[str]) -> int | None:
         asked = parse(words)
         if asked is None or any(name in posix.environ for name in TELLING):
             return None
-        material = stored.key(asked.root, asked.bundle, "--no-new-keyring" not in asked.flags)
+        found = shape.read(asked.bundle)
+        material = stored.key(asked.root, found.document, "--no-new-keyring" not in asked.flags)
         entry = stored.load(asked.root, material)
-    except (OSError, ValueError, KeyError, TypeError, EOFError):
+        if entry is None:
+            return None
+        found.values[shape.ID] = asked.id
+        if entry["home"] is not None:
+            users = filled(entry["home"], found.values)
+            found.values[shape.HOME] = shape.home(found.rootfs, users, entry["uid"])
+        making = _Making(asked, entry, found)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, EOFError):
         return None
-    return None if entry is None else _Making(asked, entry).run()
+    return making.run()
 
 
 class _Making:
     """One container under way."""
 
-    def __init__(self, asked: Asked, entry: dict[str, Any]) -> None:
-        self.asked, self.entry = asked, entry
+    def __init__(self, asked: Asked, entry: dict[str, Any], found: shape.Shape) -> None:
+        self.asked, self.entry, self.found = asked, entry, found
         self.path = f"{asked.root}/{asked.id}"
-        self.cgroups = [path.replace(ID, asked.id) for path in entry["cgroups"]]
+        self.cgroups = [filled(parts, found.values) for parts in entry["cgroups"]]
+        self.levels: list[str] = []
         self.pid = 0
         self.pidfd = self.main = self.fifo = -1
         self.created = 0
@@ -148,31 +153,49 @@ class _Making:
         self._undo()
         return None
 
-    def _text(self, text: str) -> bytes:
-        return text.replace(ID, self.asked.id).encode("utf-8", "surrogateescape")
+    def _document(self, parts: shape.Pieces, numbers: dict[int, int]) -> bytes:
+        """A JSON document of the entry, with this container's values in its strings."""
+        from _json import encode_basestring_ascii as quoted
+
+        values = {place: quoted(one)[1:-1] for place, one in enumerate(self.found.values)}
+        values.update({place: str(one) for place, one in numbers.items()})
+        told = [f"{quoted(name)}: {quoted(one)}" for name, one in self.found.annotations.items()]
+        values[shape.TOLD] = "{" + ", ".join(told) + "}"
+        values[shape.LEVELS] = "[" + ", ".join([quoted(one) for one in self.levels]) + "]"
+        return filled(parts, values).encode()
 
     def _prepare(self) -> bool:
-        for path in self.cgroups:
-            if stored.exists(path) or not stored.exists(path.rpartition("/")[0]):
-                return False
+        if any(stored.exists(path) for path in self.cgroups):
+            return False
+        self._find_levels()
         if self.asked.log:
             how = posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND | CLOEXEC
             posix.close(posix.open(self.asked.log, how, 0o644))
         posix.mkdir(self.path, 0o711)
         self.made_directory = True
         stored.write(f"{self.path}/creator", b"%d %d" % (posix.getpid(), launch.start_time("self")))
-        stored.write(f"{self.path}/cgroups.json", self._text(self.entry["known"]))
-        stored.write(f"{self.path}/config.json", self.entry["config"])
+        stored.write(f"{self.path}/cgroups.json", self._document(self.entry["known"], {}))
+        stored.write(f"{self.path}/config.json", self.found.content)
         posix.mkfifo(f"{self.path}/exec.fifo", 0o600)
         self.fifo = posix.open(f"{self.path}/exec.fifo", posix.O_RDWR | CLOEXEC)
         return True
+
+    def _find_levels(self) -> None:
+        """The directories above the cgroups that are not there yet, deepest first."""
+        found: dict[str, None] = {}
+        for path in self.cgroups:
+            level = path.rpartition("/")[0]
+            while level and level not in found and not stored.exists(level):
+                found[level] = None
+                level = level.rpartition("/")[0]
+        self.levels = sorted(found, key=len, reverse=True)
 
     def _launch(self) -> bool:
         """Let the launcher make the child; True when the child has set everything up."""
         ready, sync = posix.pipe2(CLOEXEC)
         try:
             self.main, self.pid = launch.launched(
-                self.entry, self.asked.id, (sync, launch.SYNC), (self.fifo, launch.FIFO)
+                self.entry, self.found.values, (sync, launch.SYNC), (self.fifo, launch.FIFO)
             )
         finally:
             posix.close(sync)
@@ -191,15 +214,13 @@ class _Making:
         return done
 
     def _write_state(self, started: int) -> None:
-        values = {
-            stored.PID: self.pid, stored.PID_START: launch.start_time(self.pid),
-            stored.CREATED: self.created, stored.STARTED: started,
+        numbers = {
+            shape.PID: self.pid, shape.PID_START: launch.start_time(self.pid),
+            shape.CREATED: self.created, shape.STARTED: started,
         }  # fmt: skip
-        text = self.entry["state"].replace(ID, self.asked.id)
-        for placeholder, value in values.items():
-            text = text.replace(str(placeholder), str(value))
+        text = self._document(self.entry["state"], numbers)
         temporary = f"{self.path}/.state.json"
-        stored.write(temporary, text.encode())
+        stored.write(temporary, text)
         posix.rename(temporary, f"{self.path}/state.json")
 
     def _begin(self) -> int:
@@ -263,6 +284,11 @@ class _Making:
                     if time.monotonic() > deadline:
                         return False
                     time.sleep(0.0005)
+        for level in self.levels:
+            try:
+                posix.rmdir(level)
+            except OSError:
+                continue  # somebody else's group is in it
         return True
 
     def _remove_directory(self) -> None:

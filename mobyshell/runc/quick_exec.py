@@ -11,6 +11,7 @@ import posix
 
 from mobyshell.runc import launch, quick, stored
 from mobyshell.runc.quick_state import document
+from mobyshell.runc.shape import plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def parse(words: Sequence[str]) -> Asked | None:
                 index += 1
             _put(asked, name, value)
     asked.args = list(words[index:])
-    if not own or not quick.fit_id(asked.id) or not quick.plain(asked.root):
+    if not own or not quick.fit_id(asked.id) or not plain(asked.root):
         return None
     if asked.args[:1] == ["--"] or bool(asked.process) == bool(asked.args):
         return None
@@ -142,7 +143,7 @@ class _Exec:
                 return None
             ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
             given = ((theirs.fileno(), launch.SYNC), (held, launch.INIT))
-            main, pid = launch.launched(self.entry, self.asked.id, *given)
+            main, pid = launch.launched(self.entry, (self.asked.id,), *given)
             theirs.close()
             if pid > 0:
                 pidfd = posix.pidfd_open(pid)

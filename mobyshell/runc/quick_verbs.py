@@ -11,6 +11,7 @@ import posix
 import time
 
 from mobyshell.runc import quick, stored
+from mobyshell.runc.shape import plain
 from mobyshell.runc.stored import CLOEXEC
 
 TYPE_CHECKING = False
@@ -64,8 +65,8 @@ def parse(words: Sequence[str]) -> Asked | None:
                 return None
     asked.words = list(words[index:])
     most = 2 if asked.command == "kill" else 1
-    plain = 1 <= len(asked.words) <= most and not any(one[:1] == "-" for one in asked.words)
-    if not asked.command or not plain or not quick.plain(asked.root):
+    few = 1 <= len(asked.words) <= most and not any(one[:1] == "-" for one in asked.words)
+    if not asked.command or not few or not plain(asked.root):
         return None
     return asked if quick.fit_id(asked.words[0]) else None
 

@@ -1,7 +1,7 @@
 """Stored plans as they lie on the disk: what they are found by, and whether they still hold.
 
-An entry holds for exactly one config.json at one place, on a host that looks as it did. It is
-found by a hash of all that, and says itself which files it depends on besides. Imports nothing
+An entry holds for the bundles of one shape (`shape`), on a host that looks as it did. It is found
+by a hash of all that, and says itself which files it depends on besides. Imports nothing
 that Python has not loaded itself: it is on the way of every call.
 """
 
@@ -14,21 +14,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-FORMAT = 1
+FORMAT = 2
 DIRECTORY = ".plans"
 LARGEST = 4 << 20
 ID = "\0id\0"
 INIT_PID = "\0init\0"
 
-PID, PID_START, CREATED, STARTED = (9_007_000_000_000_000_000 + n for n in range(4))
-"""Stand in a stored state for what is only known when it is written."""
-
 CLOEXEC = posix.O_CLOEXEC
 
 
-def read(path: str, largest: int = LARGEST) -> bytes:
-    """A regular file whole. OSError for anything else."""
-    fd = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOCTTY | CLOEXEC)
+def read(path: str, largest: int = LARGEST, directory: int | None = None) -> bytes:
+    """A regular file whole; one of `directory` itself, if that is given. OSError for anything else."""
+    how = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOCTTY | CLOEXEC
+    if directory is not None:
+        how |= posix.O_NOFOLLOW
+    fd = posix.open(path, how, dir_fd=directory)
     try:
         found = posix.fstat(fd)
         if found.st_mode & 0o170000 != 0o100000 or found.st_size > largest:
@@ -67,14 +67,14 @@ def identify(path: str) -> tuple[int, ...]:
     return (one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns)
 
 
-def key(root: str, bundle: str, keyring: bool) -> bytes:
-    """Everything that a plan depends on, but for what its entry lists itself."""
+def key(root: str, shape: Any, keyring: bool) -> bytes:
+    """Everything that a plan depends on, but for what its entry lists itself. `shape`: a bundle's
+    config.json with places."""
     host = posix.uname()
     mounts = [line for line in read("/proc/self/mountinfo").split(b"\n") if b" - cgroup" in line]
     words = (
         FORMAT, made_by(), posix.geteuid(), posix.getegid(), host.release, host.version, host.machine, root,
-        bundle, keyring, read("/proc/self/cgroup"), b"\n".join(mounts),
-        read(f"{bundle}/config.json"),
+        keyring, read("/proc/self/cgroup"), b"\n".join(mounts), shape,
     )  # fmt: skip
     return marshal.dumps(words, 2)
 

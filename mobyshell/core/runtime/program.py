@@ -19,7 +19,7 @@ tolerated: up to eight errnos, one a byte. Number -1 stores: a0 address, a1 widt
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -128,6 +128,17 @@ def put_in(text: str, values: Mapping[str, str]) -> str:
     return filled.replace("{pid}", pid).replace("{pid:<10}", f"{pid:<10}")
 
 
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Where a program's pointers are. `records`: (record, word, what in the arena it points to);
+    `arena`: (where in the arena, what there it points to); `texts`: what lies where in it."""
+
+    records: Sequence[tuple[int, int, int]]
+    arena: Sequence[tuple[int, int]]
+    texts: Mapping[int, str]
+    arena_at: int
+
+
 class Program:
     """A program in its mapping. Close it when no process runs it any more."""
 
@@ -144,6 +155,7 @@ class Program:
         """What was last put in their places."""
         self.scratch: dict[str, tuple[int, int]] = {}
         """Where memory lies that calls share, by its name, and its size: zero before each run."""
+        self.layout: _Layout | None = None
         self.records: object = None
         """The executor's own form of the records, kept for the next run."""
         self.header = memory.view[:HEADER_BYTES].cast("Q")
@@ -189,6 +201,18 @@ class Program:
     def wants(self, placeholder: str) -> bool:
         """Whether a text has `placeholder` in it."""
         return any(placeholder in text for _, text in self.slots)
+
+    def pointers(self) -> Iterator[tuple[int, str]]:
+        """Every pointer to a text: where it lies in the mapping, and what the text is."""
+        layout = self.layout
+        if layout is None:
+            return
+        places = [(8 * (index * WORDS + word), place) for index, word, place in layout.records]
+        places += [(layout.arena_at + at, place) for at, place in layout.arena]
+        for at, place in places:
+            text = layout.texts.get(place)
+            if text is not None:
+                yield at, text
 
     def put(self, name: str, data: bytes) -> None:
         """Write into the memory `name` that calls share; zeros come after it."""
@@ -250,6 +274,10 @@ class _Arena:
             if slot:
                 self.slots.append((at, value))
         return at
+
+    def texts(self) -> Mapping[int, str]:
+        """What texts there are, by their places."""
+        return {at: value for value, at in self._texts.items()}
 
     def scratch(self, scratch: Scratch) -> int:
         found = self.shared.get(scratch.name)
@@ -392,6 +420,8 @@ def assemble(operations: Iterable[tuple[int, Operation]], wanted: int = 0) -> Pr
     program.mapping[: 8 * len(flat)] = struct.pack(f"={len(flat)}Q", *flat)
     program.mapping[arena_at : arena_at + len(assembler.arena.data)] = assembler.arena.data
     program.slots = [(arena_at + at, text) for at, text in assembler.arena.slots]
+    arena = assembler.arena
+    program.layout = _Layout(assembler.relocations, arena.pointers, arena.texts(), arena_at)
     program.scratch = {
         name: (arena_at + at, size) for name, (at, size) in assembler.arena.shared.items()
     }
