@@ -1,0 +1,203 @@
+"""Pull: a name becomes content, whole and verified, children before parents.
+
+Owns the walk from index to manifest to blobs, and which of them are needed on a platform. What is
+there already is asked of the sink, and not fetched again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mobyshell.core.errors import InvalidImage, NotFound
+from mobyshell.core.oci import media_types
+from mobyshell.core.oci.descriptor import Descriptor
+from mobyshell.core.oci.digest import Digest
+from mobyshell.core.oci.image_config import ImageConfig
+from mobyshell.core.oci.image_spec import check_layers, parse_document, parse_image_config
+from mobyshell.core.oci.index import Index
+from mobyshell.core.oci.manifest import Manifest
+from mobyshell.core.oci.platform import Matcher
+from mobyshell.core.registry import blobs, manifests
+from mobyshell.core.registry.progress import AlreadyThere, TransferPlanned
+from mobyshell.core.registry.seam import ContentSink
+from mobyshell.core.registry.session import Repository
+from mobyshell.core.registry.workers import in_parallel
+
+DOWNLOADS = 4
+"""Blobs at once; Docker and containerd do three."""
+
+DEEPEST = 4
+"""Indexes within indexes. One is common, two are rare."""
+
+MOST_DOCUMENTS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A manifest or index with the bytes that it was read from."""
+
+    descriptor: Descriptor
+    content: bytes
+    value: Manifest | Index
+
+
+@dataclass(slots=True)
+class _Found:
+    """What of an image is needed: documents with their content, parents first; blobs."""
+
+    documents: dict[Digest, Document] = field(default_factory=dict)
+    blobs: dict[Digest, Descriptor] = field(default_factory=dict)
+
+    def add(self, other: _Found) -> None:
+        """What `other` needs too. A document that is met again has to be there for both parents."""
+        for digest, one in other.documents.items():
+            self.documents.pop(digest, None)
+            self.documents[digest] = one
+        self.blobs.update(other.blobs)
+
+
+def pull(
+    repository: Repository, sink: ContentSink, matcher: Matcher | None = None, *,
+    descriptor: Descriptor | None = None, downloads: int = DOWNLOADS,
+) -> Descriptor:  # fmt: skip
+    """Bring what the repository's reference names into the sink; what it names is returned.
+
+    `matcher` says for which machine: the best of an index is taken; None takes all there is.
+    `descriptor`: what it was resolved to before. NotFound (no such image, or none for this
+    platform), RegistryFailed, InvalidImage, Unsupported, Interrupted.
+    """
+    top = descriptor or manifests.resolve(repository)
+    walk = _Walk(repository, sink, matcher)
+    found = walk.found(top)
+    needed = sorted(found.blobs.values(), key=lambda one: one.size, reverse=True)
+    documents = list(found.documents.values())
+    repository.progress(TransferPlanned((*(one.descriptor for one in documents), *needed)))
+    in_parallel(walk.bring, needed, downloads, repository.stop)
+    for one in reversed(documents):
+        children = tuple(child for child in one.value.children if walk.has(child))
+        walk.keep(one.descriptor, one.content, children)
+    return top
+
+
+class _Walk:
+    """One pull."""
+
+    def __init__(self, repository: Repository, sink: ContentSink, matcher: Matcher | None) -> None:
+        self.repository, self.sink, self.matcher = repository, sink, matcher
+        self.source = f"{repository.reference.domain}/{repository.path}"
+        self._documents = 0
+        self._kept: set[Digest] = set()
+
+    def has(self, descriptor: Descriptor) -> bool:
+        """Whether it is in the sink."""
+        return descriptor.digest in self._kept or self.sink.has(descriptor)
+
+    def found(self, top: Descriptor) -> _Found:
+        """What is needed of `top`, all documents read."""
+        found = _Found()
+        document = self._document(top, found)
+        if isinstance(document, Manifest):
+            if self.matcher is not None and document.is_image:
+                self._require(document, top)
+            self._add(document, found)
+        elif not self._index(document, found, 1):
+            names = ", ".join(dict.fromkeys(map(str, document.platforms))) or "none that says so"
+            raise NotFound(
+                f"{self.repository.reference} is not for {self.matcher}", hint=f"there are: {names}"
+            )
+        return found
+
+    def _index(self, index: Index, found: _Found, depth: int) -> bool:
+        """Whether there was something in it: the best, or all of it."""
+        if depth > DEEPEST:
+            raise InvalidImage(f"{self.repository.reference}: an index within {DEEPEST} others")
+        if self.matcher is None:
+            for one in index.manifests:
+                self._child(one, found, depth)
+            return True
+        return any(self._child(one, found, depth) for one in index.candidates(self.matcher))
+
+    def _child(self, one: Descriptor, found: _Found, depth: int) -> bool:
+        """Add what is needed of one entry. Whether it is for this machine."""
+        inner = _Found()
+        if not (media_types.is_manifest(one.media_type) or media_types.is_index(one.media_type)):
+            if self.matcher is None:
+                found.blobs[one.digest] = one
+            return self.matcher is None
+        document = self._document(one, inner)
+        if isinstance(document, Index):
+            fits = self._index(document, inner, depth + 1)
+        else:
+            fits = self.matcher is None or one.platform is not None or self._fits(document)
+            if fits:
+                self._add(document, inner)
+        if fits:
+            found.add(inner)
+        return fits
+
+    def _document(self, one: Descriptor, found: _Found) -> Manifest | Index:
+        self._documents += 1
+        if self._documents > MOST_DOCUMENTS:
+            raise InvalidImage(
+                f"{self.repository.reference} has more than {MOST_DOCUMENTS} manifests"
+            )
+        if self.sink.has(one):
+            content = self.sink.read(one)
+            self.repository.progress(AlreadyThere(one))
+        else:
+            content = manifests.fetch(self.repository, one)
+        what = f"{self.repository.reference.name}@{one.digest}"
+        document = parse_document(content, one.media_type, what)
+        found.documents[one.digest] = Document(one, content, document)
+        return document
+
+    def _add(self, manifest: Manifest, found: _Found) -> None:
+        for one in manifest.children:
+            found.blobs[one.digest] = one
+
+    def _config(self, manifest: Manifest) -> ImageConfig:
+        config = manifest.config
+        if self.sink.has(config):
+            return parse_image_config(self.sink.read(config))
+        content = blobs.read(self.repository, config, self.repository.limits.document)
+        parsed = parse_image_config(content)
+        self.keep(config, content, ())
+        return parsed
+
+    def _fits(self, manifest: Manifest) -> bool:
+        if not manifest.is_image or self.matcher is None:
+            return False
+        return self.matcher.matches(self._config(manifest).platform)
+
+    def _require(self, manifest: Manifest, one: Descriptor) -> None:
+        config = self._config(manifest)
+        check_layers(manifest, config, str(self.repository.reference))
+        if self.matcher is not None and not self.matcher.matches(config.platform):
+            raise NotFound(
+                f"{self.repository.reference} is not for {self.matcher}",
+                hint=f"it is for {config.platform}",
+            )
+
+    def bring(self, one: Descriptor) -> None:
+        """Have a blob in the sink."""
+        writer = None if self.has(one) else self.sink.open_writer(one)
+        if writer is None:
+            self.repository.progress(AlreadyThere(one))
+            return
+        try:
+            blobs.fetch(self.repository, one, writer)
+        finally:
+            writer.close()
+
+    def keep(self, one: Descriptor, content: bytes, children: tuple[Descriptor, ...]) -> None:
+        """Have verified bytes in the sink."""
+        writer = self.sink.open_writer(one)
+        if writer is None:
+            return
+        try:
+            if writer.offset < len(content):
+                writer.write(content[writer.offset :])
+            writer.commit(children=children, source=self.source)
+            self._kept.add(one.digest)
+        finally:
+            writer.close()
