@@ -48,15 +48,17 @@ CHAINS = {
     "output": ("nat", "output", -100), "forward": ("filter", "forward", 0),
     "postrouting": ("nat", "postrouting", 100),
 }  # fmt: skip
-"""Our chains: type, hook and priority of each; all let through what no rule stops."""
+"""Our chains: type, hook and priority of each; all let through what no rule stops. Another name is
+of a chain that is only jumped to."""
 
 _HOOKS = {"prerouting": 0, "forward": 2, "output": 3, "postrouting": 4}
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What packets have to be, and what becomes of them: `masquerade`, `drop`, `accept`, or `dnat`
-    to `to` (address, port). Absent members match everything; `not_…` everything else."""
+    """What packets have to be, and what becomes of them: `masquerade`, `drop`, `accept`, `jump` to
+    another of our chains, or `dnat` to `to` (address, port). Absent members match everything;
+    `not_…` everything else."""
 
     chain: str
     action: str
@@ -70,6 +72,8 @@ class Rule:
     input: str = ""
     not_input: str = ""
     output: str = ""
+    not_output: str = ""
+    jump: str = ""
     to: tuple[str, int] | None = None
 
     @property
@@ -87,6 +91,7 @@ class Rule:
             f'iifname "{self.input}"' if self.input else "",
             f'iifname != "{self.not_input}"' if self.not_input else "",
             f'oifname "{self.output}"' if self.output else "",
+            f'oifname != "{self.not_output}"' if self.not_output else "",
             f"{ip} saddr {self.source}" if self.source else "",
             f"{ip} daddr {self.destination}" if self.destination else "",
             f"{ip} daddr != {self.not_destination}" if self.not_destination else "",
@@ -96,7 +101,7 @@ class Rule:
         ]
         if self.version and not any(one.startswith("ip") for one in parts):
             parts.insert(0, f"meta nfproto ipv{self.version}")
-        parts.append(self.action)
+        parts += [self.action, self.jump]
         if self.to is not None:
             host = f"[{self.to[0]}]" if ip == "ip6" else self.to[0]
             parts.append(f"{ip} to {host}:{self.to[1]}")
@@ -106,15 +111,19 @@ class Rule:
 def script(rules: Sequence[Rule], comment: str) -> str:
     """Shell lines that add the rules with nft(8)."""
     lines = [f"add table inet {TABLE}"]
-    for name in dict.fromkeys(rule.chain for rule in rules):
-        kind, hook, priority = CHAINS[name]
-        lines.append(
-            f"add chain inet {TABLE} {name} "
-            f"{{ type {kind} hook {hook} priority {priority}; policy accept; }}"
-        )
+    for name in _chains(rules):
+        base = ""
+        if name in CHAINS:
+            kind, hook, priority = CHAINS[name]
+            base = f" {{ type {kind} hook {hook} priority {priority}; policy accept; }}"
+        lines.append(f"add chain inet {TABLE} {name}{base}")
     for rule in rules:
         lines.append(f'add rule inet {TABLE} {rule.chain} {rule.words()} comment "{comment}"')
     return "nft -f - <<'END'\n" + "\n".join(lines) + "\nEND"
+
+
+def _chains(rules: Sequence[Rule]) -> list[str]:
+    return list(dict.fromkeys(one for rule in rules for one in (rule.chain, rule.jump) if one))
 
 
 class Ruleset:
@@ -146,7 +155,7 @@ class Ruleset:
         for _ in range(_TRIES):
             generation = self._generation()
             messages = [(_NEWTABLE, CREATE, _family() + text(1, TABLE), "making our table")]
-            messages += [_new_chain(name) for name in dict.fromkeys(one.chain for one in rules)]
+            messages += [_new_chain(name) for name in _chains(rules)]
             messages += [_delete(chain, handle) for chain, handle, whose in self.rules()
                          if whose == comment]  # fmt: skip
             messages += [_new_rule(rule, comment) for rule in rules]
@@ -218,9 +227,10 @@ def _number(kind: int, value: int) -> bytes:
 
 
 def _new_chain(name: str) -> tuple[int, int, bytes, str]:
-    kind, hook, priority = CHAINS[name]
     body = _family() + text(1, TABLE) + text(3, name)
-    body += nested(4, _number(1, _HOOKS[hook]), _number(2, priority)) + text(7, kind)
+    if name in CHAINS:
+        kind, hook, priority = CHAINS[name]
+        body += nested(4, _number(1, _HOOKS[hook]), _number(2, priority)) + text(7, kind)
     return _NEWCHAIN, CREATE, body, f"making the chain {name}"
 
 
@@ -291,7 +301,7 @@ def _expressions(rule: Rule) -> list[bytes]:
         found += [_meta(_NFPROTO), _compare(bytes((_IPV4 if rule.version == 4 else _IPV6,)))]
     for key, name, how in (
         (_IIFNAME, rule.input, _EQUAL), (_IIFNAME, rule.not_input, _UNEQUAL),
-        (_OIFNAME, rule.output, _EQUAL),
+        (_OIFNAME, rule.output, _EQUAL), (_OIFNAME, rule.not_output, _UNEQUAL),
     ):  # fmt: skip
         if name:
             found += [_meta(key), _compare(name.encode().ljust(16, b"\0"), how)]
@@ -325,8 +335,10 @@ def _action(rule: Rule) -> list[bytes]:
             _expression("nat", _number(1, 1), _number(2, family), _number(3, _REGISTER),
                         _number(4, _REGISTER), _number(5, _REGISTER_2), _number(6, _REGISTER_2)),
         ]  # fmt: skip
-    code = {"drop": 0, "accept": 1}[rule.action]
-    return [_expression("immediate", _number(1, 0), nested(2, nested(2, _number(1, code))))]
+    verdict = [_number(1, {"drop": 0, "accept": 1, "jump": -3}[rule.action])]
+    if rule.jump:
+        verdict.append(text(2, rule.jump))
+    return [_expression("immediate", _number(1, 0), nested(2, nested(2, *verdict)))]
 
 
 def _load(register: int, value: bytes) -> bytes:

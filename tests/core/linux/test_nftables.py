@@ -24,6 +24,8 @@ RULES = (
     Rule("postrouting", "masquerade", source="fd00::/60", not_destination="fd00::/60"),
     Rule("guard", "drop", input="br0", destination="127.0.0.0/8"),
     Rule("forward", "drop", output="br0", not_input="br0"),
+    Rule("forward", "jump", input="br0", not_output="br0", jump="isolation"),
+    Rule("isolation", "drop", output="br0"),
 )  # fmt: skip
 
 

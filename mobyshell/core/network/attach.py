@@ -1,0 +1,282 @@
+"""Attaching containers to networks, and taking that back.
+
+Owns the order: the record, then addresses, then the kernel, then the record again; backwards to
+undo. A process that dies anywhere in between leaves a record that says what to look for, which
+whoever comes next undoes (`reconcile`). The kernel is touched by the worker only.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Callable, Sequence
+
+from mobyshell.core.errors import (
+    AlreadyExists,
+    MobyshellError,
+    Unsupported,
+    UsageError,
+    WrongState,
+)
+from mobyshell.core.network import cni, ports, slirp
+from mobyshell.core.network.addresses import Addresses
+from mobyshell.core.network.attaching import Attaching, has_nftables, slirp_operation
+from mobyshell.core.network.config import DATA_DIRECTORY, Network, NetworkConfig
+from mobyshell.core.network.files import locked
+from mobyshell.core.network.networks import DEFAULT, Networks
+from mobyshell.core.network.planner import Identity, Terms, Wanted, plan_attach, plan_detach
+from mobyshell.core.network.records import ADDRESSES, Records
+from mobyshell.core.network.values import (
+    HOST,
+    Attachment,
+    NetworkPlan,
+    Operation,
+    PortMapping,
+    Request,
+)
+from mobyshell.core.network.work import work
+
+
+class Networking:
+    """Networks and attachments of one namespace. `host`: the network namespace that is the host's,
+    "" for the one we are in."""
+
+    def __init__(self, root: str, state: str, namespace: str, *, host: str = "") -> None:
+        self.state, self.namespace, self.host = state, namespace, host
+        self.records = Records(state)
+        self.networks = Networks(root, namespace, f"{self.records.root}/{ADDRESSES}")
+
+    # looking
+
+    def find(self, id: str) -> Attachment | None:
+        """What a container is attached to."""
+        return self.records.read(self.namespace, id)
+
+    def attached(self, network: str) -> list[Attachment]:
+        """The attachments of this namespace that are in a network."""
+        return [one for one in self.records.all() if one.namespace == self.namespace
+                and any(joined.network == network for joined in one.joined)]  # fmt: skip
+
+    def plan(self, request: Request) -> NetworkPlan:
+        """What `attach` would do now; nothing is changed."""
+        mode, chosen = mode_of(request), self.choose_ports(request.ports)
+        if mode in slirp.PROGRAMS:
+            directory = self.records.directory(self.namespace, request.id)
+            return NetworkPlan((slirp_operation(mode, chosen, "/proc/PID/ns/net", "", directory),))
+        if mode:
+            return NetworkPlan()
+        identity = self.identity(request.id)
+        wanted = [self.want(identity, self.networks.get(name), number, dry=True)
+                  for number, name in enumerate(request.networks)]  # fmt: skip
+        netns = request.netns or self.records.netns(self.namespace, request.id)
+        return plan_attach(identity, wanted, self.terms(request, netns, chosen))
+
+    # attaching
+
+    def attach(self, request: Request, *, later: bool = False) -> Attaching:
+        """Attach a container that does not exist yet. The answer is held (`with`) until it does: on
+        an error all is undone.
+
+        Its network namespace is made and kept by us, unless `later`: then the container comes with
+        its own, and `Attaching.connect` does the rest. AlreadyExists if the container is attached,
+        or a port is taken; NotFound; Unsupported; UsageError.
+        """
+        mode = mode_of(request)
+        later = later or mode in slirp.PROGRAMS
+        if request.ports and mode in ("none", "host"):
+            raise UsageError(f"with the network {mode} there are no ports to publish",
+                             hint="leave -p away, or choose another --network")  # fmt: skip
+        if not mode and os.geteuid() != 0:
+            raise Unsupported(
+                "only root can join containers to a bridge of the host",
+                hint="--network pasta (apt install passt) or slirp4netns, none, host, container:ID",
+            )
+        if mode in slirp.PROGRAMS:
+            slirp.find(mode)
+        self.records.prepare()
+        self.reconcile()
+        held = Attaching(self, request, mode, self._own(request.id), later=later)
+        try:
+            held.begin()
+            if not later:
+                held.join()
+        except BaseException:
+            held.undo()
+            raise
+        return held
+
+    def _own(self, id: str) -> int:
+        """The lock of an attachment that is to be made. AlreadyExists."""
+        fd = self.records.lock(self.namespace, id, make=True)
+        if fd < 0:
+            raise AlreadyExists(f"{id} is being attached to networks, or let go, by somebody else")
+        if self.find(id) is not None:
+            os.close(fd)
+            raise AlreadyExists(f"{id} is attached to networks already",
+                                hint=f"`mobyshell task delete {id}` lets go of them")  # fmt: skip
+        return fd
+
+    # what attaching asks for
+
+    def identity(self, id: str, namespace: str = "") -> Identity:
+        """Whose a container's kernel objects are."""
+        return Identity(self.state, namespace or self.namespace, id)
+
+    def configuration(self, name: str) -> NetworkConfig:
+        """A network that can be joined; `bridge` is made when it is first asked for. NotFound;
+        Unsupported if it needs plugins that are not there."""
+        find = self.networks.get
+        config = find(name) if name != DEFAULT else self.networks.default(self.routes)
+        bridge, why = config.built_in()
+        lacking = cni.missing(config.plugins, cni.directories()) if bridge is None else ()
+        if lacking:
+            raise Unsupported(
+                f"the network {name} needs CNI plugins that are not installed: "
+                f"{', '.join(lacking)} ({why})",
+                hint="apt install containernetworking-plugins, or set CNI_PATH",
+            )
+        return config
+
+    def want(
+        self, identity: Identity, config: NetworkConfig, number: int, *, dry: bool = False
+    ) -> Wanted:
+        """A network with the addresses that are taken of it (`dry`: would be)."""
+        interface = f"eth{number}"
+        bridge, _ = config.built_in()
+        if bridge is None:
+            return Wanted(config, interface)
+        addresses = Addresses(bridge.data_directory, config.name)
+        if dry:
+            return Wanted(config, interface, bridge, addresses.peek(bridge.ranges))
+        leases = addresses.allocate(bridge.ranges, identity.cni_id, interface)
+        return Wanted(config, interface, bridge, leases)
+
+    def terms(self, request: Request, netns: str, chosen: Sequence[PortMapping]) -> Terms:
+        """What holds for all networks of a container."""
+        return Terms(
+            netns, netns == self.records.netns(self.namespace, request.id), tuple(chosen),
+            cni.directories(), kernel_ports=not chosen or has_nftables(),
+            directory=self.records.directory(self.namespace, request.id),
+        )  # fmt: skip
+
+    def choose_ports(self, wanted: Sequence[PortMapping]) -> tuple[PortMapping, ...]:
+        """The mappings with a host's port each. AlreadyExists for one that is published."""
+        if not wanted:
+            return ()
+        taken = [(port, f"{one.namespace}/{one.id}") for one in self.records.all()
+                 for port in one.ports]  # fmt: skip
+        return ports.choose(wanted, taken)
+
+    # detaching
+
+    def detach(self, id: str) -> bool:
+        """Take an attachment back; False if there is none. WrongState if somebody is at it."""
+        if not os.path.isdir(self.records.directory(self.namespace, id)):
+            return False
+        fd = self.records.lock(self.namespace, id)
+        if fd < 0:
+            raise WrongState(f"somebody else attaches or lets go {id}", hint="try again")
+        return self.let_go(self.namespace, id, fd)
+
+    def let_go(self, namespace: str, id: str, fd: int) -> bool:
+        """Undo an attachment whose lock is `fd`, which is closed then; False if there was none."""
+        try:
+            attachment = self._read(namespace, id)
+            if attachment is not None:
+                self._undo(self.identity(id, namespace), attachment)
+            self.records.remove(namespace, id)
+            return attachment is not None
+        finally:
+            os.close(fd)
+
+    def _read(self, namespace: str, id: str) -> Attachment | None:
+        try:
+            return self.records.read(namespace, id)
+        except MobyshellError:
+            # what was said there is lost; its namespace, and so its devices, can go all the same
+            directory = self.records.directory(namespace, id)
+            return Attachment(namespace, id, self.records.netns(namespace, id), pinned=True,
+                              directory=directory)  # fmt: skip
+
+    def _undo(self, identity: Identity, attachment: Attachment) -> None:
+        plan = plan_detach(identity, attachment, cni.directories())
+        work(plan.operations, host=self.host, keep_going=True)
+        for one in attachment.joined:
+            bridge, _ = NetworkConfig(one.network, one.document).built_in()
+            if bridge is not None or one.engine == "builtin":
+                # of one that was not finished, all that it may have taken
+                known = [lease.ip for lease in one.leases] if attachment.complete else None
+                where = bridge.data_directory if bridge is not None else DATA_DIRECTORY
+                Addresses(where, one.network).release(identity.cni_id, known)
+
+    def reconcile(self, exists: Callable[[str, str], bool] | None = None) -> list[str]:
+        """Undo what dead processes left: attachments that nobody holds, of containers that are not
+        there (`exists`; by default, without a directory in the state root). The names of those that
+        could be."""
+        there = exists or self._there
+        gone = []
+        for namespace, id in self.records.ids():
+            if there(namespace, id):
+                continue
+            fd = self.records.lock(namespace, id)
+            if fd < 0:
+                continue
+            if there(namespace, id):  # it was made while we looked
+                os.close(fd)
+                continue
+            try:
+                self.let_go(namespace, id, fd)
+            except MobyshellError:
+                continue  # its record stays, and whoever deletes it is told why
+            gone.append(f"{namespace}/{id}")
+        self.records.sweep()
+        return gone
+
+    def _there(self, namespace: str, id: str) -> bool:
+        return os.path.isdir(f"{self.state}/{namespace}/{id}")
+
+    # networks
+
+    def remove_network(self, name: str) -> None:
+        """Delete a network of ours and its bridge. WrongState if somebody is attached."""
+        config = self.networks.get(name)
+        self.reconcile()
+        users = [one.id for one in self.attached(name)]
+        if users:
+            raise WrongState(f"the network {name} is in use by {', '.join(users)}",
+                             hint=f"`mobyshell task delete {users[0]}` first")  # fmt: skip
+        self.networks.remove(name)
+        self.remove_bridge(str(config.plugins[0].get("bridge", "")))
+        bridge, _ = config.built_in()
+        if bridge is not None:
+            Addresses(bridge.data_directory, name).forget()
+
+    def remove_bridge(self, device: str) -> None:
+        """Delete a bridge that nobody uses, or is about to."""
+        if not device or os.geteuid() != 0:
+            return
+        self.records.prepare()
+        with locked(self.records.common_lock()):
+            used = {joined.bridge for one in self.records.all() for joined in one.joined}
+            if device not in used:
+                work([Operation("unbridge", HOST, {"name": device}, "nobody is plugged into it",
+                                f"ip link del {device}")], host=self.host)  # fmt: skip
+
+    def routes(self) -> list[Network]:
+        """The destinations that the host has routes to, but for the default."""
+        looked = [Operation("routes", HOST, {}, "what is not free", "ip route")]
+        (found,) = work(looked, host=self.host)
+        networks = [ipaddress.ip_network(one) for one in found]
+        return [one for one in networks if one.prefixlen]
+
+
+def mode_of(request: Request) -> str:
+    """The word that stands alone for a whole way of being connected; "" for named networks."""
+    words = [one for one in request.networks if one in ("none", "host", *slirp.PROGRAMS)]
+    if words and len(request.networks) > 1:
+        raise UsageError(f"--network {words[0]} cannot be combined with others")
+    if not request.networks:
+        raise UsageError("a container is attached to at least one network", hint="or to: none")
+    if len(set(request.networks)) != len(request.networks):
+        raise UsageError("a network is named twice")
+    return words[0] if words else ""

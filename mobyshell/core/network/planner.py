@@ -1,0 +1,349 @@
+"""Networks and addresses to operations, and attachments to what undoes them. Pure.
+
+Nothing here looks at the machine: the same request, configuration and leases make the same plan.
+Each operation says why, and how a shell does the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+from mobyshell.core.linux.nftables import Rule, script
+from mobyshell.core.network.config import BridgeConfig, NetworkConfig
+from mobyshell.core.network.values import (
+    CONTAINER,
+    HOST,
+    Attachment,
+    Joined,
+    Lease,
+    NetworkPlan,
+    Operation,
+    PortMapping,
+)
+
+PROXY_PIDS = "proxy.pid"
+SLIRP_PID = "slirp.pid"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose a kernel object is: written into the alias of a device and the comment of a rule.
+
+    `state`: the state root, of which each has its own containers of one name.
+    """
+
+    state: str
+    namespace: str
+    id: str
+
+    @property
+    def tag(self) -> str:
+        """Eight digits that stand for the state root."""
+        return hashlib.sha256(self.state.encode()).hexdigest()[:8]
+
+    @property
+    def mark(self) -> str:
+        """What stands in aliases and comments."""
+        return f"mobyshell {self.tag} {self.namespace}/{self.id}"
+
+    @property
+    def cni_id(self) -> str:
+        """The container id for plugins and reservations: readable, and of this container alone."""
+        number = hashlib.sha256(f"{self.namespace}\0{self.id}".encode()).hexdigest()[:12]
+        return f"{self.namespace}-{self.id}-{self.tag}{number}".replace("+", "_")
+
+    def device(self, interface: str) -> str:
+        """The host's end of the pair whose other end is `interface`."""
+        where = f"{self.mark}\0{interface}".encode()
+        return f"veth{hashlib.sha256(where).hexdigest()[:11]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A network that is to be joined, with what was allocated for it. `bridge`: None for plugins."""
+
+    config: NetworkConfig
+    interface: str
+    bridge: BridgeConfig | None = None
+    leases: tuple[Lease, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What holds for all networks of a container: its namespace and whether we make that, ports,
+    where plugins are, whether the kernel maps ports (else a program does), and our directory."""
+
+    netns: str
+    pin: bool
+    ports: tuple[PortMapping, ...] = ()
+    plugins: tuple[str, ...] = ()
+    kernel_ports: bool = True
+    directory: str = ""
+
+
+def join(identity: Identity, wanted: Wanted) -> Joined:
+    """What the record says of a network before its operations are done."""
+    bridge = wanted.bridge
+    return Joined(
+        wanted.config.name, wanted.interface, "builtin" if bridge else "cni",
+        identity.device(wanted.interface) if bridge else "", bridge.bridge if bridge else "",
+        wanted.leases, wanted.config.document,
+    )  # fmt: skip
+
+
+def plan_attach(identity: Identity, wanted: Sequence[Wanted], terms: Terms) -> NetworkPlan:
+    """The operations that join all networks, in order."""
+    return NetworkPlan(tuple(_attach(identity, wanted, terms)))
+
+
+def _attach(identity: Identity, wanted: Sequence[Wanted], terms: Terms) -> Iterator[Operation]:
+    path = shlex.quote(terms.netns)
+    if terms.pin:
+        yield Operation(
+            "pin", HOST, {"path": terms.netns}, "a network namespace that outlives its processes",
+            f"touch {path} && unshare --net={path} true",
+        )  # fmt: skip
+    yield _up(CONTAINER, "lo", "the container's own loopback", terms)
+    if terms.ports:
+        yield Operation(
+            "ports", HOST, {"ports": [one.to_json() for one in terms.ports]},
+            "ports that are published must be nobody's", "! ss -Hltun | grep -wE "
+            + shlex.quote("|".join(f":{one.host_port}" for one in terms.ports)),
+        )  # fmt: skip
+    rules: list[Rule] = []
+    ports = terms.ports
+    for one in wanted:
+        if one.bridge is None:
+            yield _plugins("cni-add", identity, one.config, one.interface, terms, ports)
+        else:
+            yield from _join_bridge(identity, one, one.bridge, terms)
+            mapped = ports if terms.kernel_ports and one.bridge.publishes else ()
+            rules += _rules(one.bridge, one.leases, mapped)
+            if mapped:
+                yield _sysctl(f"net/ipv4/conf/{one.bridge.bridge}/route_localnet", "1",
+                              "127.0.0.1 of the host leads to published ports")  # fmt: skip
+            elif ports and one.bridge.publishes:
+                yield _proxy(one.leases, ports, terms)
+        ports = ()  # each port leads to one network, the first
+    if rules:
+        yield Operation(
+            "rules", HOST, {"rules": [asdict(one) for one in rules], "comment": identity.mark},
+            "translation of addresses and ports, in one transaction",
+            script(rules, identity.mark),
+        )  # fmt: skip
+
+
+def _join_bridge(
+    identity: Identity, wanted: Wanted, bridge: BridgeConfig, terms: Terms
+) -> Iterator[Operation]:
+    name, mtu = bridge.bridge, bridge.mtu
+    size = f" mtu {mtu}" if mtu else ""
+    alias = f"mobyshell {identity.tag} network {wanted.config.name}"
+    yield Operation(
+        "bridge", HOST, {"name": name, "mtu": mtu, "alias": alias},
+        f"the bridge of the network {wanted.config.name}",
+        f"ip link show {name} >/dev/null 2>&1 || ip link add {name}{size} type bridge",
+    )  # fmt: skip
+    if bridge.gateway:
+        for lease in wanted.leases:
+            address = f"{lease.gateway}/{lease.address.partition('/')[2]}"
+            yield _address(HOST, name, address, "the host is the network's gateway", terms)
+            six = ":" in address
+            yield _sysctl("net/ipv6/conf/all/forwarding" if six else "net/ipv4/ip_forward", "1",
+                          "packets of containers are passed on")  # fmt: skip
+    yield _up(HOST, name, "the bridge carries packets", terms, promiscuous=bridge.promiscuous)
+    host, inside = identity.device(wanted.interface), wanted.interface
+    mac = _mac(wanted.leases)
+    yield Operation(
+        "veth", HOST,
+        {"name": host, "peer": inside, "mtu": mtu, "mac": mac, "alias": identity.mark},
+        "a cable from the host into the container; the address of its end follows from the IP "
+        "address, so that no neighbour remembers a wrong one",
+        f"ip link add {host}{size} type veth peer name {inside} address {mac}{size} "
+        f"netns {shlex.quote(terms.netns)} && ip link set {host} alias {shlex.quote(identity.mark)}",
+    )  # fmt: skip
+    yield Operation(
+        "plug", HOST, {"device": host, "bridge": name, "hairpin": bridge.hairpin},
+        "plugged into the bridge",
+        f"ip link set {host} master {name}"
+        + (f" && bridge link set dev {host} hairpin on" if bridge.hairpin else ""),
+    )  # fmt: skip
+    yield _up(HOST, host, "the host's end is on", terms)
+    for lease in wanted.leases:
+        yield _address(CONTAINER, inside, lease.address, "the container's address", terms)
+    yield _up(CONTAINER, inside, "the container's end is on", terms)
+    for to, through in _routes(bridge, wanted.leases):
+        yield Operation(
+            "route", CONTAINER, {"device": inside, "to": to, "through": through},
+            "how the container reaches others",
+            _inside(terms, f"ip route add {to} via {through} dev {inside}"
+                    if through else f"ip route add {to} dev {inside}"),
+        )  # fmt: skip
+
+
+def _routes(bridge: BridgeConfig, leases: Sequence[Lease]) -> list[tuple[str, str]]:
+    """The routes of host-local, through the gateway of their kind where they name none."""
+    gateways = {ipaddress.ip_address(one.gateway).version: one.gateway for one in leases}
+    found = []
+    for to, through in bridge.routes:
+        version = ipaddress.ip_network(to).version
+        if version in gateways:
+            found.append((to, through or gateways[version]))
+    if bridge.default_gateway:
+        every = {4: "0.0.0.0/0", 6: "::/0"}
+        found += [(every[version], through) for version, through in gateways.items()
+                  if every[version] not in dict(found)]  # fmt: skip
+    return found
+
+
+def _rules(
+    bridge: BridgeConfig, leases: Sequence[Lease], ports: Sequence[PortMapping]
+) -> list[Rule]:
+    """What the host's packet filter does for one container on one bridge."""
+    found: list[Rule] = []
+    for lease in leases:
+        ip, subnet = lease.ip, str(ipaddress.ip_interface(lease.address).network)
+        four = ipaddress.ip_address(ip).version == 4
+        for one in ports:
+            found += _port_rules(one, ip, four=four)
+        if ports:
+            # who is beside it on the bridge, or is it, comes to its published ports and is answered
+            found.append(
+                Rule("postrouting", "masquerade", source=subnet, destination=ip, mapped=True)
+            )
+            if four:
+                found.append(
+                    Rule("postrouting", "masquerade", source="127.0.0.0/8", destination=ip)
+                )
+        if bridge.masquerade:
+            found.append(Rule("postrouting", "masquerade", source=ip, not_destination=subnet))
+    if bridge.publishes:
+        # with route_localnet a container could else ask the host's loopback (CVE-2020-8558)
+        found.append(Rule("guard", "drop", input=bridge.bridge, destination="127.0.0.0/8"))
+    if bridge.isolated:
+        found += [
+            Rule(
+                "forward", "jump", input=bridge.bridge, not_output=bridge.bridge, jump="isolation"
+            ),
+            Rule("isolation", "drop", output=bridge.bridge),
+        ]
+    return found
+
+
+def _port_rules(one: PortMapping, ip: str, *, four: bool) -> Iterator[Rule]:
+    if one.host_ip and (":" not in one.host_ip) != four:
+        return
+    for chain in ("prerouting", "output"):
+        yield Rule(
+            chain, "dnat", destination=one.host_ip, not_destination="" if four else "::1",
+            protocol=one.protocol, port=one.host_port, local=not one.host_ip,
+            to=(ip, one.container_port),
+        )  # fmt: skip
+
+
+def _mac(leases: Sequence[Lease]) -> str:
+    """An address for a device that follows from its first IP address (0a:58, as CNI had it)."""
+    packed = ipaddress.ip_address(leases[0].ip).packed
+    return b"".join((b"\x0a\x58", packed[-4:])).hex(":")
+
+
+def _up(where: str, device: str, why: str, terms: Terms, *, promiscuous: bool = False) -> Operation:
+    words = f"ip link set {device} up" + (" promisc on" if promiscuous else "")
+    arguments = {"device": device, "promiscuous": promiscuous}
+    return Operation("up", where, arguments, why, _at(where, terms, words))
+
+
+def _address(where: str, device: str, address: str, why: str, terms: Terms) -> Operation:
+    nodad = " nodad" if ":" in address else " broadcast +"
+    words = f"ip addr replace {address} dev {device}{nodad}"
+    arguments = {"device": device, "address": address}
+    return Operation("address", where, arguments, why, _at(where, terms, words))
+
+
+def _sysctl(name: str, value: str, why: str) -> Operation:
+    return Operation("sysctl", HOST, {"name": name, "value": value}, why,
+                     f"sysctl -qw {name}={value}")  # fmt: skip
+
+
+def _at(where: str, terms: Terms, words: str) -> str:
+    return _inside(terms, words) if where == CONTAINER else words
+
+
+def _inside(terms: Terms, words: str) -> str:
+    return f"nsenter --net={shlex.quote(terms.netns)} {words}"
+
+
+def _proxy(leases: Sequence[Lease], ports: Sequence[PortMapping], terms: Terms) -> Operation:
+    to = {"4" if ":" not in one.ip else "6": one.ip for one in leases}
+    return Operation(
+        "proxy", HOST,
+        {"ports": [one.to_json() for one in ports], "to": to,
+         "pidfile": f"{terms.directory}/{PROXY_PIDS}"},
+        "this kernel maps no ports: a program passes connections on",
+        "\n".join(f"socat TCP-LISTEN:{one.host_port},fork,reuseaddr "
+                  f"TCP:{leases[0].ip}:{one.container_port} &" for one in ports),
+    )  # fmt: skip
+
+
+def _plugins(
+    verb: str, identity: Identity, config: NetworkConfig, interface: str, terms: Terms,
+    ports: Sequence[PortMapping],
+) -> Operation:  # fmt: skip
+    capabilities = {"portMappings": [one.to_json() for one in ports]} if ports else {}
+    arguments = {
+        "document": dict(config.document), "container": identity.cni_id, "netns": terms.netns,
+        "interface": interface, "plugins": list(terms.plugins), "capabilities": capabilities,
+    }  # fmt: skip
+    said = f"CNI_PATH={':'.join(terms.plugins)} CNI_IFNAME={interface} "
+    said += f"CAP_ARGS={shlex.quote(json.dumps(capabilities))} " if ports else ""
+    kinds = ", ".join(str(one["type"]) for one in config.plugins)
+    return Operation(
+        verb, HOST, arguments, f"the network {config.name}, by the plugins {kinds}",
+        f"{said}cnitool {verb[4:]} {config.name} {shlex.quote(terms.netns)}",
+    )  # fmt: skip
+
+
+def plan_detach(
+    identity: Identity, attachment: Attachment, plugins: tuple[str, ...]
+) -> NetworkPlan:
+    """What undoes an attachment, however far it came. Doing it again changes nothing."""
+    return NetworkPlan(tuple(_detach(identity, attachment, plugins)))
+
+
+def _detach(
+    identity: Identity, attachment: Attachment, plugins: tuple[str, ...]
+) -> Iterator[Operation]:
+    for pids in (PROXY_PIDS, SLIRP_PID):
+        path = f"{attachment.directory}/{pids}"
+        yield Operation("stop", HOST, {"pidfile": path}, "programs that pass packets on end",
+                        f"kill $(cat {shlex.quote(path)})")  # fmt: skip
+    if any(one.engine == "builtin" for one in attachment.joined):
+        yield Operation(
+            "unrule", HOST, {"comment": identity.mark}, "its rules go, in one transaction",
+            f"nft -a list table inet mobyshell | grep {shlex.quote(identity.mark)}"
+            "  # and nft delete rule … handle N",
+        )  # fmt: skip
+    terms = Terms(attachment.netns or "", pin=False, plugins=plugins)
+    for one in reversed(attachment.joined):
+        if one.engine == "cni":
+            ports = attachment.ports if one is attachment.joined[0] else ()
+            config = NetworkConfig(one.network, one.document)
+            undo = _plugins("cni-del", identity, config, one.interface, terms, ports)
+            yield Operation(undo.verb, undo.where, {**undo.arguments, "result": dict(one.result)},
+                            undo.why, undo.shell)  # fmt: skip
+        elif one.engine == "builtin":
+            yield Operation(
+                "unlink", HOST, {"name": one.host_interface, "alias": identity.mark},
+                "its cable goes, with both ends", f"ip link del {one.host_interface}",
+            )  # fmt: skip
+    if attachment.pinned and attachment.netns:
+        path = shlex.quote(attachment.netns)
+        yield Operation(
+            "unpin", HOST, {"path": attachment.netns},
+            "its network namespace goes with its last process", f"umount {path} && rm {path}",
+        )  # fmt: skip

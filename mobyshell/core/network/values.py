@@ -1,0 +1,140 @@
+"""What networks are talked about in: requests, leases, operations, plans and attachments. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+HOST, CONTAINER = "host", "container"
+"""Where an operation is done: in our network namespace, or in the container's."""
+
+
+@dataclass(frozen=True, slots=True)
+class PortMapping:
+    """A port of the host that leads to one of a container. `host_ip`: "" for every address."""
+
+    host_port: int
+    container_port: int
+    protocol: str = "tcp"
+    host_ip: str = ""
+
+    def __str__(self) -> str:
+        host = f"[{self.host_ip}]" if ":" in self.host_ip else self.host_ip
+        return f"{host or '*'}:{self.host_port}->{self.container_port}/{self.protocol}"
+
+    def to_json(self) -> dict[str, Any]:
+        """As CNI's capability `portMappings` has it."""
+        found: dict[str, Any] = {
+            "hostPort": self.host_port, "containerPort": self.container_port,
+            "protocol": self.protocol,
+        }  # fmt: skip
+        if self.host_ip:
+            found["hostIP"] = self.host_ip
+        return found
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> PortMapping:
+        """What `to_json` made."""
+        return cls(int(document["hostPort"]), int(document["containerPort"]),
+                   str(document["protocol"]), str(document.get("hostIP", "")))  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """An address with its prefix (`10.1.0.2/24`), and the gateway of its range ("" if none)."""
+
+    address: str
+    gateway: str = ""
+
+    @property
+    def ip(self) -> str:
+        """Without the prefix."""
+        return self.address.partition("/")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a container is to be attached to.
+
+    `networks`: names of networks, or one of `none`, `host`, `pasta`, `slirp4netns`. `netns`: the
+    container's network namespace; "" to make one and keep it by a mount. `hostname`, `domain names
+    and servers`: what its files say; servers and search "" for the host's.
+    """
+
+    id: str
+    networks: tuple[str, ...]
+    ports: tuple[PortMapping, ...] = ()
+    netns: str = ""
+    hostname: str = ""
+    servers: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One step. `verb` and `arguments` are the worker's; `shell` does the same by hand."""
+
+    verb: str
+    where: str
+    arguments: Mapping[str, Any]
+    why: str
+    shell: str
+
+    def to_json(self) -> dict[str, Any]:
+        """For the worker, and for whoever reads a plan."""
+        return {"verb": self.verb, "where": self.where, "arguments": dict(self.arguments),
+                "why": self.why, "shell": self.shell}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkPlan:
+    """The operations of an attachment, in order."""
+
+    operations: tuple[Operation, ...] = ()
+
+    def script(self) -> str:
+        """A shell script that does the same."""
+        lines = [f"# {one.why}\n{one.shell}" for one in self.operations]
+        return "\n".join(("#!/bin/sh", "set -eu", *lines)) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A container's place in one network: its device there, ours at the other end, its addresses.
+
+    `engine`: `builtin`, `cni` or the program of a user-mode network. `document`: the network as it
+    was then, by which it is undone. `result`: what plugins answered.
+    """
+
+    network: str
+    interface: str
+    engine: str = "builtin"
+    host_interface: str = ""
+    bridge: str = ""
+    leases: tuple[Lease, ...] = ()
+    document: Mapping[str, Any] = field(default_factory=dict)
+    result: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """What a container is attached to. `netns` is what its spec has to name: a path, "" for one of
+    its own, None for the host's. `pinned`: whether we keep it by a mount. `complete` is False while
+    it is being made, or if whoever made it died.
+    """
+
+    namespace: str
+    id: str
+    netns: str | None
+    pinned: bool = False
+    complete: bool = False
+    joined: tuple[Joined, ...] = ()
+    ports: tuple[PortMapping, ...] = ()
+    directory: str = ""
+    hostname: str = ""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Every address it has, with its prefix."""
+        return tuple(lease.address for one in self.joined for lease in one.leases)
