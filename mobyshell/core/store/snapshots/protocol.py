@@ -105,8 +105,9 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class LayerTarget:
-    """A directory of files, with nothing mounted. `lowers`: the directories that show through it, the
-    nearest first; none where the form is flat."""
+    """A directory of files, with nothing mounted. `form`: how it says what its parents have and it
+    has not. `lowers`: the directories that show through it, the nearest first; none where the form
+    is flat."""
 
     directory: Path
     form: Form
@@ -136,6 +137,9 @@ class Snapshotter(Protocol):
 
     def stat(self, key: str) -> Snapshot:
         """What is known of one."""
+
+    def claim(self, key: str) -> Snapshot:
+        """As `stat`, and from now on the lease, if there is one, holds it."""
 
     def update(self, key: str, labels: Mapping[str, str | None]) -> Snapshot:
         """Set labels; None takes one away. Nothing else of a snapshot can be changed."""

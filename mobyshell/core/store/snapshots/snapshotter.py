@@ -63,6 +63,12 @@ class TreeSnapshotter:
         with self._database.read() as sql:
             return rows.get(sql, self._place, key).snapshot
 
+    def claim(self, key: str) -> Snapshot:
+        with self._database.write() as sql:
+            found = rows.get(sql, self._place, key).snapshot
+            self._scope.hold(sql, self._place.resource, key)
+            return found
+
     def update(self, key: str, labels: Mapping[str, str | None]) -> Snapshot:
         with self._database.write() as sql:
             row = rows.get(sql, self._place, key)
