@@ -67,10 +67,10 @@ def numbers(scope: Scope, name: str) -> set[str]:
 def test_killed_at_any_time(snapshots: Snapshotter, scope: Scope) -> None:
     layer(snapshots, "base", put(base="base"))
     there: set[str] = set()
-    for round in range(8):
+    for round in range(5):
         worker = start(WORK, scope, snapshots.name, f"r{round}")
         assert worker.stdout is not None
-        lines = [worker.stdout.readline() for _ in range(2 + 3 * round)]
+        lines = [worker.stdout.readline() for _ in range(2 + 4 * round)]
         os.kill(worker.pid, signal.SIGKILL)
         lines += worker.stdout.readlines()
         worker.wait()
