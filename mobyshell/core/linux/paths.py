@@ -101,6 +101,20 @@ def make_directories(root: int, path: str, mode: int = 0o755) -> int:
     return current
 
 
+def make_private(path: str) -> None:
+    """mkdir -p `path`, where each directory that is made is its owner's alone. OSError."""
+    missing = []
+    while path and not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for one in reversed(missing):
+        try:
+            os.mkdir(one, 0o700)
+        except FileExistsError:
+            if not os.path.isdir(one):
+                raise
+
+
 MOST_LINKS = 40
 """As many links as the kernel follows in one path (path_resolution(7))."""
 

@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from mobyshell.core.errors import MobyshellError, SyscallFailed
+from mobyshell.core.linux.paths import make_private
 from mobyshell.core.network import files
 from mobyshell.core.network.config import Range
 from mobyshell.core.network.values import Lease
@@ -37,7 +38,7 @@ class Addresses:
     ) -> tuple[Lease, ...]:
         """One address of each set of ranges, for `owner`; all or none. NoAddressLeft."""
         try:
-            os.makedirs(self._directory, 0o755, exist_ok=True)
+            make_private(self._directory)
             with files.locked(f"{self._directory}/lock"):
                 taken: list[Lease] = []
                 try:

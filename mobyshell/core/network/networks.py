@@ -23,6 +23,7 @@ from mobyshell.core.errors import (
     SyscallFailed,
     UsageError,
 )
+from mobyshell.core.linux.paths import make_private
 from mobyshell.core.network import config, files
 from mobyshell.core.network.config import Network, NetworkConfig
 
@@ -110,7 +111,7 @@ class Networks:
         data = json.dumps(document, indent=2).encode() + b"\n"
         made = config.parse(data, self._path(name), ours=True)
         try:
-            os.makedirs(self._ours(), 0o700, exist_ok=True)
+            make_private(self._ours())
         except OSError as error:
             raise SyscallFailed.of(error, "mkdir", path=self._ours()) from None
         try:

@@ -20,6 +20,7 @@ from dataclasses import asdict
 from typing import Any
 
 from mobyshell.core.errors import InvalidSpec, MobyshellError, SyscallFailed
+from mobyshell.core.linux.paths import make_private
 from mobyshell.core.network import files
 from mobyshell.core.network.values import Attachment, Joined, Lease, PortMapping
 from mobyshell.core.oci.safejson import read_json
@@ -47,7 +48,7 @@ class Records:
     def prepare(self) -> None:
         """Make the directory of all of it, 0700. SyscallFailed."""
         try:
-            os.makedirs(self.root, 0o700, exist_ok=True)
+            make_private(self.root)
         except OSError as error:
             raise SyscallFailed.of(error, "mkdir", path=self.root) from None
 
@@ -61,7 +62,7 @@ class Records:
         directory = self.directory(namespace, id)
         try:
             if make:
-                os.makedirs(directory, 0o700, exist_ok=True)
+                make_private(directory)
             return files.lock(f"{directory}/{_LOCK}", wait=False)
         except FileNotFoundError:
             return -1
