@@ -183,10 +183,10 @@ def fit(plan: Plan, spec: Spec, options: Options) -> bool:
     asks_agent = any(call.args[:1] == (AGENT,) for call in calls)
     return not (
         plan.terminal or plan.attended or plan.handed or plan.clone_flags & _UNFIT
-        or spec.hooks or options.kept or options.directories or not options.pivot
+        or spec.hooks or spec.process is None or options.kept or options.directories or not options.pivot
         or kinds.get("pid", "-") or any(kinds.values())
         or plan.of(Actor.PARENT, Phase.ATTACH) or plan.of(Actor.CHILD, Phase.JOIN)
-        or asks_agent
+        or asks_agent or any(one.startswith("ignoring ") for one in plan.notices)
         or any(call.name.startswith("@") and call.name != "@clone3" for call in calls)
     )  # fmt: skip
 

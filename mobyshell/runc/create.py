@@ -7,6 +7,7 @@ import os
 from mobyshell.core.errors import MobyshellError
 from mobyshell.core.oci import Spec
 from mobyshell.core.runtime.create import Container, Stdio
+from mobyshell.core.runtime.host import Host
 from mobyshell.core.runtime.runtime import Runtime
 from mobyshell.core.runtime.steps import run as steps
 from mobyshell.core.runtime.values import Options
@@ -25,10 +26,12 @@ def run(call: Call) -> int:
     check_place(call, bundle)
     before = seen(call.root(), bundle, not flags.on("no-new-keyring"))
     spec = bundles.load(bundle)
-    _warn(call, spec)
+    if spec.process is None and call.command == "run":
+        raise Failure("runc run failed: process property must not be empty")
     terminal = bool(spec.process and spec.process.terminal)
     streams.check_console(terminal, detached, flags.text("console-socket"), call.command)
     runtime = call.runtime()
+    _warn(call, spec, runtime.host)
     taken = streams.taken(call)
     spec, notify = _with_environment(call, spec, taken)
     call.log.debug("runc exeseal: using /proc/self/exe clone: the launcher, in a sealed memfd")
@@ -56,13 +59,14 @@ def check_place(call: Call, bundle: str) -> None:
         raise Failure(f"runc {call.command} failed: chdir {bundle}: no such file or directory")
 
 
-def _warn(call: Call, spec: Spec) -> None:
-    from mobyshell.core.linux import capabilities
-    from mobyshell.core.runtime.refusals import usable_capabilities
+def _warn(call: Call, spec: Spec, host: Host) -> None:
+    from mobyshell.core.runtime.refusals import usable_capabilities, usable_mount_label
 
     notices: list[str] = []
     given = spec.process.capabilities if spec.process else None
-    usable_capabilities(given, capabilities.last(), notices)
+    if spec.linux is not None:
+        usable_capabilities(given, spec.linux, host, notices)
+        usable_mount_label(spec.linux, host, notices)
     for notice in notices:
         # without any inheritable ones nobody expects ambient ones: so it is in runc's own spec
         if notice.startswith("ignoring ") or (given and given.inheritable):
@@ -75,12 +79,10 @@ def _with_environment(call: Call, spec: Spec, taken: Taken) -> tuple[Spec, bool]
 
     from mobyshell.runc import notify
 
-    assert spec.process is not None
-    wanted = notify.wanted()
+    wanted = notify.wanted() and spec.process is not None
     if wanted:
         spec = notify.with_socket(spec, call.root() / call.id)
-    assert spec.process is not None
-    if taken.environment:
+    if taken.environment and spec.process is not None:
         env = (*(spec.process.env or ()), *taken.environment)
         spec = replace(spec, process=replace(spec.process, env=env))
     return spec, wanted

@@ -94,7 +94,8 @@ def attempt(words: Sequence[str]) -> int | None:
 def start(container: Container) -> int | None:
     """As core/runtime/start."""
     path = container.path
-    if b'"hooks"' in stored.read(f"{path}/config.json") or container.status() != "created":
+    given = stored.read(f"{path}/config.json")
+    if b'"hooks"' in given or b'"process"' not in given or container.status() != "created":
         return None
     if container.text.count(_NOT_STARTED) != 1:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -165,9 +166,68 @@ def test_the_words_for_specs_that_cannot_be(ours: Machine) -> None:
     ours.spec(change=lambda document: document["process"].update(args=[]))
     assert ours.fails("create", "c") == "runc create failed: args must not be empty"
     ours.spec(change=lambda document: document.pop("process"))
-    assert ours.fails("create", "c") == "runc create failed: process property must not be empty"
+    assert ours.fails("run", "c") == "runc run failed: process property must not be empty"
     ours.spec(change=lambda document: document["process"].update(cwd="/bin/busybox/x"))
     assert "make the working directory /bin/busybox/x" in ours.fails("run", "c")
+
+
+def test_without_a_process_it_can_be_created_and_not_started(ours: Machine) -> None:
+    """config.md#process: it is required when `start` is called, and not before."""
+    ours.spec(change=lambda document: document.pop("process"))
+    for _ in range(3):  # stored plans are used from the third time on
+        ours.quiet("create", "c")
+        assert ours.fails("start", "c") == "process property must not be empty"
+        assert json.loads(ours.ok("state", "c"))["status"] == "created"
+        ours.ok("delete", "c")
+
+
+def test_what_the_process_cannot_become_is_the_error_of_create(ours: Machine) -> None:
+    """Nobody hears from it after `start`."""
+
+    def change(document: dict) -> None:  # type: ignore[type-arg]
+        document["linux"]["namespaces"].append({"type": "user"})
+        ids = [{"containerID": 0, "hostID": 100_000, "size": 6}]
+        document["linux"].update(uidMappings=ids, gidMappings=ids)
+        document["process"]["user"] = {"uid": 7, "gid": 0}
+
+    ours.spec(change=change)
+    assert "cannot setuid to unmapped uid 7 in user namespace" in ours.fails("create", "c")
+    assert containers(ours.root) == []
+
+
+def test_a_created_process_is_what_its_program_will_be(ours: Machine) -> None:
+    def change(document: dict) -> None:  # type: ignore[type-arg]
+        document["process"]["user"] = {"uid": 5, "gid": 6}
+        document["process"]["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 77, "hard": 78}]
+
+    ours.spec("sleep", "60", change=change)
+    ours.quiet("create", "c")
+    pid = json.loads(ours.ok("state", "c"))["pid"]
+    status = Path(f"/proc/{pid}/status").read_text()
+    assert "\nUid:\t5\t5\t5\t5\n" in status
+    assert f"\nCapEff:\t{1 << 5 | 1 << 10 | 1 << 29:016x}\n" in status
+    assert "\nNoNewPrivs:\t1\n" in status
+    assert re.search(r"Max open files +77 +78", Path(f"/proc/{pid}/limits").read_text())
+    ours.ok("delete", "--force", "c")
+
+
+def test_capabilities_that_the_runtime_does_not_have_are_a_warning(ours: Machine) -> None:
+    """config.md#linux-process: it should not fail where its own set is limited."""
+
+    def all_of_them(document: dict) -> None:  # type: ignore[type-arg]
+        names = ["CAP_KILL", "CAP_SYS_TIME"]
+        sets = ("bounding", "effective", "permitted", "inheritable", "ambient")
+        document["process"]["capabilities"] = dict.fromkeys(sets, names)
+
+    ours.spec("grep", "CapEff", "/proc/self/status", change=all_of_them)
+    for _ in range(3):
+        command = ours.words("run", "c")
+        limited = ["setpriv", "--bounding-set=-sys_time", "--inh-caps=-sys_time", *command]
+        done = subprocess.run(limited, cwd=ours.bundle, env=ours.environment, check=False,
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "ignoring unknown or unavailable capabilities: [CAP_SYS_TIME]" in done.stderr
+        assert done.stdout.split()[-1] == f"{1 << 5:016x}"
 
 
 def test_unknown_capabilities_are_a_warning(ours: Machine) -> None:

@@ -41,6 +41,13 @@ def names(mask: int) -> tuple[str, ...]:
     )  # fmt: skip
 
 
+def held() -> int:
+    """The mask of those that this process may hand on: permitted, and in its bounding set."""
+    with open("/proc/self/status") as file:
+        fields = dict(line.split(":", 1) for line in file if line.startswith("Cap"))
+    return int(fields["CapPrm"], 16) & int(fields["CapBnd"], 16)
+
+
 def last() -> int:
     """The highest capability of this kernel (/proc/sys/kernel/cap_last_cap)."""
     with open("/proc/sys/kernel/cap_last_cap") as file:

@@ -202,6 +202,8 @@ class _Creation:
         assert self.child is not None
         yield from self._attach()
         self._write_state()
+        if self.template.agent:
+            self.program.fill(self.values)
         if self.template.attended:
             self._tell(ours, b"1")
         while True:
@@ -221,7 +223,7 @@ class _Creation:
             places = (f"/proc/{self.child.pid}/root", self.rootfs)
             found = home(process.user.uid if process else 0, *places)
             self.values["home"] = found
-        if self.template.agent or "home" in self.values:
+        if "home" in self.values:
             self.program.fill(self.values)
         self.reported = self.emit(self.program)
         return Container(self.id, self.child.pid, self.child.pidfd, self.bundle, self.master)

@@ -8,9 +8,15 @@ from mobyshell.core.oci import Process, Spec
 from mobyshell.core.runtime.execution import CompileSeccomp
 from mobyshell.core.runtime.host import Host
 from mobyshell.core.runtime.operations import cgroups as group_operations
-from mobyshell.core.runtime.operations import joining, namespaces, null_streams
+from mobyshell.core.runtime.operations import (
+    consoles,
+    joining,
+    namespaces,
+    null_streams,
+    scheduling,
+)
 from mobyshell.core.runtime.operations import process as processes
-from mobyshell.core.runtime.plan import Phase, Plan
+from mobyshell.core.runtime.plan import Operation, Phase, Plan
 from mobyshell.core.runtime.planner import Planner
 from mobyshell.core.runtime.values import PLAIN, Options, Status
 
@@ -32,14 +38,14 @@ def make_exec_plan(
 
     What `process` leaves open (capabilities, limits, scheduling) is as in the container's own.
     """
-    assert spec.process is not None
+    own = spec.process or process
     inherited = replace(
         process,
-        capabilities=process.capabilities or spec.process.capabilities,
-        rlimits=spec.process.rlimits if process.rlimits is None else process.rlimits,
-        scheduler=process.scheduler or spec.process.scheduler,
-        io_priority=process.io_priority or spec.process.io_priority,
-        exec_cpu_affinity=process.exec_cpu_affinity or spec.process.exec_cpu_affinity,
+        capabilities=process.capabilities or own.capabilities,
+        rlimits=own.rlimits if process.rlimits is None else process.rlimits,
+        scheduler=process.scheduler or own.scheduler,
+        io_priority=process.io_priority or own.io_priority,
+        exec_cpu_affinity=process.exec_cpu_affinity or own.exec_cpu_affinity,
     )
     merged = replace(spec, process=inherited)
     planner = _ExecPlanner(merged, bundle, id, host, None, rows, columns, compile_seccomp)
@@ -68,26 +74,28 @@ class _ExecPlanner(Planner):
             ),
         ]
         operations += self._affinity("final", Phase.SETUP)
-        operations += self._scheduling()
+        operations += scheduling.planned(self.process, self.linux)
         if self.user_namespace:
             operations.append(namespaces.become_root_inside())
         operations += self._session()
         if self.terminal:
             operations += [
-                processes.open_terminal(self.rows, self.columns),
-                processes.control_terminal(self.process.user.uid),
+                consoles.open_terminal(self.rows, self.columns),
+                consoles.control_terminal(self.process.user.uid),
             ]
         else:
             operations.append(null_streams.reopen())
         if self.options.find_program:
-            operations.append(self._find())
+            operations.append(processes.find(self.process))
+        becoming, executing = self._exec(Status.RUNNING)
         operations += [
             processes.undumpable(
                 fifo=False, terminal=bool(self.terminal), kept=self._kept(), agent=bool(self.agent)
             ),
             processes.ready(bool(self.terminal), last=False),
             *self._hand_over(),
-            *self._exec(Status.RUNNING),
+            *becoming,
+            *executing,
         ]
         return Plan(
             id=self.id,
@@ -99,3 +107,11 @@ class _ExecPlanner(Planner):
             agent=self.agent,
             notices=tuple(self.notices),
         )
+
+    def _affinity(self, which: str, phase: Phase) -> list[Operation]:
+        """CPUs of an exec. Without any wish, those its caller was bound to are forgotten."""
+        asked = self.process.exec_cpu_affinity
+        if asked is None:
+            return [scheduling.forget_affinity()] if which == "final" else []
+        cpus = asked.initial if which == "initial" else asked.final
+        return [scheduling.affinity(cpus, which, phase)] if cpus else []

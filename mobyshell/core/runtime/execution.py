@@ -1,7 +1,8 @@
-"""The last part of a plan: from `start` to the program. Pure.
+"""The last part of a plan: the process becomes what its program shall be, and executes it. Pure.
 
 Owns its order, which is one of powers: what needs them comes first, then they are given up, and the
-filter of system calls comes where it can be loaded and is in nobody's way.
+filter of system calls comes where it can be loaded and is in nobody's way. All that can fail comes
+before the wait for `start`: it is the error of `create`, for nobody hears from the child later.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ CompileSeccomp = Callable[[dict[str, Any], bool], tuple[bytes, int, str]]
 def execution(
     given: Process, linux: Linux, host: Host, compile_seccomp: CompileSeccomp | None,
     notices: list[str], state: str = "",
-) -> list[Operation]:  # fmt: skip
-    """The operations that make the process what `given` says, and execute its program.
+) -> tuple[list[Operation], list[Operation]]:  # fmt: skip
+    """The operations that make the process what `given` says, and those at `start`, the last of
+    which executes its program.
 
     What is left out is told in `notices`. Without `compile_seccomp` a filter is planned but empty.
     `state` is what the agent of a filter is told.
     """
-    capabilities = usable_capabilities(given.capabilities, host.last_capability, notices)
+    capabilities = usable_capabilities(given.capabilities, linux, host, notices)
     filtered = _seccomp(given, linux, compile_seccomp)
     if filtered and (agent := agent_path(linux)):
         filtered.append(identity.hand_listener(agent, state))
@@ -52,13 +54,13 @@ def execution(
         identity.working_directory_again(given.cwd),
         identity.capability_sets(capabilities),
     ]
+    last: list[Operation] = []
     if given.no_new_privileges:
         operations.append(identity.no_new_privileges())
-    if filtered and given.no_new_privileges:
         # after it, nothing but execve: the filter need not allow what a runtime does
-        operations += filtered
-    operations.append(process.execute(tuple(given.args or ()), complete(given.env or ())))
-    return operations
+        last += filtered
+    last.append(process.execute(tuple(given.args or ()), complete(given.env or ())))
+    return operations, last
 
 
 def _seccomp(

@@ -23,7 +23,8 @@ class Host:
     of the hierarchies. `cgroup_usable`: the highest v2 group that cgroups may be made in, and
     `cgroup_v2_controllers` what can be limited below it. `cgroup_writable`: may cgroups be made
     at all. `cpuset`: CPUs and memory nodes of that cgroup (v1). `last_capability`: the highest
-    number. `lsm`: names of active security modules. `resctrl`: is there resource control.
+    number. `capabilities`: the mask of those that the runtime itself may hand on. `lsm`: names of
+    active security modules. `resctrl`: is there resource control.
     `kernel`: its version.
     """
 
@@ -37,6 +38,7 @@ class Host:
     cgroup_writable: bool = True
     cpuset: tuple[str, str] = ("", "")
     last_capability: int = 40
+    capabilities: int = (1 << 64) - 1
     lsm: tuple[str, ...] = ()
     resctrl: bool = False
     kernel: tuple[int, int] = (6, 6)
@@ -75,6 +77,7 @@ class Host:
             cgroup_writable=writable,
             cpuset=_cpuset(own.get("cpuset")),
             last_capability=capabilities.last(),
+            capabilities=capabilities.held(),
             lsm=lsms.active(),
             resctrl=os.path.exists("/sys/fs/resctrl/schemata"),
             kernel=_kernel(),

@@ -7,9 +7,7 @@ do is refused here, by name, before anything has happened.
 from __future__ import annotations
 
 import os.path
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from mobyshell.core.errors import InvalidSpec
 from mobyshell.core.linux import lsm
@@ -17,7 +15,9 @@ from mobyshell.core.linux.mount_options import parse_options
 from mobyshell.core.oci import (
     Mount,
     Namespace,
+    Process,
     Spec,
+    User,
 )
 from mobyshell.core.runtime import groups
 from mobyshell.core.runtime.execution import CompileSeccomp, execution
@@ -27,6 +27,7 @@ from mobyshell.core.runtime.id_maps import planned_maps
 from mobyshell.core.runtime.notification import agent_path, process_state
 from mobyshell.core.runtime.operations import (
     cgroups,
+    consoles,
     devices,
     hidden,
     hooks,
@@ -42,7 +43,7 @@ from mobyshell.core.runtime.operations import (
     trees,
 )  # fmt: skip
 from mobyshell.core.runtime.plan import Actor, Operation, Phase, Plan
-from mobyshell.core.runtime.refusals import refuse
+from mobyshell.core.runtime.refusals import refuse, usable_mount_label
 from mobyshell.core.runtime.values import PLAIN, Options, Status
 
 TYPE_CHECKING = False  # see commands.registry
@@ -88,13 +89,15 @@ class Planner:
         self, spec: Spec, bundle: str, id: str, host: Host, terminal: bool | None, rows: int,
         columns: int, compile_seccomp: CompileSeccomp | None,
     ) -> None:  # fmt: skip
-        if spec.process is None or spec.root is None or spec.linux is None:
+        if spec.root is None or spec.linux is None:
             raise InvalidSpec(
-                "a container needs process, root and linux in its config.json",
+                "a container needs root and linux in its config.json",
                 hint="`mobyshell bundle spec` shows a complete one",
             )
         self.spec, self.bundle, self.id, self.host = spec, bundle, id, host
-        self.process, self.root, self.linux = spec.process, spec.root, spec.linux
+        # a container may be created without a process: then `start` refuses
+        self.process = spec.process or Process(user=User(uid=0, gid=0), cwd="/")
+        self.root, self.linux = spec.root, spec.linux
         self.terminal = self.process.terminal if terminal is None else terminal
         size = self.process.console_size
         self.rows = rows or (size.height if size else 0)
@@ -102,6 +105,7 @@ class Planner:
         self.compile_seccomp = compile_seccomp
         self.rootfs = os.path.normpath(os.path.join(bundle, self.root.path))
         self.notices: list[str] = []
+        self.mount_label = usable_mount_label(self.linux, host, self.notices)
         self.joined: list[tuple[int, Namespace]] = []
         self.new: list[tuple[int, Namespace]] = []
         for index, one in enumerate(self.linux.namespaces or ()):
@@ -109,9 +113,10 @@ class Planner:
         self.made = {one.type for _, one in self.new}
         self.user_namespace = any(one.type == "user" for _, one in (*self.new, *self.joined))
         self.own_mounts = "mount" in self.made
-        # what the child itself could not do, from where it is, its parent does before it goes on
-        self.attended = self.user_namespace or not self.own_mounts
         self.agent = agent_path(self.linux)
+        # what the child itself could not do, from where it is, its parent does before it goes on;
+        # and the agent is told a number that is known only when there is a child
+        self.attended = self.user_namespace or not self.own_mounts or bool(self.agent)
         self.groups: dict[str, str] = {}
         self.unit: Unit | None = None
         joined = next((one.path for _, one in self.joined if one.type == "user"), None)
@@ -124,6 +129,8 @@ class Planner:
     def plan(self) -> Plan:
         refuse(self.spec, self.host)
         early = self._early()
+        becoming, executing = self._exec(Status.CREATING) if self.spec.process else ([], [])
+        kept = self._kept(len(self.trees))
         flags = 0
         for kind in self.made - {"cgroup"} - early:
             flags |= namespaces.CLONE_FLAG[kind]
@@ -143,10 +150,12 @@ class Planner:
             *self._setup(),
             *self._hooks(),
             *self._pivot(),
-            process.wait_for_start(),
-            *hooks.planned("startContainer", self.spec, Phase.START),
             *self._hand_over(len(self.trees)),
-            *self._exec(Status.CREATED),
+            *becoming,
+            process.ready(bool(self.terminal), kept),
+            process.wait_for_start(kept),
+            *hooks.planned("startContainer", self.spec, Phase.START),
+            *executing,
             *hooks.planned("poststart", self.spec, Phase.START),
         ]
         return Plan(
@@ -287,7 +296,7 @@ class Planner:
             operations.append(roots.root_filesystem(self.rootfs, spread, root))
         for index, entry in enumerate(self.spec.mounts or ()):
             operations.append(self._mount(index, entry))
-        if not any(self._binds_dev(entry) for entry in self.spec.mounts or ()):
+        if not any(mounts.binds_dev(entry) for entry in self.spec.mounts or ()):
             operations.append(devices.default_devices(self.user_namespace))
             for index, device in enumerate(linux.devices or ()):
                 # that one is always the link to the container's own
@@ -295,30 +304,10 @@ class Planner:
                     operations.append(devices.device(index, device, self.user_namespace))
             operations.append(devices.links())
         if self.terminal:
-            operations.append(process.console_file())
+            operations.append(consoles.console_file())
         if self.process.cwd.strip("/"):
             operations.append(identity.make_working_directory(self.process.cwd))
-        return operations + self._scheduling()
-
-    def _scheduling(self) -> list[Operation]:
-        """When and where it runs; before it becomes somebody who may not ask for that."""
-        given: list[tuple[object, Callable[[Any], Operation]]] = [
-            (self.process.scheduler, scheduling.scheduler),
-            (self.process.io_priority, scheduling.io_priority),
-            (self.linux.memory_policy, scheduling.memory_policy),
-        ]
-        return [plan(one) for one, plan in given if one is not None]
-
-    def _affinity(self, which: str, phase: Phase) -> list[Operation]:
-        """CPUs of an exec. Without any wish, those its caller was bound to are forgotten."""
-        asked = self.process.exec_cpu_affinity
-        if asked is None:
-            return [scheduling.forget_affinity()] if which == "final" else []
-        cpus = asked.initial if which == "initial" else asked.final
-        return [scheduling.affinity(cpus, which, phase)] if cpus else []
-
-    def _find(self) -> Operation:
-        return process.find(tuple(self.process.args or ()), tuple(self.process.env or ()))
+        return operations + scheduling.planned(self.process, linux)
 
     def _kept(self, behind: int = 0) -> range:
         """The numbers that the caller's descriptors have in the child, behind those of trees."""
@@ -328,18 +317,14 @@ class Planner:
     def _hand_over(self, behind: int = 0) -> list[Operation]:
         kept = self._kept(behind)
         # before limits and filters, which may forbid it
-        return [process.hand_over(kept, agent=bool(self.agent))] if kept else []
+        terminal, agent = bool(self.terminal), bool(self.agent)
+        return [process.hand_over(kept, terminal=terminal, agent=agent)] if kept else []
 
     def _session(self) -> list[Operation]:
         operations = [namespaces.new_session(self.id, keyring=self.options.keyring)]
         if self.options.owned and not self.terminal:
             operations.append(process.own_streams(self.options.owned, self.process.user.uid))
         return operations
-
-    @staticmethod
-    def _binds_dev(entry: Mount) -> bool:
-        binds = {"bind", "rbind"} & set(entry.options or ())
-        return os.path.normpath(entry.destination) == "/dev" and bool(binds)
 
     def _mount(self, index: int, entry: Mount) -> Operation:
         if entry.type == "cgroup" and not {"bind", "rbind"} & set(entry.options or ()):
@@ -358,7 +343,7 @@ class Planner:
             )
         return mounts.mount(
             index, entry, self.bundle, self.trees.get(f"mounts[{index}]"),
-            label=self.linux.mount_label, rootfs=self.rootfs, user_namespace=self.user_namespace,
+            label=self.mount_label, rootfs=self.rootfs, user_namespace=self.user_namespace,
             ids=mapped(self.spec, entry, self.joined_user),
         )  # fmt: skip
 
@@ -382,17 +367,7 @@ class Planner:
 
     def _pivot(self) -> list[Operation]:
         linux = self.linux
-        masked = linux.masked_paths or ()
-        operations = [hidden.hold_covers()] if masked else []
-        operations += [
-            hidden.masked(path, index)
-            for index, path in enumerate(masked)
-            if path not in masked[:index]
-        ]
-        operations += [
-            hidden.read_only_path(path, index)
-            for index, path in enumerate(linux.readonly_paths or ())
-        ]
+        operations = hidden.planned(linux)
         if self.own_mounts:
             operations.append(roots.pivot() if self.options.pivot else roots.move_root())
         else:
@@ -401,25 +376,24 @@ class Planner:
             operations.append(roots.root_propagation(linux.rootfs_propagation))
         if self.terminal:
             operations += [
-                process.open_terminal(self.rows, self.columns),
-                process.console(),
-                process.control_terminal(self.process.user.uid),
+                consoles.open_terminal(self.rows, self.columns),
+                consoles.console(),
+                consoles.control_terminal(self.process.user.uid),
             ]
         else:
             operations.append(null_streams.reopen())
         if self.root.readonly:
             operations.append(roots.read_only_root())
-        if self.options.find_program:
-            operations.append(self._find())
+        if self.options.find_program and self.process.args:
+            operations.append(process.find(self.process))
         kept = self._kept(len(self.trees))
         terminal = bool(self.terminal)
         return [
             *operations,
             process.undumpable(terminal=terminal, kept=kept, agent=bool(self.agent)),
-            process.ready(bool(self.terminal)),
         ]
 
-    def _exec(self, status: Status) -> list[Operation]:
+    def _exec(self, status: Status) -> tuple[list[Operation], list[Operation]]:
         return execution(
             self.process, self.linux, self.host, self.compile_seccomp, self.notices,
             process_state(self.spec, self.id, self.bundle, status) if self.agent else "",

@@ -8,15 +8,15 @@ from typing import Any
 
 from mobyshell.core.errors import Unsupported
 from mobyshell.core.linux.capabilities import known, number
-from mobyshell.core.oci import Capabilities, Spec
+from mobyshell.core.oci import Capabilities, Linux, Spec
 from mobyshell.core.runtime.host import Host
 
 
 def refuse(spec: Spec, host: Host) -> None:
     """Raise Unsupported, naming the member, for what cannot be done."""
-    assert spec.process is not None
     assert spec.linux is not None
-    process, linux = spec.process, spec.linux
+    linux = spec.linux
+    process = spec.process
     if linux.intel_rdt is not None:
         raise Unsupported(
             "linux.intelRdt: this version of mobyshell makes no groups of resctrl",
@@ -32,10 +32,10 @@ def refuse(spec: Spec, host: Host) -> None:
             hint='add {"type": "mount"} to linux.namespaces',
         )
     for name, module, label in (
-        ("process.apparmorProfile", "apparmor", process.apparmor_profile),
-        ("process.selinuxLabel", "selinux", process.selinux_label),
-        ("linux.mountLabel", "selinux", linux.mount_label),
+        ("process.apparmorProfile", "apparmor", process.apparmor_profile if process else ""),
+        ("process.selinuxLabel", "selinux", process.selinux_label if process else ""),
     ):
+        # a process that shall be confined does not run unconfined
         if label and module not in host.lsm:
             raise Unsupported(
                 f"{name} is set, but this kernel does not run {module}",
@@ -43,16 +43,31 @@ def refuse(spec: Spec, host: Host) -> None:
             )
 
 
-def usable_capabilities(given: Capabilities | None, last: int, notices: list[str]) -> Capabilities:
-    """The sets, without what a kernel whose highest capability is `last` does not have: the spec
-    wants a warning, no error, and so do runc's callers, in these words."""
+def usable_mount_label(linux: Linux, host: Host, notices: list[str]) -> str | None:
+    """The label that mounts get: none where no module would look at it, which confines nobody less."""
+    if linux.mount_label and "selinux" not in host.lsm:
+        notices.append("ignoring linux.mountLabel: this kernel does not run selinux")
+        return None
+    return linux.mount_label
+
+
+def usable_capabilities(
+    given: Capabilities | None, linux: Linux, host: Host, notices: list[str]
+) -> Capabilities:
+    """The sets, without what the kernel does not have, or the runtime cannot grant: the spec wants
+    a warning, no error, and so do runc's callers, in these words."""
     if given is None:
         return Capabilities()
+    # whoever is root of a user namespace holds all of them there
+    apart = any(one.type == "user" for one in linux.namespaces or ())
+    held, last = -1 if apart else host.capabilities, host.last_capability
     sets: dict[str, Any] = {}
     ignored: set[str] = set()
     for name in ("bounding", "effective", "permitted", "inheritable", "ambient"):
         listed = getattr(given, name) or ()
-        sets[name] = tuple(one for one in listed if known(one) and number(one) <= last)
+        sets[name] = tuple(
+            one for one in listed if known(one) and number(one) <= last and held >> number(one) & 1
+        )
         ignored.update(set(listed) - set(sets[name]))
     if ignored:
         notices.append(

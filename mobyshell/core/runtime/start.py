@@ -9,7 +9,14 @@ from pathlib import Path
 from signal import SIGKILL
 
 from mobyshell.core.clock import Clock
-from mobyshell.core.errors import MobyshellError, NotFound, SyscallFailed, TimedOut, WrongState
+from mobyshell.core.errors import (
+    InvalidSpec,
+    MobyshellError,
+    NotFound,
+    SyscallFailed,
+    TimedOut,
+    WrongState,
+)
 from mobyshell.core.events import EventSink, Failed, TaskStarted
 from mobyshell.core.linux import pidfd as pidfds
 from mobyshell.core.oci import Spec
@@ -50,6 +57,12 @@ def start(
         raise WrongState(f"cannot start a container that is still being created: {id}")
     if now is not Status.CREATED:
         raise WrongState(f"cannot start an already running container: {id}")
+    if spec.process is None:
+        raise InvalidSpec(
+            "process: found nothing: such a container can be created, and not be started",
+            hint="delete it, and create it anew from a config.json with a process",
+            problems=["process: found nothing, allowed: it is required to start a container"],
+        )
     path = states.directory(root, id)
     given = spec.hooks
     try:
@@ -100,8 +113,7 @@ def _or_stop(state: states.State, running: Steps[None]) -> Steps[None]:
 
 def _environment(spec: Spec, state: states.State) -> tuple[str, ...]:
     """The program's, for hooks inside that have none of their own."""
-    if spec.process is None:
-        return ()
+    assert spec.process is not None
     places = (f"/proc/{state.pid}/root", state.rootfs)
     return completed(spec.process.env or (), spec.process.user.uid, *places)
 

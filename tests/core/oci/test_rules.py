@@ -222,7 +222,7 @@ def test_a_broken_rule(place: str, value: Any, problem: str, shown: str, section
 
 
 REQUIRED = [
-    "ociVersion", "process", "process.user", "process.user.uid", "process.user.gid", "process.args",
+    "ociVersion", "process.user", "process.user.uid", "process.user.gid", "process.args",
     "process.cwd", "process.consoleSize.height", "process.consoleSize.width",
     "process.rlimits[0].type", "process.rlimits[0].hard", "process.rlimits[0].soft",
     "process.ioPriority.class", "process.scheduler.policy", "root", "root.path",

@@ -21,6 +21,7 @@ WARNED: list[tuple[str, Any, str, str, str]] = [
     ("process.capabilities.effective[0]", "cap_kill", "", '"cap_kill"', "ignored"),
     ("process.capabilities.ambient[0]", "CAP_CHOWN", "", '"CAP_CHOWN"', "permitted and inheritable"),
     ("process.capabilities.inheritable", None, "process.capabilities.ambient[0]", '"CAP_KILL"', "not raised"),
+    ("process", None, "", "nothing", "can only be created"),
     ("linux.devices", [FUSE, {**FUSE, "type": "u", "path": "/f"}], "linux.devices[1]", "the same numbers as [0]", "once"),
 ]  # fmt: skip
 

@@ -236,7 +236,7 @@ def test_the_agent_is_told_and_asked(house: House, agent: Agent, no_new_privileg
             "pid": container.pid,
             "metadata": "meta",
             "state": {
-                "ociVersion": "1.2.0", "id": "c", "status": "created", "pid": container.pid,
+                "ociVersion": "1.2.0", "id": "c", "status": "creating", "pid": container.pid,
                 "bundle": str(house.bundle),
                 "annotations": {"a": "{pid} {nonsense", "b": 'quote " \\'},
             },

@@ -15,14 +15,10 @@ _LINUX = "config.md#linux-process"
 
 
 def complete(spec: Spec) -> Iterator[Problem]:
-    """A container that can be started has a process with arguments, a root, and is one of Linux."""
-    if spec.process is None:
-        yield Problem(
-            "process", "nothing", "it is required to start a container", "config.md#process"
-        )
-    elif not spec.process.args:
+    """A process has arguments; a container has a root, and is one of Linux."""
+    if spec.process is not None and not spec.process.args:
         yield Problem("process.args", "nothing", "args must not be empty", _POSIX)
-    elif spec.process.args[0] == "":
+    elif spec.process is not None and (spec.process.args or ("",))[0] == "":
         yield Problem("process.args[0]", '""', "the name of a program", _POSIX)
     if spec.root is None:
         yield Problem("root", "nothing", "it is required on Linux", "config.md#root")

@@ -20,6 +20,13 @@ def destinations(spec: Spec) -> Iterator[Problem]:
                           "config.md#mounts")  # fmt: skip
 
 
+def process(spec: Spec) -> Iterator[Problem]:
+    """Without one a container can be created, and never be started."""
+    if spec.process is None:
+        yield Problem("process", "nothing", "what `start` runs; without it a container can only be "
+                      "created", "config.md#process")  # fmt: skip
+
+
 def capabilities(spec: Spec) -> Iterator[Problem]:
     """Names the kernel does not have are ignored; ambient ones need two other sets."""
     sets = spec.process.capabilities if spec.process else None
@@ -67,4 +74,4 @@ def devices(spec: Spec) -> Iterator[Problem]:
                           "each device once", "config-linux.md#devices")  # fmt: skip
 
 
-RULES: tuple[Rule, ...] = (destinations, capabilities, hooks, personality, devices)
+RULES: tuple[Rule, ...] = (destinations, process, capabilities, hooks, personality, devices)

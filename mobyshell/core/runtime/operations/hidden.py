@@ -6,6 +6,7 @@ import errno
 
 from mobyshell.core.linux import constants as c
 from mobyshell.core.linux import devices
+from mobyshell.core.oci import Linux
 from mobyshell.core.runtime.operations.calls import (
     CWD,
     EMPTY,
@@ -31,6 +32,18 @@ MOUNT = Cell("mount")
 TARGET = Cell("target")
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EACCES)
+
+
+def planned(linux: Linux) -> list[Operation]:
+    """All that a spec hides, each path once, and then what it makes read-only."""
+    paths = linux.masked_paths or ()
+    operations = [hold_covers()] if paths else []
+    operations += [
+        masked(path, index) for index, path in enumerate(paths) if path not in paths[:index]
+    ]
+    return operations + [
+        read_only_path(path, index) for index, path in enumerate(linux.readonly_paths or ())
+    ]
 
 
 def hold_covers() -> Operation:

@@ -374,5 +374,6 @@ def working_directory_again(path: str) -> Operation:
             Call("fcntl", (_CWD, Flags(c.F_GETFD, "F_GETFD"), 0), tolerate=(errno.EBADF,),
                  skip_on_success=len(again)),
             *again,
+            close(_CWD),
         ),
     )  # fmt: skip

@@ -220,6 +220,12 @@ def _copy_link(destination: str, origin: str, bind: int) -> list[Call]:
     return [read, *make, Call("close", (parent,), skip_on_success=bind)]
 
 
+def binds_dev(entry: Mount) -> bool:
+    """Whether /dev is somebody else's, in which nothing is made."""
+    binds = {"bind", "rbind"} & set(entry.options or ())
+    return os.path.normpath(entry.destination) == "/dev" and bool(binds)
+
+
 def _filesystem(entry: Mount, options: MountOptions, kind: str) -> list[Call]:
     origin = entry.source or kind
     values = [origin, *(value for _, value in map(configured, options.data) if value)]

@@ -6,27 +6,19 @@ import errno
 import struct
 
 from mobyshell.core.linux import constants as c
-from mobyshell.core.linux import devices, terminals
+from mobyshell.core.oci import Process
 from mobyshell.core.runtime.operations.calls import (
     AGENT,
     CONSOLE,
     CWD,
-    DIRECTORY,
-    EMPTY,
     FIFO,
     FIRST_FREE,
     LISTENER,
-    ROOT,
     SYNC,
-    attach,
-    close,
     flags,
-    in_root,
-    make_file,
     quote,
 )  # fmt: skip
 from mobyshell.core.runtime.operations.trees import Tree
-from mobyshell.core.runtime.operations.verify import must_be_device, must_be_on
 from mobyshell.core.runtime.plan import (
     HOME,
     Actor,
@@ -43,7 +35,6 @@ from mobyshell.core.runtime.plan import (
 _ALL = Flags(0xFFFFFFFF, "~0")
 _ON_EXEC = 4
 NOTHING = range(FIRST_FREE, FIRST_FREE)
-MASTER, SLAVE = Cell("master"), Cell("slave")
 
 
 def streams(
@@ -101,9 +92,15 @@ def own_streams(numbers: tuple[int, ...], uid: int) -> Operation:
     )
 
 
-def hand_over(kept: range, *, agent: bool = False) -> Operation:
+def _behind(kept: range, own: Flags) -> Flags:
+    """Where one of the child's own is, once `kept` is where it was."""
+    return Flags(kept.stop + own.value - SYNC.value, own.shown) if kept else own
+
+
+def hand_over(kept: range, *, terminal: bool = False, agent: bool = False) -> Operation:
     """The kept descriptors become 3, 4, …; what the runtime still needs moves out of their way."""
     on_exec = flags("open", c.O_CLOEXEC)
+    gone = (errno.EBADF,)
     return Operation(
         actor=Actor.CHILD,
         phase=Phase.EXEC,
@@ -111,10 +108,19 @@ def hand_over(kept: range, *, agent: bool = False) -> Operation:
         why="The caller passes them to the program: sockets it listens on, for example.",
         man="dup(2), close_range(2)",
         calls=(
-            # not there any more: the socket of a container whose creation is done
-            Call("dup3", (SYNC, kept.stop, on_exec), tolerate=(errno.EBADF,)),
-            Call("dup3", (FIFO, kept.stop + 1, on_exec), tolerate=(errno.EBADF,)),
-            *([Call("dup3", (LISTENER, kept.stop + 2, on_exec), result=AGENT)] if agent else []),
+            Call("dup3", (SYNC, _behind(kept, SYNC), on_exec)),
+            # not there: of a process in a container that runs, whose terminal has been sent
+            Call("dup3", (FIFO, _behind(kept, FIFO), on_exec), tolerate=gone),
+            *(
+                [Call("dup3", (CONSOLE, _behind(kept, CONSOLE), on_exec), tolerate=gone)]
+                if terminal
+                else []
+            ),
+            *(
+                [Call("dup3", (LISTENER, _behind(kept, LISTENER), on_exec), result=AGENT)]
+                if agent
+                else []
+            ),
             *(Call("dup3", (fd, SYNC.value + number, 0)) for number, fd in enumerate(kept)),
             Call(
                 "close_range",
@@ -141,133 +147,26 @@ def close_others(used: set[int], kept: range = NOTHING) -> list[Call]:
     return [*calls, Call("close_range", (first, _ALL, 0))]
 
 
-def open_terminal(rows: int, columns: int) -> Operation:
-    """A pseudo terminal of the container's own devpts; its master goes to the runtime."""
-    size = Data(terminals.pack_size(rows, columns), f"{{{rows} rows, {columns} columns}}")
-    unlock = Data(terminals.UNLOCKED, "{0}")
-    noctty = flags("open", c.O_RDWR | c.O_NOCTTY | c.O_CLOEXEC)
-    pts = Cell("pts")
-    return Operation(
-        actor=Actor.CHILD,
-        phase=Phase.PIVOT,
-        title="open a terminal",
-        why="From the container's own devpts: /dev/pts inside shows it, and no other.",
-        source="process.terminal",
-        spec="config.md#process",
-        man="pty(7), ioctl_tty(2)",
-        calls=(
-            in_root(CWD, "dev/pts", pts, DIRECTORY),
-            *must_be_on(pts, "/dev/pts", c.DEVPTS_SUPER_MAGIC, "/dev/pts is not a devpts"),
-            in_root(pts, "ptmx", MASTER, c.O_RDWR | c.O_NOCTTY | c.O_CLOEXEC, links=False),
-            close(pts),
-            *must_be_device(
-                MASTER, "/dev/pts/ptmx", *devices.PTMX, "/dev/pts/ptmx is not the multiplexer"
-            ),
-            Call("ioctl", (MASTER, Flags(terminals.TIOCSPTLCK, "TIOCSPTLCK"), unlock)),
-            # by the master's descriptor, not by name: nobody can have put another file there
-            Call(
-                "ioctl", (MASTER, Flags(terminals.TIOCGPTPEER, "TIOCGPTPEER"), noctty), result=SLAVE
-            ),
-            *(
-                [Call("ioctl", (MASTER, Flags(terminals.TIOCSWINSZ, "TIOCSWINSZ"), size))]
-                if rows
-                else []
-            ),
-            # below FIRST_FREE, so that it is still there when everything else has been closed
-            Call("dup3", (MASTER, CONSOLE, flags("open", c.O_CLOEXEC))),
-            close(MASTER),
-        ),
-    )
-
-
-def console() -> Operation:
-    """Bind the terminal onto /dev/console."""
-    tree, target = Cell("tree"), Cell("target")
-    how = c.OPEN_TREE_CLONE | c.OPEN_TREE_CLOEXEC | c.AT_EMPTY_PATH
-    return Operation(
-        actor=Actor.CHILD,
-        phase=Phase.PIVOT,
-        title="bind the terminal on /dev/console",
-        why="Programs that talk to the system console reach the container's terminal instead.",
-        source="process.terminal",
-        spec="config-linux.md#default-devices",
-        man="move_mount(2)",
-        calls=(
-            Call("open_tree", (SLAVE, EMPTY, flags("open_tree", how)), result=tree),
-            # not where a link of the image leads: that may be something masked (CVE-2025-52565)
-            in_root(CWD, "dev/console", target, c.O_PATH | c.O_NOFOLLOW | c.O_CLOEXEC),
-            attach(tree, target),
-            close(target),
-            close(tree),
-        ),
-    )
-
-
-def console_file() -> Operation:
-    """The file that /dev/console will be bound on."""
-    make = make_file(ROOT, "/dev/console", 0o600)
-    there = Cell("console")
-    return Operation(
-        actor=Actor.CHILD,
-        phase=Phase.SETUP,
-        title="make /dev/console",
-        why="A bind mount needs a file to lie on.",
-        source="process.terminal",
-        spec="config-linux.md#default-devices",
-        man="openat2(2)",
-        calls=(
-            in_root(
-                ROOT,
-                "dev/console",
-                there,
-                c.O_PATH | c.O_NOFOLLOW | c.O_CLOEXEC,
-                tolerate=(errno.ENOENT,),
-                skip_on_success=len(make),
-            ),
-            *make,
-        ),
-    )
-
-
-def control_terminal(uid: int = 0) -> Operation:
-    """The terminal, which is `uid`'s, becomes the three streams and the session's controlling one."""
-    refused = (errno.EPERM, errno.EINVAL, errno.EROFS)
-    own = Call("fchown", (SLAVE, uid, Flags(0xFFFFFFFF, "-1")), tolerate=refused)
-    return Operation(
-        actor=Actor.CHILD,
-        phase=Phase.PIVOT,
-        title="make the terminal the streams and the controlling terminal",
-        why="Then ctrl-c reaches the program, and job control works in a shell.",
-        source="process.terminal",
-        spec="config.md#process",
-        man="ioctl_tty(2)",
-        calls=(
-            *([own] if uid else []),
-            *(Call("dup3", (SLAVE, number, 0)) for number in (0, 1, 2)),
-            close(SLAVE),
-            Call("ioctl", (0, Flags(terminals.TIOCSCTTY, "TIOCSCTTY"), 0)),
-        ),
-    )
-
-
-def ready(terminal: bool, *, last: bool = True) -> Operation:
+def ready(terminal: bool, kept: range = NOTHING, *, last: bool = True) -> Operation:
     """Tell the runtime that all is set up; hand it the terminal's master.
 
-    `last`: it is the last word. Otherwise the socket stays until execve closes it.
+    `kept` has been handed over. `last`: it is the last word. Otherwise the socket stays until
+    execve closes it.
     """
     byte = Data(b"r", '"r"')
+    sync, master = _behind(kept, SYNC), _behind(kept, CONSOLE)
     if terminal:
         # struct msghdr with one iovec and one SCM_RIGHTS control message (cmsg(3))
-        control = Data(struct.pack("=QiiI4x", 20, 1, 1, CONSOLE.value), "{SCM_RIGHTS, <console>}")
+        control = Data(struct.pack("=QiiI4x", 20, 1, 1, master.value), "{SCM_RIGHTS, <console>}")
         vector = Data(struct.pack("=QQ", 0, 1), pointers=((0, byte),))
         header = Data(
             struct.pack("=QIxxxxQQQQI4x", 0, 0, 0, 1, 0, 24, 0),
             '{"r", SCM_RIGHTS [<console>]}',
             pointers=((16, vector), (32, control)),
         )
-        calls = [Call("sendmsg", (SYNC, header, 0), expect=1), Call("close", (CONSOLE,))]
+        calls = [Call("sendmsg", (sync, header, 0), expect=1), Call("close", (master,))]
     else:
-        calls = [Call("write", (SYNC, byte, 1), expect=1)]
+        calls = [Call("write", (sync, byte, 1), expect=1)]
     return Operation(
         actor=Actor.CHILD,
         phase=Phase.PIVOT,
@@ -275,7 +174,7 @@ def ready(terminal: bool, *, last: bool = True) -> Operation:
         why="Up to here an error is the error of `create`.",
         spec="runtime.md#lifecycle",
         man="sendmsg(2), unix(7)" if terminal else "write(2)",
-        calls=(*calls, Call("close", (SYNC,))) if last else tuple(calls),
+        calls=(*calls, Call("close", (sync,))) if last else tuple(calls),
     )
 
 
@@ -297,8 +196,8 @@ def undumpable(
     )
 
 
-def wait_for_start() -> Operation:
-    """Block on the exec fifo: the state `created`."""
+def wait_for_start(kept: range = NOTHING) -> Operation:
+    """Block on the exec fifo: the state `created`. `kept` has been handed over."""
     return Operation(
         actor=Actor.CHILD,
         phase=Phase.WAIT,
@@ -306,7 +205,7 @@ def wait_for_start() -> Operation:
         why="The container is created: everything is in place but its program.",
         spec="runtime.md#start",
         man="fifo(7)",
-        calls=(Call("read", (FIFO, Data(b"\0", "<start>"), 1), expect=1),),
+        calls=(Call("read", (_behind(kept, FIFO), Data(b"\0", "<start>"), 1), expect=1),),
     )
 
 
@@ -327,8 +226,9 @@ def signals() -> Operation:
     )
 
 
-def find(args: tuple[str, ...], env: tuple[str, ...]) -> Operation:
+def find(given: Process) -> Operation:
     """That there is a program, while it still is the error of `create`."""
+    args, env = tuple(given.args or ()), tuple(given.env or ())
     place = Cell("program")
     absent = (errno.ENOENT, errno.ENOTDIR, errno.EACCES)
     calls: list[Call] = []

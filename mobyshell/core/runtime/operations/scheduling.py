@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from mobyshell.core.linux import scheduling as kernel
-from mobyshell.core.oci import IOPriority, Scheduler
+from mobyshell.core.oci import IOPriority, Linux, Process, Scheduler
 from mobyshell.core.oci.linux import MemoryPolicy, Personality
 from mobyshell.core.runtime.plan import Actor, Call, Data, Flags, Operation, Phase
 
@@ -15,6 +15,18 @@ _CHRT = {
     "SCHED_OTHER": "--other", "SCHED_FIFO": "--fifo", "SCHED_RR": "--rr", "SCHED_BATCH": "--batch",
     "SCHED_IDLE": "--idle", "SCHED_DEADLINE": "--deadline",
 }  # fmt: skip
+
+
+def planned(process: Process, linux: Linux) -> list[Operation]:
+    """When and where it runs; before it becomes somebody who may not ask for that."""
+    operations = []
+    if process.scheduler is not None:
+        operations.append(scheduler(process.scheduler))
+    if process.io_priority is not None:
+        operations.append(io_priority(process.io_priority))
+    if linux.memory_policy is not None:
+        operations.append(memory_policy(linux.memory_policy))
+    return operations
 
 
 def scheduler(one: Scheduler) -> Operation:
