@@ -1,0 +1,224 @@
+"""What is broken is found, named and mended; what is not broken stays."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from mobyshell.core.errors import StoreDamaged, Unsupported
+from mobyshell.core.oci.descriptor import Descriptor
+from mobyshell.core.oci.digest import Digest
+from mobyshell.core.store.check import Finding, check_root, check_store
+from mobyshell.core.store.containers import Container
+from mobyshell.core.store.store import Namespace, Store
+
+
+def put(namespace: Namespace, data: bytes, labels: dict[str, str] | None = None) -> Digest:
+    with namespace.content.writer(f"put {Digest.of(data)}") as ingest:
+        ingest.write(data)
+        return ingest.commit(labels=labels).digest
+
+
+def furnish(namespace: Namespace, name: str) -> Digest:
+    """An image with a layer, a snapshot of it, and a container on that."""
+    layer = put(namespace, b"layer of " + name.encode() * 1000)
+    digest = put(namespace, name.encode(), {"containerd.io/gc.ref.content.l.0": layer})
+    namespace.images.create(name, Descriptor(media_type="m/m", digest=digest, size=len(name)))
+    snapshots = namespace.snapshotter("native")
+    snapshots.prepare(f"{name}-0")
+    snapshots.commit(f"{name}-layer", f"{name}-0")
+    snapshots.prepare(f"{name}-box", f"{name}-layer")
+    namespace.containers.create(
+        Container(f"c-{name}", snapshotter="native", snapshot_key=f"{name}-box"), {}
+    )
+    return layer
+
+
+@pytest.fixture
+def furnished(store: Store, demo: Namespace) -> Store:
+    furnish(demo, "good")
+    furnish(demo, "bad")
+    return store
+
+
+def blob(store: Store, digest: Digest) -> Path:
+    return store.root.blobs / digest.algorithm / digest.hex
+
+
+def kinds(found: list[Finding]) -> list[str]:
+    return sorted(one.kind for one in found)
+
+
+def assert_good_remains(store: Store) -> None:
+    demo = store.namespace("demo")
+    assert demo.content.verify(demo.images.get("good").target.digest)
+    assert {one.name for one in demo.snapshotter("native").walk()} >= {"good-layer", "good-box"}
+    assert demo.containers.get("c-good").snapshot_key == "good-box"
+
+
+def test_a_sound_store_has_no_findings(furnished: Store) -> None:
+    assert check_store(furnished) == []
+    assert check_root(furnished.root.path) == []
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "remove"])
+def test_a_damaged_manifest_costs_its_image_and_no_other(furnished: Store, damage: str) -> None:
+    demo = furnished.namespace("demo")
+    digest = demo.images.get("bad").target.digest
+    path = blob(furnished, digest)
+    path.chmod(0o644)
+    if damage == "flip":
+        path.write_bytes(b"Bad")
+    elif damage == "remove":
+        path.unlink()
+    else:
+        os.truncate(path, damage == "truncate")
+    if damage == "flip":
+        demo.content.open(digest).close()  # of the right size: only reading it all tells
+    else:
+        with pytest.raises(StoreDamaged, match=digest):
+            demo.content.open(digest)
+    (found,) = check_store(furnished)
+    assert (found.kind, found.subject, found.repaired) == ("blob", digest, False)
+    assert found.remedy == "dropped, and image demo: bad"
+    (mended,) = check_store(furnished, repair=True)
+    assert mended.repaired
+    assert check_store(furnished) == []
+    assert [one.name for one in demo.images.list()] == ["good"]
+    assert_good_remains(furnished)
+    put(demo, b"bad")  # pulled again
+    demo.content.verify(digest)
+
+
+def test_without_hashing_only_sizes_are_compared(furnished: Store) -> None:
+    digest = furnished.namespace("demo").images.get("bad").target.digest
+    blob(furnished, digest).chmod(0o644)
+    blob(furnished, digest).write_bytes(b"Bad")
+    assert kinds(check_store(furnished, hash_blobs=False)) == ["mode"]
+    assert kinds(check_store(furnished)) == ["blob"]
+
+
+def test_files_without_rows(furnished: Store) -> None:
+    orphan = Digest.of(b"orphan")
+    blob(furnished, orphan).write_bytes(b"orphan")
+    (furnished.root.blobs / "sha256" / "notes.txt").write_text("mine")
+    (furnished.root.snapshots / "native" / "4711").mkdir()
+    found = check_store(furnished, repair=True)
+    assert kinds(found) == ["orphan", "orphan", "stranger"]
+    assert kinds(check_store(furnished)) == ["stranger"]  # nobody's to remove
+    assert not blob(furnished, orphan).exists()
+    assert not (furnished.root.snapshots / "native" / "4711").exists()
+    assert_good_remains(furnished)
+
+
+def test_a_tree_that_is_gone_takes_what_was_made_from_it(furnished: Store) -> None:
+    with furnished.database.read() as sql:
+        (tree,) = sql.execute("SELECT tree FROM snapshots WHERE key = 'bad-layer'").fetchone()
+    shutil.rmtree(furnished.root.snapshots / "native" / str(tree))
+    found = check_store(furnished, repair=True)
+    assert kinds(found) == ["container", "tree"]
+    (container,) = check_store(furnished)
+    assert "its snapshot native/bad-box is missing" in container.problem
+    assert_good_remains(furnished)
+
+
+def test_directories_and_modes(furnished: Store) -> None:
+    furnished.root.ingests.rmdir()
+    furnished.root.snapshots.chmod(0o755)
+    digest = furnished.namespace("demo").images.get("good").target.digest
+    blob(furnished, digest).chmod(0o644)
+    assert kinds(check_store(furnished, repair=True)) == ["directory", "directory", "mode"]
+    assert check_store(furnished) == []
+
+
+def test_an_ingest_without_its_directory(furnished: Store) -> None:
+    furnished.namespace("demo").content.writer("ref").close()
+    (directory,) = furnished.root.ingests.iterdir()
+    shutil.rmtree(directory)
+    assert kinds(check_store(furnished, repair=True)) == ["ingest"]
+    assert check_store(furnished) == []
+
+
+def test_who_holds_a_lock_is_named(furnished: Store) -> None:
+    with furnished.database.write():
+        (found,) = [one for one in check_store(furnished) if one.kind == "lock"]
+    assert found.problem == f"process {os.getpid()} holds it"
+
+
+@pytest.mark.parametrize("damage", ["zeros", "text", "truncated"])
+def test_a_database_that_is_none(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "store"
+    with Store.open(path) as store:
+        furnish(store.namespace("demo"), "good")
+    database = path / "meta.db"
+    content = database.read_bytes()
+    database.write_bytes({"zeros": bytes(len(content)), "text": b"hello" * 2000,
+                          "truncated": content[:1000]}[damage])  # fmt: skip
+    with pytest.raises(StoreDamaged):
+        Store.open(path)
+    (found,) = check_root(path)
+    assert found.kind == "database"
+    first, *rest = check_root(path, repair=True)
+    assert first.repaired
+    assert "set aside as meta.db.damaged-" in first.remedy
+    assert {one.kind for one in rest} <= {"orphan"}
+    assert check_root(path) == []
+    kept = [
+        one for one in path.glob("meta.db.damaged-*") if not one.name.endswith(("-wal", "-shm"))
+    ]
+    assert len(kept) == 1
+    with Store.open(path) as store:
+        furnish(store.namespace("demo"), "good")
+
+
+def test_a_page_that_is_lost_costs_what_stood_on_it(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    with Store.open(path) as store:
+        demo = store.namespace("demo")
+        digest = put(demo, b"target", {"containerd.io/gc.root": "x"})
+        target = Descriptor(media_type="m/m", digest=digest, size=6)
+        with store.database.write():  # one transaction, which is quicker
+            for number in range(2000):
+                demo.images.create(f"image-{number:04}", target)
+    with sqlite3.connect(path / "meta.db") as sql:
+        (page,) = (
+            sql.execute(
+                "SELECT pageno FROM dbstat WHERE name = 'images' AND pagetype = 'leaf'"
+                " ORDER BY pageno LIMIT 1 OFFSET 20"
+            ).fetchone()
+            if _has_dbstat(sql)
+            else (100,)
+        )
+    with open(path / "meta.db", "r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xff" * 4096)
+    found = check_root(path, repair=True)
+    assert found[0].kind == "database"
+    assert found[0].repaired
+    assert check_root(path) == []
+    with Store.open(path) as store:
+        left = store.namespace("demo").images.list()
+        assert 1000 < len(left) < 2000
+        assert store.namespace("demo").content.read(digest) == b"target"
+
+
+def _has_dbstat(sql: sqlite3.Connection) -> bool:
+    try:
+        sql.execute("SELECT 1 FROM dbstat LIMIT 1")
+    except sqlite3.Error:
+        return False
+    return True
+
+
+def test_nothing_is_done_to_a_newer_store(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    Store.open(path).close()
+    with sqlite3.connect(path / "meta.db") as sql:
+        sql.execute("PRAGMA user_version = 99")
+    with pytest.raises(Unsupported):
+        check_root(path, repair=True)
+    assert list(path.glob("meta.db.damaged-*")) == []
