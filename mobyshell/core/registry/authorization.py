@@ -118,7 +118,7 @@ class Authorizer:
             return self._found.setdefault(key, found)
 
     def _wants_token(self, location: Location, challenge: Challenge, *, again: bool) -> bool:
-        realm = next_location(location, challenge.parameters["realm"], "token realm")
+        realm = next_location(location, challenge.parameters["realm"], "token realm", absolute=True)
         service = challenge.parameters.get("service", "")[:1024]
         with self._lock:
             known = self._known.get(location.origin)

@@ -55,10 +55,10 @@ def _itself(registry: str, *, plain_http: bool, tls: TLS | None) -> Endpoint:
     host = _DOCKER_HUB if registry == DEFAULT_DOMAIN else registry
     parts = urlsplit(f"//{host}")
     scheme = "http" if plain_http else "https"
-    if not plain_http and is_local(parts.hostname or "") and parts.port not in (None, 443):
+    local = is_local(parts.hostname or "") and parts.port not in (None, 443)
+    if local and tls is None and not plain_http:
         # to a registry on this very machine nobody listens: whatever it speaks will do
-        scheme = "auto"
-        tls = tls or TLS(verify=False)
+        scheme, tls = "auto", TLS(verify=False)
     return Endpoint(registry=registry, scheme=scheme, host=host, tls=tls or TLS())
 
 
@@ -105,11 +105,17 @@ def _endpoint(url: Any, table: Any, path: Path, itself: Endpoint) -> Endpoint:
     if not isinstance(url, str) or not isinstance(table, dict):
         raise InvalidSpec(f"{path}: {show(url)} is not a server with its options")
     try:
-        parts = urlsplit(url if url.startswith("http") else f"https://{url}")
+        parts = urlsplit(url if "://" in url else f"https://{url}")
         host, scheme, port = parts.netloc, parts.scheme, parts.port
     except ValueError:
-        host, scheme, port = "", "", None
-    if scheme not in ("http", "https") or not host or "@" in host or parts.query or port == 0:
+        parts, host, scheme, port = urlsplit(""), "", "", None
+    if (
+        scheme not in ("http", "https")
+        or not parts.hostname
+        or "@" in host
+        or parts.query
+        or port == 0
+    ):
         raise InvalidSpec(f"{path}: {show(url)} is not the URL of a server")
     override = table.get("override_path") is True
     at = posixpath.normpath(parts.path) if parts.path not in ("", "/") else ""
@@ -129,8 +135,11 @@ def _with_options(one: Endpoint, table: dict[str, Any], path: Path, name: str) -
             raise InvalidSpec(
                 f"{path}: unknown capability {show(odd)}", hint="pull, resolve, push, referrers"
             )
+    scheme = one.scheme
+    if scheme == "auto" and not table.keys().isdisjoint(("ca", "client", "skip_verify")):
+        scheme = "https"  # who speaks of certificates wants them
     return replace(
-        one, capabilities=capabilities, tls=_tls(one.tls, table, path, name),
+        one, scheme=scheme, capabilities=capabilities, tls=_tls(one.tls, table, path, name),
         headers=_headers(table.get("header", {}), path),
         dial_timeout=_seconds(table["dial_timeout"], path) if "dial_timeout" in table else None,
     )  # fmt: skip
@@ -195,9 +204,8 @@ def _with_certificates(directory: Path, itself: Endpoint) -> Endpoint:
             pairs.append((str(directory / name), str(directory / key) if key in names else ""))
     if not ca and not pairs:
         return itself
-    return replace(
-        itself, tls=TLS(ca=ca, client=tuple(pairs), verify=bool(ca) or itself.tls.verify)
-    )
+    tls = TLS(ca=ca, client=tuple(pairs), verify=bool(ca) or itself.tls.verify)
+    return replace(itself, scheme=itself.scheme.replace("auto", "https"), tls=tls)
 
 
 def _paths(directory: Path, names: Iterable[str]) -> tuple[str, ...]:

@@ -50,15 +50,21 @@ class Location:
         return Location(self.scheme, self.host, f"{self.target}{mark}{more}")
 
 
-def next_location(now: Location, word: str, what: str) -> Location:
-    """Where `word`, a header's value, leads from `now`. RegistryFailed if it may not lead there."""
+def next_location(now: Location, word: str, what: str, *, absolute: bool = False) -> Location:
+    """Where `word`, a header's value, leads from `now`. RegistryFailed if it may not lead there.
+
+    `absolute`: it has to name a host itself.
+    """
     if not word or len(word) > _LONGEST or not word.isascii() or not word.isprintable():
         raise _refused(now, what, "no URL")
     try:
+        given = urlsplit(word)
         parts = urlsplit(urljoin(str(now), word))
         port = parts.port
     except ValueError:
         raise _refused(now, what, "no URL") from None
+    if not given.netloc and (given.scheme or word.startswith("//") or absolute):
+        raise _refused(now, what, "a URL without a host")
     if parts.scheme not in _PORTS:
         raise _refused(now, what, f"a URL of {show(parts.scheme)}")
     if now.scheme == "https" and parts.scheme == "http":

@@ -302,6 +302,7 @@ class Transport:
             def connect(self) -> None:
                 with transport.looked_at(lambda: self.sock, transport.dial):
                     super().connect()
+                self.is_verified = True  # or urllib3 warns of what the user has decided
 
             def getresponse(self) -> Any:
                 sock = self.sock  # an answer that ends the connection takes it from us

@@ -18,6 +18,7 @@ from mobyshell.core.oci.safejson import show
 from mobyshell.core.registry import blobs
 from mobyshell.core.registry.authorization import scope_of
 from mobyshell.core.registry.locations import Location, next_location
+from mobyshell.core.registry.patience import Patience
 from mobyshell.core.registry.progress import (
     AlreadyThere,
     TransferAdvanced,
@@ -97,7 +98,7 @@ class _Upload:
                 if chunk_size is None or chunk_size >= self.descriptor.size:
                     self._whole(session)
                 else:
-                    self._chunks(session, max(chunk_size, self._least))
+                    self._chunks(session, max(chunk_size, self._least), patience)
                 return
             except Unreachable as error:
                 patience.spend(error)
@@ -131,11 +132,14 @@ class _Upload:
         ):  # fmt: skip
             pass
 
-    def _chunks(self, session: Location, chunk_size: int) -> None:
-        offset, patience = 0, self.repository.patience(f"{self.endpoint.host}, a chunk")
+    def _chunks(self, session: Location, chunk_size: int, patience: Patience) -> None:
+        offset = 0
         while offset < self.descriptor.size:
+            before = offset
             try:
                 session, offset = self._chunk(session, offset, chunk_size)
+                if offset <= before:
+                    raise self._elsewhere()
                 patience.refresh()
             except Unreachable as error:
                 patience.spend(error)
@@ -156,10 +160,12 @@ class _Upload:
             body=lambda: self._part(offset, end), patient=False, expect=_ACCEPTED | {204, 416},
         ) as response:  # fmt: skip
             if response.status == 416:
-                raise Unreachable(
-                    f"{self.endpoint.host} stands elsewhere in the upload", host=self.endpoint.host
-                )
+                raise self._elsewhere()
             return self._next(response), self._offset(response, end)
+
+    def _elsewhere(self) -> Unreachable:
+        host = self.endpoint.host
+        return Unreachable(f"{host} stands elsewhere in the upload", host=host)
 
     def _stands(self, session: Location) -> tuple[Location, int]:
         """Where the registry stands in an upload that broke off."""
