@@ -65,6 +65,9 @@ class Process:
         self.pidfd = pidfd
         self.attached: list[Attached] = []
         self.ever_attached = False
+        self._last_words: bytes | None = None
+        """What a terminal showed that nobody has ever looked at: whoever made the process is on the
+        way, however short its life was."""
         self.waiters: list[Callable[[int], None]] = []
         self._house = house
         self._ended = ended
@@ -141,17 +144,22 @@ class Process:
     def attach(self, line: Line) -> tuple[Attached, dict[str, object], bytes]:
         """A new attached client, what it is told, and what it is shown first.
 
-        WrongState once the process is over and was on a terminal, which is gone then.
+        WrongState once the process is over and was on a terminal, which is gone then; only the first
+        who attaches is shown what was on it.
         """
         if self.record.terminal:
-            if self.terminal is None:
-                raise WrongState(
-                    f"{self.label} has ended, and its terminal with it",
-                    hint="its output is in the log",
-                )
             live = LiveAttachment(line)
-            self.attached.append(live)
-            return live, {"terminal": True}, self.terminal.recent()
+            if self.terminal is not None:
+                self.ever_attached = True
+                self.attached.append(live)
+                return live, {"terminal": True}, self.terminal.recent()
+            if self._last_words is not None:
+                shown, self._last_words = self._last_words, None
+                return live, {"terminal": True}, shown
+            raise WrongState(
+                f"{self.label} has ended, and its terminal with it",
+                hint="its output is in the log",
+            )
         attachment = LogAttachment(line)
         end = self._log.end if self._log is not None else 0
         whole = self.record.exec_id and not self.ever_attached
@@ -280,6 +288,8 @@ class Process:
             self.input.close()
         if self.terminal is not None:
             holder.drop(self._name("master"))
+            if not self.ever_attached:
+                self._last_words = self.terminal.recent()
             self.terminal.close()
             self.terminal = None
 

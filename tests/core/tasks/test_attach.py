@@ -469,3 +469,14 @@ def test_logs_need_no_shim(house: House) -> None:
     eventually(lambda: not (house.state / "shim.sock").exists())
     assert [line.data for line in house.client.logs(id, follow=True)] == [b"here"]
     assert not (house.state / "shim.sock").exists()
+
+
+def test_a_terminal_that_was_gone_before_anybody_looked(house: House, attach) -> None:  # type: ignore[no-untyped-def]
+    """`exec -t` of something short: who made it always sees what it said, once."""
+    id = house.run("sleep", "600")
+    made = house.client.exec(id, ["echo", "short"], terminal=True)
+    assert house.client.wait(id, exec_id=made.exec_id, timeout=60) == 0
+    assert read_all(attach(id, made.exec_id)) == {"stdout": b"short\r\n"}
+    with pytest.raises(WrongState, match="its terminal with it"):
+        attach(id, made.exec_id)
+    house.client.delete(id, force=True)
