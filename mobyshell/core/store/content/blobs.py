@@ -162,14 +162,24 @@ def hash_file(fd: int, algorithm: str = "sha256") -> Digest:
     return Digest.from_hasher(hash_into(new_hasher(algorithm), fd))
 
 
-def hash_into(hasher: hashlib._Hash, fd: int) -> hashlib._Hash:
-    """`hasher`, with all bytes of an open file added."""
+def hash_region(fd: int, offset: int, length: int, algorithm: str = "sha256") -> Digest:
+    """The digest of `length` bytes of an open file, or of as many as there are."""
+    return Digest.from_hasher(hash_into(new_hasher(algorithm), fd, offset, length))
+
+
+def hash_into(
+    hasher: hashlib._Hash, fd: int, offset: int = 0, length: int | None = None
+) -> hashlib._Hash:
+    """`hasher`, with the bytes of an open file from `offset` added: `length`, or all."""
     buffer = bytearray(PIECE)
     view = memoryview(buffer)
-    offset = 0
-    while count := os.preadv(fd, [buffer], offset):
+    left = length
+    while count := os.preadv(fd, [view if left is None else view[:left]], offset):
         hasher.update(view[:count])
         offset += count
+        left = None if left is None else left - count
+        if left == 0:
+            break
     return hasher
 
 
