@@ -1,6 +1,59 @@
 """mobyshell: a workbench for the Moby building blocks (runC, containerd, LinuxKit).
 
-Owns the version and nothing else; importing it loads nothing.
+    from mobyshell import Moby, with_image, with_image_config, with_new_snapshot, with_new_spec, stdio
+
+Owns the version and the public names; importing it loads nothing, a name loads what it needs.
 """
 
+from __future__ import annotations
+
+TYPE_CHECKING = False  # typing's own would be the only import of `mobyshell-runc` from here
+if TYPE_CHECKING:
+    from mobyshell.moby.asynchronous import AsyncMoby as AsyncMoby
+    from mobyshell.moby.client import Moby as Moby
+    from mobyshell.moby.container import with_image as with_image
+    from mobyshell.moby.container import with_labels as with_labels
+    from mobyshell.moby.container import with_new_snapshot as with_new_snapshot
+    from mobyshell.moby.container import with_new_snapshot_view as with_new_snapshot_view
+    from mobyshell.moby.container import with_new_spec as with_new_spec
+    from mobyshell.moby.container import with_runtime as with_runtime
+    from mobyshell.moby.container import with_snapshot as with_snapshot
+    from mobyshell.moby.container import with_snapshot_cleanup as with_snapshot_cleanup
+    from mobyshell.moby.container import with_spec as with_spec
+    from mobyshell.moby.spec_options import with_args as with_args
+    from mobyshell.moby.spec_options import with_cwd as with_cwd
+    from mobyshell.moby.spec_options import with_env as with_env
+    from mobyshell.moby.spec_options import with_hostname as with_hostname
+    from mobyshell.moby.spec_options import with_image_config as with_image_config
+    from mobyshell.moby.spec_options import with_mounts as with_mounts
+    from mobyshell.moby.spec_options import with_user as with_user
+    from mobyshell.moby.task import null_io as null_io
+    from mobyshell.moby.task import stdio as stdio
+    from mobyshell.moby.task import streams as streams
+    from mobyshell.moby.task import terminal as terminal
+
 __version__ = "0.1.0"
+
+_PUBLIC = {
+    "asynchronous": ("AsyncMoby",),
+    "client": ("Moby",),
+    "container": ("with_image", "with_labels", "with_new_snapshot", "with_new_snapshot_view",
+                  "with_new_spec", "with_runtime", "with_snapshot", "with_snapshot_cleanup",
+                  "with_spec"),
+    "spec_options": ("with_args", "with_cwd", "with_env", "with_hostname", "with_image_config",
+                     "with_mounts", "with_user"),
+    "task": ("null_io", "stdio", "streams", "terminal"),
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    for module, names in _PUBLIC.items():
+        if name in names:
+            from importlib import import_module
+
+            return getattr(import_module(f"mobyshell.moby.{module}"), name)
+    raise AttributeError(f"module 'mobyshell' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(["__version__", *(name for names in _PUBLIC.values() for name in names)])

@@ -1,0 +1,209 @@
+"""The same client for programs with an event loop: what blocks is done in threads.
+
+    async with AsyncMoby() as moby:
+        with moby.namespace("demo"):
+            image = await moby.image("busybox")
+
+Values (`Image`, spec and container options) are those of the synchronous client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from mobyshell.core.errors import NotFound
+from mobyshell.core.oci import Spec
+from mobyshell.core.oci.platform import Platform
+from mobyshell.core.runtime.values import ProcessInfo, Stats, Status
+from mobyshell.core.store.containers import Container as Row
+from mobyshell.core.tasks.service import LogLine
+from mobyshell.moby.client import Moby
+from mobyshell.moby.container import Container, ContainerOption, DeleteOption
+from mobyshell.moby.image import Image
+from mobyshell.moby.task import IO, Process, Task
+
+_thread = asyncio.to_thread
+
+
+class AsyncProcess:
+    """A process of a task."""
+
+    def __init__(self, process: Process) -> None:
+        self.sync = process
+
+    async def wait(self) -> int:
+        """Its exit status (128+n for signal n), once it has ended and its output was copied. To miss
+        nothing, make a task of this before the start."""
+        return await asyncio.wrap_future(self.sync.wait())
+
+    async def kill(self, signal: int, *, all_processes: bool = False) -> None:
+        """Send a signal."""
+        await _thread(self.sync.kill, signal, all_processes=all_processes)
+
+    async def resize(self, rows: int, columns: int) -> None:
+        """Give its terminal another size."""
+        await _thread(self.sync.resize, rows, columns)
+
+
+class AsyncTask(AsyncProcess):
+    """A container that lives. `async with` kills and deletes it at the end."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self.task = task
+
+    @property
+    def id(self) -> str:
+        """The container's."""
+        return self.task.id
+
+    async def status(self) -> Status:
+        """What it is doing."""
+        return await _thread(lambda: self.task.status)
+
+    async def pid(self) -> int:
+        """Of its init, on the host; 0 once it has ended."""
+        return await _thread(lambda: self.task.pid)
+
+    async def start(self) -> None:
+        """Let its program run."""
+        await _thread(self.task.start)
+
+    async def exec(
+        self, args: Sequence[str], io: IO | None = None, *, exec_id: str = "",
+        env: Sequence[str] = (), cwd: str = "", user: str = "",
+    ) -> AsyncProcess:  # fmt: skip
+        """Run one more process in it."""
+        return AsyncProcess(
+            await _thread(self.task.exec, args, io, exec_id=exec_id, env=env, cwd=cwd, user=user)
+        )
+
+    async def pause(self) -> None:
+        """Freeze it."""
+        await _thread(self.task.pause)
+
+    async def resume(self) -> None:
+        """Let it go on."""
+        await _thread(self.task.resume)
+
+    async def update(self, resources: Mapping[str, Any]) -> None:
+        """Change limits."""
+        await _thread(self.task.update, resources)
+
+    async def pids(self) -> list[ProcessInfo]:
+        """Its processes."""
+        return await _thread(self.task.pids)
+
+    async def metrics(self) -> Stats:
+        """What its cgroups count."""
+        return await _thread(self.task.metrics)
+
+    async def logs(
+        self, *, follow: bool = False, tail: int | None = None
+    ) -> AsyncIterator[LogLine]:
+        """What it has written; with `follow` also what it will write."""
+        lines = self.task.logs(follow=follow, tail=tail)
+        while True:
+            line = await _thread(next, lines, None)
+            if line is None:
+                return
+            yield line
+
+    async def delete(self, *, force: bool = False) -> int:
+        """Forget it, and how it ended."""
+        return await _thread(self.task.delete, force=force)
+
+    async def __aenter__(self) -> AsyncTask:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        try:
+            await self.delete(force=True)
+        except NotFound:
+            pass  # it was deleted in the block
+
+
+class AsyncContainer:
+    """A container by its id."""
+
+    def __init__(self, container: Container) -> None:
+        self.sync = container
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        return self.sync.id
+
+    async def info(self) -> Row:
+        """Image, runtime, snapshot, labels."""
+        return await _thread(lambda: self.sync.info)
+
+    async def spec(self) -> Spec:
+        """Its config.json."""
+        return await _thread(lambda: self.sync.spec)
+
+    async def set_labels(self, labels: Mapping[str, str | None]) -> Mapping[str, str]:
+        """Set labels; None takes one away."""
+        return await _thread(self.sync.set_labels, labels)
+
+    async def new_task(self, io: IO | None = None) -> AsyncTask:
+        """A task of it, created and not started."""
+        return AsyncTask(await _thread(self.sync.new_task, io))
+
+    async def task(self) -> AsyncTask:
+        """The task that it has."""
+        return AsyncTask(await _thread(self.sync.task))
+
+    async def delete(self, *options: DeleteOption) -> None:
+        """Forget it."""
+        await _thread(self.sync.delete, *options)
+
+
+class AsyncMoby:
+    """A client; see `Moby`."""
+
+    def __init__(
+        self, root: str | os.PathLike[str] | None = None,
+        state: str | os.PathLike[str] | None = None, namespace: str = "",
+    ) -> None:  # fmt: skip
+        self.sync = Moby(root, state, namespace)
+
+    @contextmanager
+    def namespace(self, name: str) -> Iterator[AsyncMoby]:
+        """Within the block, everything of this asyncio task is of this namespace."""
+        with self.sync.namespace(name):
+            yield self
+
+    async def image(self, name: str, *, platform: Platform | None = None) -> Image:
+        """The image of this name."""
+        return await _thread(self.sync.image, name, platform=platform)
+
+    async def images(self, *filters: str) -> list[Image]:
+        """All images, or those that match any of the filters."""
+        return await _thread(self.sync.images, *filters)
+
+    async def new_container(self, id: str, *options: ContainerOption) -> AsyncContainer:
+        """A container made of options."""
+        return AsyncContainer(await _thread(self.sync.new_container, id, *options))
+
+    async def container(self, id: str) -> AsyncContainer:
+        """The container of this id."""
+        return AsyncContainer(await _thread(self.sync.container, id))
+
+    async def containers(self, *filters: str) -> list[AsyncContainer]:
+        """All containers, or those that match any of the filters."""
+        return [AsyncContainer(one) for one in await _thread(self.sync.containers, *filters)]
+
+    async def close(self) -> None:
+        """Hang up."""
+        await _thread(self.sync.close)
+
+    async def __aenter__(self) -> AsyncMoby:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()

@@ -1,0 +1,142 @@
+"""The client: containerd's, but without a daemon: the store is opened, the shim comes when needed.
+
+    with Moby() as moby, moby.namespace("demo"):
+        image = moby.pull("docker.io/library/redis:alpine")
+        …
+
+Owns which namespace is meant: the one of the innermost `with moby.namespace(…)` of this thread or
+asyncio task. One client may be used by many threads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from mobyshell.core.oci.platform import Platform
+from mobyshell.core.oci.reference import parse_reference
+from mobyshell.core.store.snapshots.choose import snapshotter as choose_snapshotter
+from mobyshell.core.store.snapshots.protocol import Snapshotter
+from mobyshell.core.store.store import Namespace, Store
+from mobyshell.core.tasks.client import TaskClient
+from mobyshell.core.tasks.paths import default_namespace, state_root, store_root
+from mobyshell.core.tasks.service import Tasks
+from mobyshell.moby import container as containers
+from mobyshell.moby.container import Container, ContainerOption
+from mobyshell.moby.image import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """What there is in one namespace: at rest (`store`) and alive (`tasks`)."""
+
+    store: Namespace
+    tasks: Tasks
+
+    def snapshotter(self, name: str = "") -> Snapshotter:
+        """A snapshotter; the best one that works here, if none is named."""
+        return choose_snapshotter(self.store.scope, name)
+
+    @contextmanager
+    def leased(self) -> Iterator[Tenant]:
+        """The same, with everything that is made held until the block ends."""
+        with self.store.leased() as held:
+            yield self if held is self.store else Tenant(held, self.tasks)
+
+
+class Moby:
+    """A client of the store below `root` and of the tasks below `state`. Close it (or use `with`):
+    tasks live on."""
+
+    def __init__(
+        self, root: str | os.PathLike[str] | None = None,
+        state: str | os.PathLike[str] | None = None, namespace: str = "",
+    ) -> None:  # fmt: skip
+        """Open them; made if there are none. `namespace`: the one outside of any block."""
+        self.root = Path(os.path.abspath(root if root is not None else store_root()))
+        self.state = os.path.abspath(state if state is not None else state_root())
+        self._named = ContextVar("namespace", default=namespace or default_namespace())
+        self._store = Store.open(self.root)
+        self._clients: dict[str, TaskClient] = {}
+        self._lock = Lock()
+
+    @contextmanager
+    def namespace(self, name: str) -> Iterator[Moby]:
+        """Within the block, everything is of this namespace; it need not be there yet."""
+        self._store.namespace(name)
+        before = self._named.set(name)
+        try:
+            yield self
+        finally:
+            self._named.reset(before)
+
+    @property
+    def current(self) -> str:
+        """The namespace that is meant now."""
+        return self._named.get()
+
+    @property
+    def tenant(self) -> Tenant:
+        """The namespace's store and tasks, for what the client has no method for."""
+        name = self.current
+        with self._lock:
+            client = self._clients.get(name)
+            if client is None:
+                client = self._clients[name] = TaskClient(self.state, name)
+        return Tenant(self._store.namespace(name), client)
+
+    @property
+    def store(self) -> Store:
+        """The store with all its namespaces."""
+        return self._store
+
+    # images
+
+    def image(self, name: str, *, platform: Platform | None = None) -> Image:
+        """The image of this name, as people write it (`busybox`). NotFound."""
+        tenant = self.tenant
+        found = tenant.store.images.get(str(parse_reference(name)))
+        return Image(tenant, found.name, found.target, platform)
+
+    def images(self, *filters: str) -> list[Image]:
+        """All images, or those that match any of the filters (`name~=busybox`)."""
+        tenant = self.tenant
+        return [Image(tenant, one.name, one.target) for one in tenant.store.images.list(*filters)]
+
+    # containers
+
+    def new_container(self, id: str, *options: ContainerOption) -> Container:
+        """A container made of options, which are applied in their order. AlreadyExists."""
+        return containers.create(self.tenant, id, options)
+
+    def container(self, id: str) -> Container:
+        """The container of this id. NotFound."""
+        found = Container(self.tenant, id)
+        _ = found.info
+        return found
+
+    def containers(self, *filters: str) -> list[Container]:
+        """All containers, or those that match any of the filters (`labels.app==web`)."""
+        tenant = self.tenant
+        return [Container(tenant, one.id) for one in tenant.store.containers.list(*filters)]
+
+    # the end
+
+    def close(self) -> None:
+        """Hang up. Containers and tasks stay."""
+        with self._lock:
+            clients, self._clients = list(self._clients.values()), {}
+        for client in clients:
+            client.close()
+        self._store.close()
+
+    def __enter__(self) -> Moby:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

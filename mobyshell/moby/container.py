@@ -1,0 +1,244 @@
+"""Containers as a client has them: made by options, run as tasks.
+
+Owns the order in which a container comes to be and goes: under a lease its snapshot is prepared and
+its row written, so that neither is collected meanwhile, and nothing of a failed try is left.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from mobyshell.core.errors import MobyshellError, NotFound, UsageError, WrongState
+from mobyshell.core.oci import Spec, parse_spec, spec_to_json
+from mobyshell.core.oci.image_config import ImageConfig
+from mobyshell.core.runtime.values import RootMount
+from mobyshell.core.store.containers import Container as Row
+from mobyshell.core.store.labels import check_labels
+from mobyshell.core.store.stack import Stack
+from mobyshell.core.tasks.users import Read
+from mobyshell.moby.defaults import container_spec
+from mobyshell.moby.spec_options import Making, SpecOption, apply
+from mobyshell.moby.task import IO, Task, null_io
+
+if TYPE_CHECKING:
+    from mobyshell.core.store.snapshots.protocol import Mount, Snapshotter
+    from mobyshell.moby.client import Tenant
+    from mobyshell.moby.image import Image
+
+
+@dataclass(slots=True)
+class Draft:
+    """A container in the making: what options fill in. `undo`: what takes back what they made."""
+
+    tenant: Tenant
+    row: Row
+    spec: Spec | None = None
+    config: ImageConfig | None = None
+    undo: list[Callable[[], object]] = field(default_factory=list)
+
+    def set(self, **changes: Any) -> None:
+        """Change members of the row."""
+        self.row = replace(self.row, **changes)
+
+
+ContainerOption: TypeAlias = Callable[[Draft], None]
+
+
+def with_image(image: Image) -> ContainerOption:
+    """It is made of this image."""
+
+    def option(draft: Draft) -> None:
+        draft.set(image=image.name)
+        draft.config = image.config
+
+    return option
+
+
+def with_snapshotter(name: str) -> ContainerOption:
+    """Where its snapshot is: before the options that name one."""
+    return lambda draft: draft.set(snapshotter=name)
+
+
+def with_new_snapshot(key: str, image: Image) -> ContainerOption:
+    """A snapshot of its own to write in, on the image's; which is unpacked first, if it is not."""
+
+    def option(draft: Draft) -> None:
+        snapshots = _snapshotter(draft)
+        image.unpack(snapshots.name)
+        snapshots.prepare(key, image.chain_id)
+        draft.undo.append(lambda: snapshots.remove(key))
+        draft.set(snapshot_key=key)
+
+    return option
+
+
+def with_new_snapshot_view(key: str, image: Image) -> ContainerOption:
+    """The image's files, which cannot be written."""
+
+    def option(draft: Draft) -> None:
+        snapshots = _snapshotter(draft)
+        image.unpack(snapshots.name)
+        snapshots.view(key, image.chain_id)
+        draft.undo.append(lambda: snapshots.remove(key))
+        draft.set(snapshot_key=key)
+
+    return option
+
+
+def with_snapshot(key: str) -> ContainerOption:
+    """A snapshot that is there already."""
+
+    def option(draft: Draft) -> None:
+        _snapshotter(draft).stat(key)
+        draft.set(snapshot_key=key)
+
+    return option
+
+
+def with_new_spec(*options: SpecOption) -> ContainerOption:
+    """What it runs and how; after the options that name image and snapshot."""
+
+    def option(draft: Draft) -> None:
+        making = Making(draft.row.id, _reader(draft), draft.config)
+        draft.spec = apply(container_spec(), options, making)
+
+    return option
+
+
+def with_spec(spec: Spec, *options: SpecOption) -> ContainerOption:
+    """This spec, changed by options."""
+
+    def option(draft: Draft) -> None:
+        draft.spec = apply(spec, options, Making(draft.row.id, _reader(draft), draft.config))
+
+    return option
+
+
+def with_runtime(name: str, options: Mapping[str, Any] | None = None) -> ContainerOption:
+    """Run by this OCI runtime: `runc`, `crun`, a path; ours without it."""
+    return lambda draft: draft.set(runtime=name, runtime_options=dict(options or {}))
+
+
+def with_labels(labels: Mapping[str, str]) -> ContainerOption:
+    """Labels of the container."""
+
+    def option(draft: Draft) -> None:
+        check_labels(labels)
+        draft.set(labels={**draft.row.labels, **labels})
+
+    return option
+
+
+def with_snapshot_cleanup(container: Container) -> None:
+    """An option of `Container.delete`: its snapshot goes as well."""
+    row = container.info
+    if row.snapshot_key:
+        with suppress(NotFound):
+            container.tenant.snapshotter(row.snapshotter).remove(row.snapshot_key)
+
+
+DeleteOption: TypeAlias = Callable[["Container"], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container by its id. What is asked of it is asked of the store: it may have changed."""
+
+    tenant: Tenant
+    id: str
+
+    @property
+    def info(self) -> Row:
+        """Image, runtime, snapshot, labels. NotFound once it is deleted."""
+        return self.tenant.store.containers.get(self.id)
+
+    @property
+    def spec(self) -> Spec:
+        """Its config.json."""
+        return parse_spec(json.dumps(self.tenant.store.containers.spec(self.id)))
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """Its labels."""
+        return self.info.labels
+
+    def set_labels(self, labels: Mapping[str, str | None]) -> Mapping[str, str]:
+        """Set labels; None takes one away. All of them now."""
+        return self.tenant.store.containers.update(self.id, labels=labels).labels
+
+    def new_task(self, io: IO | None = None) -> Task:
+        """A task of it, created and not started. AlreadyExists while it has one."""
+        row = self.info
+        spec = self.spec
+        mounts: tuple[Mount, ...] = ()
+        if row.snapshot_key:
+            mounts = tuple(self.tenant.snapshotter(row.snapshotter).mounts(row.snapshot_key))
+        return Task.create(self.tenant.tasks, self.id, spec, io or null_io(),
+                           runtime=row.runtime or "mobyshell", rootfs=_root_mount(mounts))  # fmt: skip
+
+    def task(self) -> Task:
+        """The task that it has. NotFound if it has none."""
+        return Task.find(self.tenant.tasks, self.id)
+
+    def delete(self, *options: DeleteOption) -> None:
+        """Forget it. WrongState while it has a task."""
+        try:
+            task = self.task()
+        except NotFound:
+            pass
+        else:
+            raise WrongState(f"container {self.id} has a task, which is {task.status}",
+                             hint="delete the task first")  # fmt: skip
+        with self.tenant.store.scope.database.write():
+            for option in options:
+                option(self)
+            self.tenant.store.containers.delete(self.id)
+
+
+def create(tenant: Tenant, id: str, options: tuple[ContainerOption, ...]) -> Container:
+    """A container made of options; without a spec among them, what the image says."""
+    with tenant.leased() as held:
+        draft = Draft(held, Row(id))
+        try:
+            for option in options:
+                option(draft)
+            if draft.spec is None:
+                raise UsageError(f"container {id} has no spec", hint="with_new_spec(…)")
+            held.store.containers.create(draft.row, spec_to_json(draft.spec))
+        except BaseException:
+            for undo in reversed(draft.undo):
+                with suppress(MobyshellError):  # what made us give up says more
+                    undo()
+            raise
+    return Container(tenant, id)
+
+
+def _snapshotter(draft: Draft) -> Snapshotter:
+    found = draft.tenant.snapshotter(draft.row.snapshotter)
+    draft.set(snapshotter=found.name)
+    return found
+
+
+def _reader(draft: Draft) -> Read:
+    """Files of the snapshot, looked up through its layers: nothing is mounted yet."""
+
+    def read(path: str, most: int) -> bytes:
+        if not draft.row.snapshot_key:
+            raise NotFound(f"container {draft.row.id} has no snapshot to read {path} from")
+        place = _snapshotter(draft).directories(draft.row.snapshot_key)
+        with Stack([place.directory, *place.lowers]) as stack:
+            return stack.read(path, most)
+
+    return read
+
+
+def _root_mount(mounts: tuple[Mount, ...]) -> RootMount | None:
+    if not mounts:
+        return None
+    if len(mounts) > 1 or mounts[0].target:
+        raise WrongState("a root filesystem of several mounts is more than a task can have")
+    return RootMount(mounts[0].type, mounts[0].source, mounts[0].options)
