@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import stat
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 
 from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.linux import constants as c
-from mobyshell.core.linux.syscalls import call, libc
+from mobyshell.core.linux.syscalls import call, libc, number
 
 
 def _openat2(root: int, path: str, flags: int, mode: int, resolve: int) -> int:
@@ -42,19 +43,27 @@ def open_in_root(root: int, path: str, flags: int, mode: int = 0) -> int:
 def open_directory_in_root(root: int, path: bytes) -> int:
     """An O_PATH descriptor of the directory `path`, found as a process would whose root is `root`.
 
-    OSError, in the class for its errno: callers ask for what may not be there.
+    OSError, in the class for its errno: callers ask for what may not be there, and often.
     """
-    how = struct.pack(
-        "=QQQ", c.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, 0,
-        c.RESOLVE_IN_ROOT | c.RESOLVE_NO_MAGICLINKS,
-    )  # fmt: skip
+    openat2, how = number("openat2"), _DIRECTORY_IN_ROOT
     while True:
-        try:
-            return call("openat2", root, (path or b".") + b"\0", how, len(how))
-        except SyscallFailed as error:
-            # openat2(2): EAGAIN if somebody renamed something meanwhile, anywhere
-            if error.errno not in (errno.EAGAIN, errno.EINTR):
-                raise OSError(error.errno, os.strerror(error.errno), path) from None
+        fd: int = _syscall(openat2, root, path or b".", how, len(how))
+        if fd >= 0:
+            return fd
+        code = ctypes.get_errno()
+        # openat2(2): EAGAIN if somebody renamed something meanwhile, anywhere
+        if code not in (errno.EAGAIN, errno.EINTR):
+            raise OSError(code, os.strerror(code), path)
+
+
+_DIRECTORY_IN_ROOT = struct.pack(
+    "=QQQ", c.O_PATH | c.O_DIRECTORY | c.O_CLOEXEC, 0, c.RESOLVE_IN_ROOT | c.RESOLVE_NO_MAGICLINKS
+)
+_syscall = libc["syscall"]  # a way of its own, without the copies that `call` makes
+_syscall.restype = ctypes.c_long
+_syscall.argtypes = (
+    ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t,
+)  # fmt: skip
 
 
 def read_in_root(root: int, path: str, most: int) -> bytes:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from mobyshell.core.store.snapshots.protocol import Form as Form  # one word for both sides
+from mobyshell.core.store.form import Form as Form
 
 if TYPE_CHECKING:
     from mobyshell.core.oci.digest import Digest  # the worker starts without the specs

@@ -239,6 +239,7 @@ class _Process:
         python = getattr(sys, "_base_executable", None) or sys.executable
         words = [*enter, python, "-I", "-S", process.__file__, str(_LINE), *import_paths()]
         kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+        kept.update(_MEMORY)
         try:
             self._pid = os.posix_spawn(
                 words[0],
@@ -308,4 +309,6 @@ class _Process:
 
 
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH")
+_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(64 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
+"""mallopt(3): chunks come and go by the hundred, and need not be cleared by the kernel each time."""
 _RESET = [one for one in signal.valid_signals() if one not in (signal.SIGKILL, signal.SIGSTOP)]

@@ -37,6 +37,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from mobyshell.core.store.form import Form as Form
+
 INHERITED = "containerd.io/snapshot/"
 """Labels that begin so are kept by `commit`."""
 
@@ -57,16 +59,6 @@ class Kind(StrEnum):
     ACTIVE = "active"
     VIEW = "view"
     COMMITTED = "committed"
-
-
-class Form(StrEnum):
-    """How a directory says that something of its parents is deleted: as overlayfs does, by devices
-    0:0 and directories with `trusted.overlay.opaque` (`user.overlay.opaque`, where it is mounted
-    with `userxattr`); or by its not being there, in a directory that holds its parents' files."""
-
-    OVERLAY = "overlay"
-    OVERLAY_USER = "overlay-user"
-    FLAT = "flat"
 
 
 @dataclass(frozen=True, slots=True)

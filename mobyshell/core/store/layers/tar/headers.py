@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
+from zlib import adler32
 
 from mobyshell.core.errors import InvalidLayer
 
@@ -61,6 +63,7 @@ def parse(block: bytes) -> Entry:
     )
 
 
+@lru_cache(maxsize=4096)  # most members have the owners, modes and times of others
 def number(field: bytes, what: str, negative: bool = False) -> int:
     """A numeric field: octal digits, or GNU's base 256 when the highest bit is set."""
     if field[0] & 0x80:
@@ -82,10 +85,11 @@ def number(field: bytes, what: str, negative: bool = False) -> int:
 
 def _check_sum(block: bytes) -> None:
     """The sum of all bytes, those of the sum itself being blanks; old programs took them signed."""
-    told = number(block[148:156], "checksum")
-    total = sum(block) - sum(block[148:156]) + 8 * 0x20
-    if told == total:
+    field = block[148:156]
+    told = number(field, "checksum") - 8 * 0x20 + sum(field)
+    # Adler-32's lower half is one more than the sum, modulo 65521, and made by vector instructions
+    if (told + 1) % 65521 == adler32(block) & 0xFFFF:
         return
     rest = block[:148] + block[156:]
-    if told != total - 256 * sum(byte >= 0x80 for byte in rest):
+    if told - sum(field) != sum(rest) - 256 * sum(byte >= 0x80 for byte in rest):
         raise InvalidLayer("a header's checksum is wrong: the archive is damaged")
