@@ -160,6 +160,8 @@ def delete(container: Container) -> int | None:
     """As core/runtime/delete, of what has stopped."""
     if container.alive() or container.unit or not container.deserted():
         return None
+    if "mount" not in container.namespaces:
+        return None  # what it mounted is the host's, and has to be unmounted
     if b'"poststop"' in stored.read(f"{container.path}/config.json"):
         return None
     deadline = time.monotonic() + _BUSY

@@ -22,6 +22,7 @@ from mobyshell.core.runtime.environment import home
 from mobyshell.core.runtime.executor import Executor, Spawned
 from mobyshell.core.runtime.furnish import ASKED, Asking, furnish
 from mobyshell.core.runtime.handing import starting_in, user_namespaces
+from mobyshell.core.runtime.host_root import HostRoot
 from mobyshell.core.runtime.inside import Inside
 from mobyshell.core.runtime.launch import Stdio as Stdio
 from mobyshell.core.runtime.launch import hear, launch, named_kept
@@ -29,9 +30,10 @@ from mobyshell.core.runtime.notification import connected
 from mobyshell.core.runtime.operations.namespaces import CLONE_FLAG
 from mobyshell.core.runtime.operations.trees import START
 from mobyshell.core.runtime.own_groups import OwnGroups
-from mobyshell.core.runtime.plan import HOME, Actor, Operation, Phase, Plan, Text
+from mobyshell.core.runtime.parent import close_all, run_here
+from mobyshell.core.runtime.plan import HOME, Actor, Phase, Plan, Text
 from mobyshell.core.runtime.prepared import Prepared
-from mobyshell.core.runtime.program import Program, assemble, put_in
+from mobyshell.core.runtime.program import Program, put_in
 from mobyshell.core.runtime.steps import Steps
 from mobyshell.core.runtime.values import PLAIN, Options, Status
 
@@ -124,35 +126,6 @@ def _spare() -> ExitStack:
 _SPARE = 8
 
 
-def run_here(
-    executor: Executor, plan: Plan, operations: tuple[tuple[int, Operation], ...], sink: EventSink,
-    values: dict[str, str],
-) -> None:  # fmt: skip
-    """Run `operations` of the parent; raises the error of the one that fails."""
-    if not operations:
-        return
-    program = assemble(operations)
-    try:
-        program.fill(values)
-        run_program(executor, plan, program, sink)
-    finally:
-        program.close()
-
-
-def run_program(executor: Executor, plan: Plan, program: Program, sink: EventSink) -> None:
-    """Run a program of the parent; raises the error of the call that fails."""
-    failed = executor.run(program)
-    report.emit(plan.id, lambda: plan, program, sink)
-    if failed is not None:
-        _close(report.still_open(plan, program))
-        raise report.failure(plan, program, failed)
-
-
-def _close(descriptors: list[int]) -> None:
-    for fd in descriptors:
-        os.close(fd)
-
-
 class _Creation:
     """One create under way: what it has made, so that it can be undone."""
 
@@ -167,6 +140,7 @@ class _Creation:
         self.stdio, self.executor, self.sink, self.clock = stdio, executor, sink, clock
         self.template = prepared.template
         self.groups = OwnGroups(prepared, id)
+        self.host_root: HostRoot | None = None
         self.child: Spawned | None = None
         self.master: int | None = None
         self.state: states.State | None = None
@@ -192,6 +166,7 @@ class _Creation:
                 f"no root filesystem at {self.rootfs}",
                 hint="root.path in config.json is relative to the bundle",
             )
+        self.host_root = HostRoot("" if "mount" in self.state_namespaces() else self.rootfs)
         # known before they are made: the next start can clear away what a killed creator left
         states.write_file(self.path / states.CGROUPS, json.dumps(self.groups.known()).encode())
         states.write_file(self.path / states.CONFIG, self.text.encode())
@@ -210,6 +185,7 @@ class _Creation:
             told, handed = yield from self._hear(ours)
             if told == b"r":
                 self.master = handed[0] if handed else None
+                self.host_root.keep(self.path)
                 break
             if told[:1] in ASKED:
                 about = report.stopped_operation(self.plan(), self.program)
@@ -249,7 +225,7 @@ class _Creation:
             self.emit(program)
             if failed is not None:
                 left = set(report.still_open(self.plan(), program)) - set(opened.values())
-                _close(sorted(left))
+                close_all(sorted(left))
                 raise report.failure(self.plan(), program, failed)
             return opened
         finally:
@@ -393,6 +369,8 @@ class _Creation:
         if self.master is not None:
             os.close(self.master)
         try:
+            if self.host_root is not None:
+                self.host_root.undo()
             self.groups.undo()
         except MobyshellError as error:
             self.sink(self.id, Failed(verb="create", error=error.to_wire()))

@@ -15,6 +15,7 @@ from mobyshell.core.linux import pidfd as pidfds
 from mobyshell.core.oci import Hooks, load_spec
 from mobyshell.core.runtime import hooks
 from mobyshell.core.runtime import state as states
+from mobyshell.core.runtime.host_root import release
 from mobyshell.core.runtime.kill import let_die, members, signal_process
 from mobyshell.core.runtime.steps import Readable, Sleep, Steps
 from mobyshell.core.runtime.values import Status
@@ -51,6 +52,7 @@ def delete(root: Path, id: str, *, force: bool = False, sink: EventSink) -> Step
             from mobyshell.core.runtime import systemd
 
             systemd.stop(state.unit, owner=state.owner)
+        release(path, state.rootfs)
         yield from _remove(state)
     except MobyshellError as error:
         sink(id, Failed(verb="delete", error=error.to_wire()))

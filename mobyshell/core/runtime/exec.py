@@ -12,11 +12,11 @@ from mobyshell.core.events import EventSink, Failed
 from mobyshell.core.linux import pidfd as pidfds
 from mobyshell.core.runtime import report
 from mobyshell.core.runtime import state as states
-from mobyshell.core.runtime.create import run_program
 from mobyshell.core.runtime.environment import home
 from mobyshell.core.runtime.executor import Executor
 from mobyshell.core.runtime.launch import Launched, Stdio, hear, launch, named_kept
 from mobyshell.core.runtime.notification import connected
+from mobyshell.core.runtime.parent import run_program
 from mobyshell.core.runtime.plan import HOME
 from mobyshell.core.runtime.prepared import Prepared
 from mobyshell.core.runtime.steps import Readable, Steps

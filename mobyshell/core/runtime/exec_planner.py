@@ -62,7 +62,9 @@ class _ExecPlanner(Planner):
             *self._affinity("initial", Phase.JOIN),
             *self._labels(Phase.JOIN),
             joining.undumpable(),
-            namespaces.enter(kinds),
+            *([] if self.own_mounts else [joining.hold_root()]),
+            *([namespaces.enter(kinds)] if kinds else []),
+            *([] if self.own_mounts else [joining.chroot(Phase.JOIN)]),
             *(group_operations.attach_child(name, path) for name, path in self.groups.items()),
             processes.streams(
                 fifo=False, terminal=bool(self.terminal), kept=self._kept(), agent=bool(self.agent)

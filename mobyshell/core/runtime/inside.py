@@ -100,7 +100,12 @@ class Inside:
             man="setns(2)",
             calls=(
                 Call("prctl", (Flags(c.PR_SET_DUMPABLE, "PR_SET_DUMPABLE"), 0, 0, 0, 0)),
-                Call("setns", (Cell("init"), flags("clone", self.flags))),
+                # of none at all it shares the host's (0 would be whatever it is, and is refused)
+                *(
+                    [Call("setns", (Cell("init"), flags("clone", self.flags)))]
+                    if self.flags
+                    else []
+                ),
             ),
         )
 

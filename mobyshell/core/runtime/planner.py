@@ -294,19 +294,19 @@ class Planner:
             )
         else:
             operations.append(roots.root_filesystem(self.rootfs, spread, root))
-        for index, entry in enumerate(self.spec.mounts or ()):
-            operations.append(self._mount(index, entry))
-        if not any(mounts.binds_dev(entry) for entry in self.spec.mounts or ()):
-            operations.append(devices.default_devices(self.user_namespace))
-            for index, device in enumerate(linux.devices or ()):
-                # that one is always the link to the container's own
-                if os.path.normpath(device.path) != "/dev/ptmx":
-                    operations.append(devices.device(index, device, self.user_namespace))
-            operations.append(devices.links())
+        entries = self.spec.mounts or ()
+        now = [mounts.open_at_first(one, entries[index:]) for index, one in enumerate(entries)]
+        operations += [self._mount(index, entry) for index, entry in enumerate(now)]
+        if not any(mounts.binds_dev(entry) for entry in entries):
+            operations += devices.planned(linux, self.user_namespace)
         if self.terminal:
             operations.append(consoles.console_file())
         if self.process.cwd.strip("/"):
             operations.append(identity.make_working_directory(self.process.cwd))
+        operations += [
+            mounts.read_only_at_last(index, entry)
+            for index, entry in enumerate(entries) if now[index] is not entry
+        ]  # fmt: skip
         return operations + scheduling.planned(self.process, linux)
 
     def _kept(self, behind: int = 0) -> range:

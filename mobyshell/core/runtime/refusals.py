@@ -25,7 +25,8 @@ def refuse(spec: Spec, host: Host) -> None:
             else "and this machine has none: it takes a processor with Intel RDT or AMD QoS, a "
             "kernel with CONFIG_X86_CPU_RESCTRL, and `mount -t resctrl resctrl /sys/fs/resctrl`",
         )
-    if not any(one.type == "mount" for one in linux.namespaces or ()):
+    hidden = linux.masked_paths or linux.readonly_paths
+    if hidden and not any(one.type == "mount" for one in linux.namespaces or ()):
         raise Unsupported(
             "linux.namespaces has no mount namespace: unable to restrict sys entries without a "
             "private MNT namespace",

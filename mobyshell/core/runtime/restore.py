@@ -34,11 +34,12 @@ from mobyshell.core.oci import Namespace, Spec, spec_to_json
 from mobyshell.core.oci.safejson import read_json
 from mobyshell.core.runtime import criu, externals, hooks, report
 from mobyshell.core.runtime import state as states
-from mobyshell.core.runtime.create import Container, Stdio, run_here
+from mobyshell.core.runtime.create import Container, Stdio
 from mobyshell.core.runtime.executor import Executor
 from mobyshell.core.runtime.inside import Inside
 from mobyshell.core.runtime.operations.namespaces import CLONE_FLAG, loopback
 from mobyshell.core.runtime.own_groups import OwnGroups
+from mobyshell.core.runtime.parent import run_here
 from mobyshell.core.runtime.plan import Actor, Phase
 from mobyshell.core.runtime.prepared import Prepared
 from mobyshell.core.runtime.steps import Steps

@@ -489,3 +489,24 @@ def test_the_multiplexer_of_the_spec_is_the_link(house: House) -> None:
         document["linux"]["devices"] = [one]
 
     assert house.sh("readlink /dev/ptmx; stat -L -c %t:%T /dev/ptmx", change) == ["pts/ptmx", "5:2"]
+
+
+def test_what_is_read_only_is_so_when_all_is_in_it(house: House) -> None:
+    def change(document: Document) -> None:
+        for entry in document["mounts"]:
+            if entry["destination"] == "/dev":
+                entry["options"].append("ro")
+        inner = {"destination": "/t/inner", "type": "tmpfs", "source": "tmpfs"}
+        document["mounts"] += [{**tmpfs("/t"), "options": ["ro", "size=64k"]}, inner]
+
+    lines = house.sh(
+        "echo x > /dev/null && touch /dev/shm/x /t/inner/x && echo made;"
+        "touch /dev/x /t/x 2>/dev/null || echo refused;"
+        "grep -E ' (/dev|/t) ' /proc/mounts",
+        change,
+    )
+    assert lines[:2] == ["made", "refused"]
+    assert [line.split()[1] for line in lines[2:]] == ["/dev", "/t"]
+    assert all(line.split()[3].startswith("ro,") for line in lines[2:])
+    assert "size=64k" in lines[3]
+    assert "mode=755" in lines[2]

@@ -8,8 +8,8 @@ import pytest
 
 from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.events import CallDone
-from mobyshell.core.runtime.create import run_here
 from mobyshell.core.runtime.operations.calls import CWD, write_file
+from mobyshell.core.runtime.parent import run_here
 from mobyshell.core.runtime.plan import Actor, Call, Operation, Phase, Plan, Text
 from mobyshell.core.runtime.portable import PortableExecutor
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os.path
 
 from mobyshell.core.linux import constants as c
 from mobyshell.core.linux import devices as nodes
-from mobyshell.core.oci import Device
+from mobyshell.core.oci import Device, Linux
 from mobyshell.core.runtime.operations.calls import (
     DIRECTORY,
     PATH,
@@ -23,6 +24,20 @@ from mobyshell.core.runtime.operations.calls import (
 )  # fmt: skip
 from mobyshell.core.runtime.operations.verify import must_be_device
 from mobyshell.core.runtime.plan import Actor, Call, Cell, Flags, Operation, Phase, Text
+
+
+def planned(linux: Linux, user_namespace: bool) -> list[Operation]:
+    """The devices that every container has, those of the spec, and the usual links."""
+    return [
+        default_devices(user_namespace),
+        *(
+            device(index, one, user_namespace)
+            for index, one in enumerate(linux.devices or ())
+            # that one is always the link to the container's own
+            if os.path.normpath(one.path) != "/dev/ptmx"
+        ),
+        links(),
+    ]
 
 
 def default_devices(in_user_namespace: bool) -> Operation:

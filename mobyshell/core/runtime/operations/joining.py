@@ -14,9 +14,17 @@ from collections.abc import Collection, Mapping
 from mobyshell.core.linux import constants as c
 from mobyshell.core.oci import Namespace
 from mobyshell.core.oci.linux import TimeOffset
-from mobyshell.core.runtime.operations.calls import CWD, ROOT, close, flags, quote, write_file
+from mobyshell.core.runtime.operations.calls import (
+    CWD,
+    DIRECTORY,
+    ROOT,
+    close,
+    flags,
+    quote,
+    write_file,
+)
 from mobyshell.core.runtime.operations.namespaces import CLONE_FLAG, GIVES
-from mobyshell.core.runtime.plan import Actor, Call, Cell, Flags, Operation, Phase, Text
+from mobyshell.core.runtime.plan import INIT, Actor, Call, Cell, Flags, Operation, Phase, Text
 
 
 def join(given: list[tuple[int, Namespace]]) -> list[Operation]:
@@ -137,11 +145,25 @@ def offset_clocks(offsets: Mapping[str, TimeOffset], early: Collection[str]) -> 
     )  # fmt: skip
 
 
-def chroot() -> Operation:
-    """The root in a joined mount namespace: pivot_root(2) there would move those who are in it."""
+def hold_root() -> Operation:
+    """Open the root of a container that shares its mount namespace: entering that does not lead there."""
+    how = flags("open", DIRECTORY)
     return Operation(
         actor=Actor.CHILD,
-        phase=Phase.PIVOT,
+        phase=Phase.JOIN,
+        title="open the container's root",
+        why="Its mount namespace is shared, so its root is its process's, and no namespace's.",
+        source="linux.namespaces",
+        man="proc_pid_root(5)",
+        calls=(Call("openat", (CWD, Text(f"/proc/{INIT}/root"), how), result=ROOT),),
+    )
+
+
+def chroot(phase: Phase = Phase.PIVOT) -> Operation:
+    """The root in a shared mount namespace: pivot_root(2) there would move those who are in it."""
+    return Operation(
+        actor=Actor.CHILD,
+        phase=phase,
         title="make the rootfs the root of this process alone",
         why="The mount namespace is shared: others in it keep their root, so it cannot be exchanged.",
         source="root.path",

@@ -226,6 +226,36 @@ def binds_dev(entry: Mount) -> bool:
     return os.path.normpath(entry.destination) == "/dev" and bool(binds)
 
 
+def open_at_first(entry: Mount, from_here: Sequence[Mount]) -> Mount:
+    """The same entry, or one that is not read-only yet: a tmpfs in which later entries of the spec,
+    or devices, have places to be made."""
+    options = entry.options or ()
+    place = os.path.normpath(entry.destination)
+    if entry.type != "tmpfs" or "remount" in options or not parse_options(options).read_only:
+        return entry
+    later = any(os.path.normpath(one.destination).startswith(f"{place}/") for one in from_here)
+    if place != "/dev" and not later:
+        return entry
+    return replace(entry, options=tuple(one for one in options if one != "ro"))
+
+
+def read_only_at_last(index: int, entry: Mount) -> Operation:
+    """Close what `open_at_first` left open."""
+    words = [one for one in entry.options or () if one != "tmpcopyup" and "=" not in one]
+    options = parse_options(("remount", *words))
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.SETUP,
+        title=f"make {entry.destination} read-only",
+        why="Mount points and devices have been made in it, which takes one that can be written.",
+        source=f"mounts[{index}]",
+        spec="config.md#mounts",
+        man="fspick(2), mount_setattr(2)",
+        calls=tuple(_remount(entry, options)),
+        shell=(f"mount -o remount,{','.join(words)} {inside(entry.destination)}",),
+    )
+
+
 def _filesystem(entry: Mount, options: MountOptions, kind: str) -> list[Call]:
     origin = entry.source or kind
     values = [origin, *(value for _, value in map(configured, options.data) if value)]
