@@ -11,13 +11,15 @@ asyncio task. One client may be used by many threads.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING, BinaryIO
 
+from mobyshell.core.oci.descriptor import Descriptor
 from mobyshell.core.oci.platform import Platform
 from mobyshell.core.oci.reference import parse_reference
 from mobyshell.core.store.snapshots.choose import snapshotter as choose_snapshotter
@@ -29,6 +31,13 @@ from mobyshell.core.tasks.service import Tasks
 from mobyshell.moby import container as containers
 from mobyshell.moby.container import Container, ContainerOption
 from mobyshell.moby.image import Image
+from mobyshell.moby.spec_options import SpecOption
+
+if TYPE_CHECKING:
+    from mobyshell.core.registry.client import Client as Registry
+    from mobyshell.core.registry.progress import Progress
+    from mobyshell.core.registry.transport import Stop
+    from mobyshell.moby.run import Finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +112,52 @@ class Moby:
         found = tenant.store.images.get(str(parse_reference(name)))
         return Image(tenant, found.name, found.target, platform)
 
+    def pull(
+        self, name: str, *, unpack: bool = True, platform: Platform | None = None,
+        all_platforms: bool = False, snapshotter: str = "", registry: Registry | None = None,
+        progress: Progress | None = None, stop: Stop | None = None,
+    ) -> Image:  # fmt: skip
+        """The image of this name from its registry, in the store, unpacked for this machine.
+
+        What is there already is not fetched again; what an earlier try has left is gone on with.
+        NotFound (no such image, or none for the platform), RegistryFailed, InvalidImage.
+        """
+        from mobyshell.moby.transfer import pull
+
+        return pull(self.tenant, name, unpack=unpack, platform=platform,
+                    all_platforms=all_platforms, snapshotter=snapshotter, registry=registry,
+                    progress=progress, stop=stop)  # fmt: skip
+
+    def push(
+        self, name: str, target: str = "", *, platform: Platform | None = None,
+        registry: Registry | None = None, progress: Progress | None = None,
+        stop: Stop | None = None,
+    ) -> Descriptor:  # fmt: skip
+        """Bring an image to its registry, or to where `target` names; what the name is of there."""
+        from mobyshell.moby.transfer import push
+
+        return push(self.tenant, name, target, platform=platform, registry=registry,
+                    progress=progress, stop=stop)  # fmt: skip
+
+    def import_images(
+        self, source: str | os.PathLike[str] | int, *, name: str = "", unpack: bool = True,
+        platform: Platform | None = None, snapshotter: str = "",
+    ) -> list[Image]:  # fmt: skip
+        """The images in an OCI layout (archive or directory) or an archive of Docker's; `source` is a
+        path or a descriptor. See `core/store/archives`."""
+        from mobyshell.moby.transfer import import_images
+
+        return import_images(self.tenant, source, name=name, unpack=unpack, platform=platform,
+                             snapshotter=snapshotter)  # fmt: skip
+
+    def export_images(
+        self, names: Sequence[str], file: BinaryIO, *, platform: Platform | None = None
+    ) -> None:
+        """Write images as one archive, which OCI's tools and Docker's both read."""
+        from mobyshell.moby.transfer import export_images
+
+        export_images(self.tenant, names, file, platform=platform)
+
     def images(self, *filters: str) -> list[Image]:
         """All images, or those that match any of the filters (`name~=busybox`)."""
         tenant = self.tenant
@@ -124,6 +179,18 @@ class Moby:
         """All containers, or those that match any of the filters (`labels.app==web`)."""
         tenant = self.tenant
         return [Container(tenant, one.id) for one in tenant.store.containers.list(*filters)]
+
+    def run(
+        self, image: Image | str, args: Sequence[str] = (), *options: SpecOption, id: str = "",
+        runtime: str = "", snapshotter: str = "", stdin: BinaryIO | None = None,
+    ) -> Finished:  # fmt: skip
+        """Run a container of an image to its end, and leave nothing of it."""
+        from mobyshell.moby.run import run
+
+        found = image if isinstance(image, Image) else self.image(image)
+        return run(
+            found, args, options, id=id, runtime=runtime, snapshotter=snapshotter, stdin=stdin
+        )
 
     # the end
 

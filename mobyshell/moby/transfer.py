@@ -1,0 +1,114 @@
+"""Images from registries and files into the store, and back: pull, push, import, export."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from mobyshell.core.errors import UsageError
+from mobyshell.core.oci.descriptor import Descriptor
+from mobyshell.core.oci.platform import Platform, matcher
+from mobyshell.core.oci.reference import parse_reference
+from mobyshell.core.store import archives
+from mobyshell.core.store.transfer import StoreSink, StoreSource
+from mobyshell.moby.image import Image
+
+if TYPE_CHECKING:
+    from mobyshell.core.registry.client import Client as Registry
+    from mobyshell.core.registry.progress import Progress
+    from mobyshell.core.registry.transport import Stop
+    from mobyshell.moby.client import Tenant
+
+
+def pull(
+    tenant: Tenant, name: str, *, unpack: bool, platform: Platform | None, all_platforms: bool,
+    snapshotter: str, registry: Registry | None, progress: Progress | None, stop: Stop | None,
+) -> Image:  # fmt: skip
+    """See `Moby.pull`. The name is given last, when all is there."""
+    from mobyshell.core.registry.client import Client
+    from mobyshell.core.registry.progress import quiet
+    from mobyshell.core.registry.pull import pull as fetch
+
+    reference = parse_reference(name)
+    own = Client() if registry is None else None
+    try:
+        client = registry or own
+        assert client is not None
+        with tenant.leased() as held:
+            repository = client.repository(reference, progress=progress or quiet, stop=stop)
+            wanted = None if all_platforms else matcher(platform)
+            target = fetch(repository, StoreSink(held.store), wanted)
+            image = Image(held, str(reference), target, platform)
+            if unpack:
+                image.unpack(snapshotter)
+            held.store.images.put(str(reference), target)
+    finally:
+        if own is not None:
+            own.close()
+    return Image(tenant, str(reference), target, platform)
+
+
+def push(
+    tenant: Tenant, name: str, target: str, *, platform: Platform | None,
+    registry: Registry | None, progress: Progress | None, stop: Stop | None,
+) -> Descriptor:  # fmt: skip
+    """See `Moby.push`."""
+    from mobyshell.core.registry.client import Client
+    from mobyshell.core.registry.progress import quiet
+    from mobyshell.core.registry.push import push as send
+
+    found = tenant.store.images.get(str(parse_reference(name)))
+    image = Image(tenant, found.name, found.target, platform)
+    top = image.resolved.descriptor if platform is not None else found.target
+    own = Client() if registry is None else None
+    try:
+        client = registry or own
+        assert client is not None
+        reference = parse_reference(target or name)
+        repository = client.repository(reference, progress=progress or quiet, stop=stop)
+        with tenant.leased() as held:
+            send(repository, StoreSource(held.store), top)
+    finally:
+        if own is not None:
+            own.close()
+    return top
+
+
+def import_images(
+    tenant: Tenant, source: str | os.PathLike[str] | int, *, name: str, unpack: bool,
+    platform: Platform | None, snapshotter: str,
+) -> list[Image]:  # fmt: skip
+    """See `Moby.import_images`. An image that only has a tag is named after its file."""
+    spool = tenant.store.scope.root.ingests
+    with archives.open_source(source, spool) as opened:
+        done = archives.import_images(
+            tenant.store, opened, name=name, base=_base(source),
+            platform=matcher(platform) if platform else None, unpacked=unpack,
+            snapshotter=snapshotter,
+        )  # fmt: skip
+    return [Image(tenant, one.image.name, one.image.target, platform) for one in done]
+
+
+def _base(source: str | os.PathLike[str] | int) -> str:
+    """A repository by a file's name; "" where it has none that could be one."""
+    if isinstance(source, int):
+        return ""
+    stem = Path(source).name.partition(".")[0].lower()
+    word = re.sub(r"[^a-z0-9]+", "-", stem).strip("-")
+    try:
+        return parse_reference(word).name
+    except UsageError:
+        return ""
+
+
+def export_images(
+    tenant: Tenant, names: Sequence[str], file: BinaryIO, *, platform: Platform | None
+) -> None:
+    """See `Moby.export_images`."""
+    found = [tenant.store.images.get(str(parse_reference(name))) for name in names]
+    archives.export_images(
+        tenant.store, found, file, platform=matcher(platform) if platform else None
+    )
