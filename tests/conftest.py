@@ -70,6 +70,7 @@ def workplace(tmp_path: Path, first_bundle: Path) -> Iterator[Workplace]:
     home.mkdir()
     environment = {
         **os.environ, "MOBYSHELL_STATE": str(tmp_path / "state"), "HOME": str(home),
+        "MOBYSHELL_ROOT": str(tmp_path / "store"),
         "MOBYSHELL_LINGER": "0.2",
         "XDG_CONFIG_HOME": str(home / "config"), "XDG_STATE_HOME": str(home / "state"),
     }  # fmt: skip

@@ -151,6 +151,10 @@ def values_of(ctx: Context, parameter: Parameter, prefix: str) -> list[str]:
     kind = parameter.kind
     if kind == r.TASK:
         return [str(task_row(one)["id"]) for one in ctx.listed()]
+    if kind == r.SNAPSHOT:
+        from mobyshell.core.store.snapshots.choose import snapshotter
+
+        return [one.name for one in snapshotter(ctx.space.scope).walk()]
     if kind == r.SIGNAL:
         return ["TERM", "KILL", "INT", "HUP", "QUIT", "USR1", "USR2", "STOP", "CONT", "WINCH"]
     if kind == r.SOURCE:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mobyshell.commands.registry import Verb
     from mobyshell.core.clock import Clock
     from mobyshell.core.runtime import Host
+    from mobyshell.core.store.store import Namespace, Store
     from mobyshell.core.tasks.service import TaskInfo, Tasks
 
 
@@ -40,6 +41,7 @@ class Context:
         self.interactive = interactive
         self._tasks, self._clock = tasks, clock
         self._host: Host | None = None
+        self._store: Store | None = None
         self.narrate: Callable[[str], object] | None = None
         """Who takes what is said to a person, where stderr is not to be written to (a screen)."""
 
@@ -80,6 +82,22 @@ class Context:
         return os.path.abspath(self._root or store_root())
 
     @property
+    def store(self) -> Store:
+        """The store, opened (and made) when first asked for."""
+        if self._store is None:
+            from pathlib import Path
+
+            from mobyshell.core.store.store import Store
+
+            self._store = Store.open(Path(self.root), clock=self._clock)
+        return self._store
+
+    @property
+    def space(self) -> Namespace:
+        """What the session's namespace has in the store."""
+        return self.store.namespace(self.namespace)
+
+    @property
     def state(self) -> str:
         """The state root, absolute."""
         from mobyshell.core.tasks.paths import state_root
@@ -88,7 +106,7 @@ class Context:
 
     @property
     def namespace(self) -> str:
-        """The namespace of tasks."""
+        """The namespace, of tasks and of what is in the store."""
         from mobyshell.core.tasks.paths import default_namespace
 
         return self._namespace or default_namespace()
@@ -164,3 +182,6 @@ class Context:
         close = getattr(self._tasks, "close", None)
         if close is not None:
             close()
+        if self._store is not None:
+            self._store.close()
+            self._store = None

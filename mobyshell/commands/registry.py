@@ -25,8 +25,8 @@ READ, WRITE, DESTROY = "read", "write", "destroy"
 """What a verb does to the world: looks, makes or changes, or takes away what cannot be had back."""
 
 TASK, BUNDLE, FILE, SIGNAL, TEXT, NUMBER = "task", "bundle", "file", "signal", "text", "number"
-SIZE, SECONDS, SOURCE, NAMESPACE_KIND, SHELL, PID = (
-    "size", "seconds", "source", "namespace-kind", "shell", "pid",
+SIZE, SECONDS, SOURCE, NAMESPACE_KIND, SHELL, PID, SNAPSHOT = (
+    "size", "seconds", "source", "namespace-kind", "shell", "pid", "snapshot",
 )  # fmt: skip
 """Kinds of arguments: how they are completed, and how their words are read (`arguments`)."""
 
@@ -167,6 +167,7 @@ class Verb:
 NOUNS = {
     "bundle": "bundles: a config.json and a root filesystem",
     "task": "tasks: containers alive",
+    "snapshot": "snapshots: trees of files upon each other, of images and containers",
     "ns": "the kernel's namespaces",
     "events": "what happens, as it happens",
     "bench": "measuring against runc and others",

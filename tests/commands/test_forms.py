@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from mobyshell.commands import results as r
 from mobyshell.commands.cli import Options, call, show
 from mobyshell.commands.context import Context
 from mobyshell.commands.registry import READ, Verb, all_verbs
+from mobyshell.core.errors import AlreadyExists
 from mobyshell.core.runtime.bundle import new_bundle
+from mobyshell.core.store.snapshots.choose import snapshotter
 from mobyshell.core.tasks.service import Status
 from tests.fakes import FakeTasks
 
@@ -37,8 +40,11 @@ def context(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
     tasks.add("up")
     tasks.add("made", Status.CREATED)
     tasks.add("done", Status.STOPPED, exit_status=0)
-    yield Context(tasks=tasks)
-    tasks.close()
+    context = Context(root=str(place / "store"), tasks=tasks)
+    with suppress(AlreadyExists):
+        snapshotter(context.space.scope).prepare("layer-key")
+    yield context
+    context.close()
 
 
 class Shown:

@@ -23,6 +23,7 @@ PREPARE = {
     "made": ["task", "create", "--name", "made", "first"],
     "done": ["task", "run", "--name", "done", "first", "--", "echo", "said"],
     "scratch": ["bundle", "new", "scratch"],
+    "layer-key": ["snapshot", "prepare", "layer-key"],
 }
 
 PASSES_A_CODE = {"task wait": 0, "task attach": 0}
@@ -74,6 +75,9 @@ def bad_calls() -> list[tuple[list[str], int]]:
             calls.append(([*words, "a" * 500, *rest], 2))
             calls.append(([*words, "\x1b[31mred", *rest], 2))
             calls.append(([*words, "", *rest], 2))
+        if first == r.SNAPSHOT:
+            calls.append(([*words, "nowhere", *(["x=y"] if len(required) > 1 else [])], 3))
+            calls.append(([*words, "", *(["x=y"] if len(required) > 1 else [])], 3))
         if first == r.BUNDLE:
             calls.append(([*words, "no-such-bundle"], 3))
             calls.append(([*words, ""], 2))
@@ -94,6 +98,7 @@ def test_bad_arguments_are_one_line_a_hint_and_the_right_code(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MOBYSHELL_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("MOBYSHELL_ROOT", str(tmp_path / "store"))
     assert run(words) == code
     captured = capsys.readouterr()
     lines = captured.err.splitlines()
