@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mobyshell.runc.quick_state import Container
 
 COMMANDS = ("start", "state", "kill", "delete")
+_WIDE = {"delete": ("--force", "-f"), "kill": ("--all", "-a")}
 _GLOBAL = ("--root", "--log", "--log-format")
 _PATIENCE_MS = 30_000
 _BUSY, _PAUSE = 2.0, 0.0005
@@ -29,12 +30,14 @@ _NOT_STARTED, _STARTED = '"started_ns": 0,', '"started_ns": %d,'
 
 
 class Asked:
-    """A call that is simple enough. `words`: what follows the command."""
+    """A call that is simple enough. `words`: what follows the command; `wide`: with --force or
+    --all, as the command has it."""
 
     def __init__(self) -> None:
         self.root = "/run/runc"
         self.log = self.command = ""
         self.words: list[str] = []
+        self.wide = False
 
 
 def parse(words: Sequence[str]) -> Asked | None:
@@ -63,7 +66,9 @@ def parse(words: Sequence[str]) -> Asked | None:
                 asked.log = value
             elif value not in ("text", "json"):
                 return None
-    asked.words = list(words[index:])
+    wide = _WIDE.get(asked.command, ())
+    asked.words = [one for one in words[index:] if one not in wide]
+    asked.wide = len(asked.words) < len(words) - index
     most = 2 if asked.command == "kill" else 1
     few = 1 <= len(asked.words) <= most and not any(one[:1] == "-" for one in asked.words)
     if not asked.command or not few or not plain(asked.root):
@@ -78,16 +83,25 @@ def attempt(words: Sequence[str]) -> int | None:
         return None
     from mobyshell.runc.quick_state import read
 
-    container = read(asked.root, asked.words[0])
     if asked.log:
         how = posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND | CLOEXEC
         posix.close(posix.open(asked.log, how, 0o644))
+    try:
+        container = read(asked.root, asked.words[0])
+    except FileNotFoundError:
+        # engines make sure in the end: what is not there need not be removed
+        return 0 if asked.command == "delete" and asked.wide else None
     if asked.command == "start":
         return start(container)
     if asked.command == "state":
         return container.show()
     if asked.command == "kill":
-        return kill(container, asked.words[1] if len(asked.words) > 1 else "SIGTERM")
+        number = _number(asked.words[1] if len(asked.words) > 1 else "SIGTERM")
+        if number is None:
+            return None
+        return kill_all(container, number) if asked.wide else kill(container, number)
+    if asked.wide and container.alive() and not _end(container):
+        return None
     return delete(container)
 
 
@@ -124,14 +138,10 @@ def start(container: Container) -> int | None:
     return 0
 
 
-def kill(container: Container, word: str) -> int | None:
+def kill(container: Container, number: int) -> int | None:
     """As core/runtime/kill, of the init alone."""
-    number = _number(word)
-    if number is None or (number == _KILL and "pid" not in container.namespaces):
+    if number == _KILL and not _dies_alone(container):
         return None
-    freezer = container.cgroups.get("freezer", "")
-    if number == _KILL and freezer and container.has_groups_below(freezer):
-        return None  # one of these may be frozen, and hold up even a SIGKILL
     held = container.open()
     if held < 0:
         return None
@@ -144,6 +154,50 @@ def kill(container: Container, word: str) -> int | None:
     if number == _KILL:
         container.thaw()
     return 0
+
+
+def _dies_alone(container: Container) -> bool:
+    """Whether the death of its init takes all others along, and nothing frozen inside holds one up."""
+    freezer = container.cgroups.get("freezer", "")
+    return "pid" in container.namespaces and not (
+        freezer and container.has_groups_below(freezer)
+    )  # fmt: skip
+
+
+def kill_all(container: Container, number: int) -> int | None:
+    """As core/runtime/kill, of everybody: that nobody is left, or the end of all at once."""
+    if not container.alive() and container.deserted():
+        return 0
+    if number != _KILL or "" not in container.cgroups or not _dies_alone(container):
+        return None
+    fd = posix.open(f"{container.cgroups['']}/cgroup.kill", posix.O_WRONLY | CLOEXEC)
+    try:
+        posix.write(fd, b"1")
+    finally:
+        posix.close(fd)
+    container.thaw()
+    return 0
+
+
+def _end(container: Container) -> bool:
+    """Kill a container, and wait until it is gone."""
+    if not _dies_alone(container):
+        return False
+    held = container.open()
+    if held < 0:
+        return True
+    import select
+
+    try:
+        _signal.pidfd_send_signal(held, _KILL)
+        container.thaw()
+        poller = select.poll()
+        poller.register(held, select.POLLIN)
+        return bool(poller.poll(_PATIENCE_MS))
+    except ProcessLookupError:
+        return True
+    finally:
+        posix.close(held)
 
 
 def _number(word: str) -> int | None:

@@ -116,7 +116,9 @@ def _root(shape: Shape, bundle: str) -> None:
 
 def plain(path: str) -> bool:
     """Whether `path` is absolute, and as it would be if it were normalised."""
-    return path[:1] == "/" and path[-1] != "/" and "//" not in path and "/." not in path
+    if path[:1] != "/" or path[-1] == "/" or "//" in path:
+        return False
+    return "/." not in path or not ("/./" in f"{path}/" or "/../" in f"{path}/")
 
 
 def _names(shape: Shape) -> None:

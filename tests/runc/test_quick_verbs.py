@@ -27,9 +27,12 @@ LEFT = 99  # what `quick` answers where the library has to do it
         ("--systemd-cgroup --root /r delete c", True),
         ("--root /r kill c", True),
         ("--root /r kill c KILL", True),
-        ("--root /r kill --all c KILL", False),
+        ("--root /r kill --all c KILL", True),
+        ("--root /r kill c KILL -a", True),
+        ("--root /r kill --force c KILL", False),
         ("--root /r kill c KILL more", False),
-        ("--root /r delete --force c", False),
+        ("--root /r delete --force c", True),
+        ("--root /r start --force c", False),
         ("--root /r --debug state c", False),
         ("--root /r --log-format xml state c", False),
         ("--root r state c", False),
@@ -95,6 +98,30 @@ def test_a_frozen_container_dies(ours: Machine, quick: Machine) -> None:
     assert quick.status("c") == "paused"
     quick.ok("kill", "c", "9")
     eventually(lambda: quick.status("c") == "stopped")
+
+
+def test_engines_make_sure_in_the_end(ours: Machine, quick: Machine) -> None:
+    """--force removes what runs, and what is not there; --all signals whoever is left, or nobody."""
+    quick.ok("delete", "--force", "c")
+    assert quick.call("kill", "--all", "c", "9").returncode == LEFT
+    ours.background("c")
+    groups = state_of(ours, "c")["cgroups"]
+    if "" in groups:
+        quick.ok("kill", "--all", "c", "9")
+        eventually(lambda: quick.status("c") == "stopped")
+    else:
+        assert quick.call("kill", "--all", "c", "9").returncode == LEFT
+        ours.ok("kill", "c", "9")
+    assert quick.call("kill", "c", "9").returncode == LEFT
+    eventually(lambda: quick.call("kill", "--all", "c", "9").returncode == 0)
+    quick.ok("delete", "-f", "c")
+    for freeze in (False, True):
+        ours.background("c", "sh", "-c", "sleep 1000 & sleep 1000 & wait")
+        if freeze:
+            ours.ok("pause", "c")
+        quick.ok("delete", "--force", "c")
+        assert containers(ours.root) == []
+        assert not any(os.path.exists(path) for path in groups.values())
 
 
 def test_hooks_are_the_librarys(ours: Machine, quick: Machine, tmp_path: Path) -> None:
