@@ -158,7 +158,7 @@ class _Creation:
         return self._plan
 
     def emit(self, program: Program) -> int:
-        return report.emit(self.id, self.plan, program, self.sink)
+        return report.emit(self.id, self.plan, program, self.sink, template=self.template)
 
     def run(self) -> Steps[Container]:
         if self.options.rootfs is None and not os.path.isdir(self.rootfs):

@@ -156,6 +156,8 @@ class Program:
         self.scratch: dict[str, tuple[int, int]] = {}
         """Where memory lies that calls share, by its name, and its size: zero before each run."""
         self.layout: _Layout | None = None
+        self.lines: dict[int, tuple[str, str]] = {}
+        """What is always the same of its records' events (`lines`), kept for the next run."""
         self.records: object = None
         """The executor's own form of the records, kept for the next run."""
         self.header = memory.view[:HEADER_BYTES].cast("Q")

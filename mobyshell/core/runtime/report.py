@@ -10,8 +10,9 @@ from mobyshell.core.errors import MobyshellError, SyscallFailed
 from mobyshell.core.events import CallDone, EventSink, discard
 from mobyshell.core.linux.syscalls import hint
 from mobyshell.core.runtime.diagnosis import not_executed
-from mobyshell.core.runtime.plan import Arg, Call, Cell, Data, Operation, Plan, Text, show_arg
-from mobyshell.core.runtime.program import REPORT, Origin, Program, put_in
+from mobyshell.core.runtime.lines import lines, shown
+from mobyshell.core.runtime.plan import Call, Cell, Data, Operation, Plan, Text
+from mobyshell.core.runtime.program import REPORT, Origin, Program
 
 
 def events(plan: Plan, program: Program, first: int = 0) -> Iterator[CallDone]:
@@ -39,7 +40,7 @@ def _events(
             call=origin.call,
             title=operation.title,
             name=call.name,
-            args=[_shown(arg, values) for arg in call.args],
+            args=[shown(arg, values) for arg in call.args],
             result=result - (1 << 64) if result >> 63 else result,
             errno=errno.errorcode.get(code, str(code)) if code else "",
             duration_ns=spent,
@@ -49,17 +50,13 @@ def _events(
         )
 
 
-def _shown(arg: Arg, values: Mapping[str, str]) -> str:
-    """An argument as it was when it ran."""
-    if isinstance(arg, Text) and arg.template:
-        return show_arg(Text(put_in(arg.value, values).rstrip(" ")))
-    return show_arg(arg)
-
-
 def emit(
-    id: str, plan: Callable[[], Plan], program: Program, sink: EventSink, first: int = 0
-) -> int:
+    id: str, plan: Callable[[], Plan], program: Program, sink: EventSink, first: int = 0, *,
+    template: Plan | None = None,
+) -> int:  # fmt: skip
     """Send `events` to `sink`; to one that can wait, only the numbers and how to read them.
+
+    `template` is the plan as it was made for many, if it was.
 
     Returns the record to go on with, should the program run on meanwhile.
 
@@ -74,7 +71,7 @@ def emit(
     values = dict(program.values)  # the program may be another container's when they are made
     later = getattr(sink, "later", None)
     if later is not None:
-        later(id, lambda: _events(plan(), origins, reports, first, values))
+        later(id, lambda: lines(template or plan(), program, reports, first, values))
         return following
     for event in _events(plan(), origins, reports, first, values):
         sink(id, event)

@@ -151,6 +151,8 @@ def _check(id: str, waiting: Waiting | None, sink: EventSink) -> None:
     if waiting is None:
         return
     prepared, program = waiting.prepared, waiting.program
-    report.emit(id, lambda: prepared.plan(id), program, sink, waiting.reported)
+    report.emit(
+        id, lambda: prepared.plan(id), program, sink, waiting.reported, template=prepared.template
+    )
     if report.has_failed(prepared.template, program):
         raise report.failure(prepared.plan(id), program)

@@ -41,12 +41,22 @@ class Listener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Promise:
-    """Events that are not made yet."""
+    """Kernel calls that are not written out yet: `make` answers the JSON of each."""
 
     time_ns: int
     namespace: str
     id: str
-    make: Callable[[], Iterable[Payload]]
+    make: Callable[[], Iterable[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One event as it will be written. `call`: it is about a kernel call."""
+
+    namespace: str
+    id: str
+    text: str
+    call: bool
 
 
 class _Sink:
@@ -58,8 +68,8 @@ class _Sink:
     def __call__(self, id: str, payload: Payload, /) -> None:
         self._journal.emit(self._namespace, id, payload)
 
-    def later(self, id: str, make: Callable[[], Iterable[Payload]]) -> None:
-        """Take events that need not be made now."""
+    def later(self, id: str, make: Callable[[], Iterable[str]]) -> None:
+        """Take kernel calls that need not be written out now."""
         self._journal.emit_later(self._namespace, id, make)
 
 
@@ -71,7 +81,7 @@ class Journal:
         self._loop = loop
         self._clock = clock
         self._waiting: list[Event | _Promise] = []
-        self._making: dict[tuple[str, str], list[Event]] = {}
+        self._making: dict[tuple[str, str], list[_Line]] = {}
         self.listeners: dict[Listener, str] = {}
         """Who listens, and to which namespace."""
 
@@ -84,8 +94,8 @@ class Journal:
         self._wake()
         self._waiting.append(Event(self._clock.now_ns(), namespace, id, payload))
 
-    def emit_later(self, namespace: str, id: str, make: Callable[[], Iterable[Payload]]) -> None:
-        """Take events that are only made when they are written or sent."""
+    def emit_later(self, namespace: str, id: str, make: Callable[[], Iterable[str]]) -> None:
+        """Take kernel calls that are only written out when they are written or sent."""
         self._wake()
         self._waiting.append(_Promise(self._clock.now_ns(), namespace, id, make))
 
@@ -96,15 +106,17 @@ class Journal:
             else:
                 self._loop.call_later(_MOMENT, self.flush)
 
-    def _made(self, waiting: list[Event | _Promise]) -> list[Event]:
-        """The events that wait. Those of a task that is gone already are not worth making."""
-        events: list[Event] = []
+    def _made(self, waiting: list[Event | _Promise]) -> list[_Line]:
+        """The events that wait. The calls of a task that is gone already are not worth it."""
+        found: list[_Line] = []
         for one in waiting:
+            namespace, id = one.namespace, one.id
             if isinstance(one, Event):
-                events.append(one)
-            elif self.listeners or self._wanted(one.namespace, one.id):
-                events += [Event(one.time_ns, one.namespace, one.id, it) for it in one.make()]
-        return events
+                found.append(_Line(namespace, id, encode(one), one.topic == _CALL_TOPICS))
+            elif self.listeners or self._wanted(namespace, id):
+                head = _head(one.time_ns, namespace, _CALL_TOPICS, id)
+                found += [_Line(namespace, id, f"{head}{it}}}", True) for it in one.make()]
+        return found
 
     def _wanted(self, namespace: str, id: str) -> bool:
         making = (namespace, id) in self._making
@@ -123,15 +135,14 @@ class Journal:
     def flush(self) -> None:
         """Write and send what waits."""
         waiting, self._waiting = self._waiting, []
-        events = self._made(waiting)
-        tasks: dict[tuple[str, str], list[Event]] = {}
-        recent: dict[str, list[Event]] = {}
-        for event in events:
-            tasks.setdefault((event.namespace, event.id), []).append(event)
-            if event.topic != _CALL_TOPICS:
-                recent.setdefault(event.namespace, []).append(event)
+        tasks: dict[tuple[str, str], list[_Line]] = {}
+        recent: dict[str, list[_Line]] = {}
+        for line in self._made(waiting):
+            tasks.setdefault((line.namespace, line.id), []).append(line)
+            if not line.call:
+                recent.setdefault(line.namespace, []).append(line)
             if self.listeners:
-                self._tell(event)
+                self._tell(line)
         for (namespace, id), group in tasks.items():
             if (namespace, id) in self._making:
                 self._making[namespace, id] += group
@@ -140,57 +151,55 @@ class Journal:
         for namespace, group in recent.items():
             self._keep_recent(namespace, group)
 
-    def _tell(self, event: Event) -> None:
-        about_calls = event.topic == _CALL_TOPICS
-        limit = LISTENER_BYTES // 2 if about_calls else LISTENER_BYTES
+    def _tell(self, line: _Line) -> None:
+        limit = LISTENER_BYTES // 2 if line.call else LISTENER_BYTES
         data = b""
         for listener, namespace in tuple(self.listeners.items()):
-            if namespace == event.namespace and listener.backlog < limit:
-                data = data or wire.frame(wire.MESSAGE, b'{"event":' + encode(event) + b"}")
+            if namespace == line.namespace and listener.backlog < limit:
+                data = data or wire.frame(wire.MESSAGE, f'{{"event":{line.text}}}'.encode())
                 listener.send(data)
 
-    def _trace(self, namespace: str, id: str, events: list[Event]) -> None:
+    def _trace(self, namespace: str, id: str, lines: list[_Line]) -> None:
         directory = container_dir(self._state, namespace, id)
         path = f"{directory}/{EVENTS}"
         try:
             full = os.stat(path).st_size > TRACE_BYTES
         except OSError:
             full = False
-        _append(path, [one for one in events if not (full and one.topic == _CALL_TOPICS)])
+        _append(path, [one for one in lines if not (full and one.call)])
 
-    def _keep_recent(self, namespace: str, events: list[Event]) -> None:
+    def _keep_recent(self, namespace: str, lines: list[_Line]) -> None:
         path = f"{self._state}/{namespace}/{EVENTS}"
         try:
             if os.stat(path).st_size > RECENT_BYTES:
                 os.rename(path, f"{path}.1")
         except OSError:
             pass  # the first one
-        _append(path, events)
+        _append(path, lines)
 
 
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
-def encode(event: Event) -> bytes:
-    """The JSON of `Event.to_json`, without copying what is inside: there are hundreds a task."""
+def encode(event: Event) -> str:
+    """The JSON of `Event.to_json`, without copying what is inside."""
     payload = event.payload
     names: tuple[str, ...] = payload.__match_args__
-    return _encode(
-        {
-            "time_ns": event.time_ns,
-            "namespace": event.namespace,
-            "topic": payload.topic,
-            "id": event.id,
-            "data": {name: getattr(payload, name) for name in names},
-        }
-    ).encode()
+    data = _encode({name: getattr(payload, name) for name in names})
+    return f"{_head(event.time_ns, event.namespace, payload.topic, event.id)}{data}}}"
 
 
-def _append(path: str, events: list[Event]) -> None:
+def _head(time_ns: int, namespace: str, topic: str, id: str) -> str:
+    """An event's JSON up to its data."""
+    names = f'"namespace":{_encode(namespace)},"topic":"{topic}","id":{_encode(id)}'
+    return f'{{"time_ns":{time_ns},{names},"data":'
+
+
+def _append(path: str, lines: list[_Line]) -> None:
     """Add a line each; nothing where there is no directory (any more) or no space."""
-    if not events:
+    if not lines:
         return
-    data = b"".join([encode(event) + b"\n" for event in events])
+    data = "".join([f"{line.text}\n" for line in lines]).encode()
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     except OSError:
