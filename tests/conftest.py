@@ -12,9 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from mobyshell.core.runtime.bundle import new_bundle
 from mobyshell.core.tasks.client import TaskClient
+
+# a machine may be as slow as it likes
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 
 PROGRAM = str(Path(sys.executable).parent / "mobyshell")
 
