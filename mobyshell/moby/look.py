@@ -1,0 +1,162 @@
+"""An image looked into: its layers, what each of them did, its files and what they waste.
+
+Mounts nothing: trees are read through their layers (`core/store/stack`). What verbs and screens
+show of images is here, as values.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from mobyshell.core.errors import NotFound
+from mobyshell.core.oci.digest import Digest
+from mobyshell.core.store.differences import Difference, Way, differences
+from mobyshell.core.store.stack import Entry, Stack
+from mobyshell.moby.image import Image
+
+LARGEST = 1 << 20
+"""Bytes of a file that are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRow:
+    """A step of an image's history. `number` counts the layers from 0, -1 where the step made none;
+    `size` is of the blob; `created_by` what made it, as far as somebody said so."""
+
+    number: int
+    digest: str
+    diff_id: str
+    chain_id: str
+    size: int
+    created: str
+    created_by: str
+    comment: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    """A path of an image's tree. `layer` counts from 0, the lowest: whose it is."""
+
+    path: str
+    kind: str
+    mode: int
+    size: int
+    uid: int
+    gid: int
+    layer: int
+    target: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wasted:
+    """A file of which more than one layer has a copy. `bytes`: of those that are not seen."""
+
+    path: str
+    copies: int
+    bytes: int
+
+
+def history(image: Image) -> list[LayerRow]:
+    """Every step, the first one first. What a history leaves out is made up of the layers."""
+    resolved = image.resolved
+    diff_ids, chains = resolved.config.diff_ids, resolved.chain_ids
+    rows: list[LayerRow] = []
+    number = 0
+
+    def layer(created: str, by: str, comment: str) -> LayerRow:
+        one = resolved.layers[number]
+        return LayerRow(number, one.digest, diff_ids[number], chains[number], one.size, created, by,
+                        comment)  # fmt: skip
+
+    for step in resolved.config.history or ():
+        told = (step.created or "", step.created_by or "", step.comment or "")
+        if step.empty_layer or number >= len(resolved.layers):
+            rows.append(LayerRow(-1, "", "", "", 0, *told))
+            continue
+        rows.append(layer(*told))
+        number += 1
+    while number < len(resolved.layers):
+        rows.append(layer("", "", ""))
+        number += 1
+    return rows
+
+
+def changes(image: Image, layer: int, *, snapshotter: str = "") -> Iterator[Difference]:
+    """What a layer has added, changed and deleted. NotFound if there is none, or it is packed."""
+    return differences(image.tenant.snapshotter(snapshotter), _chain(image, layer, snapshotter))
+
+
+def files(
+    image: Image, path: str = "/", *, layer: int | None = None, snapshotter: str = ""
+) -> list[FileRow]:
+    """What is in a directory of the image, as of one of its layers (the last)."""
+    with stack(image, layer, snapshotter) as (opened, top):
+        return [_row(posixpath.join(path, entry.name), entry, top) for entry in opened.ls(path)]
+
+
+def content(
+    image: Image, path: str, *, layer: int | None = None, snapshotter: str = "",
+    most: int = LARGEST,
+) -> bytes:  # fmt: skip
+    """The first bytes of a file of the image."""
+    with stack(image, layer, snapshotter) as (opened, _):
+        return opened.read(path, most)
+
+
+def wasted(image: Image, *, snapshotter: str = "") -> list[Wasted]:
+    """Files that an upper layer replaced or deleted: their bytes are carried along all the same."""
+    sizes: dict[str, int] = {}
+    found: dict[str, Wasted] = {}
+
+    def lose(path: str) -> None:
+        size = sizes.pop(path, 0)
+        before = found.get(path, Wasted(path, 1, 0))
+        found[path] = Wasted(path, before.copies + 1, before.bytes + size)
+
+    for number in range(len(image.resolved.layers)):
+        for one in changes(image, number, snapshotter=snapshotter):
+            if one.way is not Way.ADDED:
+                below = [name for name in sizes if name.startswith(f"{one.path}/")]
+                whole = one.way in (Way.DELETED, Way.REPLACED)
+                for name in ([one.path] if one.path in sizes else []) + (below if whole else []):
+                    lose(name)
+            if stat.S_ISREG(one.mode):
+                sizes[one.path] = one.size
+    return sorted((one for one in found.values() if one.bytes), key=lambda one: -one.bytes)
+
+
+@contextmanager
+def stack(image: Image, layer: int | None, snapshotter: str) -> Iterator[tuple[Stack, int]]:
+    """The layers of an image up to one of them, opened, and the number of that one."""
+    top = len(image.resolved.layers) - 1 if layer is None else layer
+    place = image.tenant.snapshotter(snapshotter).directories(_chain(image, top, snapshotter))
+    with Stack([place.directory, *place.lowers]) as opened:
+        yield opened, top
+
+
+def _chain(image: Image, layer: int, snapshotter: str) -> Digest:
+    chains = image.resolved.chain_ids
+    if not 0 <= layer < len(chains):
+        raise NotFound(f"{image.name} has no layer {layer}",
+                       hint=f"there are {len(chains)}, counted from 0")  # fmt: skip
+    if not image.is_unpacked(snapshotter):
+        raise NotFound(f"{image.name} is not unpacked",
+                       hint=f"mobyshell image pull {image.name}")  # fmt: skip
+    return chains[layer]
+
+
+_KINDS = {stat.S_IFDIR: "directory", stat.S_IFREG: "file", stat.S_IFLNK: "link",
+          stat.S_IFIFO: "fifo", stat.S_IFCHR: "character", stat.S_IFBLK: "block",
+          stat.S_IFSOCK: "socket"}  # fmt: skip
+
+
+def _row(path: str, entry: Entry, top: int) -> FileRow:
+    found = entry.found
+    kind = _KINDS.get(stat.S_IFMT(found.st_mode), "?")
+    size = found.st_size if kind == "file" else 0
+    return FileRow(path, kind, stat.S_IMODE(found.st_mode), size, found.st_uid, found.st_gid,
+                   top - entry.layer, entry.target)  # fmt: skip
