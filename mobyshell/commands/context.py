@@ -163,6 +163,8 @@ class Context:
         from mobyshell.commands.output import clean
 
         subject = arguments.get(verb.positional[0].name, "") if verb.positional else ""
+        if isinstance(subject, (tuple, list)):
+            subject = " ".join(map(str, subject))
         print(f"{verb.name} {clean(str(subject))}: {verb.confirm} [y/N] ", end="",
               file=sys.stderr, flush=True)  # fmt: skip
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):

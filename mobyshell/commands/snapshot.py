@@ -65,6 +65,13 @@ def _row(one: Snapshot) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _record(one: Snapshot) -> dict[str, Any]:
+    from mobyshell.core.clock import rfc3339
+
+    row = _row(one)
+    return {**row, "created": rfc3339(row["created"]), "updated": rfc3339(row["updated"])}
+
+
 @verb(
     N, "ls",
     optional("filters", TEXT, "such as kind==active, parent==…, labels.x==y", many=True),
@@ -156,7 +163,7 @@ def inspect(ctx: Context, *, key: str, snapshotter: str | None) -> Record:
     """Show what is known of a snapshot, and in which directories its files lie."""
     snapshots = _snapshots(ctx, snapshotter)
     found, places, usage = snapshots.stat(key), snapshots.directories(key), snapshots.usage(key)
-    fields = {**_row(found), "snapshotter": snapshots.name, "size": usage.size,
+    fields = {**_record(found), "snapshotter": snapshots.name, "size": usage.size,
               "inodes": usage.inodes, "form": str(places.form),
               "directories": [str(one) for one in (places.directory, *places.lowers)]}  # fmt: skip
     return Record(fields, "key")
@@ -169,7 +176,7 @@ def inspect(ctx: Context, *, key: str, snapshotter: str | None) -> Record:
 def label(ctx: Context, *, key: str, labels: tuple[str, ...], snapshotter: str | None) -> Record:
     """Set labels of a snapshot, which filters and garbage collection know."""
     changes = {name: value or None for name, value in _labels(labels).items()}
-    return Record(_row(_snapshots(ctx, snapshotter).update(key, changes)), "key")
+    return Record(_record(_snapshots(ctx, snapshotter).update(key, changes)), "key")
 
 
 @verb(

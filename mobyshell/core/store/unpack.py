@@ -111,6 +111,15 @@ def from_content(namespace: Namespace) -> Source:
     return apply
 
 
+def verify(layer: Descriptor, diff_id: Digest, done: Applied) -> None:
+    """InvalidImage unless what was unpacked is what the image's configuration says."""
+    if done.diff_id != diff_id:
+        raise InvalidImage(
+            f"layer {layer.digest} unpacks to {done.diff_id}, "
+            f"and the image's configuration says {diff_id}"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class _Target:
     """An active snapshot and the descriptor of its directory."""
@@ -224,11 +233,7 @@ class _Unpacking:
     def _finish(self, number: int, target: _Target, done: Applied) -> None:
         """Verify a layer, fit it upon those below it, commit it."""
         layer, diff_id, name = self._layers[number], self._diffs[number], self._chain[number]
-        if done.diff_id != diff_id:
-            raise InvalidImage(
-                f"layer {layer.digest} unpacks to {done.diff_id}, "
-                f"and the image's configuration says {diff_id}"
-            )
+        verify(layer, diff_id, done)
         self._namespace.content.unpacked(layer.digest, diff_id)
         self._namespace.content.update(layer.digest, {UNCOMPRESSED: diff_id})
         parent = self._parent(number)
