@@ -8,6 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from mobyshell.core.events import Payload
     from mobyshell.core.runtime.runtime import Runtime
     from mobyshell.runc.flags import Flags
     from mobyshell.runc.log import Log
@@ -47,6 +48,13 @@ class Call:
         place.mkdir(mode=0o700, exist_ok=True)
         place.chmod(0o1700)
         return place
+
+    def told(self, id: str, event: Payload) -> None:
+        """What the library tells and goes on: that a hook failed when all was over."""
+        from mobyshell.core.events import Failed
+
+        if isinstance(event, Failed) and event.verb == "poststop":
+            self.log.warning(event.error["message"])
 
     def runtime(self) -> Runtime:
         from mobyshell.core.runtime.runtime import Runtime

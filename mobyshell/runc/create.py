@@ -8,6 +8,7 @@ from mobyshell.core.errors import MobyshellError
 from mobyshell.core.oci import Spec
 from mobyshell.core.runtime.create import Container, Stdio
 from mobyshell.core.runtime.host import Host
+from mobyshell.core.runtime.plan import Flags, Plan
 from mobyshell.core.runtime.runtime import Runtime
 from mobyshell.core.runtime.steps import run as steps
 from mobyshell.core.runtime.values import Options
@@ -38,6 +39,8 @@ def run(call: Call) -> int:
     call.log.debug("nsexec container setup: cgroups and namespaces are made")
     options = _options(call, taken, notify)
     container = _create(call, runtime, bundle, spec, options)
+    if call.log.debugging and spec.linux is not None and spec.linux.seccomp is not None:
+        _tell_flags(call, runtime.plan(call.id, bundle, spec=spec, options=options))
     call.log.debug("child process in init(): everything but its program is in place")
     call.log.debug("init: closing the pipe to signal completion")
     try:
@@ -51,6 +54,14 @@ def run(call: Call) -> int:
         if container.master is not None:
             os.close(container.master)
     return status
+
+
+def _tell_flags(call: Call, plan: Plan) -> None:
+    """In runc's words, which its users look for to see what became of their filter's flags."""
+    calls = (one for part in plan.operations for one in part.calls if one.name == "seccomp")
+    for flags in (one.args[1] for one in calls):
+        if isinstance(flags, Flags):
+            call.log.debug(f"seccomp filter flags: {flags.value}")
 
 
 def check_place(call: Call, bundle: str) -> None:

@@ -7,6 +7,7 @@ import signal
 
 from mobyshell.core.errors import MobyshellError
 from mobyshell.core.linux import pidfd as pidfds
+from mobyshell.core.runtime.delete import delete
 from mobyshell.core.runtime.steps import run as steps
 
 TYPE_CHECKING = False
@@ -48,7 +49,7 @@ def stay(
         status = steps(runtime.wait(call.id))
     if not call.flags.on("keep"):
         try:
-            steps(runtime.delete(call.id, force=True))
+            steps(delete(runtime.root, call.id, force=True, sink=call.told))
         except MobyshellError as error:
             call.log.error(error.message)
     return status & 0xFF

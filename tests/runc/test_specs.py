@@ -91,6 +91,53 @@ def test_hooks_inside_take_the_programs_environment(ours: Machine) -> None:
     ours.ok("run", "c")
 
 
+def test_hooks_inside_may_no_more_than_the_program(ours: Machine) -> None:
+    """Their program is the image's, if the image wants it to be."""
+
+    def hooked(document: dict[str, Any]) -> None:
+        document["process"]["user"] = {"uid": 5, "gid": 6}
+        document["linux"]["seccomp"] = {
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}],
+        }
+        script = "id -u; id -g; grep -E '^(CapPrm|CapEff|CapBnd|NoNewPrivs):' /proc/self/status;"
+        script += "mkdir /dev/shm/x; exit 1"
+        hook = {"path": "/bin/sh", "args": ["sh", "-c", script]}
+        document["hooks"] = {"startContainer": [hook]}
+
+    ours.spec("true", change=hooked)
+    said = ours.fails("run", "c")
+    bounding = f"{1 << 5 | 1 << 10 | 1 << 29:016x}"
+    refused = "can't create directory '/dev/shm/x': Operation not permitted"
+    for part in ("stdout: 5\n6\n", "CapEff:\t0000000000000000", f"CapBnd:\t{bounding}",
+                 "NoNewPrivs:\t1", refused):  # fmt: skip
+        assert part in said
+
+
+def test_hooks_outside_take_the_runtimes_environment(ours: Machine) -> None:
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", 'test "$ONE" = 1']}
+    ours.spec("true", change=lambda d: d.update(hooks={"createRuntime": [hook]}))
+    ours.ok("run", "c", env={**ours.environment, "ONE": "1"})
+
+
+def test_a_poststop_hook_that_fails_is_a_warning(ours: Machine) -> None:
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", "exit 3"]}
+    ours.spec("true", change=lambda d: d.update(hooks={"poststop": [hook]}))
+    said = 'level=warning msg="error running poststop hook #0: exit status 3'
+    done = ours.call("run", "c")
+    assert (done.returncode, said in done.stderr) == (0, True)
+    ours.quiet("create", "c")
+    done = ours.call("delete", "c")
+    assert (done.returncode, said in done.stderr) == (0, True)
+
+
+def test_debug_says_the_filters_flags(ours: Machine) -> None:
+    filtered = {"defaultAction": "SCMP_ACT_ALLOW", "flags": ["SECCOMP_FILTER_FLAG_LOG"],
+                "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}]}  # fmt: skip
+    ours.spec("true", change=lambda d: d["linux"].update(seccomp=filtered))
+    assert 'msg="seccomp filter flags: 2"' in ours.call("--debug", "run", "c").stderr
+
+
 def test_debug_says_what_is_done(ours: Machine) -> None:
     done = ours.call("--debug", "run", "c")
     assert "level=debug" in done.stderr

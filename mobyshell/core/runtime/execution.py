@@ -8,9 +8,10 @@ before the wait for `start`: it is the error of `create`, for nobody hears from 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from mobyshell.core.oci import Linux, Process, spec_to_json
+from mobyshell.core.oci import Linux, Process, Spec, spec_to_json
 from mobyshell.core.runtime.environment import complete
 from mobyshell.core.runtime.host import Host
 from mobyshell.core.runtime.notification import agent_path
@@ -61,6 +62,17 @@ def execution(
         last += filtered
     last.append(process.execute(tuple(given.args or ()), complete(given.env or ())))
     return operations, last
+
+
+def confinement(spec: Spec, host: Host, compile_seccomp: CompileSeccomp) -> tuple[Operation, ...]:
+    """What a hook that runs inside becomes before its program is executed: all that the container's
+    own does. A filter that asks an agent is left out: it is not for hooks that the agent waits."""
+    assert spec.process is not None
+    linux = spec.linux or Linux()
+    if agent_path(linux):
+        linux = replace(linux, seccomp=None)
+    becoming, last = execution(spec.process, linux, host, compile_seccomp, [])
+    return (*becoming, *last[:-1])
 
 
 def _seccomp(

@@ -19,8 +19,7 @@ from mobyshell.core.errors import HookFailed, MobyshellError, SyscallFailed
 from mobyshell.core.events import EventSink, Failed, HookDone
 from mobyshell.core.linux.subids import advice
 from mobyshell.core.oci import Hook
-from mobyshell.core.runtime.inside import Inside, refusal
-from mobyshell.core.runtime.program import Program
+from mobyshell.core.runtime.inside import Entered, Inside
 from mobyshell.core.runtime.steps import Readable, Steps
 
 CAPTURED = 4096
@@ -38,7 +37,8 @@ def run(
 ) -> Steps[None]:
     """Run the hooks of one kind in their order. HookFailed with the first that fails.
 
-    `enter`: for hooks inside the container. `env`: for hooks that have none of their own.
+    `enter`: for hooks inside the container. `env`: for hooks that have none of their own; by
+    default they get this process's.
     """
     for index, hook in enumerate(hooks):
         yield from _run_one(kind, index, hook, state, sink, enter, env)
@@ -59,7 +59,12 @@ def _run_one(
     enter: Inside | None, inherited: Sequence[str],
 ) -> Steps[None]:  # fmt: skip
     args = list(hook.args or (hook.path,))
-    own = inherited if hook.env is None else hook.env
+    # as with runc and crun: what the spec leaves open is the runtime's own
+    own = (
+        hook.env
+        if hook.env is not None
+        else inherited or [f"{k}={v}" for k, v in os.environ.items()]
+    )
     env = dict(one.split("=", 1) for one in own if "=" in one)
     begun = time.monotonic_ns()
     process = _Process(hook.path, args, env, json.dumps(state).encode(), enter)
@@ -104,7 +109,7 @@ class _Process:
         self.output = [bytearray(), bytearray()]
         self._reaped = False
         self._path = path
-        self._program: Program | None = None
+        self._entered: Entered | None = None
         # a file, not a pipe: a hook that does not read its input must not stop us
         given = os.memfd_create("state", os.MFD_CLOEXEC)
         os.write(given, stdin)
@@ -119,8 +124,8 @@ class _Process:
                 self.pidfd = os.pidfd_open(self.pid)
             else:
                 pairs = [f"{name}={value}" for name, value in env.items()]
-                child, self._program = enter.spawn(path, args, pairs, (given, *ends))
-                self.pid, self.pidfd = child.pid, child.pidfd
+                self._entered = enter.spawn(path, args, pairs, (given, *ends))
+                self.pid, self.pidfd = self._entered.child.pid, self._entered.child.pidfd
         except BaseException:
             for fd in self.fds:
                 os.close(fd)
@@ -161,7 +166,7 @@ class _Process:
         assert done is not None
         self.signal = done.si_status if done.si_code != os.CLD_EXITED else 0
         self.status = 128 + self.signal if self.signal else done.si_status
-        if self._program is not None and (code := refusal(self._program)):
+        if self._entered is not None and (code := self._entered.refused()):
             self.status = 127
             self.output[1] += f"{self._path}: {os.strerror(code)}".encode()
 
@@ -182,8 +187,8 @@ class _Process:
         self._read()
         for fd in (*self.fds, self.pidfd):
             os.close(fd)
-        if self._program is not None:
-            self._program.close()
+        if self._entered is not None:
+            self._entered.program.close()
 
 
 def _spawn(path: str, args: list[str], env: dict[str, str], streams: tuple[int, int, int]) -> int:

@@ -29,28 +29,45 @@ from mobyshell.core.runtime.plan import (
     Vector,
 )
 from mobyshell.core.runtime.program import Program, assemble
+from mobyshell.core.runtime.report import stopped_at
 
 _STREAMS = ("stdin", "stdout", "stderr")
 _ALL = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
+class Entered:
+    """A process on its way into a container, with the program it follows, which is to be closed."""
+
+    child: Spawned
+    program: Program
+    operations: tuple[Operation, ...]
+
+    def refused(self) -> int:
+        """Once the process has ended: the errno of the call at which the program stopped, 0 if it
+        became what it was to become."""
+        return _refusal(self.program, self.operations)
+
+
+@dataclass(frozen=True, slots=True)
 class Inside:
-    """The namespaces (CLONE_NEW* `flags`) of process `pid`; with its root directory too, if `root`."""
+    """The namespaces (CLONE_NEW* `flags`) of process `pid`; with its root directory too, if `root`.
+    Before its program is executed, it does `becoming`."""
 
     executor: Executor
     pid: int
     flags: int
     root: bool
+    becoming: tuple[Operation, ...] = ()
 
     def spawn(
         self, path: str, args: Sequence[str], env: Sequence[str], streams: tuple[int, int, int]
-    ) -> tuple[Spawned, Program]:
-        """`path` in there, in a session of its own. What it came to is in the program's reports:
-        `refusal` reads them once the process has ended. Close the program then.
+    ) -> Entered:
+        """`path` in there, in a session of its own.
 
         SyscallFailed if the process cannot be made or cannot enter.
         """
+        operations = (_settle(root=self.root), *self.becoming, _execute(path, args, env))
         with ExitStack() as stack:
             held = {
                 "init": os.pidfd_open(self.pid),
@@ -59,7 +76,8 @@ class Inside:
             }
             before = assemble([(0, self._enter())])
             stack.callback(before.close)
-            main = assemble([(0, _execute(path, args, env, root=self.root))])
+            main = assemble(list(enumerate(operations)))
+            main.set("cwd", -1)
             for name, fd in held.items():
                 copy = moved(fd)
                 stack.callback(os.close, copy)
@@ -74,7 +92,7 @@ class Inside:
                 if code:
                     raise SyscallFailed("setns", code, path=f"process {self.pid}") from None
                 raise
-        return child, main
+        return Entered(child, main, operations)
 
     def do(self, operation: Operation) -> None:
         """One operation of a child's in there. SyscallFailed with the call that is refused."""
@@ -82,13 +100,14 @@ class Inside:
         with ExitStack() as stack:
             init = moved(fd)
             stack.callback(os.close, init)
-            program = assemble([(0, self._enter()), (1, operation)])
+            operations = (self._enter(), operation)
+            program = assemble(list(enumerate(operations)))
             stack.callback(program.close)
             program.set("init", init)
             child = self.executor.spawn(program, flags=0, given=[init])
             stack.callback(os.close, child.pidfd)
             os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED)
-            if code := refusal(program):
+            if code := _refusal(program, operations):
                 raise SyscallFailed("ioctl", code, path=f"process {self.pid}", what=operation.title)
 
     def _enter(self) -> Operation:
@@ -110,12 +129,16 @@ class Inside:
         )
 
 
-def refusal(program: Program) -> int:
-    """The errno of the call at which `program` stopped, 0 if it became what it was to become."""
-    return next((code for at in range(program.length) if (code := program.report(at)[1])), 0)
+def _refusal(program: Program, operations: Sequence[Operation]) -> int:
+    at = stopped_at(program)
+    if at < 0:
+        return 0
+    origin, code = program.origins[at], program.report(at)[1]
+    call = operations[origin.operation].calls[max(origin.call, 0)]
+    return 0 if code in call.tolerate else code
 
 
-def _execute(path: str, args: Sequence[str], env: Sequence[str], *, root: bool) -> Operation:
+def _settle(*, root: bool) -> Operation:
     change: list[Call] = []
     if root:
         change = [
@@ -125,15 +148,25 @@ def _execute(path: str, args: Sequence[str], env: Sequence[str], *, root: bool) 
     return Operation(
         actor=Actor.CHILD,
         phase=Phase.EXEC,
-        title=f"execute {path}",
-        why="The hook itself.",
-        man="execve(2)",
+        title="take over the streams and the root, close every other descriptor",
+        why="The hook gets what it is given, and nothing else of the host.",
+        man="dup(2), close_range(2)",
         calls=(
             *(Call("dup3", (Cell(name), number, 0)) for number, name in enumerate(_STREAMS)),
             Call("setsid"),
             *change,
             Call("close_range", (3, _ALL, Flags(c.CLOSE_RANGE_CLOEXEC, "CLOSE_RANGE_CLOEXEC"))),
             Call("rt_sigprocmask", (Flags(c.SIG_SETMASK, "SIG_SETMASK"), nothing, 0, 8)),
-            Call("execve", (Text(path), Vector(tuple(args)), Vector(tuple(env)))),
         ),
+    )
+
+
+def _execute(path: str, args: Sequence[str], env: Sequence[str]) -> Operation:
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.EXEC,
+        title=f"execute {path}",
+        why="The hook itself.",
+        man="execve(2)",
+        calls=(Call("execve", (Text(path), Vector(tuple(args)), Vector(tuple(env)))),),
     )

@@ -26,6 +26,7 @@ from mobyshell.core.runtime.delete import delete
 from mobyshell.core.runtime.diff import diff
 from mobyshell.core.runtime.exec import ExecProcess, check_running, exec_process
 from mobyshell.core.runtime.exec_planner import make_exec_plan
+from mobyshell.core.runtime.execution import confinement
 from mobyshell.core.runtime.executor import Executor
 from mobyshell.core.runtime.host import Host
 from mobyshell.core.runtime.kill import kill
@@ -201,8 +202,9 @@ class Runtime:
         waiting = self._waiting.get(id)
         spec = waiting.spec if waiting else load_spec(states.directory(self.root, id))
         state = yield from start(
-            self.root, id, spec, waiting, executor=self.executor, sink=self.sink, clock=self.clock
-        )
+            self.root, id, spec, waiting, executor=self.executor, sink=self.sink, clock=self.clock,
+            bounds=lambda: confinement(spec, self.host, self._seccomp),
+        )  # fmt: skip
         self._drop(id)
         return state
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from signal import SIGKILL
@@ -26,6 +27,7 @@ from mobyshell.core.runtime.create import Waiting, namespace_flags
 from mobyshell.core.runtime.environment import completed
 from mobyshell.core.runtime.executor import Executor
 from mobyshell.core.runtime.inside import Inside
+from mobyshell.core.runtime.plan import Operation
 from mobyshell.core.runtime.steps import Readable, Steps
 from mobyshell.core.runtime.values import Status
 
@@ -42,12 +44,13 @@ def start(
     executor: Executor,
     sink: EventSink,
     clock: Clock,
+    bounds: Callable[[], tuple[Operation, ...]],
 ) -> Steps[states.State]:
     """Start container `id`; returns when its program has been executed.
 
     `waiting` is what its creator kept, None in another process. WrongState unless it is created;
     SyscallFailed with the reason if the program cannot be executed; HookFailed, and then the
-    container is killed, if a hook fails.
+    container is killed, if a hook fails. `bounds`: what hooks inside become.
     """
     state = states.read(root, id)
     now = states.status(root, state)
@@ -67,7 +70,9 @@ def start(
     given = spec.hooks
     try:
         if given is not None and given.start_container:
-            inside = Inside(executor, state.pid, namespace_flags(state), root=True)
+            # in the image a hook's program may be anything: it may no more than the container's
+            flags = namespace_flags(state)
+            inside = Inside(executor, state.pid, flags, root=True, becoming=bounds())
             document = states.oci_state(state, Status.CREATED)
             yield from _or_stop(state, hooks.run(
                 "startContainer", given.start_container, document, sink=sink, enter=inside,
