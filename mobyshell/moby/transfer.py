@@ -8,17 +8,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from mobyshell.core.errors import UsageError
+from mobyshell.core.errors import NotFound, UsageError
 from mobyshell.core.oci.descriptor import Descriptor
+from mobyshell.core.oci.digest import Digest
 from mobyshell.core.oci.platform import Platform, matcher
-from mobyshell.core.oci.reference import parse_reference
+from mobyshell.core.oci.reference import Reference, parse_reference
 from mobyshell.core.store import archives
 from mobyshell.core.store.transfer import StoreSink, StoreSource
 from mobyshell.moby.image import Image
+from mobyshell.moby.trust import admit, fetch_signatures, signature_reference
 
 if TYPE_CHECKING:
     from mobyshell.core.registry.client import Client as Registry
     from mobyshell.core.registry.progress import Progress
+    from mobyshell.core.registry.session import Repository
     from mobyshell.core.registry.transport import Stop
     from mobyshell.moby.client import Tenant
 
@@ -27,8 +30,10 @@ def pull(
     tenant: Tenant, name: str, *, unpack: bool, platform: Platform | None, all_platforms: bool,
     snapshotter: str, registry: Registry | None, progress: Progress | None, stop: Stop | None,
 ) -> Image:  # fmt: skip
-    """See `Moby.pull`. The name is given last, when all is there."""
+    """See `Moby.pull`. Nothing is fetched that the trust policy does not let in; the name is given
+    last, when all is there."""
     from mobyshell.core.registry.client import Client
+    from mobyshell.core.registry.manifests import resolve
     from mobyshell.core.registry.progress import quiet
     from mobyshell.core.registry.pull import pull as fetch
 
@@ -40,7 +45,11 @@ def pull(
         with tenant.leased() as held:
             repository = client.repository(reference, progress=progress or quiet, stop=stop)
             wanted = None if all_platforms else matcher(platform)
-            target = fetch(repository, StoreSink(held.store), wanted)
+            top = resolve(repository)
+            admit(
+                held, reference, top.digest, lambda: fetch_signatures(held, repository, top.digest)
+            )
+            target = fetch(repository, StoreSink(held.store), wanted, descriptor=top)
             image = Image(held, str(reference), target, platform)
             if unpack:
                 image.unpack(snapshotter)
@@ -71,10 +80,24 @@ def push(
         repository = client.repository(reference, progress=progress or quiet, stop=stop)
         with tenant.leased() as held:
             send(repository, StoreSource(held.store), top)
+            _push_signatures(held, parse_reference(name), repository, top.digest)
     finally:
         if own is not None:
             own.close()
     return top
+
+
+def _push_signatures(held: Tenant, name: Reference, repository: Repository, digest: Digest) -> None:
+    from mobyshell.core.registry.push import push as send
+
+    try:
+        found = held.store.images.get(str(signature_reference(name, digest)))
+    except NotFound:
+        return
+    beside = repository.client.repository(
+        signature_reference(repository.reference, digest), stop=repository.stop
+    )
+    send(beside, StoreSource(held.store), found.target)
 
 
 def import_images(
@@ -87,7 +110,7 @@ def import_images(
         done = archives.import_images(
             tenant.store, opened, name=name, base=_base(source),
             platform=matcher(platform) if platform else None, unpacked=unpack,
-            snapshotter=snapshotter,
+            snapshotter=snapshotter, admit=lambda full, one: admit(tenant, parse_reference(full), one.digest),
         )  # fmt: skip
     return [Image(tenant, one.image.name, one.image.target, platform) for one in done]
 

@@ -55,13 +55,15 @@ def import_images(
     namespace: Namespace, source: ImageSource, *, name: str = "", base: str = "",
     platform: Matcher | None = None, unpacked: bool = True, snapshotter: str = "",
     report: Callable[[Descriptor, int], None] | None = None,
+    admit: Callable[[str, Descriptor], None] | None = None,
 ) -> list[Imported]:  # fmt: skip
     """Have the images of `source`, and name them.
 
     `name`: for the only image, instead of its own. `base`: the repository of those that have a tag
     only. `platform`: of an index only this is taken, instead of all that is there. With `unpacked`
     the image for this machine is made a snapshot of, if there is one. `report` is told the bytes of
-    each blob that have been stored so far.
+    each blob that have been stored so far. `admit` is asked before an image is taken, and raises
+    if it is not to be.
 
     Raises:
         InvalidImage, InvalidLayer: it breaks its format, or is not what a digest says.
@@ -74,6 +76,8 @@ def import_images(
         importing = _Importing(held, source, found, platform, report)
         done = []
         for full, target in wanted.items():
+            if admit is not None:
+                admit(full, target)
             chain = importing.bring(target, snapshotter if unpacked else None)
             done.append(Imported(held.images.put(full, target), chain))
     return done

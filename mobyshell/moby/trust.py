@@ -1,0 +1,129 @@
+"""Signatures of images in the store and in registries, and the policy on what may come in.
+
+Owns where they are: beside the image, under a tag made of its digest, as cosign has them; and where
+the policy is: $MOBYSHELL_TRUST, <root>/trust.toml, /etc/mobyshell/trust.toml, the first that is there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mobyshell.core.errors import AlreadyExists, MobyshellError, NotFound
+from mobyshell.core.oci.descriptor import Descriptor
+from mobyshell.core.oci.digest import Digest
+from mobyshell.core.oci.manifest import Manifest
+from mobyshell.core.oci.reference import Reference, parse_reference
+from mobyshell.core.store.references import child_labels
+from mobyshell.core.store.transfer import StoreSink
+from mobyshell.core.store.walk import document
+from mobyshell.core.trust import signatures as sig
+from mobyshell.core.trust.policy import Policy, read_policy
+
+if TYPE_CHECKING:
+    from mobyshell.core.registry.session import Repository
+    from mobyshell.core.trust.keys import PrivateKey, PublicKey
+    from mobyshell.moby.client import Tenant
+    from mobyshell.moby.image import Image
+
+SYSTEM = Path("/etc/mobyshell/trust.toml")
+
+
+def policy_of(tenant: Tenant) -> Policy:
+    """The policy that is in force; without a file everything is accepted."""
+    given = os.environ.get("MOBYSHELL_TRUST")
+    if given:
+        return read_policy(Path(given))
+    for path in (tenant.store.scope.root.path / "trust.toml", SYSTEM):
+        if path.exists():
+            return read_policy(path)
+    return Policy()
+
+
+def signature_reference(reference: Reference, digest: Digest) -> Reference:
+    """Where the signatures of a manifest are."""
+    return reference.with_tag(sig.tag_of(digest))
+
+
+def sign(tenant: Tenant, image: Image, key: PrivateKey, annotations: dict[str, str]) -> sig.Signed:
+    """Sign an image, beside the signatures that it has here; `push` takes them along."""
+    reference = parse_reference(image.name)
+    digest = image.target.digest
+    made = sig.sign(key, reference, digest, annotations)
+    others = [one for one in local_signatures(tenant, reference, digest)
+              if not key.public.verifies(one.signature, one.payload)]  # fmt: skip
+    with tenant.leased() as held:
+        _keep(held, signature_reference(reference, digest), [*others, made])
+    return made
+
+
+def _keep(held: Tenant, reference: Reference, signed: Iterable[sig.Signed]) -> None:
+    manifest, parts = sig.to_image(signed)
+    content = held.store.content
+    for one in (*parts, manifest):
+        children = tuple(part.descriptor for part in parts) if one is manifest else ()
+        labels = child_labels(children)
+        with suppress(AlreadyExists):
+            with content.writer(f"signature-{one.descriptor.digest}",
+                                expected=one.descriptor.digest, patience=60) as ingest:  # fmt: skip
+                ingest.write(one.content, 0)
+                ingest.commit(one.descriptor.size, one.descriptor.digest, labels)
+            continue
+        if labels:
+            content.update(one.descriptor.digest, dict(labels))
+    held.store.images.put(str(reference), manifest.descriptor)
+
+
+def local_signatures(tenant: Tenant, reference: Reference, digest: Digest) -> list[sig.Signed]:
+    """The signatures that are here; none where there is nothing that reads as some."""
+    try:
+        found = tenant.store.images.get(str(signature_reference(reference, digest)))
+        return _read(tenant, found.target)
+    except MobyshellError:
+        return []
+
+
+def _read(tenant: Tenant, target: Descriptor) -> list[sig.Signed]:
+    content = tenant.store.content
+    manifest = document(content, target)
+    if not isinstance(manifest, Manifest):
+        return []
+    return list(sig.from_image(manifest, lambda one: content.read(one.digest)))
+
+
+def verify(tenant: Tenant, image: Image, keys: Iterable[PublicKey]) -> dict[str, sig.Claim]:
+    """By whom of `keys` an image is signed, by the signatures that are here."""
+    reference = parse_reference(image.name)
+    found = local_signatures(tenant, reference, image.target.digest)
+    return sig.verified(found, keys, image.target.digest)
+
+
+def admit(
+    tenant: Tenant,
+    reference: Reference,
+    digest: Digest,
+    fetch: Callable[[], object] = lambda: None,
+) -> None:
+    """Refused, unless the policy lets this image in. `fetch` brings signatures from where the image
+    comes from; it is called only where they count."""
+
+    def signatures() -> list[sig.Signed]:
+        fetch()
+        return local_signatures(tenant, reference, digest)
+
+    policy_of(tenant).check(reference, digest, signatures)
+
+
+def fetch_signatures(tenant: Tenant, repository: Repository, digest: Digest) -> None:
+    """Have the signatures of a manifest from its registry, if there are any."""
+    from mobyshell.core.registry.pull import pull
+
+    client = repository.client
+    reference = signature_reference(repository.reference, digest)
+    with tenant.leased() as held, suppress(NotFound):
+        beside = client.repository(reference, stop=repository.stop)
+        target = pull(beside, StoreSink(held.store), None)
+        held.store.images.put(str(reference), target)
