@@ -7,12 +7,16 @@ import os
 import select
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
 from mobyshell.core.errors import NotFound
 from mobyshell.core.linux import pidfd as pidfds
+from mobyshell.core.linux import resctrl
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.state import State
 from mobyshell.core.runtime.values import Status
+from mobyshell.runc import classes
 from mobyshell.runc.call import Call, Failure
 from mobyshell.runc.counters import counted, oom_kills
 
@@ -30,13 +34,18 @@ def run(call: Call) -> int:
     if states.status(root, state) is Status.STOPPED:
         raise Failure(f"container with id {call.id} is not running")
     if flags.on("stats"):
-        _say(state, "stats", counted(state.cgroups))
+        _say(state, "stats", _counted(root, state))
         return 0
-    _follow(state, interval)
+    _follow(root, state, interval)
     return 0
 
 
-def _follow(state: State, interval: float) -> None:
+def _counted(root: Path, state: State) -> dict[str, Any]:
+    there = resctrl.detect()
+    return {**counted(state.cgroups), "intel_rdt": classes.counted(root, state.id, there)}
+
+
+def _follow(root: Path, state: State, interval: float) -> None:
     """Counters at once and then every `interval` seconds; each kill for want of memory."""
     try:
         init = pidfds.open_verified(state.pid, state.pid_start)
@@ -58,7 +67,7 @@ def _follow(state: State, interval: float) -> None:
                 return
             if time.monotonic() >= due:
                 due += interval
-                _say(state, "stats", counted(state.cgroups))
+                _say(state, "stats", _counted(root, state))
     finally:
         os.close(init)
 

@@ -35,6 +35,12 @@ def run(call: Call) -> int:
     resources = _read(given) if given else _from_flags(call)
     if resources:
         steps(runtime.update(call.id, resources))
+    cache, bandwidth = call.flags.text("l3-cache-schema"), call.flags.text("mem-bw-schema")
+    if cache or bandwidth:
+        from mobyshell.core.linux.resctrl import detect
+        from mobyshell.core.runtime.classes import change
+
+        change(call.root(), call.id, detect(), cache=cache, bandwidth=bandwidth)
     return 0
 
 
@@ -83,8 +89,6 @@ def _from_flags(call: Call) -> dict[str, Any]:
         put(("pids", "limit"), flags.number("pids-limit"))
     if flags.text("kernel-memory") or flags.text("kernel-memory-tcp"):
         call.log.warning("Kernel memory settings are ignored and will be removed")
-    if flags.text("l3-cache-schema") or flags.text("mem-bw-schema"):
-        raise Failure("Intel RDT: l3 cache schema: Intel RDT is not enabled on this machine")
     return found
 
 

@@ -90,6 +90,9 @@ def detect(cgroup: str = "/proc/self/cgroup", mountinfo: str = "/proc/self/mount
     v1 = [name for name in own if name and not name.startswith("name=")]
     v2 = "" in own
     mode = "hybrid" if v1 and v2 else "v1" if v1 else "v2" if v2 else "none"
+    if mode == "v2":
+        # a named hierarchy beside it (as old systemds want one in containers) limits nothing
+        own = {"": own[""]}
     limits: tuple[str, ...] = ()
     usable = ""
     if v2:
@@ -113,6 +116,15 @@ def _usable(own: str, top: str) -> str:
             break
         level = os.path.dirname(level)
     return found
+
+
+def delegable() -> tuple[str, ...]:
+    """The files of a v2 group that are given to whoever may make groups below it (cgroups(7),
+    "/sys/kernel/cgroup files")."""
+    try:
+        return tuple(read("/sys/kernel/cgroup", "delegate").split())
+    except SyscallFailed:
+        return ("cgroup.procs", "cgroup.subtree_control", "cgroup.threads")
 
 
 def read(path: str, file: str) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mobyshell.core.errors import MobyshellError
-from mobyshell.core.linux import capabilities, cgroups, device_filter, pidfd, procfs
+from mobyshell.core.linux import capabilities, cgroups, device_filter, pidfd, procfs, resctrl
 from mobyshell.core.linux.namespaces import KINDS
 from mobyshell.core.linux.syscalls import number, syscall
 
@@ -177,6 +177,11 @@ def _cgroups() -> Iterator[Finding]:
         remedy = "run as root, or delegate the cgroup" if path else f"a kernel with {name} enabled"
         yield _finding(f"cgroup {name}", ok, where if ok or not path else f"{path} not writable",
                        use, remedy)  # fmt: skip
+    there = resctrl.detect()
+    yield _finding("resctrl", there is not None,
+                   f"{there.root}: {', '.join(there.can)}" if there else "not mounted",
+                   "bundles with linux.intelRdt cannot run",
+                   "Intel RDT or AMD QoS, and mount -t resctrl resctrl /sys/fs/resctrl")  # fmt: skip
     yield _systemd()
 
 

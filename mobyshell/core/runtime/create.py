@@ -29,6 +29,7 @@ from mobyshell.core.runtime.launch import hear, launch, named_kept
 from mobyshell.core.runtime.notification import connected
 from mobyshell.core.runtime.operations.namespaces import CLONE_FLAG
 from mobyshell.core.runtime.operations.trees import START
+from mobyshell.core.runtime.own_class import own_directories
 from mobyshell.core.runtime.own_groups import OwnGroups
 from mobyshell.core.runtime.parent import close_all, run_here
 from mobyshell.core.runtime.plan import HOME, Actor, Phase, Plan, Text
@@ -167,6 +168,7 @@ class _Creation:
                 hint="root.path in config.json is relative to the bundle",
             )
         self.host_root = HostRoot("" if "mount" in self.state_namespaces() else self.rootfs)
+        self.groups.classes = own_directories(self.spec, self.template.resctrl, self.id)
         # known before they are made: the next start can clear away what a killed creator left
         states.write_file(self.path / states.CGROUPS, json.dumps(self.groups.known()).encode())
         states.write_file(self.path / states.CONFIG, self.text.encode())
@@ -306,6 +308,7 @@ class _Creation:
             cgroups=self.groups.paths,
             cgroup_levels=self.groups.levels,
             unit=self.groups.unit,
+            resctrl=self.groups.classes,
             namespaces=self.state_namespaces(),
             terminal=self.template.terminal,
             args=tuple(process.args or ()) if process else (),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mobyshell.core.errors import MobyshellError, NotFound, SyscallFailed, TimedOut, WrongState
 from mobyshell.core.events import EventSink, Failed
-from mobyshell.core.linux import cgroups, procfs
+from mobyshell.core.linux import cgroups, procfs, resctrl
 from mobyshell.core.linux import pidfd as pidfds
 from mobyshell.core.oci import Hooks, load_spec
 from mobyshell.core.runtime import hooks
@@ -54,6 +54,7 @@ def delete(root: Path, id: str, *, force: bool = False, sink: EventSink) -> Step
             systemd.stop(state.unit, owner=state.owner)
         release(path, state.rootfs)
         yield from _remove(state)
+        resctrl.remove(state.resctrl)
     except MobyshellError as error:
         sink(id, Failed(verb="delete", error=error.to_wire()))
         raise

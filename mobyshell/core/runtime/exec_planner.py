@@ -66,6 +66,7 @@ class _ExecPlanner(Planner):
             *([namespaces.enter(kinds)] if kinds else []),
             *([] if self.own_mounts else [joining.chroot(Phase.JOIN)]),
             *(group_operations.attach_child(name, path) for name, path in self.groups.items()),
+            *self._classes(),
             processes.streams(
                 fifo=False, terminal=bool(self.terminal), kept=self._kept(), agent=bool(self.agent)
             ),

@@ -10,8 +10,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mobyshell.core.linux import capabilities, cgroups
+from mobyshell.core.linux import capabilities, cgroups, resctrl
 from mobyshell.core.linux import lsm as lsms
+from mobyshell.core.linux.resctrl import Resctrl
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +23,10 @@ class Host:
     directory of the cgroup that the runtime itself is in; `cgroup_roots`: the same for the tops
     of the hierarchies. `cgroup_usable`: the highest v2 group that cgroups may be made in, and
     `cgroup_v2_controllers` what can be limited below it. `cgroup_writable`: may cgroups be made
-    at all. `cpuset`: CPUs and memory nodes of that cgroup (v1). `last_capability`: the highest
-    number. `capabilities`: the mask of those that the runtime itself may hand on. `lsm`: names of
-    active security modules. `resctrl`: is there resource control.
+    at all. `cgroup_delegate`: the files of a v2 group that a new owner of it is given. `cpuset`:
+    CPUs and memory nodes of that cgroup (v1). `last_capability`: the highest number.
+    `capabilities`: the mask of those that the runtime itself may hand on. `lsm`: names of active
+    security modules. `resctrl`: the file system of classes of service, if one is mounted.
     `kernel`: its version.
     """
 
@@ -36,11 +38,12 @@ class Host:
     cgroup_roots: Mapping[str, str] = field(default_factory=dict)
     cgroup_usable: str = ""
     cgroup_writable: bool = True
+    cgroup_delegate: tuple[str, ...] = ()
     cpuset: tuple[str, str] = ("", "")
     last_capability: int = 40
     capabilities: int = (1 << 64) - 1
     lsm: tuple[str, ...] = ()
-    resctrl: bool = False
+    resctrl: Resctrl | None = None
     kernel: tuple[int, int] = (6, 6)
     newuidmap: str | None = None
     newgidmap: str | None = None
@@ -75,11 +78,12 @@ class Host:
             cgroup_roots=dict(layout.roots),
             cgroup_usable=layout.v2_usable,
             cgroup_writable=writable,
+            cgroup_delegate=cgroups.delegable() if layout.mode == "v2" else (),
             cpuset=_cpuset(own.get("cpuset")),
             last_capability=capabilities.last(),
             capabilities=capabilities.held(),
             lsm=lsms.active(),
-            resctrl=os.path.exists("/sys/fs/resctrl/schemata"),
+            resctrl=resctrl.detect(),
             kernel=_kernel(),
             newuidmap=_helper("newuidmap"),
             newgidmap=_helper("newgidmap"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from mobyshell.core.linux import cgroups
+from mobyshell.core.linux import cgroups, resctrl
 from mobyshell.core.runtime import groups
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.executor import Executor
@@ -20,9 +20,10 @@ _SECTIONS = ("config-linux.md#cgroups-path", "config-linux.md#control-groups")
 
 class OwnGroups:
     """`paths`: controller → directory. `unit`: of systemd, or "". `levels`: directories on the way
-    that are made, too, deepest first."""
+    that are made, too, deepest first. `classes`: directories of resctrl that are its own."""
 
     def __init__(self, prepared: Prepared, id: str) -> None:
+        self.classes: tuple[str, ...] = ()
         self.paths = prepared.cgroups(id)
         self.unit = prepared.unit(id)
         # a cgroupsPath may name groups that are somebody else's: those are not ours to remove
@@ -37,7 +38,8 @@ class OwnGroups:
 
     def known(self) -> dict[str, object]:
         """What the next creator has to remove if this one is killed."""
-        return {**self.paths, states.LEVELS: self.levels}
+        own = {f"resctrl {number}": path for number, path in enumerate(self.classes)}
+        return {**self.paths, **own, states.LEVELS: self.levels}
 
     def make(self, executor: Executor, program: Program, plan: Plan) -> int | None:
         """Run the program of the phase PREPARE, as `Executor.run`; once more if the way to our
@@ -75,6 +77,7 @@ class OwnGroups:
 
             systemd.stop(self.unit, owner=os.geteuid())
         self._remove()
+        resctrl.remove(self.classes)
 
     def ours(self) -> list[str]:
         """Those of the groups that are nobody else's."""

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, TypeAlias
 
+from mobyshell.core.linux.resctrl import Resctrl
+
 HOME = "\0home\0"
 """Stands in texts for the home of the program's user, which is known when all is mounted."""
 
@@ -179,6 +181,7 @@ class Plan:
     `agent`: the socket of whoever is asked about the system calls of its filter, or empty;
     `attended`: the child waits at its first gate for the parent's operations of ATTACH;
     `unit`: the unit of systemd whose cgroups these are, "" if we make them ourselves;
+    `resctrl`: where classes of service are made, if the container is to have one;
     `notices`: what the spec asks for and this plan leaves out or weakens, each one line, never silent.
     `handed`: the cells of the runtime's own program whose descriptors the child gets as well.
     """
@@ -193,6 +196,7 @@ class Plan:
     attended: bool = False
     unit: str = ""
     agent: str = ""
+    resctrl: Resctrl | None = None
     notices: tuple[str, ...] = ()
     handed: tuple[str, ...] = ()
 

@@ -20,6 +20,7 @@ from mobyshell.core.oci import (
     User,
 )
 from mobyshell.core.runtime import groups
+from mobyshell.core.runtime.delegation import delegated
 from mobyshell.core.runtime.execution import CompileSeccomp, execution
 from mobyshell.core.runtime.handed_trees import choose_trees, mapped
 from mobyshell.core.runtime.host import Host
@@ -37,6 +38,7 @@ from mobyshell.core.runtime.operations import (
     namespaces,
     null_streams,
     process,
+    resctrl,
     roots,
     scheduling,
     snapshot_root,
@@ -115,8 +117,9 @@ class Planner:
         self.own_mounts = "mount" in self.made
         self.agent = agent_path(self.linux)
         # what the child itself could not do, from where it is, its parent does before it goes on;
-        # and the agent is told a number that is known only when there is a child
-        self.attended = self.user_namespace or not self.own_mounts or bool(self.agent)
+        # and the agent, and a class of service, is told a number known only when there is a child
+        told = self.agent or self.linux.intel_rdt
+        self.attended = self.user_namespace or not self.own_mounts or bool(told)
         self.groups: dict[str, str] = {}
         self.unit: Unit | None = None
         joined = next((one.path for _, one in self.joined if one.type == "user"), None)
@@ -169,6 +172,7 @@ class Planner:
             agent=self.agent,
             attended=self.attended,
             unit=self.unit.name if self.unit else "",
+            resctrl=self.host.resctrl if self.linux.intel_rdt else None,
             notices=tuple(self.notices),
             handed=tuple(tree.cell.name for tree in self.trees.values()),
         )
@@ -220,6 +224,9 @@ class Planner:
         operations: list[Operation] = []
         if self.unit is None:
             operations = groups.prepare(self.linux, self.host, self.groups, self.notices)
+            operations += self._delegated(Phase.PREPARE)
+        if self.linux.intel_rdt and self.host.resctrl:
+            operations += resctrl.prepare(self.linux.intel_rdt, self.host.resctrl, self.id)
         if "" in self.groups and not self.attended:
             operations.append(cgroups.born(self.groups[""]))
         if "root.path" in self.trees:
@@ -238,12 +245,23 @@ class Planner:
             operations = groups.attach_unit(
                 self.spec, self.host, self.id, self.unit, self.groups, self.notices
             )
+            operations += self._delegated(Phase.ATTACH)
         elif self.attended:
             # in another user or mount namespace the child cannot write, or find, these files
             operations = [cgroups.attach_child(name, path) for name, path in self.groups.items()]
+        operations += self._classes()
         if "user" in self.made:
             operations += planned_maps(self.linux, self.host)
         return operations
+
+    def _delegated(self, phase: Phase) -> list[Operation]:
+        path = self.groups.get("")
+        return delegated(self.spec, self.host, path, phase) if path else []
+
+    def _classes(self) -> list[Operation]:
+        """A process into its class of service, if the container has one."""
+        asked, there = self.linux.intel_rdt, self.host.resctrl
+        return resctrl.attach(asked, there, self.id) if asked and there else []
 
     # the child's part
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from mobyshell.core.errors import Unsupported
 from mobyshell.core.linux.capabilities import known, number
-from mobyshell.core.oci import Capabilities, Linux, Spec
+from mobyshell.core.oci import Capabilities, IntelRdt, Linux, Spec
 from mobyshell.core.runtime.host import Host
 
 
@@ -18,13 +18,7 @@ def refuse(spec: Spec, host: Host) -> None:
     linux = spec.linux
     process = spec.process
     if linux.intel_rdt is not None:
-        raise Unsupported(
-            "linux.intelRdt: this version of mobyshell makes no groups of resctrl",
-            hint="take it out of config.json, or run the bundle with runc or crun"
-            if host.resctrl
-            else "and this machine has none: it takes a processor with Intel RDT or AMD QoS, a "
-            "kernel with CONFIG_X86_CPU_RESCTRL, and `mount -t resctrl resctrl /sys/fs/resctrl`",
-        )
+        _refuse_class(linux.intel_rdt, host)
     hidden = linux.masked_paths or linux.readonly_paths
     if hidden and not any(one.type == "mount" for one in linux.namespaces or ()):
         raise Unsupported(
@@ -41,6 +35,29 @@ def refuse(spec: Spec, host: Host) -> None:
             raise Unsupported(
                 f"{name} is set, but this kernel does not run {module}",
                 hint="boot with it among lsm=, or take the label out of the spec",
+            )
+
+
+def _refuse_class(asked: IntelRdt, host: Host) -> None:
+    there = host.resctrl
+    if there is None:
+        raise Unsupported(
+            "linux.intelRdt: this machine has no resctrl mounted",
+            hint="it takes a processor with Intel RDT or AMD QoS, a kernel with "
+            "CONFIG_X86_CPU_RESCTRL, and `mount -t resctrl resctrl /sys/fs/resctrl`",
+        )
+    wanted = (
+        ("l3CacheSchema", asked.l3_cache_schema, ("L3", "L3CODE"), "cache allocation"),
+        ("memBwSchema", asked.mem_bw_schema, ("MB", "SMBA"), "bandwidth allocation"),
+        ("enableCMT", asked.enable_cmt, ("L3_MON",), "monitoring"),
+        ("enableMBM", asked.enable_mbm, ("L3_MON",), "monitoring"),
+        ("enableMonitoring", asked.enable_monitoring, ("L3_MON",), "monitoring"),
+    )
+    for name, value, needs, what in wanted:
+        if value and not there.has(*needs):
+            raise Unsupported(
+                f"linux.intelRdt.{name}: this machine has no {what}",
+                hint=f"{there.root}/info lists {', '.join(there.can) or 'nothing'}",
             )
 
 

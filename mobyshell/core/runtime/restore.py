@@ -38,6 +38,7 @@ from mobyshell.core.runtime.create import Container, Stdio
 from mobyshell.core.runtime.executor import Executor
 from mobyshell.core.runtime.inside import Inside
 from mobyshell.core.runtime.operations.namespaces import CLONE_FLAG, loopback
+from mobyshell.core.runtime.own_class import own_directories
 from mobyshell.core.runtime.own_groups import OwnGroups
 from mobyshell.core.runtime.parent import run_here
 from mobyshell.core.runtime.plan import Actor, Phase
@@ -117,6 +118,7 @@ class _Restoration:
                 f"no root filesystem at {self.template.rootfs}",
                 hint="root.path in config.json is relative to the bundle",
             )
+        self.groups.classes = own_directories(self.spec, self.template.resctrl, self.id)
         states.write_file(self.path / states.CGROUPS, json.dumps(self.groups.known()).encode())
         self._write_spec()
         os.mkdir(self.path / _ROOT, 0o700)
@@ -304,6 +306,7 @@ class _Restoration:
             cgroups=self.groups.paths,
             cgroup_levels=self.groups.levels,
             unit=self.groups.unit,
+            resctrl=self.groups.classes,
             namespaces=tuple(one.type for one in linux.namespaces or ()) if linux else (),
             terminal=self.template.terminal,
             args=tuple(process.args or ()) if process else (),

@@ -39,5 +39,6 @@ class _RestorePlanner(Planner):
             terminal=bool(self.terminal),
             attended=True,
             unit=self.unit.name if self.unit else "",
+            resctrl=self.host.resctrl if self.linux.intel_rdt else None,
             notices=tuple(self.notices),
         )

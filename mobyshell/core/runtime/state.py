@@ -57,7 +57,8 @@ class State:
     `cgroup_levels`: directories above those that were made on the way, deepest first.
     `namespaces`: kinds that are not the host's, as in the spec. `exit_status`: of the init, once
     somebody has waited for it (128+n for signal n). `root_mount`: type, source and options of what
-    its root filesystem was mounted from, if it was not there before.
+    its root filesystem was mounted from, if it was not there before. `resctrl`: classes of service
+    and monitoring groups that go when it goes.
     """
 
     id: str
@@ -79,6 +80,7 @@ class State:
     cgroup_levels: tuple[str, ...] = ()
     unit: str = ""
     root_mount: tuple[str, ...] = ()
+    resctrl: tuple[str, ...] = ()
 
 
 def directory(root: Path, id: str) -> Path:
@@ -270,6 +272,7 @@ def decode(data: bytes, path: Path) -> State:
         known["args"] = tuple(known.get("args", ()))
         known["cgroup_levels"] = tuple(known.get("cgroup_levels", ()))
         known["root_mount"] = tuple(known.get("root_mount", ()))
+        known["resctrl"] = tuple(known.get("resctrl", ()))
         state = State(**known)
         if state.id == path.name and _well_formed(state):
             return state
@@ -284,7 +287,7 @@ def _well_formed(state: State) -> bool:
     numbers = (state.pid, state.pid_start, state.created_ns, state.started_ns, state.owner,
                state.exited_ns, 0 if state.exit_status is None else state.exit_status)  # fmt: skip
     words = (state.bundle, state.rootfs, state.unit, state.oci_version, *state.namespaces, *state.args,
-             *state.cgroup_levels, *state.root_mount)  # fmt: skip
+             *state.cgroup_levels, *state.root_mount, *state.resctrl)  # fmt: skip
     maps = (state.cgroups, state.annotations)
     return (
         all(type(one) is int and -(2**63) <= one < 2**63 for one in numbers)

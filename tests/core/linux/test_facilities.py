@@ -169,6 +169,18 @@ def test_the_layout_is_the_machines() -> None:
         assert os.getpid() in [int(one) for one in cgroups.read(path, "cgroup.procs").split()]
 
 
+def test_a_named_hierarchy_beside_v2_limits_nothing(tmp_path: Path) -> None:
+    mountinfo, cgroup = tmp_path / "mountinfo", tmp_path / "cgroup"
+    mountinfo.write_text(
+        "30 25 0:27 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
+        "31 30 0:28 / /sys/fs/cgroup/systemd rw - cgroup none rw,name=systemd\n"
+    )
+    cgroup.write_text("1:name=systemd:/\n0::/user\n")
+    layout = cgroups.detect(str(cgroup), str(mountinfo))
+    assert (layout.mode, dict(layout.own)) == ("v2", {"": "/sys/fs/cgroup/user"})
+    assert dict(layout.roots) == {"": "/sys/fs/cgroup"}
+
+
 def test_a_group_holds_freezes_kills_and_goes() -> None:
     own = cgroups.detect().own
     groups = {name: f"{path}/mobyshell-test-{os.getpid()}" for name, path in own.items()

@@ -21,6 +21,7 @@ from mobyshell.core.runtime.state import State
 from mobyshell.core.runtime.steps import run
 from mobyshell.core.runtime.values import Status
 from tests.core.runtime.conftest import House
+from tests.runc.conftest import eventually
 
 pytestmark = pytest.mark.root
 
@@ -34,7 +35,7 @@ def unified(house: House) -> House:
     top = here.cgroup_root("")
     host = replace(
         here, cgroup_mode="v2", cgroup_own={"": here.cgroup_own[""]}, cgroup_roots={"": top},
-        cgroup_usable=top, cgroup_writable=True,
+        cgroup_usable=top, cgroup_writable=True, cgroup_delegate=cgroups.delegable(),
     )  # fmt: skip
     house.runtime = Runtime(house.runtime.root, sink=house.runtime.sink, host=host)
     return house
@@ -212,3 +213,63 @@ def test_groups_made_inside_are_no_way_to_be_in_the_way(unified: House) -> None:
         assert len(unified.runtime.ps("c")) == 1
         run(unified.runtime.delete("c", force=True))
         assert not os.path.exists(state.cgroups[""])
+
+
+def given_away(uid: int = 0, *, options: tuple[str, ...] = ("nosuid",), namespace: bool = True,
+               user: bool = True) -> Any:  # fmt: skip
+    """A cgroup that the container writes to; `uid` runs it, of a user namespace from 100000 on."""
+
+    def change(document: Document) -> None:
+        linux = document["linux"]
+        document["process"]["user"] = {"uid": uid, "gid": 0}
+        kinds = [*(["user"] if user else ()), *(["cgroup"] if namespace else ())]
+        linux["namespaces"] += [{"type": kind} for kind in kinds]
+        if user:
+            ids = [{"containerID": 0, "hostID": 100000, "size": 2000}]
+            linux.update(uidMappings=ids, gidMappings=ids)
+        for one in document["mounts"]:
+            if one["type"] == "cgroup":
+                one.update(source="cgroup", options=list(options))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "owner"),
+    [
+        (given_away(), 100000),
+        (given_away(7), 100007),
+        (given_away(7, user=False), 7),
+        (given_away(options=("ro",)), 0),
+        (given_away(namespace=False), 0),
+        (given_away(5000), 0),
+    ],
+)
+def test_whose_the_group_is(unified: House, change: Any, owner: int) -> None:
+    plan = unified.runtime.plan("c", str(unified.bundle), spec=unified.spec(change, "true"))
+    given = [one.title for one in plan.operations if one.spec.endswith("#cgroup-ownership")]
+    assert given == ([f"give the cgroup to uid {owner}, to make groups below"] if owner else [])
+
+
+def test_the_group_is_its_users(unified: House) -> None:
+    script = """
+        cd /sys/fs/cgroup
+        mkdir below && echo 0 > below/cgroup.procs && cat /proc/self/cgroup
+        echo 1 > cgroup.max.depth 2>/dev/null && echo depth
+        echo 1 > cgroup.freeze 2>/dev/null && echo freeze
+        echo 1 > cgroup.kill 2>/dev/null && echo kill
+        echo done
+        sleep 1000
+    """
+    with running(unified, "sh", "-c", script, change=given_away(7)) as state:
+        path = state.cgroups[""]
+        files = {name: os.stat(f"{path}/{name}").st_uid for name in os.listdir(path)}
+        assert os.stat(path).st_uid == 100007
+        theirs = {name for name, uid in files.items() if uid == 100007 and name != "below"}
+        assert theirs == set(cgroups.delegable()) & set(files)
+        output = unified.directory / "c.out"
+        eventually(lambda: "done" in output.read_text())
+        said = output.read_text().splitlines()
+    # its own part, and none of its limits
+    mine = [line for line in said if not line[0].isdigit() or line.startswith("0::")]
+    assert mine == ["0::/below", "done"]
