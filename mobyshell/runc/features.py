@@ -8,6 +8,7 @@ from typing import Any
 
 from mobyshell import __version__
 from mobyshell.core.linux import capabilities, mount_options
+from mobyshell.core.oci.linux import MEMORY_FLAGS, MEMORY_MODES
 from mobyshell.runc.call import Call
 from mobyshell.runc.version import CONTRACT
 
@@ -36,16 +37,26 @@ def features() -> dict[str, Any]:
             "seccomp": _seccomp(),
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},
-            "intelRdt": {"enabled": False},
+            "intelRdt": {"enabled": True, "schemata": True, "monitoring": True},
             "mountExtensions": {"idmap": {"enabled": True}},
+            "memoryPolicy": {"modes": list(MEMORY_MODES), "flags": list(MEMORY_FLAGS)},
+            "netDevices": {"enabled": True},
         },
         "annotations": {
             "org.opencontainers.runc.checkpoint.enabled": "true",
             "org.opencontainers.runc.version": CONTRACT,
             "org.opencontainers.runc.commit": f"mobyshell-{__version__}",
+            **_libraries(),
         },
         "potentiallyUnsafeConfigAnnotations": ["bundle", "org.systemd.property.", "org.criu.config"],
     }  # fmt: skip
+
+
+def _libraries() -> dict[str, str]:
+    from mobyshell.core.linux.seccomp import library_version
+
+    found = library_version()
+    return {"io.github.seccomp.libseccomp.version": found} if found else {}
 
 
 def _seccomp() -> dict[str, Any]:

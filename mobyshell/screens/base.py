@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from mobyshell.screens.app import MobyshellApp
 
 
+def number_of(count: int, noun: str) -> str:
+    """`1 bundle`, `2 bundles`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 class MobyScreen(Screen[None]):
     """A screen with crumbs, a body, a prompt and a footer."""
 

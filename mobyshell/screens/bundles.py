@@ -14,7 +14,7 @@ from textual.widgets import Tree
 
 from mobyshell.core.errors import MobyshellError
 from mobyshell.core.oci import load_spec
-from mobyshell.screens.base import MobyScreen
+from mobyshell.screens.base import MobyScreen, number_of
 from mobyshell.screens.bundle_list import BundleList
 from mobyshell.screens.bundle_plan import BundlePlan
 from mobyshell.screens.dialogs import NewBundle, NewBundleDialog, RunBundle, RunDialog, run_line
@@ -89,7 +89,7 @@ class BundlesScreen(MobyScreen):
     @on(BundleList.Scanned)
     def scanned(self, event: BundleList.Scanned) -> None:
         """News of the list."""
-        self.crumb(f"{len(event.entries)} bundles")
+        self.crumb(number_of(len(event.entries), "bundle"))
         if self._open and self._open not in {one.path for one in event.entries}:
             self._open = ""
             self.editor.close()

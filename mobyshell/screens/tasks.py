@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container
 
 from mobyshell.commands.registry import verbs_of
-from mobyshell.screens.base import MobyScreen
+from mobyshell.screens.base import MobyScreen, number_of
 from mobyshell.screens.session import suspended
 from mobyshell.screens.task_details import TABS, TaskDetails
 from mobyshell.screens.task_list import TaskList
@@ -91,7 +91,7 @@ class TasksScreen(MobyScreen):
     def listed(self, event: TaskList.Changed) -> None:
         """News of some tasks."""
         running = sum(one.status == "running" for one in event.tasks)
-        self._count = f"{len(event.tasks)} tasks, {running} running"
+        self._count = f"{number_of(len(event.tasks), 'task')}, {running} running"
         self._say_where()
         self.details.update_task(self.task_list.chosen)
 

@@ -25,6 +25,10 @@ KERNEL = ROOT / ".ci" / "cache" / "kernel"
 MODULES = (
     "virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci",
     "netfs", "fscache", "9pnet", "9pnet_virtio", "9p", "overlay",
+    # criu asks about sockets through them, and locks networks
+    "unix_diag", "inet_diag", "tcp_diag", "udp_diag", "af_packet_diag", "netlink_diag",
+    "nfnetlink", "crc32c_generic", "libcrc32c", "nf_tables",
+    "nf_defrag_ipv4", "nf_defrag_ipv6", "nf_conntrack", "nf_conntrack_netlink",
 )  # fmt: skip
 """In the order of what needs what."""
 

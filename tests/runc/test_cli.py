@@ -162,6 +162,12 @@ def test_features(ours: Machine) -> None:
     assert found["linux"]["mountExtensions"] == {"idmap": {"enabled": True}}
     assert "CAP_CHECKPOINT_RESTORE" in found["linux"]["capabilities"]
     assert found["linux"]["seccomp"]["enabled"] is True
+    assert found["linux"]["intelRdt"] == {"enabled": True, "schemata": True, "monitoring": True}
+    assert "MPOL_WEIGHTED_INTERLEAVE" in found["linux"]["memoryPolicy"]["modes"]
+    assert found["linux"]["netDevices"] == {"enabled": True}
+    told = found["annotations"]
+    assert told["org.opencontainers.runc.checkpoint.enabled"] == "true"
+    assert told["io.github.seccomp.libseccomp.version"].count(".") == 2
 
 
 def test_an_empty_list_as_go_writes_it(ours: Machine) -> None:

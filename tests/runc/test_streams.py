@@ -85,13 +85,18 @@ class Listener:
         self.socket.listen()
         self.socket.settimeout(PATIENCE)
 
+    def __enter__(self) -> Listener:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
     def take(self) -> int:
         peer, _ = self.socket.accept()
         with peer:
             peer.settimeout(PATIENCE)
             self.data, control, _, _ = peer.recvmsg(4096, socket.CMSG_SPACE(4))
         (self.fd,) = array.array("i", control[0][2])
-        self.socket.close()
         return self.fd
 
 
@@ -115,9 +120,9 @@ def test_console_socket(ours: Machine) -> None:
     assert ours.fails("create", "c").endswith(
         "cannot allocate tty if runc will detach without setting console socket"
     )
-    listener = Listener(ours.directory / "s")
-    ours.ok("create", "--console-socket", str(ours.directory / "s"), "c")
-    master = listener.take()
+    with Listener(ours.directory / "s") as listener:
+        ours.ok("create", "--console-socket", str(ours.directory / "s"), "c")
+        master = listener.take()
     try:
         assert b"ptmx" in listener.data
         ours.ok("start", "c")
@@ -126,12 +131,12 @@ def test_console_socket(ours: Machine) -> None:
         read_until(master, b"got word")
     finally:
         os.close(master)
-    exec_listener = Listener(ours.directory / "e")
     ours.ok("delete", "--force", "c")
     ours.background("c")
     where = str(ours.directory / "e")
-    ours.ok("exec", "-d", "-t", "--console-socket", where, "c", "sh", "-c", "tty; sleep 1000")
-    master = exec_listener.take()
+    with Listener(ours.directory / "e") as listener:
+        ours.ok("exec", "-d", "-t", "--console-socket", where, "c", "sh", "-c", "tty; sleep 1000")
+        master = listener.take()
     try:
         read_until(master, b"/dev/pts/0")
     finally:
@@ -140,9 +145,9 @@ def test_console_socket(ours: Machine) -> None:
 
 def test_pidfd_socket(ours: Machine) -> None:
     ours.spec("sleep", "1000")
-    listener = Listener(ours.directory / "s")
-    ours.quiet("run", "-d", "--pidfd-socket", str(ours.directory / "s"), "c")
-    fd = listener.take()
+    with Listener(ours.directory / "s") as listener:
+        ours.quiet("run", "-d", "--pidfd-socket", str(ours.directory / "s"), "c")
+        fd = listener.take()
     try:
         info = Path(f"/proc/self/fdinfo/{fd}").read_text()
         assert f"Pid:\t{ours.state('c')['pid']}\n" in info

@@ -5,6 +5,7 @@ Owns the translation of names. Loading a filter is one system call and none of t
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import struct
@@ -23,6 +24,16 @@ NEW_LISTENER = 8
 
 _NOTIFY = "SCMP_ACT_NOTIFY"
 _PERMISSIVE = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG")
+
+
+def library_version() -> str:
+    """The version of libseccomp, such as 2.5.4; "" if there is none."""
+    try:
+        function = binding()._libseccomp.seccomp_version
+    except (Unsupported, AttributeError):
+        return ""
+    function.restype = ctypes.POINTER(ctypes.c_uint * 3)
+    return ".".join(str(one) for one in function().contents)
 
 
 def binding() -> Any:
@@ -115,7 +126,19 @@ def _architectures(lib: Any, made: Any, names: Any) -> None:
         if token is None:
             raise Unsupported(f"linux.seccomp.architectures: {name} is unknown to this libseccomp")
         if not made.exist_arch(token):
-            made.add_arch(token)
+            _add_architecture(made, name, token)
+
+
+def _add_architecture(made: Any, name: str, token: Any) -> None:
+    try:
+        made.add_arch(token)
+    except OSError as error:
+        if error.errno != errno.EDOM:
+            raise
+        raise Unsupported(
+            f"linux.seccomp.architectures: {name} cannot be in one filter with this machine's",
+            hint="its byte order is the other one, so no program of it runs here: take it out",
+        ) from None
 
 
 _OPERATORS = {

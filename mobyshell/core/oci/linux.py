@@ -93,20 +93,20 @@ class Personality:
     extra: dict[str, Any] = extras()
 
 
-_MEMORY_MODES = (
+MEMORY_MODES = (
     "MPOL_DEFAULT", "MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_WEIGHTED_INTERLEAVE", "MPOL_PREFERRED",
     "MPOL_PREFERRED_MANY", "MPOL_LOCAL",
 )  # fmt: skip
-_MEMORY_FLAGS = ("MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES")
+MEMORY_FLAGS = ("MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryPolicy:
     """The NUMA memory policy (set_mempolicy(2))."""
 
-    mode: str = member("mode", one_of(*_MEMORY_MODES), required=True)
+    mode: str = member("mode", one_of(*MEMORY_MODES), required=True)
     nodes: str | None = member("nodes", NUMBER_LIST)
-    flags: tuple[str, ...] | None = member("flags", array(one_of(*_MEMORY_FLAGS)))
+    flags: tuple[str, ...] | None = member("flags", array(one_of(*MEMORY_FLAGS)))
     extra: dict[str, Any] = extras()
 
 

@@ -17,6 +17,7 @@ from mobyshell.core.errors import (
     CheckpointFailed,
     MobyshellError,
     SyscallFailed,
+    Unsupported,
     UsageError,
     WrongState,
 )
@@ -50,6 +51,11 @@ def checkpoint(
     now = states.status(root, state)
     if now not in (Status.RUNNING, Status.PAUSED):
         raise WrongState(f"Container cannot be checkpointed in {now} state")
+    if state.root_mount:
+        raise Unsupported(
+            "criu cannot checkpoint a container whose root only it has mounted",
+            hint="a container of a bundle with its rootfs can be",
+        )
     spec = load_spec(states.directory(root, id))
     try:
         externals.refuse(spec)

@@ -46,7 +46,7 @@ def converse(service: Service, type: Ask, notified: Notified, **values: Any) -> 
             told = str(answer.values.get("cr_errmsg", ""))
             raise CheckpointFailed(
                 f"criu failed: type {_name(answer.type)} errno {code}",
-                hint=program.first_error(told) or told,
+                hint=program.errors_in(told) or told,
             )
         if answer.type != Ask.NOTIFY:
             return answer

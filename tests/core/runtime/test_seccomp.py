@@ -17,6 +17,7 @@ import pytest
 
 from mobyshell.core.errors import InvalidSpec, SyscallFailed, Unsupported
 from mobyshell.core.linux import seccomp
+from mobyshell.core.oci.seccomp import ARCHITECTURES
 from mobyshell.core.runtime.steps import run
 from tests.core.runtime.conftest import House
 
@@ -300,3 +301,15 @@ def test_asking_needs_somebody_and_a_way_to_them(house: House) -> None:
 
     with pytest.raises(Unsupported, match="sendmsg must be allowed"):
         house.create("c", house.spec(change, "true"))
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_every_architecture(name: str) -> None:
+    """It gets into the filter, or it is said why no filter of this machine can have it."""
+    try:
+        assert compiled(syscalls=ALLOWED, architectures=["SCMP_ARCH_X86_64", name])
+    except Unsupported as error:
+        said = f"linux.seccomp.architectures: {name} "
+        assert error.message.startswith(said + "cannot be in one filter") or (
+            error.message == f"{said}is unknown to this libseccomp"
+        )

@@ -19,6 +19,10 @@ OLDEST = (3, 0, 0)
 """The first with the requests that are asked here."""
 
 _PATIENCE = 60
+_SHOWN = 3
+_GOES_ON = ("exited, status", "tun: ", "Unable to create a veth pair", "-95 reported by netlink",
+            "rlimit: ")  # fmt: skip
+"""Errors by name only: criu finds out by trial what a kernel can do."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
 
@@ -45,16 +49,18 @@ def complaint(program: str) -> str:
     if done.returncode == 0:
         return ""
     said = (done.stderr + done.stdout).decode(errors="replace")
-    return first_error(said) or f"`criu check` ends with {done.returncode}"
+    return errors_in(said) or f"`criu check` ends with {done.returncode}"
 
 
-def first_error(text: str) -> str:
-    """The first error in what criu said, without the place in its source, in one harmless line."""
+def errors_in(text: str) -> str:
+    """The errors in what criu said, without the places in its source, in one harmless line."""
+    found: dict[str, None] = {}
     for line in text.splitlines():
-        _, found, rest = line.partition("Error (")
-        if found:
-            return _CONTROL.sub(" ", rest.partition("): ")[2]).strip()[:300]
-    return ""
+        _, error, rest = line.partition("Error (")
+        said = _CONTROL.sub(" ", rest.partition("): ")[2]).strip()
+        if error and not said.startswith(_GOES_ON):
+            found[said] = None
+    return "; ".join(list(found)[:_SHOWN])[:300]
 
 
 def unusable(program: str, why: str) -> Unsupported:

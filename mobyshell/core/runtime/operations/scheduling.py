@@ -46,12 +46,21 @@ def scheduler(one: Scheduler) -> Operation:
         ) if value
     ]  # fmt: skip
     shown = ", ".join((one.policy, *given))
-    help = "real-time policies need CAP_SYS_NICE, and a share of cpu.rt_runtime_us in the cgroup"
-    if one.policy == "SCHED_DEADLINE":
-        help = (
+    deadline = one.policy == "SCHED_DEADLINE"
+    refused = "real-time policies need CAP_SYS_NICE, and a share of cpu.rt_runtime_us in the cgroup"
+    if deadline:
+        refused = (
             "process scheduler can't be used together with AllowedCPUs: SCHED_DEADLINE needs "
             "CAP_SYS_NICE, and all CPUs of the machine"
         )
+    hints = (
+        (errno.EPERM, refused),
+        (
+            errno.EINVAL,
+            refused if deadline else "a kernel may lack the policy; sched(7) has its values",
+        ),
+        (errno.EOPNOTSUPP, "clamping needs a kernel with CONFIG_UCLAMP_TASK"),
+    )
     return Operation(
         actor=Actor.CHILD,
         phase=Phase.SETUP,
@@ -60,10 +69,9 @@ def scheduler(one: Scheduler) -> Operation:
         source="process.scheduler",
         spec=_LINUX_PROCESS,
         man="sched_setattr(2), sched(7)",
-        calls=(
-            Call("sched_setattr", (0, Data(attributes.pack(), f"{{{shown}}}"), 0), otherwise=help),
-        ),
+        calls=(Call("sched_setattr", (0, Data(attributes.pack(), f"{{{shown}}}"), 0)),),
         shell=_chrt(one),
+        hints=hints,
     )
 
 

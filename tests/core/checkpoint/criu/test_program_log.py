@@ -9,7 +9,11 @@ import pytest
 from mobyshell.core.checkpoint.criu import log, program
 from mobyshell.core.errors import Unsupported
 
-VDSO = "Error (criu/vdso.c:381): vdso: Unexpected rt vDSO area bounds\nError (criu/x.c:1): more\n"
+VDSO = """\
+Error (criu/vdso.c:381): vdso: Unexpected rt vDSO area bounds
+Error (criu/x.c:1): tun: no
+Error (criu/x.c:1): more
+"""
 
 
 def executable(path: Path, script: str) -> str:
@@ -33,13 +37,13 @@ def test_one_by_its_path(tmp_path: Path) -> None:
 
 def test_what_its_check_says(tmp_path: Path) -> None:
     path = executable(tmp_path / "criu", f"printf '%s' '{VDSO}' >&2; exit 1")
-    assert program.complaint(path) == "vdso: Unexpected rt vDSO area bounds"
+    assert program.complaint(path) == "vdso: Unexpected rt vDSO area bounds; more"
     assert program.complaint(executable(tmp_path / "mute", "exit 3")) == "`criu check` ends with 3"
     assert "No such file" in program.complaint(str(tmp_path / "gone"))
 
 
 def test_control_characters_are_not_passed_on() -> None:
-    assert program.first_error("Error (x): a\x1b[2Jb\x07") == "a [2Jb"
+    assert program.errors_in("Error (x): a\x1b[2Jb\x07") == "a [2Jb"
 
 
 def test_too_old() -> None:

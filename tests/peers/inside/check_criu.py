@@ -1,0 +1,145 @@
+"""Containers through a real criu: Debian's, which works on Debian's kernel."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mobyshell.core.checkpoint.criu import program
+from mobyshell.core.checkpoint.criu.settings import Settings
+from mobyshell.core.errors import CheckpointFailed, NotFound
+from mobyshell.core.runtime import Stdio
+from mobyshell.core.runtime.steps import run
+from mobyshell.core.runtime.values import Status
+from tests.core.runtime.conftest import House
+
+COUNT = "i=0; while :; do i=$((i+1)); echo $i > /dev/shm/count; usleep 20000; done"
+Change = Callable[[dict[str, Any]], object]
+
+
+@dataclass
+class Counter:
+    """A container that counts, and where its images are."""
+
+    house: House
+    images: Path
+
+    def start(self, *args: str, change: Change | None = None) -> None:
+        house = self.house
+        spec = house.spec(change, *(args or ("sh", "-c", COUNT)))
+        with open("/dev/null", "r+") as null:
+            stdio = Stdio(null.fileno(), null.fileno(), null.fileno())
+            made = run(house.runtime.create("c", str(house.bundle), stdio=stdio, spec=spec))
+        os.close(made.pidfd)
+        run(house.runtime.start("c"))
+        self.spec = spec
+
+    def save(self, **more: Any) -> None:
+        run(self.house.runtime.checkpoint("c", Settings(str(self.images), **more), note=print))
+
+    def restore(self, id: str) -> int:
+        with open("/dev/null", "r+") as null:
+            stdio = Stdio(null.fileno(), null.fileno(), null.fileno())
+            made = run(
+                self.house.runtime.restore(
+                    id, str(self.house.bundle), Settings(str(self.images)), stdio=stdio,
+                    spec=self.spec, note=print,
+                )
+            )  # fmt: skip
+        os.close(made.pidfd)
+        return made.pid
+
+    def count(self, id: str) -> int:
+        return int(self.house.exec(id, "cat", "/dev/shm/count").output or 0)
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 120
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def counter(house: House, tmp_path: Path) -> Counter:
+    return Counter(house, tmp_path / "images")
+
+
+def test_it_works_here() -> None:
+    assert program.complaint(program.find()) == ""
+
+
+def test_away_and_back(counter: Counter) -> None:
+    runtime = counter.house.runtime
+
+    def change(document: dict[str, Any]) -> None:
+        document["linux"]["resources"].update(pids={"limit": 50})
+        document["hostname"] = "kept"
+        document["mounts"].append(
+            {"destination": "/mnt", "type": "bind", "source": str(counter.images.parent),
+             "options": ["bind", "ro"]}
+        )  # fmt: skip
+
+    counter.start(change=change)
+    counter.wait_for(lambda: counter.count("c") > 5)
+    counter.save()
+    with pytest.raises(NotFound):
+        runtime.state("c")
+    mounts = Path("/proc/self/mountinfo").read_text()
+    pid = counter.restore("d")
+    assert Path("/proc/self/mountinfo").read_text() == mounts
+    state, now = runtime.state("d")
+    assert (now, state.pid) == (Status.RUNNING, pid)
+    assert "time" in state.namespaces
+    first = counter.count("d")
+    assert first > 5
+    counter.wait_for(lambda: counter.count("d") > first)
+    found = counter.house.exec("d", "sh", "-c", "hostname; ls /mnt; ip a show lo | grep -c UP")
+    assert found.output.split()[0] == "kept"
+    assert "images" in found.output.split()
+    assert found.output.split()[-1] == "1"
+    group = Path(state.cgroups[""])
+    assert group.name.endswith("-d")
+    assert (group / "pids.max").read_text().strip() == "50"
+    assert str(pid) in (group / "cgroup.procs").read_text().split()
+    run(runtime.pause("d"))
+    run(runtime.resume("d"))
+    run(runtime.delete("d", force=True))
+
+
+def test_it_goes_on_and_memory_first(counter: Counter) -> None:
+    runtime = counter.house.runtime
+    counter.start()
+    counter.wait_for(lambda: counter.count("c") > 0)
+    images = counter.images
+    counter.images = images / "first"
+    counter.save(pre_dump=True)
+    assert runtime.state("c")[1] is Status.RUNNING
+    counter.images = images / "second"
+    counter.save(leave_running=True, parent_path="../first")
+    assert runtime.state("c")[1] is Status.RUNNING
+    assert (counter.images / "parent").is_symlink()
+    before = counter.count("c")
+    counter.wait_for(lambda: counter.count("c") > before)
+    run(runtime.delete("c", force=True))
+    counter.restore("d")
+    assert counter.count("d") > 0
+    run(runtime.delete("d", force=True))
+
+
+def test_what_cannot_be_saved(counter: Counter) -> None:
+    """A file of the host is the program's output: no path of the container leads to it."""
+    house = counter.house
+    container = house.create("c", house.spec(None, "sleep", "1000"))
+    os.close(container.pidfd)
+    run(house.runtime.start("c"))
+    with pytest.raises(CheckpointFailed, match="type DUMP errno 0: Can't lookup mount") as caught:
+        counter.save()
+    assert str(counter.images / "dump.log") in caught.value.hint
+    assert house.runtime.state("c")[1] is Status.RUNNING
+    run(house.runtime.delete("c", force=True))
