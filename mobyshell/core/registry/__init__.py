@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mobyshell.core.registry.credentials import OneKeyring, default_keyring
     from mobyshell.core.registry.seam import BlobWriter, ContentSink, ContentSource
     from mobyshell.core.registry.session import Repository
-    from mobyshell.core.registry.transport import Stop
+    from mobyshell.core.registry.stop import Stop
     from mobyshell.core.registry.values import TLS, Credentials, Limits
 
 __all__ = [
@@ -28,7 +28,7 @@ _MODULES = {
     "credentials": "OneKeyring default_keyring",
     "seam": "BlobWriter ContentSink ContentSource",
     "session": "Repository",
-    "transport": "Stop",
+    "stop": "Stop",
     "values": "TLS Credentials Limits",
 }
 _WHERE = {name: module for module, names in _MODULES.items() for name in names.split()}

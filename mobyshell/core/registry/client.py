@@ -18,7 +18,8 @@ from mobyshell.core.registry.hosts import CERTS_D, endpoints_of
 from mobyshell.core.registry.locations import Location
 from mobyshell.core.registry.progress import Progress, quiet
 from mobyshell.core.registry.session import Repository
-from mobyshell.core.registry.transport import NotTLS, Stop, Transport
+from mobyshell.core.registry.stop import Stop
+from mobyshell.core.registry.transport import NotTLS, Transport
 from mobyshell.core.registry.values import TLS, Endpoint, Limits
 
 

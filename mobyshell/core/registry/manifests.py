@@ -94,7 +94,7 @@ def fetch(repository: Repository, descriptor: Descriptor) -> bytes:
             f"a manifest of {descriptor.size} bytes", hint=f"at most {LARGEST} are read"
         )
     embedded = descriptor.embedded()
-    if embedded is not None:
+    if embedded is not None and descriptor.digest.verifies(embedded):
         return embedded
 
     def ask(endpoint: Endpoint, last: bool) -> bytes:

@@ -8,7 +8,7 @@ from email.utils import mktime_tz, parsedate_tz
 
 from mobyshell.core.errors import MobyshellError
 from mobyshell.core.registry.progress import Progress, Retrying
-from mobyshell.core.registry.transport import Stop
+from mobyshell.core.registry.stop import Stop
 from mobyshell.core.registry.values import Limits
 
 

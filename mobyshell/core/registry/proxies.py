@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import urllib3
 
 from mobyshell.core.registry.locations import Location, is_local
 
@@ -20,6 +23,17 @@ def proxy_for(location: Location) -> str:
     if _spared(location, os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""):
         return ""
     return found if urlsplit(found).scheme in ("http", "https") else ""
+
+
+def proxy_manager(proxy: str, options: dict[str, Any]) -> urllib3.ProxyManager:
+    """Connections through a proxy; who we are to it may stand in its URL."""
+    parts = urlsplit(proxy)
+    host = parts.netloc.rpartition("@")[2]
+    headers = None
+    if parts.username:
+        who = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        headers = urllib3.make_headers(proxy_basic_auth=who)
+    return urllib3.ProxyManager(f"{parts.scheme}://{host}", proxy_headers=headers, **options)
 
 
 def _spared(location: Location, without: str) -> bool:

@@ -66,6 +66,7 @@ def pull(
     `descriptor`: what it was resolved to before. NotFound (no such image, or none for this
     platform), RegistryFailed, InvalidImage, Unsupported, Interrupted.
     """
+    repository = repository.anew()  # where one blob fails, the others are ended
     top = descriptor or manifests.resolve(repository)
     walk = _Walk(repository, sink, matcher)
     found = walk.found(top)
@@ -74,8 +75,7 @@ def pull(
     repository.progress(TransferPlanned((*(one.descriptor for one in documents), *needed)))
     in_parallel(walk.bring, needed, downloads, repository.stop)
     for one in reversed(documents):
-        children = tuple(child for child in one.value.children if walk.has(child))
-        walk.keep(one.descriptor, one.content, children)
+        walk.keep(one.descriptor, one.content, one.value.children)
     return top
 
 

@@ -32,6 +32,7 @@ def push(
     `chunk_size`: see `uploads.push`. NotFound where a part of it is not in the source: an index
     is pushed with all its platforms, or one of these by itself. RegistryFailed, InvalidImage.
     """
+    repository = repository.anew()  # where one blob fails, the others are ended
     walk = _Walk(repository, source, chunk_size)
     walk.read(descriptor, 1)
     documents, needed = list(walk.documents.values()), list(walk.blobs.values())

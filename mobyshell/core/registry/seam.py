@@ -24,8 +24,9 @@ class BlobWriter(Protocol):
     def commit(self, *, children: tuple[Descriptor, ...] = (), source: str = "") -> None:
         """It is complete: verify size and digest, and make it visible and durable.
 
-        `children` are what it refers to and what is there already; `source` is where it came
-        from, `registry/repository`. InvalidImage where the bytes are others: they are thrown away
+        `children` are all that it refers to; what of them is needed is there already, the other
+        platforms of an index need never be. `source` is where it came from,
+        `registry/repository`. InvalidImage where the bytes are others: they are thrown away
         then, and `offset` is 0.
         """
         ...

@@ -7,16 +7,25 @@ Owns the order of these. Knows nothing of manifests and blobs; `resolve`, `manif
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from mobyshell.core.errors import MobyshellError, NotFound, RegistryFailed, Unsupported
+from mobyshell.core.errors import (
+    Interrupted,
+    MobyshellError,
+    NotFound,
+    RegistryFailed,
+    TimedOut,
+    Unsupported,
+)
 from mobyshell.core.oci.reference import Reference
 from mobyshell.core.registry.authorization import scope_of
 from mobyshell.core.registry.failures import failure
 from mobyshell.core.registry.locations import Location, next_location
 from mobyshell.core.registry.patience import Patience, pause_of
 from mobyshell.core.registry.progress import Progress
-from mobyshell.core.registry.transport import Body, Response, Stop, Unreachable
+from mobyshell.core.registry.stop import Stop
+from mobyshell.core.registry.transport import Body, Response, Unreachable
 from mobyshell.core.registry.values import Endpoint
 
 if TYPE_CHECKING:
@@ -45,6 +54,11 @@ class Repository:
         self.pushes = (scope_of(reference.path, "pull", "push"),)
         self.deletes = (scope_of(reference.path, "delete", "pull", "push"),)
 
+    def anew(self) -> Repository:
+        """The same, as a piece of work of its own, which can fail without ending this one."""
+        stop = Stop(parent=self.stop)
+        return Repository(self.client, self.reference, self.endpoints, self.progress, stop)
+
     @property
     def path(self) -> str:
         """The repository's name at its registry."""
@@ -71,6 +85,8 @@ class Repository:
             last = one is endpoints[-1]
             try:
                 return ask(one, last)
+            except (Interrupted, TimedOut):
+                raise
             except (RegistryFailed, NotFound, Unsupported) as error:
                 failures.append(error)
             except MobyshellError:
@@ -124,13 +140,14 @@ class Repository:
         """Ask with what the origin wants to see; learn from what it says it wants."""
         authorizer = self.client.authorizer
         home = self.client.base(endpoint).origin
+        ask = partial(self._follow, endpoint)  # the token service: no credentials but those given
         for round in range(_ROUNDS):
             shown = dict(headers)
             known = ""
             if location.origin == home:
                 for name, values in endpoint.headers.items():
                     shown[name] = ", ".join(values)
-                known = authorizer.header(location, self.path, scopes, _Asker(self, endpoint))
+                known = authorizer.header(location, self.path, scopes, ask)
             if known:
                 shown["Authorization"] = known
             response = self._follow(endpoint, method, location, shown, body)
@@ -190,18 +207,6 @@ class Repository:
         raise RegistryFailed(
             f"{location.host}: the list has more than {self.limits.pages} pages", host=location.host
         )
-
-
-class _Asker:
-    """Requests to the token service: redirects as elsewhere, no credentials but those given."""
-
-    def __init__(self, repository: Repository, endpoint: Endpoint) -> None:
-        self._repository, self._endpoint = repository, endpoint
-
-    def __call__(
-        self, method: str, location: Location, headers: Mapping[str, str], body: bytes | None, /
-    ) -> Response:
-        return self._repository._follow(self._endpoint, method, location, headers, body)
 
 
 def next_link(value: str) -> str:

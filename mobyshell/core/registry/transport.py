@@ -22,7 +22,8 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from mobyshell import __version__
 from mobyshell.core.errors import Interrupted, RegistryFailed, TimedOut
 from mobyshell.core.registry.locations import Location
-from mobyshell.core.registry.proxies import proxy_for
+from mobyshell.core.registry.proxies import proxy_for, proxy_manager
+from mobyshell.core.registry.stop import Stop
 from mobyshell.core.registry.tls import context_of
 from mobyshell.core.registry.values import TLS, Limits
 from mobyshell.core.registry.watch import Wait, Watch
@@ -47,56 +48,6 @@ class Unreachable(RegistryFailed):
 
 class NotTLS(RegistryFailed):
     """The other side does not speak TLS."""
-
-
-class Stop:
-    """A switch that ends what is under way in other threads, and a time at which it ends anyway.
-
-    `deadline` in seconds from now.
-    """
-
-    def __init__(self, deadline: float | None = None) -> None:
-        self.deadline = deadline
-        self._end = math.inf if deadline is None else time.monotonic() + deadline
-        self._lock = threading.Lock()
-        self._waits: set[Wait] = set()
-        self._event = threading.Event()
-
-    def stop(self) -> None:
-        """End everything that was begun with this switch."""
-        self._event.set()
-        with self._lock:
-            waits = list(self._waits)
-        for one in waits:
-            one.end()
-
-    def check(self) -> None:
-        """Interrupted, once it is stopped; TimedOut, once its time is over."""
-        if self._event.is_set():
-            raise Interrupted("the transfer was stopped")
-        if time.monotonic() > self._end:
-            raise TimedOut(f"the registry was not done within {self.deadline:g} seconds")
-
-    def until(self, moment: float) -> float:
-        """That moment, or the end of all patience if it comes first."""
-        return min(moment, self._end)
-
-    def sleep(self, seconds: float) -> None:
-        """Wait. Interrupted and TimedOut as in `check`; at once where the time would not do."""
-        self._event.wait(min(seconds, max(0.0, self._end - time.monotonic())))
-        self.check()
-
-    def add(self, wait: Wait) -> None:
-        """End this one too."""
-        with self._lock:
-            self._waits.add(wait)
-        if self._event.is_set():
-            wait.end()
-
-    def remove(self, wait: Wait) -> None:
-        """It is over."""
-        with self._lock:
-            self._waits.discard(wait)
 
 
 class Response:
@@ -285,9 +236,7 @@ class Transport:
         }  # fmt: skip
         if location.scheme == "https" or proxy.startswith("https:"):
             options["ssl_context"] = context_of(self._tls, location.host)  # reads all authorities
-        manager = (
-            urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
-        )
+        manager = proxy_manager(proxy, options) if proxy else urllib3.PoolManager(**options)
         manager.pool_classes_by_scheme = {"http": self._pool("http"), "https": self._pool("https")}
         return manager
 

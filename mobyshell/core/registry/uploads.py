@@ -26,7 +26,7 @@ from mobyshell.core.registry.progress import (
     TransferStarted,
 )
 from mobyshell.core.registry.session import Repository
-from mobyshell.core.registry.transport import Body, Response, Unreachable
+from mobyshell.core.registry.transport import Response, Unreachable
 from mobyshell.core.registry.values import Endpoint
 
 Open = Callable[[], BinaryIO]
@@ -125,9 +125,9 @@ class _Upload:
 
     def _whole(self, session: Location) -> None:
         size = self.descriptor.size
-        with self.repository.request(
+        with self._part(0, size) as part, self.repository.request(
             self.endpoint, "PUT", self._closing(session), scopes=self.repository.pushes,
-            headers={**_OCTETS, "Content-Length": str(size)}, body=lambda: self._part(0, size),
+            headers={**_OCTETS, "Content-Length": str(size)}, body=part.again,
             patient=False, expect=_CREATED,
         ):  # fmt: skip
             pass
@@ -153,11 +153,11 @@ class _Upload:
     def _chunk(self, session: Location, offset: int, chunk_size: int) -> tuple[Location, int]:
         """Send one. Where the upload goes on, and at which byte."""
         end = min(offset + chunk_size, self.descriptor.size)
-        with self.repository.request(
+        with self._part(offset, end) as part, self.repository.request(
             self.endpoint, "PATCH", session, scopes=self.repository.pushes,
             headers={**_OCTETS, "Content-Length": str(end - offset),
                      "Content-Range": f"{offset}-{end - 1}"},
-            body=lambda: self._part(offset, end), patient=False, expect=_ACCEPTED | {204, 416},
+            body=part.again, patient=False, expect=_ACCEPTED | {204, 416},
         ) as response:  # fmt: skip
             if response.status == 416:
                 raise self._elsewhere()
@@ -192,28 +192,44 @@ class _Upload:
     def _closing(self, session: Location) -> Location:
         return session.with_query(urlencode({"digest": self.descriptor.digest}))
 
-    def _part(self, start: int, end: int) -> Body:
-        file = self.open_blob()
-        file.seek(start)
-        return _Part(self.repository, self.descriptor, file, start, end)
+    def _part(self, start: int, end: int) -> _Part:
+        return _Part(self.repository, self.descriptor, self.open_blob, start, end)
 
 
 class _Part:
-    """A part of a blob as a stream, which tells how far it was read, and is closed at its end."""
+    """A part of a blob as a stream, which tells how far it was read."""
 
     def __init__(
-        self, repository: Repository, descriptor: Descriptor, file: BinaryIO, start: int, end: int
+        self, repository: Repository, descriptor: Descriptor, open_blob: Open, start: int, end: int
     ) -> None:
-        self._repository, self._descriptor = repository, descriptor
-        self._file, self._at, self._end = file, start, end
+        self._repository, self._descriptor, self._open = repository, descriptor, open_blob
+        self._start, self._end, self._at = start, end, start
+        self._file: BinaryIO | None = None
+
+    def again(self) -> _Part:
+        """The same from its beginning: each try reads it anew."""
+        self.close()
+        self._file, self._at = self._open(), self._start
+        self._file.seek(self._start)
+        return self
 
     def read(self, size: int = -1, /) -> bytes:
         left = self._end - self._at
-        part = self._file.read(left if size < 0 else min(size, left)) if left else b""
+        if self._file is None or not left:
+            return b""
+        part = self._file.read(left if size < 0 else min(size, left))
         self._at += len(part)
-        if part:
-            self._repository.stop.check()
-            self._repository.progress(TransferAdvanced(self._descriptor, self._at))
-        else:
-            self._file.close()
+        self._repository.stop.check()
+        self._repository.progress(TransferAdvanced(self._descriptor, self._at))
         return part
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> _Part:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from mobyshell.core.errors import Interrupted
-from mobyshell.core.registry.transport import Stop
+from mobyshell.core.registry.stop import Stop
 
 T = TypeVar("T")
 

@@ -51,8 +51,9 @@ class Shelf:
         self, digest: Digest, content: bytes, children: tuple[Descriptor, ...], source: str
     ) -> None:
         with self._lock:
-            missing = [one for one in children if one.digest not in self.blobs]
-            assert not missing, "children come before parents"
+            assert not any(
+                digest == one.digest for known in self.order for one in self.children[known]
+            )
             self.blobs[digest] = content
             self.order.append(digest)
             self.children[digest] = children

@@ -55,7 +55,7 @@ def test_of_an_index_what_the_machine_runs(
     stock(registry, there, top)
     pull(repository(client, registry), shelf, AMD64)
     assert set(shelf.blobs) == {top.digest, *everything(there, mine)}
-    assert [one.digest for one in shelf.children[top.digest]] == [mine.digest]
+    assert len(shelf.children[top.digest]) == 3, "also those that are not here"
     with pytest.raises(NotFound) as caught:
         pull(repository(client, registry), shelf, matcher(parse_platform("linux/s390x")))
     assert caught.value.hint == "there are: linux/arm64, linux/amd64"
