@@ -36,7 +36,7 @@ from mobyshell.moby.spec_options import SpecOption
 if TYPE_CHECKING:
     from mobyshell.core.registry.client import Client as Registry
     from mobyshell.core.registry.progress import Progress
-    from mobyshell.core.registry.transport import Stop
+    from mobyshell.core.registry.stop import Stop
     from mobyshell.moby.run import Finished
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mobyshell.core.registry.client import Client as Registry
     from mobyshell.core.registry.progress import Progress
     from mobyshell.core.registry.session import Repository
-    from mobyshell.core.registry.transport import Stop
+    from mobyshell.core.registry.stop import Stop
     from mobyshell.moby.client import Tenant
 
 
