@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from mobyshell.core.runtime.plan import INNER
 from mobyshell.runc.call import Failure
 
 TYPE_CHECKING = False
@@ -30,7 +31,9 @@ def taken(call: Call) -> Taken:
             what = f"preserved-fd {fd - 3 - listening}" if fd >= 3 + listening else "LISTEN_FDS"
             text = f"unable to stat {what} (of {wanted}): no such file or directory"
             raise Failure(_prefix(call, text), 255 if call.command == "exec" else 1) from None
-    told = (f"LISTEN_FDS={listening}", "LISTEN_PID=1") if listening else ()
+    # sd_listen_fds(3) takes only what is meant for the very process that asks
+    number = INNER if call.command == "exec" else "1"
+    told = (f"LISTEN_FDS={listening}", f"LISTEN_PID={number}") if listening else ()
     return Taken(tuple(range(3, 3 + wanted)), told)
 
 

@@ -52,6 +52,15 @@ def test_exec_keeps_them_too(ours: Machine) -> None:
     assert found == [*files, *"-----"]
 
 
+def test_exec_tells_whom_the_sockets_are_for(ours: Machine) -> None:
+    ours.background("c")
+    script = f"{SHOW}; echo $LISTEN_FDS; test $LISTEN_PID = $$ && echo mine"
+    files = [str(ours.directory / "file0")]
+    for _ in range(3):
+        found = with_files(ours, 1, "exec", "c", "sh", "-c", script, LISTEN_FDS="1")
+        assert found == [*files, *"------", "1", "mine"]
+
+
 def test_what_is_to_be_kept_must_be_there(ours: Machine) -> None:
     assert "unable to stat preserved-fd" in ours.fails("run", "--preserve-fds", "3", "c")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from mobyshell.core.errors import MobyshellError, SyscallFailed, WrongState
 from mobyshell.core.events import EventSink, Failed
 from mobyshell.core.linux import pidfd as pidfds
+from mobyshell.core.linux import procfs
 from mobyshell.core.runtime import report
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.environment import home
@@ -17,7 +18,7 @@ from mobyshell.core.runtime.executor import Executor
 from mobyshell.core.runtime.launch import Launched, Stdio, hear, launch, named_kept
 from mobyshell.core.runtime.notification import connected
 from mobyshell.core.runtime.parent import run_program
-from mobyshell.core.runtime.plan import HOME
+from mobyshell.core.runtime.plan import HOME, INNER
 from mobyshell.core.runtime.prepared import Prepared
 from mobyshell.core.runtime.steps import Readable, Steps
 from mobyshell.core.runtime.values import PLAIN, Options, Status
@@ -100,6 +101,10 @@ def _follow(
         finally:
             prepared.give("attach", attach)
     if plan.agent:
+        program.fill(values)
+    if program.wants(INNER):
+        levels = procfs.status_fields(child.pid).get("NSpid", str(child.pid)).split()
+        values["inner"] = levels[-1]
         program.fill(values)
     ours.send(b"1")
     told, handed = yield from hear(ours)

@@ -23,6 +23,9 @@ HOME = "\0home\0"
 PID, INIT = "\0pid\0", "\0init\0"
 """Stand in texts for the process that a program makes, and for the container's first one."""
 
+INNER = "\0inner\0"
+"""Stands in texts for the number that the process has in its own pid namespace."""
+
 SNAPSHOT = "\0snapshot\0"
 """Stands in texts for the directory of the container's own snapshot, so that all containers of one
 image share a plan."""
@@ -217,7 +220,9 @@ def show_arg(arg: Arg) -> str:
         case Cell(name):
             return f"<{name}>"
         case Text(value):
-            value = value.replace(PID, "<pid>").replace(INIT, "<init>")
+            value = (
+                value.replace(PID, "<pid>").replace(INIT, "<init>").replace(INNER, "<pid inside>")
+            )
             return '"' + value.replace("{pid:<10}", "{pid}") + '"'
         case Flags(_, shown):
             return shown

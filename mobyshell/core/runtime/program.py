@@ -29,6 +29,7 @@ from mobyshell.core.linux.syscalls import number
 from mobyshell.core.runtime.plan import (
     HOME,
     INIT,
+    INNER,
     PID,
     SNAPSHOT,
     Arg,
@@ -110,6 +111,7 @@ class Origin:
 
 _PLACEHOLDERS = (
     (ID, "id", ""), (HOME, "home", "/"), (PID, "pid", "0"), (INIT, "init", "0"),
+    (INNER, "inner", "0"),
     (SNAPSHOT, "snapshot", ""),
 )  # fmt: skip
 
@@ -267,7 +269,7 @@ class _Arena:
         at = self._texts.get(value)
         if at is None:
             data = value.encode("utf-8", "surrogateescape") + b"\0"
-            short = template + sum(value.count(one) for one in (ID, PID, INIT))
+            short = template + sum(value.count(one) for one in (ID, PID, INIT, INNER))
             room = LONGEST_ID * short + LONGEST_HOME * value.count(HOME)
             room += LONGEST_SNAPSHOT * value.count(SNAPSHOT)
             slot = room > 0
