@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from mobyshell.core.errors import MobyshellError
+from mobyshell.core.linux.mounts import whole
 from mobyshell.core.oci import Spec
 from mobyshell.core.runtime.create import Container, Stdio
 from mobyshell.core.runtime.host import Host
@@ -101,10 +102,12 @@ def _with_environment(call: Call, spec: Spec, taken: Taken) -> tuple[Spec, bool]
 
 def _options(call: Call, taken: Taken, notify: bool) -> Options:
     flags = call.flags
+    pivot = not flags.on("no-pivot")
     return Options(
         kept=taken.kept,
         keyring=not flags.on("no-new-keyring"),
-        pivot=not flags.on("no-pivot"),
+        pivot=pivot,
+        bare=() if pivot else whole(os.getpid(), "proc", "sysfs"),
         find_program=True,
         directories=("notify",) if notify else (),
     )

@@ -138,6 +138,19 @@ def test_debug_says_the_filters_flags(ours: Machine) -> None:
     assert 'msg="seccomp filter flags: 2"' in ours.call("--debug", "run", "c").stderr
 
 
+def test_a_root_that_is_only_moved_leaves_no_procfs_to_be_mounted_anew(ours: Machine) -> None:
+    def change(document: dict[str, Any]) -> None:
+        for name in ("bounding", "permitted"):
+            document["process"]["capabilities"][name].append("CAP_SETFCAP")
+
+    script = "mkdir -p /dev/shm/p; mount -t proc none /dev/shm/p; ls /dev/shm/p"
+    ours.spec("unshare", "-mrpf", "sh", "-c", script, change=change)
+    done = ours.call("run", "--no-pivot", "c")
+    assert "mount: permission denied" in done.stderr
+    assert done.stdout == ""
+    assert ours.call("run", "--no-pivot", "c2").stderr == done.stderr
+
+
 def test_debug_says_what_is_done(ours: Machine) -> None:
     done = ours.call("--debug", "run", "c")
     assert "level=debug" in done.stderr

@@ -61,3 +61,10 @@ def read_mountinfo(pid: int) -> tuple[MountInfo, ...]:
     """The mounts that process `pid` sees, in the kernel's order. NotFound if it is gone."""
     text = procfs.read_file(pid, "mountinfo").decode("utf-8", "surrogateescape")
     return tuple(parse_line(line) for line in text.split("\n") if line)
+
+
+def whole(pid: int, *kinds: str) -> tuple[str, ...]:
+    """The mount points of filesystems of `kinds` that are mounted from their roots, as process
+    `pid` sees them."""
+    found = read_mountinfo(pid)
+    return tuple(one.mount_point for one in found if one.fstype in kinds and one.root == "/")

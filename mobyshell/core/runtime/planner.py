@@ -386,8 +386,10 @@ class Planner:
     def _pivot(self) -> list[Operation]:
         linux = self.linux
         operations = hidden.planned(linux)
-        if self.own_mounts:
-            operations.append(roots.pivot() if self.options.pivot else roots.move_root())
+        if self.own_mounts and not self.options.pivot:
+            operations.append(roots.move_root(self.rootfs, self.options.bare))
+        elif self.own_mounts:
+            operations.append(roots.pivot())
         else:
             operations.append(joining.chroot())
         if linux.rootfs_propagation:
@@ -404,12 +406,8 @@ class Planner:
             operations.append(roots.read_only_root())
         if self.options.find_program and self.process.args:
             operations.append(process.find(self.process))
-        kept = self._kept(len(self.trees))
-        terminal = bool(self.terminal)
-        return [
-            *operations,
-            process.undumpable(terminal=terminal, kept=kept, agent=bool(self.agent)),
-        ]
+        kept, terminal, agent = self._kept(len(self.trees)), bool(self.terminal), bool(self.agent)
+        return [*operations, process.undumpable(terminal=terminal, kept=kept, agent=agent)]
 
     def _exec(self, status: Status) -> tuple[list[Operation], list[Operation]]:
         return execution(

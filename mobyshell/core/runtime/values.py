@@ -34,7 +34,8 @@ class Options:
     `owned`: which of the streams 0, 1, 2 are to belong to the program's user; None: those that
     can, but /dev/null.
     `keyring`: a session keyring of its own. `pivot`: pivot_root; without it the root is moved over
-    `/`, for a root on a ramdisk. `find_program`: that there is a program is the business of
+    `/`, for a root on a ramdisk, and `bare` are the mount points of whole procfs and sysfs that the
+    container must not reach then. `find_program`: that there is a program is the business of
     `create`, not of `start`. `directories`: to be made in the state directory. `rootfs`: what is to be
     mounted on its root.path, in the container's mount namespace only.
     """
@@ -43,6 +44,7 @@ class Options:
     owned: tuple[int, ...] | None = None
     keyring: bool = True
     pivot: bool = True
+    bare: tuple[str, ...] = ()
     find_program: bool = False
     directories: tuple[str, ...] = ()
     rootfs: RootMount | None = None

@@ -20,6 +20,7 @@ from mobyshell.core.runtime.operations.calls import (
     clone_tree,
     close,
     flags,
+    quote,
     set_attributes,
 )  # fmt: skip
 from mobyshell.core.runtime.operations.trees import Tree
@@ -168,8 +169,24 @@ def pivot() -> Operation:
     )
 
 
-def move_root() -> Operation:
-    """What `pivot` does, on a root that cannot be pivoted: the initial ramdisk's."""
+def move_root(rootfs: str, bare: tuple[str, ...]) -> Operation:
+    """What `pivot` does, on a root that cannot be pivoted: the initial ramdisk's.
+
+    What was mounted before stays in the mount namespace, out of sight. Whole filesystems of the
+    kernel, at `bare`, are taken out of it: as long as there is one, whoever makes a user namespace
+    in the container may mount it anew, with nothing masked.
+    """
+    away = []
+    # those below the rootfs are the container's own by now
+    bare = tuple(one for one in bare if not f"{one}/".startswith(f"{rootfs}/"))
+    for place in bare:
+        hide = (Text("tmpfs"), Text(place), Text("tmpfs"), 0, 0)
+        away += [
+            # the inner ones go with the outer ones; of another user namespace they are only covered
+            Call("umount2", (Text(place), flags("umount", c.MNT_DETACH)),
+                 tolerate=(errno.EINVAL, errno.EPERM, errno.ENOENT), skip_on_success=1),
+            Call("mount", hide, tolerate=(errno.ENOENT,)),
+        ]  # fmt: skip
     return Operation(
         actor=Actor.CHILD,
         phase=Phase.PIVOT,
@@ -179,13 +196,18 @@ def move_root() -> Operation:
         spec="config.md#root",
         man="mount(2), chroot(2)",
         calls=(
+            *away,
             Call("fchdir", (ROOT,)),
             Call("close", (ROOT,)),
             Call("mount", (Text("."), Text("/"), 0, flags("mount", c.MS_MOVE), 0)),
             Call("chroot", (Text("."),)),
             Call("chdir", (Text("/"),)),
         ),
-        shell=('mount --move "$rootfs" /', "chroot ."),
+        shell=(
+            *(f"umount -l {quote(one)}" for one in bare),
+            'mount --move "$rootfs" /',
+            "chroot .",
+        ),
     )
 
 
