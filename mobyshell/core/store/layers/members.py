@@ -126,7 +126,12 @@ class Members:
 
     @staticmethod
     def _link_to(other: Place, target: bytes, place: Place, name: bytes) -> None:
-        os.link(target, name, src_dir_fd=other.fd, dst_dir_fd=place.fd, follow_symlinks=False)
+        try:
+            os.link(target, name, src_dir_fd=other.fd, dst_dir_fd=place.fd, follow_symlinks=False)
+        except PermissionError:
+            if stat.S_ISDIR(os.stat(target, dir_fd=other.fd, follow_symlinks=False).st_mode):
+                raise InvalidLayer(f"a hard link to {shown(target)!r}, a directory") from None
+            raise
 
     def _special(self, place: Place, name: bytes, entry: Entry) -> None:
         device = 0 if entry.type == h.FIFO else _device(*entry.device)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from typing import NamedTuple
 
 from mobyshell.core.errors import InvalidLayer
@@ -144,12 +145,23 @@ class Places:
         else:
             try:
                 os.mkdir(name, 0o755, dir_fd=above.fd)
-            except FileExistsError:  # a link that leads nowhere yet, or what is no directory
-                paths.make_in_root(self.root.fd, os.fsdecode(path), directory=True)
+            except FileExistsError:
+                if self._of_below(above, name):
+                    os.unlink(name, dir_fd=above.fd)
+                    os.mkdir(name, 0o755, dir_fd=above.fd)
+                else:  # a link that leads nowhere yet, or what is no directory
+                    paths.make_in_root(self.root.fd, os.fsdecode(path), directory=True)
         fd = self._resolve(path)
         if fd < 0:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
         return fd
+
+    def _of_below(self, above: Place, name: bytes) -> bool:
+        """Whether that is a file, but no link, of the layers below in a copy: it gives way, as it does
+        where layers are put over each other."""
+        if not self._flat or name in above.node.names:
+            return False
+        return not stat.S_ISLNK(os.stat(name, dir_fd=above.fd, follow_symlinks=False).st_mode)
 
     def _node(self, real: bytes) -> Node:
         node = self.root.node

@@ -28,6 +28,8 @@ def settle(tree: int, below: Stack, done: Applied) -> None:
 
     SyscallFailed. Done twice it is as done once.
     """
+    if done.opaque_root:
+        return  # nothing of them is to be seen
     path = ""
     try:
         for path in done.whiteouts:
