@@ -6,8 +6,9 @@ import errno
 import os
 import stat
 
+from mobyshell.core.linux.constants import O_PATH
 from mobyshell.core.store.layers.notes import Notes
-from mobyshell.core.store.layers.tar.headers import Entry
+from mobyshell.core.store.layers.tar.headers import SYMLINK, Entry
 from mobyshell.core.store.layers.tar.reader import shown
 
 CONTROL = (b"trusted.", b"user.overlay.")
@@ -49,6 +50,8 @@ class Attributes:
         """On a symbolic link, device or fifo, which cannot be opened. OSError."""
         if self._owners:
             os.chown(name, entry.uid, entry.gid, dir_fd=directory, follow_symlinks=False)
+        if entry.type != SYMLINK and (self._always or entry.mode > 0o777):
+            _chmod(name, directory, entry.mode)  # chown(2) took setuid away
         if entry.xattrs:
             self._set_xattrs(b"/proc/self/fd/%d/%s" % (directory, name), entry)
         times = (entry.mtime, entry.mtime)
@@ -69,6 +72,15 @@ class Attributes:
                     raise
                 why = f"{shown(entry.name)!r}: attribute {shown(key)!r}: {error.strerror}"
                 self._notes.add(why)
+
+
+def _chmod(name: bytes, directory: int, mode: int) -> None:
+    """chmod(2) of what cannot be opened, and through no link."""
+    fd = os.open(name, O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        os.chmod(f"/proc/self/fd/{fd}", mode)
+    finally:
+        os.close(fd)
 
 
 def _strip(fd: int) -> None:
