@@ -9,13 +9,24 @@ from pathlib import Path
 from mobyshell.core.errors import Unsupported, UsageError
 from mobyshell.core.store.scope import Scope
 from mobyshell.core.store.snapshots.driver import Driver
-from mobyshell.core.store.snapshots.native import Native
-from mobyshell.core.store.snapshots.overlay import Overlay
 from mobyshell.core.store.snapshots.protocol import Snapshotter
 from mobyshell.core.store.snapshots.snapshotter import TreeSnapshotter
 
-DRIVERS: dict[str, Callable[[], Driver]] = {Overlay.name: Overlay, Native.name: Native}
-"""By name, the better first. Another kind of snapshotter is entered here."""
+
+def _overlay() -> Driver:
+    from mobyshell.core.store.snapshots.overlay import Overlay
+
+    return Overlay()
+
+
+def _native() -> Driver:
+    from mobyshell.core.store.snapshots.native import Native
+
+    return Native()
+
+
+DRIVERS: dict[str, Callable[[], Driver]] = {"overlayfs": _overlay, "native": _native}
+"""By name, the better first; loaded when wanted. Another kind of snapshotter is entered here."""
 
 _KNOWN = ".chosen"
 """A file that remembers the trial for as long as the machine runs."""

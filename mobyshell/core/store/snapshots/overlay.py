@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from mobyshell.core.store.snapshots import overlay_probe, trees
+from mobyshell.core.store.snapshots import trees
 from mobyshell.core.store.snapshots.driver import FILES, bind, make_files
 from mobyshell.core.store.snapshots.idmaps import IdMaps
 from mobyshell.core.store.snapshots.overlay_options import escape
@@ -32,13 +32,15 @@ class Overlay:
     def __init__(self, *, userxattr: bool | None = None) -> None:
         """`userxattr`: mount as it can be in a user namespace (default: if this process is in one,
         or would have to make one)."""
-        self.userxattr = overlay_probe.needs_userxattr() if userxattr is None else userxattr
+        self.userxattr = needs_userxattr() if userxattr is None else userxattr
 
     @property
     def form(self) -> Form:
         return Form.OVERLAY_USER if self.userxattr else Form.OVERLAY
 
     def check(self, directory: Path) -> None:
+        from mobyshell.core.store.snapshots import overlay_probe  # seldom needed, and not small
+
         overlay_probe.check(directory, userxattr=self.userxattr)
 
     def make(self, tree: Path, kind: Kind, parents: Sequence[Path], maps: IdMaps) -> None:
@@ -74,3 +76,18 @@ class Overlay:
             with suppress(FileNotFoundError):
                 (tree / WORK / "work").rmdir()
             (tree / WORK).rmdir()
+
+
+def needs_userxattr() -> bool:
+    """Whether overlays of this process are mounted in a user namespace, where the kernel lets them
+    keep their attributes in `user.overlay.*` only (Linux 5.11)."""
+    return os.geteuid() != 0 or in_user_namespace()
+
+
+def in_user_namespace() -> bool:
+    """Whether this process is in another user namespace than the first one."""
+    try:
+        with open("/proc/self/uid_map") as file:
+            return file.read().split() != ["0", "0", "4294967295"]
+    except OSError:
+        return False

@@ -18,21 +18,6 @@ from mobyshell.core.store.snapshots.protocol import Mount
 _HINT = "use another --root for the store, or the snapshotter `native`, which copies"
 
 
-def needs_userxattr() -> bool:
-    """Whether overlays of this process are mounted in a user namespace, where the kernel lets them
-    keep their attributes in `user.overlay.*` only (Linux 5.11)."""
-    return os.geteuid() != 0 or in_user_namespace()
-
-
-def in_user_namespace() -> bool:
-    """Whether this process is in another user namespace than the first one."""
-    try:
-        with open("/proc/self/uid_map") as file:
-            return file.read().split() != ["0", "0", "4294967295"]
-    except OSError:
-        return False
-
-
 def check(directory: Path, *, userxattr: bool) -> None:
     """Unsupported, with what the kernel said, if overlays whose trees lie in `directory` cannot be
     mounted and written."""

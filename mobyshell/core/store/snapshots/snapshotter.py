@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -21,7 +21,6 @@ from pathlib import Path
 from mobyshell.core.errors import SyscallFailed, WrongState
 from mobyshell.core.linux.files import sync_filesystem
 from mobyshell.core.store import events
-from mobyshell.core.store.filters import Fields, mapping_fields, parse_filters
 from mobyshell.core.store.labels import changed, check_labels
 from mobyshell.core.store.names import check_name
 from mobyshell.core.store.scope import Scope
@@ -185,10 +184,10 @@ class TreeSnapshotter:
             self._directories.discard(gone)
 
     def walk(self, *filters: str) -> Iterator[Snapshot]:
-        wanted = parse_filters(filters)
+        wanted = _wanted(filters)
         with self._database.read() as sql:
             found = [row.snapshot for row in rows.all_of(sql, self._place)]
-        return (one for one in found if wanted.matches(_fields(one)))
+        return (one for one in found if wanted(one))
 
     def cleanup(self) -> Usage:
         with self._database.write() as sql:
@@ -275,10 +274,20 @@ def _chain(parent: rows.Row | None, layer: Layer | None) -> str:
     return f"sha256:{sha256(f'{parent.tree.chain_id} {layer.diff_id}'.encode()).hexdigest()}"
 
 
-def _fields(one: Snapshot) -> Fields:
-    """What filters can ask about, by containerd's names."""
-    values = {"name": one.name, "kind": str(one.kind), "parent": one.parent}
-    return mapping_fields(values, labels=one.labels)
+def _wanted(filters: Sequence[str]) -> Callable[[Snapshot], bool]:
+    """What the filters say, by containerd's names of fields."""
+    if not filters:
+        return lambda _: True
+    # loaded by who has filters
+    from mobyshell.core.store.filters import mapping_fields, parse_filters
+
+    chosen = parse_filters(filters)
+
+    def matches(one: Snapshot) -> bool:
+        values = {"name": one.name, "kind": str(one.kind), "parent": one.parent}
+        return chosen.matches(mapping_fields(values, labels=one.labels))
+
+    return matches
 
 
 def _sync(place: Path) -> None:

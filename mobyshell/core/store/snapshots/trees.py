@@ -108,7 +108,42 @@ def _enter(here: int, name: str, path: str) -> int | None:
 
 def measure(root: int) -> Usage:
     """What a directory takes on the disk with all that is in it: as du(1), hard links once."""
-    return count(iter([os.fstat(root)]), (found.info for found in walk(root)))
+    try:
+        return _measured_by_path(root)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return count(iter([os.fstat(root)]), (found.info for found in walk(root)))
+
+
+def _measured_by_path(root: int) -> Usage:
+    """The same, several times faster than by `walk`, of trees whose paths are not too long."""
+    blocks, inodes = os.fstat(root).st_blocks, 1
+    seen: set[tuple[int, int]] = set()
+    pending = ["."]
+    while pending:
+        path = pending.pop()
+        here = _enter(root, path, path)
+        if here is None:
+            continue
+        try:
+            with os.scandir(here) as entries:
+                for entry in entries:
+                    try:
+                        info = entry.stat(follow_symlinks=False)
+                    except FileNotFoundError:
+                        continue  # somebody was quicker
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(f"{path}/{entry.name}")
+                    elif info.st_nlink > 1:
+                        if _identity(info) in seen:
+                            continue
+                        seen.add(_identity(info))
+                    blocks += info.st_blocks
+                    inodes += 1
+        finally:
+            os.close(here)
+    return Usage(blocks * _BLOCK, inodes)
 
 
 def count(*groups: Iterator[os.stat_result]) -> Usage:
