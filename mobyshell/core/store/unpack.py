@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 from mobyshell.core.errors import AlreadyExists, InvalidImage, NotFound, StoreDamaged
+from mobyshell.core.linux.own_ids import can_give_away
 from mobyshell.core.linux.range_locks import RangeLocks
 from mobyshell.core.oci.descriptor import Descriptor
 from mobyshell.core.oci.digest import Digest
@@ -99,7 +100,7 @@ def from_content(namespace: Namespace) -> Source:
         with namespace.content.open(job.layer.digest) as blob:
             done = worker.apply(
                 Region(blob.fd), job.tree, form=job.form, limits=job.limits,
-                owners=os.geteuid() == 0,
+                owners=can_give_away(),
                 algorithm=job.layer.digest.algorithm, diff_algorithm=job.diff_id.algorithm,
                 progress=job.progress,
             )  # fmt: skip
@@ -234,8 +235,9 @@ class _Unpacking:
         """Verify a layer, fit it upon those below it, commit it."""
         layer, diff_id, name = self._layers[number], self._diffs[number], self._chain[number]
         verify(layer, diff_id, done)
-        self._namespace.content.unpacked(layer.digest, diff_id)
-        self._namespace.content.update(layer.digest, {UNCOMPRESSED: diff_id})
+        with self._namespace.scope.database.write():  # both at once: each would wait for the disk
+            self._namespace.content.unpacked(layer.digest, diff_id)
+            self._namespace.content.update(layer.digest, {UNCOMPRESSED: diff_id})
         parent = self._parent(number)
         if parent and target.form is not Form.FLAT:
             below = self._snapshots.directories(parent)

@@ -326,3 +326,34 @@ def test_killed_at_any_time(space: Namespace, name: str) -> None:
             assert len([one for one in files if one.startswith("file-")]) == max(0, number - 1)
     unpack(space, found, snapshotter=name)
     assert len(str(seen(snapshots, found.chain_id)["file-2"])) == 300_000
+
+
+IN_A_USER_NAMESPACE = """
+import os, sys
+from pathlib import Path
+from mobyshell.core.store.snapshots.choose import default, snapshotter
+from mobyshell.core.store.store import Store
+from mobyshell.core.store.unpack import unpack
+from mobyshell.core.store.walk import resolve
+from tests.core.store.snapshots.conftest import seen
+from tests.core.store.test_unpack import BASE, LAST, NEXT, image
+with Store.open(Path(sys.argv[1])) as store:
+    space = store.namespace("test")
+    print(default(space.scope))
+    chain = unpack(space, resolve(space.content, image(space, BASE, NEXT, LAST)))
+    print(sorted(seen(snapshotter(space.scope), chain).items()))
+"""
+
+
+def test_in_a_user_namespace_of_one_id(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", sys.executable, "-c",
+         IN_A_USER_NAMESPACE, str(tmp_path / "store")],
+        capture_output=True, text=True, check=False, cwd=Path(__file__).parents[3],
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "overlayfs",
+        "[('d', None), ('d/three', 'changed'), ('d/two', '2'), ('new', None), ('new/deep', None),"
+        " ('new/deep/x', 'x')]",
+    ]

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from mobyshell.core.linux.own_ids import in_user_namespace
 from mobyshell.core.store.snapshots import trees
 from mobyshell.core.store.snapshots.driver import FILES, bind, make_files
 from mobyshell.core.store.snapshots.idmaps import IdMaps
@@ -82,12 +83,3 @@ def needs_userxattr() -> bool:
     """Whether overlays of this process are mounted in a user namespace, where the kernel lets them
     keep their attributes in `user.overlay.*` only (Linux 5.11)."""
     return os.geteuid() != 0 or in_user_namespace()
-
-
-def in_user_namespace() -> bool:
-    """Whether this process is in another user namespace than the first one."""
-    try:
-        with open("/proc/self/uid_map") as file:
-            return file.read().split() != ["0", "0", "4294967295"]
-    except OSError:
-        return False
