@@ -63,6 +63,13 @@ class AlreadyThere(ProgressEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingForOther(ProgressEvent):
+    """Somebody else is fetching the same; it will be there when they are done."""
+
+    descriptor: Descriptor
+
+
+@dataclass(frozen=True, slots=True)
 class Retrying(ProgressEvent):
     """Something failed for now; it is tried again in so many seconds."""
 

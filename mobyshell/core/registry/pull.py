@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mobyshell.core.errors import InvalidImage, NotFound
+from mobyshell.core.errors import InvalidImage, Locked, NotFound, StoreDamaged
 from mobyshell.core.oci import media_types
 from mobyshell.core.oci.descriptor import Descriptor
 from mobyshell.core.oci.digest import Digest
@@ -18,8 +18,8 @@ from mobyshell.core.oci.index import Index
 from mobyshell.core.oci.manifest import Manifest
 from mobyshell.core.oci.platform import Matcher
 from mobyshell.core.registry import blobs, manifests
-from mobyshell.core.registry.progress import AlreadyThere, TransferPlanned
-from mobyshell.core.registry.seam import ContentSink
+from mobyshell.core.registry.progress import AlreadyThere, TransferPlanned, WaitingForOther
+from mobyshell.core.registry.seam import BlobWriter, ContentSink
 from mobyshell.core.registry.session import Repository
 from mobyshell.core.registry.workers import in_parallel
 
@@ -142,7 +142,7 @@ class _Walk:
                 f"{self.repository.reference} has more than {MOST_DOCUMENTS} manifests"
             )
         if self.sink.has(one):
-            content = self.sink.read(one)
+            content = self._read(one)
             self.repository.progress(AlreadyThere(one))
         else:
             content = manifests.fetch(self.repository, one)
@@ -157,12 +157,23 @@ class _Walk:
 
     def _config(self, manifest: Manifest) -> ImageConfig:
         config = manifest.config
-        if self.sink.has(config):
-            return parse_image_config(self.sink.read(config))
-        content = blobs.read(self.repository, config, self.repository.limits.document)
-        parsed = parse_image_config(content)
-        self.keep(config, content, ())
-        return parsed
+        if config.size > self.repository.limits.document:
+            raise InvalidImage(
+                f"{config.digest}: {config.size} bytes are too many for a configuration"
+            )
+        if not self.has(config):
+            self.bring(config)
+        return parse_image_config(self._read(config))
+
+    def _read(self, one: Descriptor) -> bytes:
+        """A small one out of the sink: disks forget."""
+        content = self.sink.read(one)
+        if not one.digest.verifies(content):
+            raise StoreDamaged(
+                f"blob {one.digest} holds other bytes",
+                hint="mobyshell store check --repair drops it; then pull it again",
+            )
+        return content
 
     def _fits(self, manifest: Manifest) -> bool:
         if not manifest.is_image or self.matcher is None:
@@ -180,7 +191,7 @@ class _Walk:
 
     def bring(self, one: Descriptor) -> None:
         """Have a blob in the sink."""
-        writer = None if self.has(one) else self.sink.open_writer(one)
+        writer = None if self.has(one) else self._writer(one)
         if writer is None:
             self.repository.progress(AlreadyThere(one))
             return
@@ -189,9 +200,21 @@ class _Walk:
         finally:
             writer.close()
 
+    def _writer(self, one: Descriptor) -> BlobWriter | None:
+        """A writer for it, once nobody else is writing it; None if it is there then."""
+        waited = False
+        while True:
+            try:
+                return self.sink.open_writer(one)
+            except Locked:
+                if not waited:
+                    self.repository.progress(WaitingForOther(one))
+                waited = True
+                self.repository.stop.check()
+
     def keep(self, one: Descriptor, content: bytes, children: tuple[Descriptor, ...]) -> None:
         """Have verified bytes in the sink."""
-        writer = self.sink.open_writer(one)
+        writer = self._writer(one)
         if writer is None:
             return
         try:

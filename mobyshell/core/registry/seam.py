@@ -50,7 +50,7 @@ class ContentSink(Protocol):
     def open_writer(self, descriptor: Descriptor) -> BlobWriter | None:
         """A writer for it; None where it is there by now (another process was faster).
 
-        Waits while somebody else writes the same.
+        Locked where somebody else is writing it, and still is after a moment: it is asked again.
         """
         ...
 

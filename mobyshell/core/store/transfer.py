@@ -18,8 +18,9 @@ from mobyshell.core.store.labels import DISTRIBUTION_SOURCE
 from mobyshell.core.store.references import child_labels
 from mobyshell.core.store.store import Namespace
 
-PATIENCE = 24 * 3600.0
-"""Seconds that we wait for another process that fetches the same blob: as long as that may take."""
+PATIENCE = 0.5
+"""Seconds that a writer is waited for until it is told (Locked) that another process fetches the
+same blob. Who pulls asks again, unless the user has had enough."""
 
 
 class StoreSink:
@@ -40,7 +41,10 @@ class StoreSink:
         return self._content.read(descriptor.digest)
 
     def open_writer(self, descriptor: Descriptor) -> StoreWriter | None:
-        """A writer, behind what an earlier try has left; None if the blob is there by now."""
+        """A writer, behind what an earlier try has left; None if the blob is there by now.
+
+        Locked, if another process is writing it.
+        """
         try:
             ingest = self._content.writer(
                 f"layer-{descriptor.digest}", total=descriptor.size, expected=descriptor.digest,

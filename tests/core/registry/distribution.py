@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +30,33 @@ from tests.core.registry.shelf import Shelf
 PATIENCE = 60
 
 
-@dataclass(frozen=True)
 class Distribution:
-    """A running docker-registry."""
+    """A docker-registry, which can be killed and started again."""
 
-    host: str
-    root: Path
+    def __init__(self, root: Path, port: int) -> None:
+        self.root, self._port = root, port
+        self.host = f"127.0.0.1:{port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it serves."""
+        environment = {
+            "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+            "OTEL_TRACES_EXPORTER": "none",
+        }
+        with (self.root / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                ["docker-registry", "serve", str(self.root / "config.yml")], env=environment,
+                stdout=subprocess.DEVNULL, stderr=log, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+        _wait_for(self._port, self._process, self.root / "log")
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
 
 
 @contextmanager
@@ -70,18 +90,12 @@ def distribution(
                 "rootcertbundle": str(authority.ca),
             }}  # fmt: skip
         (root / "config.yml").write_text(json.dumps(config))  # YAML is a superset
-        with (root / "log").open("wb") as log:
-            process = subprocess.Popen(
-                ["docker-registry", "serve", str(root / "config.yml")],
-                stdout=subprocess.DEVNULL, stderr=log, stdin=subprocess.DEVNULL,
-                env={"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "OTEL_TRACES_EXPORTER": "none"},
-            )  # fmt: skip
+        found = Distribution(root, port)
         try:
-            _wait_for(port, process, root / "log")
-            yield Distribution(f"127.0.0.1:{port}", root)
+            found.start()
+            yield found
         finally:
-            process.kill()
-            process.wait()
+            found.kill()
 
 
 def _free_port() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from mobyshell.core.oci.reference import parse_reference
 from mobyshell.core.registry import TLS, Client, Credentials, OneKeyring
 from mobyshell.core.registry.credentials import NoKeyring, default_keyring
 from mobyshell.core.registry.manifests import delete, resolve
+from mobyshell.core.registry.progress import ProgressEvent, TransferAdvanced
 from mobyshell.core.registry.pull import pull
 from mobyshell.core.registry.push import push
 from mobyshell.core.registry.referrers import referrers
@@ -170,6 +172,33 @@ def test_tags_mounts_referrers_and_deletion(plain: Distribution, client: Client)
 def test_what_is_not_there(plain: Distribution, client: Client) -> None:
     with pytest.raises(NotFound, match="has no nothing/here:latest"):
         pulled(client, f"{plain.host}/nothing/here")
+
+
+def test_a_registry_that_dies_and_comes_back(client: Client) -> None:
+    here, layer = Shelf(), os.urandom(24 << 20)
+    here.add(layer)
+    one = describe(layer, m.OCI_LAYER)
+    members = {
+        "config": image_to_json(config(here, "linux/amd64", [one.digest])),
+        "layers": [image_to_json(one)],
+    }
+    top = document(here, m.OCI_MANIFEST, members)
+    with distribution() as registry:
+        repository = parse_reference(f"{registry.host}/big/one:1")
+        push(client.repository(repository), here, top)
+        died = []
+
+        def listen(event: ProgressEvent) -> None:
+            if isinstance(event, TransferAdvanced) and event.offset > 4 << 20 and not died:
+                died.append(event.offset)
+                registry.kill()
+                registry.start()
+
+        shelf = Shelf()
+        pull(client.repository(repository, progress=listen), shelf)
+        assert died
+        assert shelf.blobs == {digest: here.blobs[digest] for digest in everything(here, top)}
+        assert shelf.written < len(layer) + (1 << 20), "it went on where it was"
 
 
 def with_login(authority: Authority, host: str, password: str = PASSWORD) -> Client:
