@@ -54,6 +54,43 @@ def test_a_cgroup_that_is_somebody_elses(ours: Machine) -> None:
     assert "container's cgroup" in ours.fails("run", "d")
 
 
+def test_a_cgroup_that_somebody_prepared(ours: Machine) -> None:
+    """An empty one is taken, and what was set in it holds."""
+    name = f"mobyshell-prepared-{os.getpid()}"
+    ours.spec("sleep", "1000", change=lambda d: d["linux"].update(cgroupsPath=f"/{name}"))
+    pids = Path(f"/sys/fs/cgroup/pids/{name}")
+    freezer = Path(f"/sys/fs/cgroup/freezer/{name}")
+    pids.mkdir()
+    (pids / "pids.max").write_text("7")
+    freezer.mkdir()
+    (freezer / "freezer.state").write_text("FROZEN")
+    said = ours.fails("run", "-d", "c")
+    assert "container's cgroup unexpectedly frozen" in said
+    assert pids.exists()  # it is not ours before it is taken
+    (freezer / "freezer.state").write_text("THAWED")
+    ours.quiet("run", "-d", "c")
+    assert (pids / "pids.max").read_text() == "7\n"
+    ours.ok("delete", "--force", "c")
+    assert not pids.exists()
+    assert not freezer.exists()
+
+
+def test_no_limit_and_no_burst(ours: Machine) -> None:
+    name = f"/mobyshell-limits-{os.getpid()}"
+    ours.spec("sleep", "1000", change=lambda d: d["linux"].update(cgroupsPath=name))
+    ours.quiet("run", "-d", "c")
+    memory = next(Path("/sys/fs/cgroup/memory").rglob(name.strip("/")))
+    ours.ok("update", "--memory", "50M", "--memory-swap", "60M", "c")
+    ours.ok("update", "--memory", "-1", "c")
+    for file in ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes"):
+        assert int((memory / file).read_text()) > 1 << 60
+    ours.ok("update", "--cpu-period", "900000", "--cpu-burst", "500000", "c")
+    burst = Path(f"/sys/fs/cgroup/cpu{name}/cpu.cfs_burst_us")
+    assert burst.read_text() == "500000\n"
+    ours.ok("update", "--cpu-period", "900000", "--cpu-burst", "0", "c")
+    assert burst.read_text() == "0\n"
+
+
 def test_a_missing_interpreter_is_named(ours: Machine, tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_text("#!/nosuch\n")

@@ -156,6 +156,10 @@ def _memory_v1(memory: Mapping[str, Any]) -> list[Write]:
     return writes
 
 
+_ZERO = ("idle", "burst")
+"""For these 0 is a value; for the others it is the absence of one, as with runc."""
+
+
 def _cpu_v1(cpu: Mapping[str, Any]) -> list[Write]:
     names = (
         ("shares", "cpu", "cpu.shares"), ("period", "cpu", "cpu.cfs_period_us"),
@@ -165,9 +169,10 @@ def _cpu_v1(cpu: Mapping[str, Any]) -> list[Write]:
         ("cpus", "cpuset", "cpuset.cpus"), ("mems", "cpuset", "cpuset.mems"),
     )  # fmt: skip
     return [
-        Write(controller, file, str(cpu[key]), f"{_R}.cpu.{key}")
+        # a kernel that knows no burst has none
+        Write(controller, file, str(cpu[key]), f"{_R}.cpu.{key}", optional=cpu[key] == 0)
         for key, controller, file in names
-        if cpu.get(key) not in (None, "", 0) or (key == "idle" and cpu.get(key) is not None)
+        if cpu.get(key) not in (None, "", 0) or (key in _ZERO and cpu.get(key) == 0)
     ]
 
 

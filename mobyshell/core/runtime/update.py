@@ -53,6 +53,7 @@ def update(
         raise UsageError("no limit is given", hint="for example --memory 64M or --pids-limit 100")
     path = states.directory(root, id)
     spec = load_spec(path)
+    resources = _without_limit(spec, resources)
     merged = _merge(spec, resources)
     writes = groups.checked(_with_partners(resources, merged), host, state.cgroups)
     _check_usage(state.cgroups, resources)
@@ -76,6 +77,17 @@ def update(
     sink(id, TaskUpdated(changed=dict(resources)))
     return
     yield
+
+
+def _without_limit(spec: Spec, resources: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Memory without a limit cannot keep one for memory and swap: that goes, too, as with runc."""
+    memory = resources.get("memory")
+    if not isinstance(memory, Mapping) or memory.get("limit") != -1 or "swap" in memory:
+        return resources
+    known = groups.resources_of(spec.linux) if spec.linux else {}
+    if (known.get("memory") or {}).get("swap") is None:
+        return resources
+    return {**resources, "memory": {**memory, "swap": -1}}
 
 
 def _tell_systemd(state: states.State, host: Host, resources: Mapping[str, Any]) -> None:

@@ -25,6 +25,7 @@ from mobyshell.core.runtime.operations.calls import (
     write_file,
 )  # fmt: skip
 from mobyshell.core.runtime.operations.mounts import MOUNT, TARGET
+from mobyshell.core.runtime.operations.taken_groups import made, taken_over
 from mobyshell.core.runtime.plan import Actor, Call, Cell, Data, Operation, Phase, Text
 
 
@@ -49,11 +50,7 @@ def make(
     for depth, step in enumerate(steps):
         current = f"{current}/{step}"
         last = depth == len(steps) - 1 and not shared
-        # the last directory is this container's alone: if it exists, somebody else has it
-        calls.append(
-            Call("mkdirat", (CWD, Text(current), 0o755),
-                 tolerate=() if last else (errno.EEXIST,))
-        )  # fmt: skip
+        calls += taken_over(controller, current) if last else [made(current)]
         shell.append(f"{'' if last else f'[ -d {quote(current)} ] || '}mkdir {quote(current)}")
         for name, value in inherit:
             # refused where a sibling's children already use more: then it is set already
