@@ -177,6 +177,38 @@ def test_in_a_user_namespace_the_runtime_mounts(house: House, stack: Path) -> No
     assert (done.status, done.output) == (0, "by the middle layer\n0\n")
 
 
+def in_user_namespace(document: dict[str, Any]) -> None:
+    document["linux"]["namespaces"].append({"type": "user"})
+    for which in ("uidMappings", "gidMappings"):
+        document["linux"][which] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+
+
+IDS = ("uidmap=0:100000:65536", "gidmap=0:100000:65536")
+
+
+def test_layers_whose_ids_are_mapped_belong_to_who_is_in_there(house: House, stack: Path) -> None:
+    os.chown(stack / "middle/told", 7, 8)
+    os.chown(stack / "own/fs", 100000, 100000)
+    plain = overlay(stack, "middle")
+    mount = replace(plain, options=(*plain.options, *IDS))
+    script = "stat -c %u:%g /bin /told; echo mine > /written; chmod 711 /bin; stat -c %u:%a /bin"
+    done = run_on(house, mount, script, change=in_user_namespace)
+    assert (done.status, done.output, done.errors) == (0, "0:0\n7:8\n0:711\n", "")
+    assert (stack / "own/fs/written").stat().st_uid == 100000
+    assert (stack / "middle/told").stat().st_uid == 7  # as it was
+    bound = RootMount("bind", f"{stack}/image", ("rbind", "ro", *IDS))
+    done = run_on(house, bound, "stat -c %u:%g /bin", change=in_user_namespace)
+    assert (done.status, done.output) == (0, "0:0\n")
+
+
+def test_ids_cannot_be_mapped_without_a_user_namespace(house: House, stack: Path) -> None:
+    plain = overlay(stack)
+    mount = replace(plain, options=(*plain.options, *IDS))
+    with pytest.raises(Unsupported, match="user namespace"):
+        run_on(house, mount, "true")
+    assert not (house.runtime.root / "c").exists()
+
+
 def test_layers_that_are_not_there_are_an_error_with_nothing_left(
     house: House, stack: Path
 ) -> None:
@@ -202,14 +234,14 @@ def test_a_root_path_that_leads_elsewhere_is_refused(house: House, stack: Path) 
 # pure
 
 
-def test_before_linux_6_5_many_layers_are_mounted_by_mount() -> None:
+def test_before_linux_6_8_many_layers_are_mounted_by_mount() -> None:
     many = ":".join(f"/var/lib/mobyshell/snapshots/overlayfs/{n}/fs" for n in range(30))
     mount = RootMount(
         "overlay", "overlay", (f"lowerdir={many}", "upperdir=/u/fs", "workdir=/u/work")
     )
     calls = [show_call(call) for call in mount_root(mount, "/r", None, (6, 1)).calls]
     assert calls[0].startswith('mount("overlay", "/r", "overlay", ')
-    calls = [show_call(call) for call in mount_root(mount, "/r", None, (6, 5)).calls]
+    calls = [show_call(call) for call in mount_root(mount, "/r", None, (6, 8)).calls]
     assert sum('"lowerdir+"' in call for call in calls) == 30
     more = RootMount("overlay", "overlay", (f"lowerdir={':'.join([many] * 4)}",))
     with pytest.raises(Unsupported, match="4095"):

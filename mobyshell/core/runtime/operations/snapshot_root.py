@@ -8,6 +8,7 @@ process in there. So nothing is left to be unmounted, however anybody dies.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from mobyshell.core.errors import Unsupported
 from mobyshell.core.linux import constants as c
@@ -26,7 +27,13 @@ from mobyshell.core.runtime.operations.calls import (
     set_attributes,
 )  # fmt: skip
 from mobyshell.core.runtime.operations.roots import TARGET, spread_of_root
-from mobyshell.core.runtime.operations.trees import Tree
+from mobyshell.core.runtime.operations.trees import (
+    ID_HINTS,
+    MAKE_USER_NAMESPACE,
+    Ids,
+    Tree,
+    map_ids,
+)
 from mobyshell.core.runtime.plan import SNAPSHOT, Actor, Call, Cell, Flags, Operation, Phase, Text
 from mobyshell.core.runtime.values import RootMount
 
@@ -36,10 +43,14 @@ LONGEST_VALUE = 255
 LONGEST_DATA = 4095
 """Bytes that mount(2) takes of all options together: a page."""
 
-LAYERS_ONE_BY_ONE = (6, 5)
+LAYERS_ONE_BY_ONE = (6, 8)
 """The kernel since which overlayfs takes each lower directory by itself, as `lowerdir+`."""
 
+LAYERS_BY_DESCRIPTOR = (6, 13)
+"""The kernel since which they may be mounts that lie nowhere, such as those with mapped ids."""
+
 _LOWER = "lowerdir="
+_UIDS, _GIDS = "uidmap=", "gidmap="
 _WHY = "An image's layers are stacked by the kernel; only this container sees the stack mounted."
 
 
@@ -70,6 +81,12 @@ def mount_root(
     mount: RootMount, rootfs: str, propagation: str | None, kernel: tuple[int, int]
 ) -> Operation:
     """Mount the root filesystem on `rootfs` and open it, in the child."""
+    if ids_of(mount) is not None:
+        raise Unsupported(
+            "the ids of a root filesystem are mapped only for a user namespace of the container's "
+            "own, by root",
+            hint="a snapshot without the labels containerd.io/snapshot/uidmapping and gidmapping",
+        )
     options = parse_options(mount.options)
     kind, recursive = spread_of_root(propagation)
     spread = set_attributes(ROOT, 0, 0, kind, recursive=recursive)
@@ -103,12 +120,18 @@ def open_root(mount: RootMount, tree: Tree, kernel: tuple[int, int]) -> Operatio
 
     Raises Unsupported where the kernel takes so many layers only by mount(2), which attaches.
     """
-    options = parse_options(mount.options)
+    options = parse_options([one for one in mount.options if not one.startswith((_UIDS, _GIDS))])
     if _too_long(options) and kernel < LAYERS_ONE_BY_ONE:
         raise Unsupported(
             "this kernel takes so many layers only in the user namespace that it cannot reach "
             "them from",
-            hint="Linux 6.5 or later, or an image with fewer layers",
+            hint="Linux 6.8 or later, or an image with fewer layers",
+        )
+    ids = ids_of(mount)
+    if ids is not None and not options.bind and kernel < LAYERS_BY_DESCRIPTOR:
+        raise Unsupported(
+            "this kernel does not put layers with mapped ids over each other",
+            hint="Linux 6.13 or later, or the snapshotter native, which copies them",
         )
     return Operation(
         actor=Actor.PARENT,
@@ -118,9 +141,54 @@ def open_root(mount: RootMount, tree: Tree, kernel: tuple[int, int]) -> Operatio
         source="root.path",
         spec="config.md#root",
         man="fsopen(2), fsconfig(2), fsmount(2)",
-        calls=tuple(_detached(mount, options, tree.cell)),
+        calls=tuple(
+            _detached(mount, options, tree.cell)
+            if ids is None
+            else _mapped(mount, options, ids, tree.cell)
+        ),
+        hints=() if ids is None else ID_HINTS,
         shell=(_shell(mount),),
     )
+
+
+def ids_of(mount: RootMount) -> Ids | None:
+    """How the ids of the layers are mapped: containerd's options `uidmap=` and `gidmap=`, each
+    `CONTAINER:HOST:SIZE[,…]`; None where they are not."""
+    found = {}
+    for option in mount.options:
+        for name in (_UIDS, _GIDS):
+            if option.startswith(name):
+                text = option.removeprefix(name).replace(":", " ").replace(",", "\n")
+                found[name] = f"{text}\n"
+    return Ids(found.get(_UIDS, ""), found.get(_GIDS, "")) if found else None
+
+
+def _mapped(mount: RootMount, options: MountOptions, ids: Ids, result: Cell) -> list[Call]:
+    """The same, with each layer (but for the container's own, which is written) a mount of its own
+    whose ids are mapped."""
+    namespace, context = Cell("ids of the root"), Cell("context")
+    calls = [Call(MAKE_USER_NAMESPACE, (Text(ids.uids), Text(ids.gids)), result=namespace)]
+    if options.bind:
+        calls += [clone_tree(mount.source, result, recursive=options.recursive),
+                  map_ids(result, namespace, recursive=options.recursive)]  # fmt: skip
+        if options.attr_set or options.attr_clear:
+            calls.append(set_attributes(result, options.attr_set, options.attr_clear))
+        return calls
+    rest = replace(options, data=tuple(x for x in options.data if not x.startswith(_LOWER)))
+    ready = _detached(mount, rest, result)
+    by_descriptor = Flags(c.FSCONFIG_SET_FD, "FSCONFIG_SET_FD")
+    calls += ready[:-3]  # all but: create it, make a mount of it, close the context
+    held: list[Call] = []
+    for option in options.data:
+        for path in layers(option) if option.startswith(_LOWER) else ():
+            layer = Cell(f"layer {len(held)}")
+            held.append(close(layer))  # it must be mounted until there is the overlay
+            calls += [
+                clone_tree(path, layer, recursive=False),
+                map_ids(layer, namespace, recursive=False),
+                Call("fsconfig", (context, by_descriptor, Text("lowerdir+"), 0, layer)),
+            ]
+    return [*calls, *ready[-3:], *held]
 
 
 def _detached(mount: RootMount, options: MountOptions, result: Cell) -> list[Call]:
@@ -172,7 +240,7 @@ def _by_mount(mount: RootMount, options: MountOptions, rootfs: str) -> list[Call
     if len(data.encode()) > LONGEST_DATA:
         raise Unsupported(
             f"this kernel takes options of {LONGEST_DATA} bytes; the image's layers need more",
-            hint="Linux 6.5 or later, or a shorter --root for the store",
+            hint="Linux 6.8 or later, or a shorter --root for the store",
         )
     return [
         Call(

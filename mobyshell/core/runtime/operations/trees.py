@@ -122,11 +122,11 @@ def open_tree(tree: Tree, propagation: str | None) -> Operation:
         spec="config.md#posix-platform-mounts" if tree.ids else "config.md#root",
         man=man,
         calls=tuple(calls),
-        hints=_HINTS if tree.ids else (),
+        hints=ID_HINTS if tree.ids else (),
     )
 
 
-_HINTS = (
+ID_HINTS = (
     (errno.EINVAL, "the file system may have no id-mapped mounts, or this is one already"),
     (errno.EPERM, "mapping ids takes privileges over the file system: run as root"),
 )
@@ -150,17 +150,19 @@ def _map_ids(mount: Cell, ids: Ids, number: int) -> list[Call]:
         )
     else:
         get = Call(MAKE_USER_NAMESPACE, (Text(ids.uids), Text(ids.gids)), result=namespace)
+    return [
+        get,
+        map_ids(mount, namespace, recursive=ids.recursive),
+        *([close(namespace)] if ids.namespace else []),
+    ]
+
+
+def map_ids(mount: Cell, namespace: Cell, *, recursive: bool) -> Call:
+    """Map the ids of a mount that is attached nowhere yet, as a user namespace has them."""
     # struct mount_attr, its last word the user namespace's descriptor
     attributes = Data(
         struct.pack("=QQQQ", c.MOUNT_ATTR_IDMAP, 0, 0, 0), "{+MOUNT_ATTR_IDMAP, <ids>}",
         cells=((24, 8, namespace),),
     )  # fmt: skip
-    at = c.AT_EMPTY_PATH | (c.AT_RECURSIVE if ids.recursive else 0)
-    return [
-        get,
-        Call(
-            "mount_setattr",
-            (mount, EMPTY, flags("at", at), attributes, 32),
-        ),
-        *([close(namespace)] if ids.namespace else []),
-    ]
+    at = c.AT_EMPTY_PATH | (c.AT_RECURSIVE if recursive else 0)
+    return Call("mount_setattr", (mount, EMPTY, flags("at", at), attributes, 32))
