@@ -155,7 +155,8 @@ def remember_exec(
 
 
 def _fit_exec(plan: Plan, groups: dict[str, str], options: Options) -> bool:
-    attached = [
+    """Whether all that is to be done before there is a process is to open its cgroups."""
+    opened = [
         arg.value
         for _, one in plan.of(Actor.PARENT)
         for call in one.calls
@@ -163,10 +164,12 @@ def _fit_exec(plan: Plan, groups: dict[str, str], options: Options) -> bool:
         if isinstance(arg, Text) and call.name == "openat"
     ]
     calls = [call for _, one in plan.of(Actor.PARENT) for call in one.calls]
+    entered = [f"{path}/tasks" for name, path in groups.items() if name]
     return (
-        attached == [f"{path}/cgroup.procs" for path in groups.values()]
-        and len(calls) == 3 * len(attached)
-        and not (plan.terminal or plan.agent or options.kept)
+        sorted(opened) == sorted([*entered, *(groups[name] for name in groups if not name)])
+        and [one for one in opened if one in entered] == entered
+        and len(calls) == len(opened)
+        and not (plan.terminal or plan.agent or options.kept or plan.of(Actor.PARENT, Phase.ATTACH))
     )
 
 

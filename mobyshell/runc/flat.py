@@ -89,9 +89,13 @@ def exec_entry(plan: Plan, process: Process, spec: Spec, pid: int) -> dict[str, 
     before = assemble(plan.of(Actor.CHILD, Phase.JOIN), _BEFORE_AT)
     try:
         _check_places(main, before)
-        _bake(main, before, c.CLONE_PARENT | _CLEAR_SIGHAND, 0)
+        into = _INTO_CGROUP if "" in plan.cgroups else 0
+        flags = c.CLONE_PARENT | _CLEAR_SIGHAND | into
+        _bake(main, before, flags, launch.CGROUP if into else 0)
         for name, fd in (("init", launch.INIT), ("sync", launch.SYNC)):
             before.set(name, fd)
+        for position, name in enumerate(plan.handed):
+            main.set(name, launch.GROUPS + position)
         identities, values = [], {HOME: ""}
         if main.wants(HOME):
             root = f"/proc/{stored.INIT_PID}/root"

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 MAIN, BEFORE = 3, 4
-STDIN, STDOUT, STDERR, SYNC, FIFO, CGROUP, INIT = 16, 17, 18, 19, 20, 21, 22
-HIGHEST = INIT
-"""The launcher's descriptors, which are written into the programs."""
+STDIN, STDOUT, STDERR, SYNC, FIFO, CGROUP, INIT, GROUPS = 16, 17, 18, 19, 20, 21, 22, 23
+"""The launcher's descriptors, which are written into the programs; those of cgroups are the last."""
 CHILD_WORD = 8
 """In a program's header: the pid of the child that the launcher has made."""
 
@@ -83,7 +82,10 @@ def launched(
     image = sealed(entry["image"])
     given = ((0, STDIN), (1, STDOUT), (2, STDERR), (main, MAIN), (before, BEFORE), *more)
     # out of the way first: the numbers of one must not be overwritten before it is copied
-    moved = [(fcntl(fd, F_DUPFD_CLOEXEC, HIGHEST + 1), number) for fd, number in given]
+    above = max(number for _, number in given) + 1
+    moved = [(fcntl(fd, F_DUPFD_CLOEXEC, above), number) for fd, number in given]
+    image, plain = fcntl(image, F_DUPFD_CLOEXEC, above), image
+    posix.close(plain)
     launcher = posix.posix_spawn(
         f"/proc/self/fd/{image}", [b"mobyshell init"], {},
         file_actions=[(posix.POSIX_SPAWN_DUP2, fd, number) for fd, number in moved],

@@ -134,7 +134,7 @@ class _Exec:
         """
         from _socket import AF_UNIX, SOCK_SEQPACKET, socketpair
 
-        held = posix.pidfd_open(init)
+        held = [posix.pidfd_open(init)]
         pid = pidfd = main = -1
         begun = False
         try:
@@ -142,29 +142,38 @@ class _Exec:
             if launch.start_time(init) != start:
                 return None
             ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
-            given = ((theirs.fileno(), launch.SYNC), (held, launch.INIT))
+            given = [(theirs.fileno(), launch.SYNC), (held[0], launch.INIT)]
+            given += self._entrances(held)
             main, pid = launch.launched(self.entry, (self.asked.id,), *given)
             theirs.close()
             if pid > 0:
                 pidfd = posix.pidfd_open(pid)
-                self._attach(pid)
                 ours.send(b"1")
                 # its last word, and then the end: by execve, or by death
                 begun = ours.recv(16) == b"r" and ours.recv(16) == b""
                 begun = begun and not launch.failed(self.entry, main)
         finally:
-            posix.close(held)
+            for fd in held:
+                posix.close(fd)
             if main >= 0:
                 posix.close(main)
             if pid > 0 and not begun:
                 launch.end(pidfd)
         return self._follow(pid, pidfd) if begun else None
 
-    def _attach(self, pid: int) -> None:
-        for path in self.groups.values():
-            fd = posix.open(f"{path}/cgroup.procs", posix.O_WRONLY | posix.O_CLOEXEC)
-            posix.write(fd, b"%d" % pid)
-            posix.close(fd)
+    def _entrances(self, held: list[int]) -> list[tuple[int, int]]:
+        """What the process goes into its cgroups by, each with its number; `held` gets them, too."""
+        given = []
+        number = launch.GROUPS
+        for name, path in self.groups.items():
+            if name:
+                held.append(posix.open(f"{path}/tasks", posix.O_WRONLY | posix.O_CLOEXEC))
+                given.append((held[-1], number))
+                number += 1
+            else:
+                held.append(posix.open(path, posix.O_DIRECTORY | posix.O_CLOEXEC))
+                given.append((held[-1], launch.CGROUP))
+        return given
 
     def _follow(self, pid: int, pidfd: int) -> int:
         if self.asked.pid_file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,17 +57,25 @@ def exec_process(
     """
     plan = prepared.template
     values = {"id": plan.id, "init": str(state.pid)}
+    held = ExitStack()
+    opened = _open(prepared, values, executor, sink, held)
     main = prepared.take("child", values)
     before = prepared.take("join", values)
     if main.wants(HOME):
         values["home"] = home(uid, f"/proc/{state.pid}/root", plan.rootfs)
         main.fill(values)
-    init = pidfds.open_verified(state.pid, state.pid_start)
     launched: Launched | None = None
     try:
-        descriptors = {"init": init, **named_kept(options)}
+        init = pidfds.open_verified(state.pid, state.pid_start)
+        held.callback(os.close, init)
+        handed = {name: opened[name] for name in plan.handed}
+        descriptors = {"init": init, **handed, **named_kept(options)}
         with connected(plan.agent) as listening:
-            launched = launch(executor, stdio, descriptors | listening, main, before, flags=0)
+            launched = launch(
+                executor, stdio, descriptors | listening, main, before, flags=0,
+                cgroup=opened.get("cgroup", -1),
+            )  # fmt: skip
+        held.close()
         return (yield from _follow(prepared, launched, values, executor, sink))
     except BaseException as error:
         if launched is not None:
@@ -79,12 +88,31 @@ def exec_process(
             sink(plan.id, Failed(verb="exec", error=error.to_wire()))
         raise
     finally:
-        os.close(init)
+        held.close()
         report.emit(plan.id, lambda: plan, before, sink)
         if launched is not None:
             launched.socket.close()
         prepared.give("child", main)
         prepared.give("join", before)
+
+
+def _open(
+    prepared: Prepared, values: dict[str, str], executor: Executor, sink: EventSink, held: ExitStack
+) -> dict[str, int]:  # fmt: skip
+    """The parent's part before there is a child: the descriptors of the cgroups, which `held`
+    closes, by their cells."""
+    if not prepared.has("prepare"):
+        return {}
+    plan = prepared.template
+    program = prepared.take("prepare", values)
+    try:
+        run_program(executor, plan, program, sink)
+        opened = {name: program.get(name) for name in program.cells}
+        for fd in opened.values():
+            held.callback(os.close, fd)
+        return opened
+    finally:
+        prepared.give("prepare", program)
 
 
 def _follow(

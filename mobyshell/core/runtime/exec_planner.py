@@ -57,7 +57,10 @@ def make_exec_plan(
 class _ExecPlanner(Planner):
     def plan(self) -> Plan:
         kinds = tuple(one.type for _, one in (*self.new, *self.joined))
+        own, attached = self._entered()
         operations = [
+            *(group_operations.open_entrance(name, self.groups[name]) for name in own if name),
+            *(group_operations.born(self.groups[name]) for name in own if not name),
             *self._score(Phase.JOIN, exec=True),
             *self._affinity("initial", Phase.JOIN),
             *self._labels(Phase.JOIN),
@@ -65,8 +68,9 @@ class _ExecPlanner(Planner):
             *([] if self.own_mounts else [joining.hold_root()]),
             *([namespaces.enter(kinds)] if kinds else []),
             *([] if self.own_mounts else [joining.chroot(Phase.JOIN)]),
-            *(group_operations.attach_child(name, path) for name, path in self.groups.items()),
+            *(group_operations.attach_child(name, self.groups[name]) for name in attached),
             *self._classes(),
+            *([group_operations.enter([name for name in own if name])] if any(own) else []),
             processes.streams(
                 fifo=False, terminal=bool(self.terminal), kept=self._kept(), agent=bool(self.agent)
             ),
@@ -109,7 +113,23 @@ class _ExecPlanner(Planner):
             terminal=bool(self.terminal),
             agent=self.agent,
             notices=tuple(self.notices),
+            handed=tuple(group_operations.entrance(name).name for name in own if name),
         )
+
+    def _entered(self) -> tuple[list[str], list[str]]:
+        """The cgroups that the process goes into by itself, and those that it is put into.
+
+        The kernel stops forks all over the machine while somebody moves another process, and not
+        while a single thread moves itself on v1, or is born somewhere on v2. But whoever is root in
+        the container's user namespace only may not go there; and where processes are counted on
+        v2, one that is born there may be one too many.
+        """
+        names = list(self.groups)
+        counted = "pids" in self.host.cgroup_v2_controllers
+        if self.user_namespace:
+            return [], names
+        attached = [one for one in names if counted and one == ""]
+        return [one for one in names if one not in attached], attached
 
     def _affinity(self, which: str, phase: Phase) -> list[Operation]:
         """CPUs of an exec. Without any wish, those its caller was bound to are forgotten."""

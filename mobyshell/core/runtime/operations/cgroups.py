@@ -241,6 +241,47 @@ def join(controller: str, path: str) -> Operation:
     )
 
 
+def entrance(controller: str) -> Cell:
+    """What is open of a v1 cgroup, for a child to enter it that cannot reach it."""
+    return Cell(f"{controller or 'v2'}-tasks")
+
+
+def open_entrance(controller: str, path: str) -> Operation:
+    """Open what the child moves itself with once it has left the host's files."""
+    how = flags("open", c.O_WRONLY | c.O_CLOEXEC)
+    return Operation(
+        actor=Actor.PARENT,
+        phase=Phase.PREPARE,
+        title=f"open the {controller} cgroup {path}, for the child to enter",
+        why="It can do that at its own pace, and from inside of the container's namespaces.",
+        source="linux.cgroupsPath",
+        spec="config-linux.md#cgroups-path",
+        man="cgroups(7)",
+        calls=(Call("openat", (CWD, Text(f"{path}/tasks"), how), result=entrance(controller)),),
+    )
+
+
+def enter(controllers: Sequence[str]) -> Operation:
+    """The child moves itself through what was opened for it: see `join`."""
+    calls: list[Call] = []
+    for one in controllers:
+        calls += [
+            Call("write", (entrance(one), Data(b"0", '"0"'), 1)),
+            close(entrance(one)),
+        ]
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.SETUP,
+        title=f"move into the container's cgroups ({', '.join(controllers)})",
+        why="The container's limits hold for this process too, before it does anything else.",
+        source="linux.cgroupsPath",
+        spec="config-linux.md#cgroups-path",
+        man="cgroups(7)",
+        calls=tuple(calls),
+        shell=("# entered with `echo $$ > tasks`, in each",),
+    )
+
+
 def born(path: str) -> Operation:
     """The v2 cgroup that the child is made in (CLONE_INTO_CGROUP)."""
     how = flags("open", c.O_DIRECTORY | c.O_CLOEXEC)
