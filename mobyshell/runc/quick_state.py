@@ -129,12 +129,12 @@ class Container:
             return
         try:
             fd = posix.open(file, posix.O_WRONLY | CLOEXEC)
+            try:
+                posix.write(fd, value)
+            finally:
+                posix.close(fd)
         except OSError:
             return  # gone with the one that was killed
-        try:
-            posix.write(fd, value)
-        finally:
-            posix.close(fd)
 
     def deserted(self) -> bool:
         """Whether nobody is in its groups, and there are none below them."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mobyshell.runc.quick_state import Container
 from mobyshell.runc.quick_verbs import parse
 from tests.runc.conftest import Machine, containers, eventually
 from tests.runc.test_quick import quick as quick  # a fixture
@@ -122,6 +123,14 @@ def test_engines_make_sure_in_the_end(ours: Machine, quick: Machine) -> None:
         quick.ok("delete", "--force", "c")
         assert containers(ours.root) == []
         assert not any(os.path.exists(path) for path in groups.values())
+
+
+def test_a_group_that_goes_with_the_killed_is_no_failure(tmp_path: Path) -> None:
+    """Whoever waits for the container may remove its groups before they are thawed."""
+    (tmp_path / "freezer.state").symlink_to("/dev/full")  # refuses the write, as a removed group's
+    found = {"pid": 1, "cgroups": {"freezer": str(tmp_path)}, "namespaces": [], "cgroup_levels": [],
+             "unit": ""}  # fmt: skip
+    Container("/r", "/r/c", "", found).thaw()
 
 
 def test_hooks_are_the_librarys(ours: Machine, quick: Machine, tmp_path: Path) -> None:
