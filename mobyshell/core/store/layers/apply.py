@@ -77,8 +77,9 @@ class Applier:
     def run(self) -> Unpacked:
         """Unpack it all. InvalidLayer names the member and the reason; SyscallFailed is what the
         machine is to blame for (a full disk, a missing privilege)."""
+        limits = self._limits
         try:
-            for entry in read_entries(self._blocks, self._limits.extended):
+            for entry in read_entries(self._blocks, limits.extended, limits.unpacked):
                 try:
                     self._member(entry)
                 except OSError as error:

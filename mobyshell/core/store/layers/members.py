@@ -14,7 +14,7 @@ from mobyshell.core.store.layers.notes import Notes
 from mobyshell.core.store.layers.places import Place, Places
 from mobyshell.core.store.layers.tar import headers as h
 from mobyshell.core.store.layers.tar.blocks import Blocks
-from mobyshell.core.store.layers.tar.headers import Entry
+from mobyshell.core.store.layers.tar.headers import Entry, Sparse
 from mobyshell.core.store.layers.tar.reader import shown
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -57,7 +57,9 @@ class Members:
             self._make_way(place, name)
             fd = os.open(name, _NEW, mode, dir_fd=place.fd)
         try:
-            if entry.size:
+            if entry.sparse:
+                self._fill_sparse(fd, entry.sparse)
+            elif entry.size:
                 self._fill(fd, entry.size)
             self._attributes.on_file(fd, entry, mode)
         finally:
@@ -74,6 +76,16 @@ class Members:
                 _write(fd, piece)
         if size >= _HOLE:
             os.ftruncate(fd, size)  # a hole at the end is not written either
+
+    def _fill_sparse(self, fd: int, sparse: Sparse) -> None:
+        for offset, length in sparse.segments:
+            os.lseek(fd, offset, os.SEEK_SET)
+            left = length
+            while left:
+                piece = self._blocks.piece(left)
+                left -= len(piece)
+                _write(fd, piece)
+        os.ftruncate(fd, sparse.size)
 
     def _directory(self, place: Place, name: bytes, entry: Entry) -> None:
         # its owner may have to write in it before its mode is put on it, at the end

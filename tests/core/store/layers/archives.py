@@ -61,6 +61,21 @@ def long_name(name: bytes, type: str = "L") -> bytes:
     return member("././@LongLink", type, name + b"\0", magic=b"ustar  \0")
 
 
+def old_sparse(
+    segments: list[tuple[int, int]], size: int, *, data: bytes = b"", more: bool = False
+) -> bytes:
+    """A file with holes in GNU tar's old format; with `more`, blocks of the map are to follow."""
+    block = bytearray(member("x", "S", magic=b"ustar  \0", size=len(data))[:512])
+    for number, (offset, length) in enumerate(segments):
+        at = 386 + 24 * number
+        block[at : at + 24] = b"%011o\0%011o\0" % (offset, length)
+    block[482] = more
+    block[483:495] = b"%011o\0" % size
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block) + data + bytes(-len(data) % 512)
+
+
 def apply(
     worker: LayerWorker, tree: int, *parts: bytes, form: Form = Form.OVERLAY,
     limits: Limits | None = None, end: bytes = END, compress: bool = False,

@@ -28,6 +28,7 @@ from tests.core.store.layers.archives import (
     long_name,
     member,
     names,
+    old_sparse,
     pax,
     records,
 )
@@ -80,12 +81,43 @@ HEADERS = {
     "deep": (pax(path="n/" * 300 + "x") + member("x"), "directories deep"),
     "nul-in-pax": (pax(path="a\0b") + member("x"), "NUL"),
     "unknown-type": (member("x", "D"), "of type 'D'"),
-    "gnu-sparse": (member("x", "S"), "of type 'S'"),
+    "gnu-sparse-loop": (old_sparse([(0, 1)], 5, data=b"1", more=True), "half a segment"),
+    "gnu-sparse-endless": (old_sparse([], 5, more=True) + b"\1" * (2 << 20), "too long|no number"),
+    "gnu-sparse-overlap": (old_sparse([(0, 2), (1, 2)], 5, data=b"1234"), "overlap"),
+    "gnu-sparse-out": (old_sparse([(4, 2)], 5, data=b"12"), "leads out"),
+    "gnu-sparse-huge": (old_sparse([(0, 1)], 0o77777777777, data=b"1") * 17, "holes of more"),
     "volume-header": (member("x", "V"), "of type 'V'"),
     "multi-volume": (member("x", "M"), "of type 'M'"),
-    "pax-sparse": (pax(GNU__sparse__major="1", GNU__sparse__minor="0") + member("x"), "sparse"),
+    "pax-sparse-no-size": (
+        pax(GNU__sparse__major="1", GNU__sparse__minor="0") + member("x"), "without a size",
+    ),
+    "pax-sparse-no-map": (
+        pax(GNU__sparse__major="1", GNU__sparse__realsize="9") + member("x"), "cut off",
+    ),
+    "pax-sparse-words": (
+        pax(GNU__sparse__major="1", GNU__sparse__realsize="9") + member("x", data=b"-1\n" * 200),
+        "no number",
+    ),
+    "pax-sparse-no-lines": (
+        pax(GNU__sparse__major="1", GNU__sparse__realsize="9") + member("x", data=b"1" * 9000),
+        "no numbers",
+    ),
+    "pax-sparse-endless": (
+        pax(GNU__sparse__major="1", GNU__sparse__realsize="9" * 18)
+        + member("x", data=b"9999999\n" + b"1\n1\n" * 600_000), "overlap|too long",
+    ),
     "pax-sparse-bomb": (
-        pax(GNU__sparse__map="0," * 200_000, GNU__sparse__realsize="9" * 18) + member("x"), "sparse",
+        pax(GNU__sparse__map="0," * 200_000, GNU__sparse__realsize="9" * 18) + member("x"),
+        "no number",
+    ),
+    "pax-sparse-half": (
+        pax(GNU__sparse__map="0,1,2", GNU__sparse__size="9") + member("x", data=b"1"), "half",
+    ),
+    "pax-sparse-other-size": (
+        pax(GNU__sparse__map="0,1,2,1", GNU__sparse__size="9") + member("x", data=b"1"), "another",
+    ),
+    "pax-sparse-huge": (
+        pax(GNU__sparse__map="0,1", GNU__sparse__size="9" * 18) + member("x", data=b"1"), "holes",
     ),
     "bad-checksum": (member("x", checksum=b"000001\0 "), "checksum"),
     "garbage": (bytes(range(1, 256)) * 5, "damaged|no number|range"),

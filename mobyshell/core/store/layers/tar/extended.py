@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mobyshell.core.errors import InvalidLayer
+from mobyshell.core.store.layers.tar import sparse
 from mobyshell.core.store.layers.tar.blocks import BLOCK, Blocks
 from mobyshell.core.store.layers.tar.headers import (
     GNU_LINK,
@@ -49,7 +50,7 @@ class Extended:
             self._for_all(records(data))
 
     def _for_all(self, told: dict[bytes, bytes]) -> None:
-        for key in (*_NOT_FOR_ALL, *(key for key in told if key.startswith(b"GNU.sparse."))):
+        for key in (*_NOT_FOR_ALL, *(key for key in told if key.startswith(sparse.KEYS))):
             if key in told:
                 raise InvalidLayer(f"{key.decode(errors='replace')} for all members at once")
         self._global.update(told)
@@ -70,12 +71,20 @@ class Extended:
                     raise InvalidLayer("two different names for one member")
                 told[key] = name
         self._pax, self._gnu, self._size = {}, {}, 0
+        if sparse.NAME in told:
+            told[b"path"] = told[sparse.NAME]
         return _overridden(entry, told)
+
+    @property
+    def sparse(self) -> dict[bytes, bytes]:
+        """What was said of the next member's holes; {} if it has none by pax."""
+        return {key: value for key, value in self._pax.items() if key.startswith(sparse.KEYS)}
 
 
 def records(data: bytes) -> dict[bytes, bytes]:
     """pax records, `length key=value newline`; of a key that comes twice the last one."""
     found: dict[bytes, bytes] = {}
+    holes: list[bytes] = []
     at = 0
     while at < len(data):
         blank = data.find(b" ", at, at + 12)
@@ -87,8 +96,13 @@ def records(data: bytes) -> dict[bytes, bytes]:
             raise InvalidLayer("a pax record is malformed")
         if b"\0" in key or (b"\0" in value and not key.startswith(_XATTR)):
             raise InvalidLayer("a NUL in a pax record")
-        found[key] = value
         at += size
+        if key in (sparse.OFFSET, sparse.NUMBYTES):  # the only ones whose order counts
+            holes.append(value)
+        else:
+            found[key] = value
+    if holes:
+        found[sparse.MAP] = b",".join(holes)
     return found
 
 
@@ -98,8 +112,6 @@ def _overridden(entry: Entry, told: dict[bytes, bytes]) -> Entry:
     for key, value in told.items():
         if key.startswith(_XATTR):
             xattrs[key[len(_XATTR) :]] = value  # an attribute may well be empty
-        elif key.startswith(b"GNU.sparse."):
-            raise InvalidLayer("it is sparse by GNU's extensions, which layers cannot be")
         elif not value:
             continue  # pax: what the header block says holds
         elif key == b"path":

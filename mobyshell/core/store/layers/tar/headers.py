@@ -9,18 +9,26 @@ from zlib import adler32
 from mobyshell.core.errors import InvalidLayer
 
 REGULAR, LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO = b"0123456"
-CONTIGUOUS, OLD = ord("7"), 0
+CONTIGUOUS, OLD, GNU_SPARSE = ord("7"), 0, ord("S")
 PAX, PAX_GLOBAL, GNU_NAME, GNU_LINK = b"xgLK"
 
 LAST_ID = 0xFFFFFFFE
 """The highest uid and gid: -1 means "leave it" to chown(2)."""
 
 
+class Sparse(NamedTuple):
+    """Where in a file of `size` bytes the data lies: (offset, length) of each part."""
+
+    segments: tuple[tuple[int, int], ...]
+    size: int
+
+
 class Entry(NamedTuple):
     """A member of an archive. (Made for every one, and a tuple is made the fastest.)
 
     `mtime` is in nanoseconds since the epoch; `link` is where a symbolic link leads, or which
-    member a hard link is another name of; `xattrs` are the extended attributes, None without any.
+    member a hard link is another name of; `xattrs` are the extended attributes, None without any;
+    `size` is that of the data in the archive, of a file with holes (`sparse`) only what lies between.
     """
 
     name: bytes
@@ -33,6 +41,7 @@ class Entry(NamedTuple):
     link: bytes
     device: tuple[int, int]
     xattrs: dict[bytes, bytes] | None = None
+    sparse: Sparse | None = None
 
 
 def parse(block: bytes) -> Entry:

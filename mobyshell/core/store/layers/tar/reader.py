@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mobyshell.core.errors import InvalidLayer
-from mobyshell.core.store.layers.tar import extended
+from mobyshell.core.store.layers.tar import extended, sparse
 from mobyshell.core.store.layers.tar.blocks import BLOCK, Blocks
-from mobyshell.core.store.layers.tar.headers import DIRECTORY, LAST_ID, OLD, REGULAR, Entry, parse
+from mobyshell.core.store.layers.tar.headers import (
+    DIRECTORY,
+    GNU_SPARSE,
+    LAST_ID,
+    OLD,
+    REGULAR,
+    Entry,
+    parse,
+)
 
 _ZEROS = bytes(BLOCK)
 
 
-def read_entries(blocks: Blocks, limit: int) -> Iterator[Entry]:
+def read_entries(blocks: Blocks, limit: int, most: int = 0) -> Iterator[Entry]:
     """Each member of the archive in `blocks`; at that moment its data comes next, as `blocks.piece`
-    gives it, of which the caller takes what it wants. Extended headers are at most `limit` bytes.
+    gives it, of which the caller takes what it wants. Extended headers are at most `limit` bytes, all
+    files with holes (`Entry.sparse`) together at most `most`; none are taken if that is not given.
 
     Stops after the two blocks of zeros that end an archive, or where the stream ends between two
     members. Only regular files have data, whatever the size of others is said to be (as Go's
@@ -33,9 +42,18 @@ def read_entries(blocks: Blocks, limit: int) -> Iterator[Entry]:
         if header.type in extended.KINDS:
             more.take(header, blocks)
             continue
+        holes = more.sparse
         entry = _checked(more.applied(header))
+        if entry.type == GNU_SPARSE:
+            entry = sparse.of_header(block, entry._replace(type=REGULAR), blocks, limit)
         size = entry.size if entry.type == REGULAR else 0
         end = blocks.position + size + -size % BLOCK
+        if holes and entry.type == REGULAR:
+            entry = sparse.of_records(holes, entry, blocks, limit)
+        if entry.sparse:
+            most -= entry.sparse.size
+            if most < 0:
+                raise InvalidLayer("holes of more than may be unpacked", entry=shown(entry.name))
         yield entry
         blocks.skip(end - blocks.position)
     if more.pending:
