@@ -165,8 +165,7 @@ class _Connection:
         self.writes = False
         self.lock = os.open(f"{path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            # SQLite would give a new file 0644 less the umask, which is not ours to change
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            _make(path)
             self.sql = sqlite3.connect(
                 path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
             )
@@ -215,6 +214,19 @@ class _Connection:
     def close(self) -> None:
         self.sql.close()
         os.close(self.lock)
+
+
+def _make(path: Path) -> None:
+    """Make the file, if there is none: SQLite would give it 0644 less the umask, which is not ours
+    to change.
+
+    One that is there is never opened: closing it again would take from this process every lock
+    that SQLite has on it (https://sqlite.org/howtocorrupt.html#posix_close_bug).
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        pass
 
 
 def _made_by(sql: sqlite3.Connection, path: Path) -> int:

@@ -210,3 +210,18 @@ def test_a_store_is_closed_to_others(tmp_path: Path) -> None:
     root.path.chmod(0o755)
     root.make()
     assert root.path.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_thread_that_connects_takes_no_locks_from_the_others(place: Path) -> None:
+    """POSIX locks are gone when a process closes any descriptor of the file (fcntl(2)): then the
+    next process to leave takes itself for the last, and removes the log under our feet."""
+    with Database(place) as database:
+        assert names(database) == set()
+        other = threading.Thread(target=lambda: names(database))
+        other.start()
+        other.join(60)
+        for number in range(3):
+            writer = start(WRITER, str(place), f"w{number}", "1")
+            assert writer.communicate(timeout=60)[0] == f"w{number}-0\n"
+            assert f"w{number}-0" in names(database)
+        assert Path(f"{place}-wal").exists()
