@@ -161,9 +161,24 @@ def values_of(ctx: Context, parameter: Parameter, prefix: str) -> list[str]:
         if prefix.startswith("tar:"):
             return [f"tar:{one}" for one in _directories(prefix[4:], bundles=False)]
         return ["busybox", "host:", "tar:"]
+    if kind in (r.IMAGE, r.CONTAINER, r.BLOB, r.TENANT):
+        return _stored(ctx, kind)
     if kind in (r.BUNDLE, r.FILE):
         return _directories(prefix, bundles=kind == r.BUNDLE)
     return []
+
+
+def _stored(ctx: Context, kind: str) -> list[str]:
+    """Names of what is in the store, where there is one."""
+    if not os.path.exists(os.path.join(ctx.root, "meta.db")):
+        return []
+    if kind == r.TENANT:
+        return sorted({*_namespaces(ctx), *(one.name for one in ctx.store.namespaces.list())})
+    if kind == r.IMAGE:
+        return [one.name for one in ctx.space.images.list()]
+    if kind == r.CONTAINER:
+        return [one.id for one in ctx.space.containers.list()]
+    return [one.digest for one in ctx.space.content.walk()]
 
 
 def _directories(prefix: str, *, bundles: bool) -> list[str]:

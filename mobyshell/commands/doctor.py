@@ -18,10 +18,15 @@ if TYPE_CHECKING:
 @verb(
     "doctor", "",
     switch("--all", "what works, too"),
+    switch("--store", "look at what is kept instead, as `store check` does"),
     effect=READ, example="doctor --all",
 )  # fmt: skip
-def doctor(ctx: Context, *, all: bool) -> Rows:
+def doctor(ctx: Context, *, all: bool, store: bool) -> Rows:
     """Say what is missing on this machine, which feature that costs, and how to get it."""
+    if store:
+        from mobyshell.commands.store import checked
+
+        return checked(ctx, repair=False)
     from mobyshell.core.linux.probe import probe
 
     found = [

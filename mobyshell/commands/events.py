@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mobyshell.commands.registry import NUMBER, READ, TASK, TEXT, option, verb
+from mobyshell.commands.registry import NUMBER, READ, TEXT, option, verb
 from mobyshell.commands.results import Rows, Stream
 from mobyshell.core.errors import UsageError
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 _TOPIC = option("--topic", "only topics that begin with this, as in /tasks", TEXT, default="")
-_ID = option("--id", "only of this task", TASK, default="", name="task")
+_ID = option("--id", "only of this task, image, container, blob", TEXT, default="", name="task")
 
 
 @verb(
@@ -25,10 +25,12 @@ _ID = option("--id", "only of this task", TASK, default="", name="task")
     effect=READ, example="events ls -n 5",
 )  # fmt: skip
 def ls(ctx: Context, *, topic: str, task: str, count: int) -> Rows:
-    """List what happened lately: creates, starts, exits, deletes; the last at the bottom."""
+    """List what happened lately, to tasks and in the store; the last at the bottom."""
     if count < 0:
         raise UsageError("events ls: COUNT is negative", hint="-n 5 for the last five")
-    found = [one for one in ctx.tasks.recent_events()
+    from mobyshell.commands.event_sources import recent
+
+    found = [one for one in recent(ctx)
              if one.topic.startswith(topic) and task in ("", one.id)]  # fmt: skip
     last = found[len(found) - min(count, len(found)) :]
     rows = [{**one.to_json(), "said": _said(one)} for one in last]
@@ -44,13 +46,15 @@ def ls(ctx: Context, *, topic: str, task: str, count: int) -> Rows:
     effect=READ, example="events follow -n 0",
 )  # fmt: skip
 def follow(ctx: Context, *, topic: str, task: str, count: int | None) -> Stream:
-    """Print events from now on: creates, starts, exits, and each kernel call on the way."""
+    """Print events from now on: of tasks, with each kernel call on the way, and of the store."""
+
+    from mobyshell.commands.event_sources import follow as source
 
     def chosen() -> Iterator[Event]:
         if count is not None and count <= 0:
             return
         left = count
-        for event in ctx.tasks.events():
+        for event in source(ctx):
             if event.topic.startswith(topic) and task in ("", event.id):
                 yield event
                 if left is not None:

@@ -28,6 +28,7 @@ TASK, BUNDLE, FILE, SIGNAL, TEXT, NUMBER = "task", "bundle", "file", "signal", "
 SIZE, SECONDS, SOURCE, NAMESPACE_KIND, SHELL, PID, SNAPSHOT = (
     "size", "seconds", "source", "namespace-kind", "shell", "pid", "snapshot",
 )  # fmt: skip
+IMAGE, CONTAINER, BLOB, TENANT = "image", "container", "blob", "tenant"
 """Kinds of arguments: how they are completed, and how their words are read (`arguments`)."""
 
 
@@ -167,7 +168,12 @@ class Verb:
 NOUNS = {
     "bundle": "bundles: a config.json and a root filesystem",
     "task": "tasks: containers alive",
+    "image": "images: names for what registries and archives hold",
+    "container": "containers: what is to run",
+    "content": "content: blobs by their digest",
+    "namespace": "namespaces: tenants, to whom all of this belongs",
     "snapshot": "snapshots: trees of files upon each other, of images and containers",
+    "store": "the store as a whole: garbage, reasons, soundness",
     "ns": "the kernel's namespaces",
     "events": "what happens, as it happens",
     "bench": "measuring against runc and others",

@@ -11,6 +11,7 @@ import pytest
 from mobyshell.commands import registry as r
 from mobyshell.commands.help import reference
 from mobyshell.commands.registry import Verb, all_verbs
+from tests.commands.stored import furnish
 from tests.conftest import Workplace
 
 pytestmark = pytest.mark.root
@@ -29,7 +30,12 @@ PREPARE = {
 PASSES_A_CODE = {"task wait": 0, "task attach": 0}
 
 
+STORED = ("image", "container", "content", "namespace", "store")
+
+
 def prepare(workplace: Workplace, verb: Verb, words: list[str]) -> None:
+    if verb.noun in STORED:
+        furnish(workplace.directory / "store")
     for name, line in PREPARE.items():
         if name in words and verb.name not in ("task create", "bundle new"):
             workplace.ok(*line)
@@ -78,6 +84,10 @@ def bad_calls() -> list[tuple[list[str], int]]:
         if first == r.SNAPSHOT:
             calls.append(([*words, "nowhere", *(["x=y"] if len(required) > 1 else [])], 3))
             calls.append(([*words, "", *(["x=y"] if len(required) > 1 else [])], 3))
+        if first in (r.IMAGE, r.CONTAINER, r.BLOB, r.TENANT) and required[0].required:
+            more = ["a=b"] * (len(required) - 1)
+            calls.append(([*words, "f00d" if first == r.BLOB else "nobody", *more], 3))
+            calls.append(([*words, "../\x1b[31m", *more], 3 if first == r.CONTAINER else 2))
         if first == r.BUNDLE:
             calls.append(([*words, "no-such-bundle"], 3))
             calls.append(([*words, ""], 2))

@@ -26,6 +26,8 @@ EVENTS = "events.jsonl"
 RESERVED = frozenset({SOCKET, LOCK, DIARY, STAGING})
 """Names in the state root that cannot be namespaces."""
 
+DEFAULT_NAMESPACE = "default"
+
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 _MORE = _LETTERS | frozenset("_.-+")
 
@@ -58,8 +60,36 @@ def store_root() -> str:
 
 
 def default_namespace() -> str:
-    """MOBYSHELL_NAMESPACE, else `default`."""
-    return os.environ.get("MOBYSHELL_NAMESPACE") or "default"
+    """MOBYSHELL_NAMESPACE; else what `namespace use` has kept for this user; else `default`."""
+    chosen = os.environ.get("MOBYSHELL_NAMESPACE")
+    if chosen:
+        return chosen
+    try:
+        with open(_kept_namespace(), encoding="ascii") as file:
+            return check_name(file.read(200).strip(), "namespace")
+    except (OSError, ValueError, UsageError):
+        return DEFAULT_NAMESPACE
+
+
+def keep_default_namespace(name: str) -> None:
+    """Keep `name` for this user, where nothing else is said. UsageError if it cannot be kept."""
+    path = _kept_namespace()
+    check_name(name, "namespace")
+    try:
+        os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+        with open(f"{path}.new", "w", encoding="ascii") as file:
+            file.write(f"{name}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(f"{path}.new", path)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}",
+                         hint="set XDG_STATE_HOME to a directory of yours") from None  # fmt: skip
+
+
+def _kept_namespace() -> str:
+    base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return f"{base}/mobyshell/namespace"
 
 
 def check_name(name: str, what: str = "id") -> str:

@@ -1,0 +1,65 @@
+"""Where events come from: the tasks' shim and the store, told as one stream."""
+
+from __future__ import annotations
+
+import os
+
+from mobyshell.core.errors import MobyshellError
+
+TYPE_CHECKING = False  # see commands.registry
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from mobyshell.commands.context import Context
+    from mobyshell.core.events import Event
+
+
+def recent(ctx: Context) -> list[Event]:
+    """What happened lately, the oldest first. A store that is not there is not made for it."""
+    found = list(ctx.tasks.recent_events())
+    if os.path.exists(os.path.join(ctx.root, "meta.db")):
+        from mobyshell.core.store import events
+
+        found += events.recent(ctx.store.database, namespace=ctx.namespace)
+    return sorted(found, key=lambda one: one.time_ns)
+
+
+def follow(ctx: Context) -> Iterator[Event]:
+    """What happens from now on, until the caller has enough."""
+    import queue
+    import threading
+
+    from mobyshell.core.store import events
+
+    told: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
+    enough = threading.Event()
+
+    def pass_on(source: Iterable[Event]) -> None:
+        try:
+            for event in source:
+                told.put(event)
+                if enough.is_set():
+                    return
+        except (MobyshellError, OSError) as error:
+            told.put(error)
+
+    sources: list[Iterable[Event]] = [ctx.tasks.events()]
+    try:
+        database = ctx.store.database
+        sources.append(events.follow(database, events.last(database), namespace=ctx.namespace,
+                                     stopped=enough.is_set))  # fmt: skip
+    except MobyshellError as error:
+        ctx.say(f"note: no events of the store: {error.message}")
+    threads = [threading.Thread(target=pass_on, args=(one,), daemon=True) for one in sources]
+    for one in threads:
+        one.start()
+    try:
+        while True:
+            event = told.get()
+            if isinstance(event, BaseException):
+                raise event
+            yield event
+    finally:
+        enough.set()
+        for one in threads[1:]:
+            one.join()  # before the store is closed; it looks once a second

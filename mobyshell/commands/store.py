@@ -1,0 +1,150 @@
+"""`store`: everything that is kept, as a whole: garbage, reasons, soundness."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mobyshell.commands.registry import DESTROY, READ, TEXT, WRITE, argument, switch, verb
+from mobyshell.commands.results import Rows
+from mobyshell.commands.stored import say_freed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mobyshell.commands.context import Context
+    from mobyshell.core.store.check import Finding
+    from mobyshell.core.store.gc.graph import Node, Step
+
+N = "store"
+
+
+@verb(
+    N, "gc",
+    switch("-n --dry-run", "remove nothing: list what would go"),
+    switch("--why", "list what stays, too, each with the way from what keeps it"),
+    effect=DESTROY, example="store gc --dry-run --why",
+)  # fmt: skip
+def gc(ctx: Context, *, dry_run: bool, why: bool) -> Rows:
+    """Remove what nothing needs, of all namespaces, and say what that was.
+
+    Images, containers and leases are kept, what has the label containerd.io/gc.root, and all that
+    these refer to.
+    """
+    kept = _kept(ctx) if why else []
+    done = ctx.store.collect(dry_run=dry_run)
+    rows = [_row(one.node, one.size, kept=False, why="nothing needs it") for one in done.removed]
+    columns = [("kept", "", "check"), ("namespace", "NAMESPACE", "text"), ("kind", "KIND", "text"),
+               ("key", "WHAT", "id"), ("size", "SIZE", "bytes"), ("why", "WHY", "text")]  # fmt: skip
+    said = say_freed(done.freed, len(done.removed)) or "there is no garbage"
+    if dry_run and done.removed:
+        said = said.replace("collected", "would collect")
+    return Rows(columns if why else columns[1:5], rows + kept, "key", said)
+
+
+def _row(node: Node, size: int, *, kept: bool, why: str) -> dict[str, Any]:
+    return {"kept": kept, "namespace": node.namespace, "kind": node.kind, "key": node.key,
+            "size": size or None, "why": why}  # fmt: skip
+
+
+def _kept(ctx: Context) -> list[dict[str, Any]]:
+    from mobyshell.core.store.gc.collect import look
+
+    graph, marks = look(ctx.store.database, ctx.clock)
+    return [
+        _row(node, graph.nodes[node], kept=True, why=_way(marks.why(node)))
+        for node in marks.reached
+    ]
+
+
+def _way(steps: Sequence[Step]) -> str:
+    """`image a → content sha256:… (target) → this (containerd.io/gc.ref.content.l.0)`."""
+    first, *rest = steps
+    if not rest:
+        return first.why
+    parts = []
+    for number, step in enumerate(rest):
+        what = str(step.source)
+        parts.append(f"{what} ({rest[number - 1].why if number else first.why})")
+    return " → ".join([*parts, f"this ({rest[-1].why})"])
+
+
+@verb(
+    N, "why",
+    argument("what", TEXT, "a digest, an image, a container, a snapshot's key"),
+    effect=READ, example="store why web",
+)  # fmt: skip
+def why(ctx: Context, *, what: str) -> Rows:
+    """Say why something is kept: the way to it from what garbage collection begins with."""
+    from mobyshell.core.errors import NotFound
+    from mobyshell.core.store.gc.collect import look
+
+    graph, marks = look(ctx.store.database, ctx.clock)
+    names = {what, _full(what)}
+    nodes = [node for node in graph.nodes
+             if node.namespace == ctx.namespace and (node.key in names or _begins(node, what))]  # fmt: skip
+    if not nodes:
+        raise NotFound(f"nothing is called {what} in namespace {ctx.namespace}")
+    rows = []
+    for node in nodes:
+        steps = marks.why(node)
+        said = _way(steps) if steps else "nothing needs it: the next collection removes it"
+        rows.append(_row(node, graph.nodes[node], kept=bool(steps), why=said))
+    columns = (("kept", "", "check"), ("kind", "KIND", "text"), ("key", "WHAT", "id"),
+               ("why", "WHY", "text"))  # fmt: skip
+    return Rows(columns, rows, "key")
+
+
+def _full(what: str) -> str:
+    from mobyshell.core.errors import UsageError
+    from mobyshell.core.oci.reference import parse_reference
+
+    try:
+        return str(parse_reference(what))
+    except UsageError:
+        return what
+
+
+def _begins(node: Node, what: str) -> bool:
+    digits = what.rpartition(":")[2]
+    return (
+        node.kind == "content"
+        and len(digits) >= 4
+        and node.key.partition(":")[2].startswith(digits)
+    )
+
+
+@verb(
+    N, "check",
+    switch("--repair", "mend what can be mended"),
+    switch("--quick", "compare the sizes of blobs only: read none"),
+    effect=WRITE, example="store check",
+)  # fmt: skip
+def check(ctx: Context, *, repair: bool, quick: bool) -> Rows:
+    """Look whether everything is what it should be; fails if something is not, and is not mended.
+
+    A repair takes away what is broken and what cannot be without it, and nothing else.
+    """
+    return checked(ctx, repair=repair, quick=quick)
+
+
+def checked(ctx: Context, *, repair: bool, quick: bool = False) -> Rows:
+    """The findings as rows, for `store check` and `doctor --store`."""
+    from pathlib import Path
+
+    from mobyshell.commands.content import Damaged
+    from mobyshell.core.store.check import check_root
+
+    found = check_root(Path(ctx.root), repair=repair, hash_blobs=not quick)
+    rows = [_finding(one) for one in found]
+    columns = (("repaired", "", "check"), ("kind", "KIND", "text"), ("subject", "WHAT", "id"),
+               ("problem", "PROBLEM", "text"), ("remedy", "REMEDY", "text"))  # fmt: skip
+    left = [one for one in found if not one.repaired]
+    if left:
+        problems = f"{len(left)} problem{'s'[: len(left) != 1]}"
+        raise Damaged(f"{ctx.root} has {problems}", Rows(columns, rows, "subject"))
+    return Rows(columns, rows, "subject", "mended" if found else f"{ctx.root} is sound")
+
+
+def _finding(one: Finding) -> dict[str, Any]:
+    return {"repaired": one.repaired, "kind": one.kind, "subject": one.subject,
+            "problem": one.problem, "remedy": one.remedy}  # fmt: skip

@@ -1,0 +1,209 @@
+"""The verbs on what is kept: images, containers, content, namespaces, the store."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mobyshell.core.oci.descriptor import Descriptor
+from mobyshell.core.store.store import Store
+from tests.commands.stored import ALPINE, HELLO, MANIFEST, furnish
+from tests.conftest import PROGRAM, Workplace
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def place(workplace: Workplace) -> Workplace:
+    furnish(workplace.directory / "store")
+    return workplace
+
+
+def rows(place: Workplace, *words: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in place.ok(*words).splitlines()]
+
+
+def test_lists(place: Workplace) -> None:
+    (image,) = rows(place, "image", "ls")
+    assert (image["name"], image["digest"], image["size"]) == (ALPINE, HELLO, 5)
+    (container,) = rows(place, "container", "ls")
+    assert (container["id"], container["image"]) == ("web", ALPINE)
+    (blob,) = rows(place, "content", "ls")
+    assert (blob["digest"], blob["size"]) == (HELLO, 5)
+    (ingest,) = rows(place, "content", "active")
+    assert (ingest["ref"], ingest["offset"]) == ("started", 4)
+    table = place.ok("image", "ls", "--table").splitlines()
+    assert table[0].split() == ["IMAGE", "DIGEST", "UPDATED"]
+    assert place.ok("image", "ls", "-q") == f"{ALPINE}\n"
+    assert rows(place, "image", "ls", "name~=busybox") == []
+    done = place.run("image", "ls", "name=alpine")
+    assert (done.returncode, "character 5" in done.stderr) == (2, True)
+
+
+def test_content_goes_in_and_out(place: Workplace) -> None:
+    file = place.directory / "file"
+    file.write_bytes(bytes(range(256)) * 100)
+    digest = place.ok("content", "ingest", "file", "--label", "a=b").strip()
+    assert place.ok("content", "ingest", "file") == f"{digest}\n"
+    (found,) = rows(place, "content", "ls", "labels.a==b")
+    assert found["digest"] == digest
+    place.ok("content", "get", digest[7:20], "-o", "copy")
+    assert (place.directory / "copy").read_bytes() == file.read_bytes()
+    done = place.run("content", "get", digest)
+    assert (done.returncode, "is no text" in done.stderr) == (2, True)
+    assert place.ok("content", "get", HELLO) == "hello"
+    wrong = place.run("content", "ingest", "first/config.json", "--expected", HELLO)
+    assert wrong.returncode == 0  # it is there already: nothing was to be written
+    (place.directory / "other").write_text("other")
+    done = place.run("content", "ingest", "other", "--expected", "sha256:" + "0" * 64)
+    assert (done.returncode, "expected is sha256:0000" in done.stderr) == (3, True)
+    piped = subprocess.run([PROGRAM, "content", "ingest", "/dev/stdin"], input=b"hello", check=True,
+                           capture_output=True, env=place.environment)  # fmt: skip
+    assert piped.stdout.decode().strip() == HELLO
+
+
+def test_removing_gives_the_disk_back(place: Workplace) -> None:
+    place.ok("image", "rm", "alpine")
+    assert len(rows(place, "content", "ls")) == 1  # a root of its own
+    place.ok("content", "rm", HELLO)
+    assert not list((place.directory / "store/content/blobs/sha256").iterdir())
+    place.ok("content", "abort", "started")
+    place.ok("container", "rm", "web")
+    assert rows(place, "namespace", "ls")[0]["containers"] == 0
+
+
+def test_a_container_with_a_task_stays(place: Workplace) -> None:
+    place.ok("run", "-d", "--name", "web", "first", "--", "sleep", "1000")
+    done = place.run("container", "rm", "web")
+    assert (done.returncode, "has a task" in done.stderr) == (3, True)
+    done = place.run("namespace", "rm", "default")
+    assert "1 task" in done.stderr
+    place.ok("rm", "-f", "web")
+    place.ok("container", "rm", "web")
+
+
+def test_tags(place: Workplace) -> None:
+    assert place.ok("image", "tag", "alpine", "alpine:3") == "docker.io/library/alpine:3\n"
+    assert place.run("image", "tag", "alpine", "alpine:3").returncode == 3
+    place.ok("image", "tag", "-f", "alpine", "alpine:3")
+    assert len(rows(place, "image", "ls", f"target.digest=={HELLO}")) == 2
+    assert place.run("image", "tag", "alpine", "Bad Name").returncode == 2
+
+
+def test_labels_and_inspect(place: Workplace) -> None:
+    place.ok("container", "label", "web", "a=1", "b=2")
+    place.ok("container", "label", "web", "a=")
+    found = json.loads(place.ok("container", "inspect", "web"))
+    assert found["labels"] == {"b": "2"}
+    assert found["spec"] == {"ociVersion": "1.2.0"}
+
+
+def test_the_namespace_in_use_holds_for_all_verbs(place: Workplace) -> None:
+    assert place.run("namespace", "use", "nowhere").returncode == 3
+    place.ok("namespace", "use", "tenant")
+    assert rows(place, "image", "ls") == []
+    assert [one["name"] for one in rows(place, "namespace", "ls") if one["used"]] == ["tenant"]
+    place.ok("run", "-d", "--name", "up", "first", "--", "sleep", "1000")
+    assert rows(place, "ps", "--namespace", "default") == []
+    assert rows(place, "ps")[0]["id"] == "up"
+    assert len(rows(place, "image", "ls", "--namespace", "default")) == 1
+    done = place.run("image", "rm", "alpine")
+    assert "it is in namespace default" in done.stderr
+    place.ok("rm", "-f", "up")
+    place.ok("namespace", "use", "default")
+    place.ok("namespace", "rm", "tenant")
+    place.ok("namespace", "use", "--create", "made")
+    done = place.run("namespace", "rm", "default")
+    assert (done.returncode, "1 image, 1 container, 1 blob" in done.stderr) == (3, True)
+    place.ok("namespace", "use", "default")
+
+
+def test_gc_says_what_and_why(place: Workplace) -> None:
+    with Store.open(place.directory / "store") as store:
+        space = store.namespace("default")
+        with space.leased() as held, held.content.writer("loose") as ingest:
+            ingest.write(b"loose" * 1000)
+            loose = ingest.commit().digest
+        labels = {"containerd.io/gc.ref.content.l.0": HELLO}
+        with space.leased() as held, held.content.writer("manifest") as ingest:
+            ingest.write(b"manifest")
+            manifest = ingest.commit(labels=labels).digest
+        space.content.update(HELLO, {"containerd.io/gc.root": None})
+        space.images.put(ALPINE, Descriptor(media_type=MANIFEST, digest=manifest, size=8))
+    found = rows(place, "store", "gc", "--dry-run", "--why")
+    why = {one["key"]: (one["kept"], one["why"]) for one in found}
+    assert why[loose] == (False, "nothing needs it")
+    assert why[HELLO] == (
+        True,
+        f"image {ALPINE} (images are kept) → content {manifest} (target)"
+        " → this (containerd.io/gc.ref.content.l.0)",
+    )
+    assert rows(place, "store", "why", HELLO[:14])[0]["why"] == why[HELLO][1]
+    assert rows(place, "store", "why", "alpine")[0]["kept"] is True
+    assert place.run("store", "why", "nobody").returncode == 3
+    assert [one["key"] for one in rows(place, "store", "gc")] == [loose]
+    assert rows(place, "store", "gc") == []
+
+
+def test_check_and_repair(place: Workplace) -> None:
+    assert rows(place, "store", "check") == []
+    assert rows(place, "doctor", "--store") == []
+    path = place.directory / "store/content/blobs/sha256" / HELLO.hex
+    path.chmod(0o600)
+    path.write_bytes(b"hellO")
+    for words in (["store", "check"], ["doctor", "--store"], ["content", "verify"]):
+        done = place.run(*words)
+        assert done.returncode == 1
+        assert HELLO in done.stdout
+        assert "store check --repair" in done.stderr
+    (found,) = rows(place, "store", "check", "--repair")
+    assert found["repaired"] is True
+    assert rows(place, "store", "check") == []
+
+
+def test_readonly(place: Workplace) -> None:
+    for words in (["image", "rm", "alpine"], ["store", "gc"], ["namespace", "use", "tenant"]):
+        assert place.run("--readonly", *words).returncode == 5
+
+
+def test_events_of_the_store(place: Workplace) -> None:
+    found = rows(place, "events", "ls", "--topic", "/images")
+    assert [(one["topic"], one["id"]) for one in found] == [("/images/create", ALPINE)]
+    follower = subprocess.Popen(
+        [PROGRAM, "events", "follow", "--topic", "/images", "-n", "2", "--json"],
+        cwd=place.directory, env=place.environment, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert follower.stdout is not None
+    try:
+        # until it listens
+        for number in range(600):
+            place.ok("image", "tag", "alpine", f"alpine:{number}")
+            if follower.poll() is not None:
+                break
+        told = [json.loads(line)["topic"] for line in follower.stdout]
+        assert told == ["/images/create"] * 2
+        assert follower.wait(60) == 0
+    finally:
+        follower.kill()
+        follower.wait()
+        follower.stdout.close()
+
+
+def test_completion(place: Workplace) -> None:
+    for words, wanted in (
+        (["image", "rm", "docker"], ALPINE),
+        (["container", "inspect", ""], "web"),
+        (["content", "get", "sha256:2c"], str(HELLO)),
+        (["namespace", "use", "te"], "tenant"),
+    ):
+        assert wanted in place.ok("completion", "words", "--", *words).splitlines()
+
+
+def test_no_store_is_made_by_looking_at_events(workplace: Workplace) -> None:
+    workplace.ok("events", "ls")
+    workplace.ok("completion", "words", "--", "image", "rm", "")
+    assert not Path(workplace.environment["MOBYSHELL_ROOT"]).exists()
