@@ -176,6 +176,10 @@ def convert(parameter: Parameter, word: str) -> Any:
         from mobyshell.core.oci.ids import check_id
 
         check_id(word)
+    elif kind in (r.CONTAINER, r.TENANT):
+        from mobyshell.core.store.names import check_identifier
+
+        check_identifier(word, "container" if kind == r.CONTAINER else "namespace")
     elif not word and kind in (r.BUNDLE, r.FILE):
         raise UsageError(f"{parameter.metavar} is empty")
     return word

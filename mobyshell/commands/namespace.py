@@ -87,10 +87,8 @@ def label(ctx: Context, *, name: str, labels: tuple[str, ...]) -> Done:
 def use(ctx: Context, *, name: str, create: bool) -> Done:
     """Be in a namespace from now on, in all faces, where neither --namespace nor
     MOBYSHELL_NAMESPACE says otherwise."""
-    from mobyshell.core.store.names import check_identifier
     from mobyshell.core.tasks.paths import DEFAULT_NAMESPACE, keep_default_namespace
 
-    check_identifier(name, "namespace")
     if name not in (DEFAULT_NAMESPACE, *_tasks(ctx)):
         if create and name not in {one.name for one in ctx.store.namespaces.list()}:
             ctx.store.namespaces.create(name)

@@ -87,7 +87,7 @@ def bad_calls() -> list[tuple[list[str], int]]:
         if first in (r.IMAGE, r.CONTAINER, r.BLOB, r.TENANT) and required[0].required:
             more = ["a=b"] * (len(required) - 1)
             calls.append(([*words, "f00d" if first == r.BLOB else "nobody", *more], 3))
-            calls.append(([*words, "../\x1b[31m", *more], 3 if first == r.CONTAINER else 2))
+            calls.append(([*words, "../\x1b[31m", *more], 2))
         if first == r.BUNDLE:
             calls.append(([*words, "no-such-bundle"], 3))
             calls.append(([*words, ""], 2))
