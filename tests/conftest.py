@@ -24,6 +24,16 @@ settings.load_profile("suite")
 PROGRAM = str(Path(sys.executable).parent / "mobyshell")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nothing_of_the_users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a test keeps without saying where is not the user's: neither store nor habits."""
+    place = tmp_path_factory.mktemp("kept")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOBYSHELL_ROOT", str(place / "store"))
+        patch.setenv("XDG_STATE_HOME", str(place / "state"))
+        yield
+
+
 class Workplace:
     """A directory to work in, with a bundle `first`, and a state root of its own."""
 

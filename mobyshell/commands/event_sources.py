@@ -31,7 +31,7 @@ def follow(ctx: Context) -> Iterator[Event]:
 
     from mobyshell.core.store import events
 
-    told: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
+    told: queue.SimpleQueue[Event | BaseException | None] = queue.SimpleQueue()
     enough = threading.Event()
 
     def pass_on(source: Iterable[Event]) -> None:
@@ -42,6 +42,8 @@ def follow(ctx: Context) -> Iterator[Event]:
                     return
         except (MobyshellError, OSError) as error:
             told.put(error)
+        else:
+            told.put(None)
 
     sources: list[Iterable[Event]] = [ctx.tasks.events()]
     try:
@@ -54,8 +56,7 @@ def follow(ctx: Context) -> Iterator[Event]:
     for one in threads:
         one.start()
     try:
-        while True:
-            event = told.get()
+        while (event := told.get()) is not None:  # the shim's end is the end
             if isinstance(event, BaseException):
                 raise event
             yield event

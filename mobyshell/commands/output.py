@@ -127,7 +127,7 @@ def to_plain(value: Any) -> Any:
         return {str(key): to_plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
         return [to_plain(one) for one in value]
-    return value
+    return str(value) if isinstance(value, str) else value  # YAML knows no kinds of text
 
 
 def json_line(value: Any) -> str:

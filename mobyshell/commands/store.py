@@ -76,6 +76,7 @@ def _way(steps: Sequence[Step]) -> str:
 def why(ctx: Context, *, what: str) -> Rows:
     """Say why something is kept: the way to it from what garbage collection begins with."""
     from mobyshell.core.errors import NotFound
+    from mobyshell.core.oci.safejson import show
     from mobyshell.core.store.gc.collect import look
 
     graph, marks = look(ctx.store.database, ctx.clock)
@@ -83,7 +84,7 @@ def why(ctx: Context, *, what: str) -> Rows:
     nodes = [node for node in graph.nodes
              if node.namespace == ctx.namespace and (node.key in names or _begins(node, what))]  # fmt: skip
     if not nodes:
-        raise NotFound(f"nothing is called {what} in namespace {ctx.namespace}")
+        raise NotFound(f"nothing is called {show(what)} in namespace {ctx.namespace}")
     rows = []
     for node in nodes:
         steps = marks.why(node)

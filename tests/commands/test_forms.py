@@ -20,6 +20,7 @@ from mobyshell.core.errors import AlreadyExists
 from mobyshell.core.runtime.bundle import new_bundle
 from mobyshell.core.store.snapshots.choose import snapshotter
 from mobyshell.core.tasks.service import Status
+from tests.commands.stored import furnish
 from tests.fakes import FakeTasks
 
 LONG = {"bench run"}  # measures for a while; its example runs elsewhere
@@ -30,6 +31,7 @@ VERBS = [verb for verb in all_verbs() if verb.effect == READ and verb.name not i
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("place")
     new_bundle(directory / "first", "host:true")
+    furnish(directory / "store")
     return directory
 
 

@@ -24,7 +24,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mobyshell.core.errors import MobyshellError, StoreDamaged, SyscallFailed, TimedOut, Unsupported
+from mobyshell.core.errors import (
+    MobyshellError,
+    StoreDamaged,
+    SyscallFailed,
+    TimedOut,
+    Unsupported,
+    UsageError,
+)
+from mobyshell.core.oci.safejson import show
 from mobyshell.core.store.schema import APPLICATION_ID, MIGRATIONS
 
 PATIENCE = 60.0
@@ -272,6 +280,8 @@ def _translated(path: Path) -> Iterator[None]:
         raise
     except sqlite3.IntegrityError:
         raise  # who wrote it knows what it means
+    except UnicodeEncodeError as error:
+        raise UsageError(f"not Unicode text: {show(error.object)}") from None
     except sqlite3.DatabaseError as error:
         name = getattr(error, "sqlite_errorname", "") or ""
         if any(name.startswith(prefix) for prefix in _DAMAGED):
