@@ -71,11 +71,7 @@ class Stack:
 
         NotFound if there is nothing, SyscallFailed (EINVAL) if it is anything else.
         """
-        with _Walk(self._tops, path) as walk:
-            entry = walk.to(path, follow=follow)
-            if not stat.S_ISREG(entry.found.st_mode):
-                raise SyscallFailed("read", errno.EINVAL, path=path, what="not a regular file")
-            fd = os.open(f"/proc/self/fd/{walk.at[0][1]}", os.O_RDONLY | os.O_CLOEXEC)
+        fd = self.open(path, follow=follow)
         try:
             chunks, left = [], most
             while left > 0 and (chunk := os.read(fd, min(left, 1 << 20))):
@@ -93,6 +89,17 @@ class Stack:
                 return walk.down(path)
             except NotFound:
                 return None
+
+    def open(self, path: str, *, follow: bool = True) -> int:
+        """A descriptor of the regular file at `path`, for reading; the caller's to close.
+
+        NotFound if there is nothing, SyscallFailed (EINVAL) if it is anything else.
+        """
+        with _Walk(self._tops, path) as walk:
+            entry = walk.to(path, follow=follow)
+            if not stat.S_ISREG(entry.found.st_mode):
+                raise SyscallFailed("read", errno.EINVAL, path=path, what="not a regular file")
+            return os.open(f"/proc/self/fd/{walk.at[0][1]}", os.O_RDONLY | os.O_CLOEXEC)
 
     def ls(self, path: str = "/") -> list[Entry]:
         """The names in the directory at `path`, sorted. NotFound; SyscallFailed (ENOTDIR)."""
