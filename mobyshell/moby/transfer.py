@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from mobyshell.core.errors import NotFound, UsageError
 from mobyshell.core.oci.descriptor import Descriptor
 from mobyshell.core.oci.digest import Digest
-from mobyshell.core.oci.platform import Platform, matcher
+from mobyshell.core.oci.platform import Matcher, Platform, matcher
 from mobyshell.core.oci.reference import Reference, parse_reference
 from mobyshell.core.store import archives
 from mobyshell.core.store.transfer import StoreSink, StoreSource
@@ -35,7 +35,6 @@ def pull(
     from mobyshell.core.registry.client import Client
     from mobyshell.core.registry.manifests import resolve
     from mobyshell.core.registry.progress import quiet
-    from mobyshell.core.registry.pull import pull as fetch
 
     reference = parse_reference(name)
     own = Client() if registry is None else None
@@ -49,7 +48,7 @@ def pull(
             admit(
                 held, reference, top.digest, lambda: fetch_signatures(held, repository, top.digest)
             )
-            target = fetch(repository, StoreSink(held.store), wanted, descriptor=top)
+            target = _fetched(held, repository, wanted, top, snapshotter if unpack else None)
             image = Image(held, str(reference), target, platform)
             if unpack:
                 image.unpack(snapshotter)
@@ -58,6 +57,23 @@ def pull(
         if own is not None:
             own.close()
     return Image(tenant, str(reference), target, platform)
+
+
+def _fetched(
+    held: Tenant, repository: Repository, wanted: Matcher | None, top: Descriptor,
+    snapshotter: str | None,
+) -> Descriptor:  # fmt: skip
+    """Have it in the store; with a snapshotter's name, its layers are unpacked while they come."""
+    from mobyshell.core.registry.pull import pull as fetch
+
+    sink = StoreSink(held.store)
+    if snapshotter is None:
+        return fetch(repository, sink, wanted, descriptor=top)
+    from mobyshell.moby.arriving import Arriving
+
+    work = repository.anew()
+    with Arriving(held.store, snapshotter, work.stop) as arriving:
+        return fetch(work, sink, wanted, descriptor=top, onward=arriving)
 
 
 def push(

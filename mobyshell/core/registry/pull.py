@@ -7,6 +7,7 @@ there already is asked of the sink, and not fetched again.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from mobyshell.core.errors import InvalidImage, Locked, NotFound, StoreDamaged
 from mobyshell.core.oci import media_types
@@ -56,14 +57,27 @@ class _Found:
         self.blobs.update(other.blobs)
 
 
+class Onward(Protocol):
+    """Goes on with an image while it comes. Is called by several threads; must not block."""
+
+    def planned(self, descriptor: Descriptor, manifest: Manifest, config: ImageConfig) -> None:
+        """This image is coming. Its configuration is in the sink, its manifest comes last."""
+        ...
+
+    def arrived(self, descriptor: Descriptor) -> None:
+        """This blob is in the sink."""
+        ...
+
+
 def pull(
     repository: Repository, sink: ContentSink, matcher: Matcher | None = None, *,
-    descriptor: Descriptor | None = None, downloads: int = DOWNLOADS,
+    descriptor: Descriptor | None = None, downloads: int = DOWNLOADS, onward: Onward | None = None,
 ) -> Descriptor:  # fmt: skip
     """Bring what the repository's reference names into the sink; what it names is returned.
 
     `matcher` says for which machine: the best of an index is taken; None takes all there is.
-    `descriptor`: what it was resolved to before. NotFound (no such image, or none for this
+    `descriptor`: what it was resolved to before. `onward` is told of the one image that was
+    chosen, if it is one, and of what has come of it. NotFound (no such image, or none for this
     platform), RegistryFailed, InvalidImage, Unsupported, Interrupted.
     """
     repository = repository.anew()  # where one blob fails, the others are ended
@@ -73,6 +87,8 @@ def pull(
     needed = sorted(found.blobs.values(), key=lambda one: one.size, reverse=True)
     documents = list(found.documents.values())
     repository.progress(TransferPlanned((*(one.descriptor for one in documents), *needed)))
+    if onward is not None and walk.announce(documents, onward):
+        walk.onward = onward
     in_parallel(walk.bring, needed, downloads, repository.stop)
     for one in reversed(documents):
         walk.keep(one.descriptor, one.content, one.value.children)
@@ -85,6 +101,7 @@ class _Walk:
     def __init__(self, repository: Repository, sink: ContentSink, matcher: Matcher | None) -> None:
         self.repository, self.sink, self.matcher = repository, sink, matcher
         self.source = f"{repository.reference.domain}/{repository.path}"
+        self.onward: Onward | None = None
         self._documents = 0
         self._kept: set[Digest] = set()
 
@@ -189,8 +206,26 @@ class _Walk:
                 hint=f"it is for {config.platform}",
             )
 
+    def announce(self, documents: list[Document], onward: Onward) -> bool:
+        """Say which image comes. Whether there is one, and only one, that can be run."""
+        found = [one for one in documents if isinstance(one.value, Manifest)]
+        if self.matcher is None or len(found) != 1:
+            return False
+        descriptor, manifest = found[0].descriptor, found[0].value
+        if not isinstance(manifest, Manifest) or not manifest.is_image:
+            return False
+        config = self._config(manifest)
+        check_layers(manifest, config, str(self.repository.reference))
+        onward.planned(descriptor, manifest, config)
+        return True
+
     def bring(self, one: Descriptor) -> None:
-        """Have a blob in the sink."""
+        """Have a blob in the sink, and say so."""
+        self._bring(one)
+        if self.onward is not None:
+            self.onward.arrived(one)
+
+    def _bring(self, one: Descriptor) -> None:
         writer = None if self.has(one) else self._writer(one)
         if writer is None:
             self.repository.progress(AlreadyThere(one))

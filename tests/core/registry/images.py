@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
+import tarfile
 from typing import Any
 
 from mobyshell.core.oci import media_types as m
@@ -16,6 +18,17 @@ from tests.core.registry.shelf import Shelf
 
 def layer(size: int, seed: int) -> bytes:
     return random.Random(seed).randbytes(size)
+
+
+def tar_layer(seed: int) -> bytes:
+    """A real layer: skopeo looks into it."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        entry = tarfile.TarInfo(f"file{seed}")
+        content = str(seed).encode() * 50_000
+        entry.size = len(content)
+        tar.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
 
 
 def document(shelf: Shelf, media_type: str, members: dict[str, Any], **more: Any) -> Descriptor:

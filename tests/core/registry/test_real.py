@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import os
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,7 +35,7 @@ from tests.core.registry.distribution import (
     skopeo,
     write_layout,
 )
-from tests.core.registry.images import config, document, everything, index
+from tests.core.registry.images import config, document, everything, index, tar_layer
 from tests.core.registry.scripted import serving
 from tests.core.registry.shelf import Shelf
 
@@ -68,17 +66,6 @@ def secured(authority: Authority) -> Iterator[Distribution]:
 def client() -> Iterator[Client]:
     with Client(keyring=NoKeyring(), certs_d=(), limits=QUICK) as found:
         yield found
-
-
-def tar_layer(seed: int) -> bytes:
-    """A real layer: skopeo looks into it."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        entry = tarfile.TarInfo(f"file{seed}")
-        content = str(seed).encode() * 50_000
-        entry.size = len(content)
-        tar.addfile(entry, io.BytesIO(content))
-    return buffer.getvalue()
 
 
 def image(shelf: Shelf, platform: str = "linux/amd64", seed: int = 1) -> Descriptor:

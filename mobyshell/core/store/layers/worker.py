@@ -147,6 +147,11 @@ class LayerWorker:
         request = _diff_request(Form.FLAT, compression, level, newest, sync)
         return Written(**_values(self._ask(request, [output, lower, upper], progress)))
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was cancelled or closed: it does nothing any more."""
+        return self._closed
+
     def cancel(self) -> None:
         """End what is being done, from any thread: it raises Interrupted. The worker is closed."""
         self._closed = True
