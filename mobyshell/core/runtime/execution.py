@@ -41,14 +41,13 @@ def execution(
     operations = [identity.mask(umask if umask is not None else 0o022)]
     if linux.personality is not None:
         operations.append(scheduling.personality(linux.personality))
-    operations.append(process.signals())
-    if filtered and not given.no_new_privileges:
-        # without no_new_privs loading a filter needs CAP_SYS_ADMIN: now or never
-        operations += filtered
-    operations.append(identity.working_directory(given.cwd))
+    operations += [process.signals(), identity.working_directory(given.cwd)]
     operations += [identity.rlimit(index, one) for index, one in enumerate(given.rlimits or ())]
+    operations.append(identity.bounding_set(capabilities, host.last_capability))
+    if filtered and not given.no_new_privileges:
+        # without no_new_privs loading a filter needs CAP_SYS_ADMIN, which is given up next
+        operations += filtered
     operations += [
-        identity.bounding_set(capabilities, host.last_capability),
         identity.become(
             given.user, keep_capabilities=given.user.uid != 0, may_set_groups=host.privileged
         ),

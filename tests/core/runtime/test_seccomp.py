@@ -222,6 +222,19 @@ def notifying(path: str, *names: str, **process: Any) -> Callable[[Document], No
     return change
 
 
+def test_a_filter_may_forbid_what_came_before_it(house: House) -> None:
+    def change(document: dict[str, Any]) -> None:
+        document["process"].update(noNewPrivileges=False, cwd="/proc")
+        names = ["getcwd", "fchdir", "chdir", "openat2", "prlimit64", "setrlimit", "close_range"]
+        document["linux"]["seccomp"] = {
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{"names": names, "action": "SCMP_ACT_ERRNO"}],
+        }
+
+    result = house.run("grep", "-c", "^Seccomp:.2", "/proc/self/status", change=change)
+    assert (result.status, result.output) == (0, "1\n"), result.errors
+
+
 @pytest.mark.parametrize("no_new_privileges", [True, False])
 def test_the_agent_is_told_and_asked(house: House, agent: Agent, no_new_privileges: bool) -> None:
     change = notifying(agent.path, "mkdir", "mkdirat", noNewPrivileges=no_new_privileges)
