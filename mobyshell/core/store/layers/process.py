@@ -2,8 +2,9 @@
 
     python -I -S process.py FD PATH…      FD: a socket to whoever started it; PATH: where our modules are
 
-It has a umask of 0, is not dumpable, and ends when nobody is at the other end any more, or after an
-error: whatever a hostile layer has done to it, the next one gets another process.
+It has a umask of 0, is not dumpable, has only the powers that files need, and ends when nobody is
+at the other end any more, or after an error: whatever a hostile layer has done to it, the next one
+gets another process.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ if __name__ == "__main__":  # run by its path, as -I leaves sys.path bare; not t
 import resource
 import select
 import socket
+import struct
 import threading
 
 from mobyshell.core.errors import MobyshellError, SyscallFailed
+from mobyshell.core.linux import capabilities
 from mobyshell.core.linux import constants as c
 from mobyshell.core.linux.syscalls import call
 from mobyshell.core.store.layers import wire
@@ -30,6 +33,14 @@ from mobyshell.core.store.layers.jobs import JOBS, Job
 
 _INTERVAL = 100
 """Milliseconds between two messages of progress."""
+
+_NEEDED = (
+    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID",
+    "CAP_MKNOD", "CAP_SETFCAP", "CAP_SYS_RESOURCE", "CAP_SYS_ADMIN",
+)  # fmt: skip
+"""For owners and modes, devices, attributes (`trusted.` needs the last), and the disk's reserve."""
+_VERSION_3 = 0x20080522
+"""Of struct __user_cap_header_struct (linux/capability.h)."""
 
 
 class Reporter:
@@ -84,10 +95,20 @@ def serve(line: socket.socket, request: dict[str, object], fds: list[int]) -> bo
     return True
 
 
+def _give_up_powers() -> None:
+    """Keep what files need, before there is any other thread (capset(2) is of one)."""
+    call("prctl", c.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    kept = capabilities.held() & sum(1 << capabilities.number(one) for one in _NEEDED)
+    low, high = kept & 0xFFFFFFFF, kept >> 32
+    header = struct.pack("=Ii", _VERSION_3, 0)
+    call("capset", header, struct.pack("=6I", low, low, 0, high, high, 0))
+    call("prctl", c.PR_SET_DUMPABLE, 0)
+
+
 def main(argv: list[str]) -> int:
     """Serve until the other end is closed."""
     os.umask(0)
-    call("prctl", c.PR_SET_DUMPABLE, 0)
+    _give_up_powers()
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     line = socket.socket(fileno=int(argv[0]))

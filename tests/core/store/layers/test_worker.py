@@ -8,16 +8,29 @@ import io
 import os
 import select
 import signal
+import stat
 import subprocess
 import sys
 import tarfile
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mobyshell.core.errors import Interrupted, InvalidLayer, SyscallFailed, WorkerLost
-from mobyshell.core.store.layers import Compression, LayerWorker, Limits, Progress, Region
+from mobyshell.core.linux import capabilities
+from mobyshell.core.store.layers import (
+    Applied,
+    Compression,
+    Form,
+    LayerWorker,
+    Limits,
+    Progress,
+    Region,
+)
+from tests.core.store.layers.archives import CHARACTER, END, member
+from tests.core.store.layers.conftest import Opened
 from tests.core.store.layers.trees import look
 
 pytestmark = pytest.mark.root
@@ -31,6 +44,16 @@ def archive(**files: bytes) -> bytes:
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
     return buffer.getvalue()
+
+
+def feed(worker: LayerWorker, data: bytes, tree: int, **words: Any) -> Applied:
+    """Unpack `data`."""
+    fd = os.memfd_create("blob")
+    try:
+        os.write(fd, data)
+        return worker.apply(Region(fd), tree, **words)
+    finally:
+        os.close(fd)
 
 
 def sha256(data: bytes) -> str:
@@ -181,16 +204,60 @@ def test_the_worker_ends_with_its_owner(tree: int) -> None:
         os.close(one)
 
 
-def test_a_full_disk_is_not_the_layers_fault(worker: LayerWorker) -> None:
-    """Said by the kernel when it writes: here for want of a right."""
-    fd = os.open("/proc/self/fdinfo", os.O_RDONLY)
+def test_a_full_disk_is_not_the_layers_fault(
+    worker: LayerWorker, tmp_path: Path, opened: Opened
+) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "small", small], check=True)
+    try:
+        fd = os.open(small, os.O_RDONLY)
+        with pytest.raises(SyscallFailed) as caught:
+            feed(worker, archive(big=os.urandom(1 << 20)), fd)
+        os.close(fd)
+        assert (caught.value.errno_name, caught.value.path) == ("ENOSPC", "big")
+        assert caught.value.hint
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+def test_the_worker_has_only_the_powers_that_files_need(tree: int) -> None:
+    seen: list[str] = []
+
+    def look_at(_: Progress) -> None:
+        assert worker._running is not None
+        pid = worker._running._pid
+        seen.append(Path(f"/proc/{pid}/status").read_text())
+        assert os.stat(f"/proc/{pid}").st_uid == 0
+        assert not os.readlink(f"/proc/{pid}/fd/0").startswith("pipe:")
+        raise RuntimeError
+
     ours, theirs = os.pipe()
-    os.write(theirs, archive(a=b"1"))
-    os.close(theirs)
-    with pytest.raises((SyscallFailed, InvalidLayer)):
-        worker.apply(ours, fd)
+    with LayerWorker() as worker, pytest.raises(RuntimeError):
+        worker.apply(ours, tree, progress=look_at)
     os.close(ours)
-    os.close(fd)
+    os.close(theirs)
+    fields = dict(line.split(":\t", 1) for line in seen[0].splitlines())
+    assert fields["NoNewPrivs"] == "1"
+    assert "CAP_SYS_PTRACE" not in capabilities.names(int(fields["CapPrm"], 16))
+    assert capabilities.names(int(fields["CapEff"], 16))[:2] == ("CAP_CHOWN", "CAP_DAC_OVERRIDE")
+
+
+def test_a_worker_in_a_user_namespace(tmp_path: Path, opened: Opened) -> None:
+    """The seam for who is not root: devices and owners cannot be had there, and it is said so."""
+    blob = b"".join((
+        member("f", uid=1000, mode=0o4755, data=b"1"), member("dev", CHARACTER, device=(1, 3)),
+        member("d/.wh..wh..opq"), member(".wh.gone"), END,
+    ))  # fmt: skip
+    with LayerWorker(enter=["/usr/bin/unshare", "--user", "--map-root-user"]) as worker:
+        done = feed(worker, blob, opened(tmp_path / "tree"), form=Form.OVERLAY_USER, owners=False)
+        with pytest.raises(SyscallFailed, match="Operation not permitted"):
+            feed(worker, blob, opened(tmp_path / "root"), owners=False)
+    about = (tmp_path / "tree/f").stat()
+    assert (about.st_uid, stat.S_IMODE(about.st_mode)) == (0, 0o4755)
+    assert os.getxattr(tmp_path / "tree/d", "user.overlay.opaque") == b"y"
+    assert stat.S_ISCHR((tmp_path / "tree/gone").lstat().st_mode)
+    assert done.left_out == ("'dev': a device, which only root can make",)
 
 
 def test_limits_are_told_by_name(worker: LayerWorker, tree: int, tmp_path: Path) -> None:
@@ -208,7 +275,7 @@ def test_limits_are_told_by_name(worker: LayerWorker, tree: int, tmp_path: Path)
 def test_a_tree_of_this_machine_is_as_tar_has_it(worker: LayerWorker, tmp_path: Path) -> None:
     packed = str(tmp_path / "a.tar")
     tar = ["tar", "--xattrs", "--xattrs-include=*", "-p"]
-    parts = ("share/terminfo", "lib/tmpfiles.d", "bin/ping", "bin/su", "sbin")
+    parts = ("share/terminfo", "lib/tmpfiles.d", "bin/ping", "bin/su")
     subprocess.run([*tar, "-C", "/usr", "-cf", packed, *parts], check=True)
     (tmp_path / "theirs").mkdir()
     (tmp_path / "ours").mkdir()
