@@ -53,6 +53,14 @@ class Node:
             found = self.children[name] = Node(self)
         return found
 
+    @property
+    def is_opaque(self) -> bool:
+        """Whether this directory hides what is below, or one that it is in does."""
+        node: Node | None = self
+        while node is not None and not node.opaque:
+            node = node.parent
+        return node is not None
+
     def keep(self) -> None:
         """Something in here is of this layer."""
         node: Node | None = self

@@ -83,7 +83,7 @@ class OverlayWhiteouts:
 
 
 class FlatWhiteouts:
-    """Deletes. What the layer itself has made is known by its nodes."""
+    """Deletes. What the layer itself has made is known by its nodes; an opaque one has nothing else."""
 
     makes_parents = False
 
@@ -95,14 +95,18 @@ class FlatWhiteouts:
         node = place.node
         below = node.children.get(name)
         if below is not None and below.kept:
-            self._clean_beneath(place.fd, name, below)
+            if not below.is_opaque:
+                self._clean_beneath(place.fd, name, below)
+                below.opaque = True
         elif name not in node.names:
             self._remove(place, name)
 
     def hide_all(self, place: Place) -> None:
         """See Whiteouts."""
-        self._clean(place.fd, place.node)
-        self._places.forget(place)
+        if not place.node.is_opaque:  # a layer may say it as often as it likes
+            self._clean(place.fd, place.node)
+            place.node.opaque = True
+            self._places.forget(place)
 
     def added(self, place: Place, name: bytes) -> None:
         """See Whiteouts."""

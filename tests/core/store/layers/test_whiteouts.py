@@ -145,3 +145,13 @@ def test_a_copy_has_only_attributes_that_the_last_layer_lists(
     assert os.listxattr(lower / "d") == []
     assert ((lower / "o/f").stat().st_gid, (lower / "o/f").stat().st_mode & 0o7777) == (0, 0o600)
     assert ((lower / "o/d").stat().st_gid, (lower / "o/d").stat().st_mode & 0o7777) == (0, 0o755)
+
+
+def test_saying_it_again_and_again_costs_no_more(
+    worker: LayerWorker, tmp_path: Path, opened: Opened, lower: Path
+) -> None:
+    """With 5000 files and as many markers, looking at all each time would take a minute."""
+    files = [member(f"d/{number}") for number in range(5000)]
+    again = [member("d/.wh..wh..opq"), member(".wh.d"), member("d/new/.wh..wh..opq")] * 5000
+    apply(worker, opened(lower), *files, *again, form=Form.FLAT)
+    assert len(os.listdir(lower / "d")) == 5000
