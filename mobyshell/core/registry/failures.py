@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mobyshell.core.errors import Interrupted as Stopped
-from mobyshell.core.errors import InvalidSpec, MobyshellError, NotFound, RegistryFailed, TimedOut
+from mobyshell.core.errors import InvalidSpec, MobyshellError, NotFound, RegistryFailed
 from mobyshell.core.oci.safejson import read_json, show
 from mobyshell.core.registry.transport import Response
 
@@ -24,7 +23,8 @@ def failure(response: Response, repository: Repository, method: str) -> Mobyshel
     """The error for an answer that was not wanted. Reads its body, if that is small."""
     code, said = _told(response)
     status, location = response.status, response.location
-    if status in (401, 403) and location.host == _home(repository, location.host):
+    at_home = any(one.host == location.host for one in repository.endpoints)
+    if status in (401, 403) and at_home:
         refused = repository.client.authorizer.refused(location, repository.path, status, code)
         if said:
             refused.message += f" ({said})"
@@ -44,10 +44,6 @@ def failure(response: Response, repository: Repository, method: str) -> Mobyshel
     )
 
 
-def _home(repository: Repository, host: str) -> str:
-    return next((one.host for one in repository.endpoints if one.host == host), "")
-
-
 def _thing(repository: Repository, target: str) -> str:
     """What was asked for, from its place in the API."""
     path = target.partition("?")[0]
@@ -65,8 +61,6 @@ def _told(response: Response) -> tuple[str, str]:
         document = read_json(response.small(_LARGEST), "error") if response.length != 0 else None
     except (RegistryFailed, InvalidSpec):
         return "", ""
-    except (Stopped, TimedOut):
-        raise
     errors: Any = document.get("errors") if isinstance(document, dict) else None
     first = errors[0] if isinstance(errors, list) and errors else None
     if not isinstance(first, dict):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import posixpath
 import re
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -196,7 +196,7 @@ def _seconds(value: Any, path: Path) -> float:
 def _with_certificates(directory: Path, itself: Endpoint) -> Endpoint:
     """Docker's way: *.crt are authorities, *.cert with *.key say who we are."""
     names = sorted(one.name for one in directory.iterdir() if one.is_file())
-    ca = _paths(directory, (one for one in names if one.endswith(".crt")))
+    ca = tuple(str(directory / one) for one in names if one.endswith(".crt"))
     pairs = []
     for name in names:
         if name.endswith(".cert"):
@@ -206,8 +206,3 @@ def _with_certificates(directory: Path, itself: Endpoint) -> Endpoint:
         return itself
     tls = TLS(ca=ca, client=tuple(pairs), verify=bool(ca) or itself.tls.verify)
     return replace(itself, scheme=itself.scheme.replace("auto", "https"), tls=tls)
-
-
-def _paths(directory: Path, names: Iterable[str]) -> tuple[str, ...]:
-    found: Sequence[str] = [str(directory / one) for one in names]
-    return tuple(found)

@@ -15,6 +15,7 @@ from mobyshell.core.oci.safejson import show
 
 _PORTS = {"https": 443, "http": 80}
 _LONGEST = 16 << 10
+_SHOWN = 300
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 
 
@@ -39,7 +40,8 @@ class Location:
     @property
     def shown(self) -> str:
         """What may stand in a message: never the query, which can be a key to something."""
-        return f"{self.scheme}://{self.host}{self.target.partition('?')[0]}"
+        text = f"{self.scheme}://{self.host}{self.target.partition('?')[0]}"
+        return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.host}{self.target}"
@@ -86,8 +88,8 @@ def _host(now: Location, parts: SplitResult, port: int | None, what: str) -> str
 
 
 def _target(parts: SplitResult) -> str:
-    path = (parts.path or "/").replace(" ", "%20")
-    return f"{path}?{parts.query}" if parts.query else path
+    target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+    return target.replace(" ", "%20")
 
 
 def _refused(now: Location, what: str, leads_to: str, hint: str = "") -> RegistryFailed:

@@ -253,9 +253,15 @@ class _Walk:
         if writer is None:
             return
         try:
-            if writer.offset < len(content):
-                writer.write(content[writer.offset :])
-            writer.commit(children=children, source=self.source)
+            mixed = writer.offset > 0
+            writer.write(content[writer.offset :])
+            try:
+                writer.commit(children=children, source=self.source)
+            except InvalidImage:
+                if not mixed:
+                    raise
+                writer.write(content)  # what was there from before was something else
+                writer.commit(children=children, source=self.source)
             self._kept.add(one.digest)
         finally:
             writer.close()

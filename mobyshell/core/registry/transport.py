@@ -32,8 +32,9 @@ CHUNK = 1 << 20
 USER_AGENT = f"mobyshell/{__version__}"
 _LONGEST_REASON = 120
 _LITTLE = 64 << 10  # bytes that are rather read than a connection given up
-_NO_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_EOF", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")
 _BRIEF = 2.0  # seconds for that
+_NO_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_EOF", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")
+"""How OpenSSL calls an answer that is no TLS."""
 
 
 class Body(Protocol):
@@ -213,7 +214,7 @@ class Transport:
             if any(one in reason for one in _NO_TLS):
                 return NotTLS(
                     f"{host} does not speak TLS", host=host,
-                    hint="plain http is for registries that hosts.toml or --plain-http names",
+                    hint="plain http is spoken to whom hosts.toml calls http://…",
                 )  # fmt: skip
             return RegistryFailed(
                 f"{host}: {reason}", host=host,

@@ -129,6 +129,15 @@ def test_a_wrong_beginning_is_fetched_anew(
     assert len(registry.asked("GET", f"blobs/{layer.digest}")) == 2
 
 
+def test_a_wrong_beginning_of_a_manifest(registry: Registry, client: Client, shelf: Shelf) -> None:
+    there = Shelf()
+    top = image(there)
+    stock(registry, there, top)
+    shelf.partial[top.digest] = bytearray(b"x" * 10)
+    pull(repository(client, registry), shelf)
+    assert shelf.blobs[top.digest] == there.blobs[top.digest]
+
+
 def test_empty_blobs_and_layers_that_come_twice(
     registry: Registry, client: Client, shelf: Shelf
 ) -> None:
