@@ -6,7 +6,7 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 BUNDLES = .run/bundles
 
-.PHONY: run test check unit bench docs native clean
+.PHONY: run test check unit sweep bench docs native clean
 
 run: $(VENV)/.runtime
 	@mkdir -p $(BUNDLES)
@@ -24,6 +24,11 @@ check: $(VENV)/.dev
 unit: $(VENV)/.dev .ci/packages
 	sh .ci/packages
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# kill -9 at every step of what changes the store, not at some of them (half an hour)
+sweep: $(VENV)/.dev .ci/packages
+	sh .ci/packages
+	MOBYSHELL_SWEEP=all $(BIN)/python -m pytest -q tests/core/store/test_killed.py
 
 bench: $(VENV)/.runtime
 	$(BIN)/mobyshell bench run --write docs/bench.md
