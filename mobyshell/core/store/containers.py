@@ -152,6 +152,9 @@ def _json(value: Mapping[str, Any]) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
+_OURS = _json({"name": "", "options": {}})
+
+
 def _columns(one: Container) -> tuple[str, ...]:
     runtime = _json({"name": one.runtime, "options": one.runtime_options})
     return (one.id, one.image, runtime, one.snapshotter, one.snapshot_key, encode(one.labels),
@@ -160,7 +163,7 @@ def _columns(one: Container) -> tuple[str, ...]:
 
 def _read(row: _Row) -> Container:
     id, image, runtime, snapshotter, key, labels, extensions, created, updated = row
-    parsed = json.loads(runtime)
+    parsed = {} if runtime == _OURS else json.loads(runtime)
     return Container(
         id, image, parsed.get("name", ""), parsed.get("options", {}), snapshotter, key,
         decode(labels), {} if extensions == "{}" else json.loads(extensions), created, updated,

@@ -146,7 +146,9 @@ class Images:
 
 def _read(row: _Row) -> Image:
     name, media_type, digest, size, annotations, labels, created, updated = row
-    target = Descriptor(media_type=media_type, digest=Digest(digest), size=size,
+    # it was checked when it was written: thousands are listed at once
+    named = str.__new__(Digest, digest)
+    target = Descriptor(media_type=media_type, digest=named, size=size,
                         annotations=decode(annotations) or None)  # fmt: skip
     return Image(name, target, decode(labels), created, updated)
 

