@@ -40,6 +40,7 @@ class Context:
         self.readonly, self.yes = readonly, yes
         self.interactive = interactive
         self._tasks, self._clock = tasks, clock
+        self._given = tasks is not None
         self._host: Host | None = None
         self._store: Store | None = None
         self.narrate: Callable[[str], object] | None = None
@@ -110,6 +111,12 @@ class Context:
         from mobyshell.core.tasks.paths import default_namespace
 
         return self._namespace or default_namespace()
+
+    def move(self, namespace: str) -> None:
+        """Be in another namespace from now on. What is being read in the old one is read on."""
+        self._namespace = namespace
+        if not self._given:
+            self._tasks = None
 
     @property
     def clock(self) -> Clock:

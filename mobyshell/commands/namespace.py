@@ -94,6 +94,7 @@ def use(ctx: Context, *, name: str, create: bool) -> Done:
             ctx.store.namespaces.create(name)
         ctx.store.namespaces.get(name)
     keep_default_namespace(name)
+    ctx.move(name)
     return Done(said=f"in namespace {name} from now on")
 
 

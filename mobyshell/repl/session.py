@@ -22,6 +22,7 @@ from prompt_toolkit.styles import Style
 from mobyshell import __version__
 from mobyshell.commands import registry
 from mobyshell.commands.cli import report
+from mobyshell.commands.output import clean
 from mobyshell.core.errors import MobyshellError, UsageError
 from mobyshell.repl.completer import VerbCompleter, stage_words
 from mobyshell.repl.evaluate import BUILTINS, Evaluator, Leave
@@ -174,6 +175,12 @@ def make_session(evaluator: Evaluator, **more: Any) -> PromptSession[str]:
     return session
 
 
+def prompt(evaluator: Evaluator) -> str:
+    """`moby> `, with the namespace where that is not the usual one."""
+    namespace = evaluator.context.namespace
+    return "moby> " if namespace == "default" else f"moby {clean(namespace)}> "
+
+
 def interact(evaluator: Evaluator, session: PromptSession[str] | None = None) -> int:
     """Read and run lines until ctrl-d or `exit`; ctrl-c gives up a line or a command, no more."""
     session = session or make_session(evaluator)
@@ -185,7 +192,7 @@ def interact(evaluator: Evaluator, session: PromptSession[str] | None = None) ->
     while True:
         try:
             failed = "class:failed" if evaluator.code else "class:prompt"
-            text = session.prompt([(failed, "moby> ")], bottom_toolbar=toolbar)
+            text = session.prompt([(failed, prompt(evaluator))], bottom_toolbar=toolbar)
         except KeyboardInterrupt:
             continue
         except EOFError:

@@ -120,3 +120,20 @@ def test_hints_follow_the_words() -> None:
     assert hint("task kill ").startswith("task kill")
     assert "seconds until KILL" in hint("task stop x --time")
     assert "ctrl-d leaves" in hint("")
+
+
+def test_the_prompt_says_in_which_namespace_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mobyshell.repl.session import prompt
+
+    monkeypatch.setenv("MOBYSHELL_ROOT", str(tmp_path / "store"))
+    monkeypatch.setenv("MOBYSHELL_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "kept"))
+    evaluator = Evaluator(Context(), Options())
+    assert prompt(evaluator) == "moby> "
+    evaluator.line("namespace use --create team-a")
+    assert prompt(evaluator) == "moby team-a> "
+    assert evaluator.context.tasks.namespace == "team-a"
+    assert Context().namespace == "team-a"
+    evaluator.context.close()
