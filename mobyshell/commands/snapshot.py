@@ -18,7 +18,7 @@ from mobyshell.commands.registry import (
     verb,
 )  # fmt: skip
 from mobyshell.commands.results import Done, Record, Rows, Text
-from mobyshell.core.errors import UsageError
+from mobyshell.commands.stored import changes_of, kept_labels, ns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,28 +39,10 @@ def _snapshots(ctx: Context, name: str | None) -> Snapshotter:
     return snapshotter(ctx.space.scope, name or "")
 
 
-def _labels(words: Sequence[str]) -> dict[str, str]:
-    found = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or not key:
-            raise UsageError(f"not a label: {word!r}", hint="--label KEY=VALUE")
-        found[key] = value
-    return found
-
-
-def _kept(ctx: Context, words: Sequence[str]) -> dict[str, str]:
-    """What is made by hand is kept until it is removed by hand: nothing else refers to it."""
-    from mobyshell.core.clock import rfc3339
-    from mobyshell.core.store.labels import GC_ROOT
-
-    return {GC_ROOT: rfc3339(ctx.clock.now_ns()), **_labels(words)}
-
-
 def _row(one: Snapshot) -> dict[str, Any]:
     return {
         "key": one.name, "kind": str(one.kind), "parent": one.parent,
-        "created": int(one.created * 1e9), "updated": int(one.updated * 1e9),
+        "created": ns(one.created), "updated": ns(one.updated),
         "labels": dict(one.labels),
     }  # fmt: skip
 
@@ -96,7 +78,7 @@ def prepare(
 
     It is written through these mounts. Nothing is mounted by this.
     """
-    mounts = _snapshots(ctx, snapshotter).prepare(key, parent, _kept(ctx, labels))
+    mounts = _snapshots(ctx, snapshotter).prepare(key, parent, kept_labels(ctx, labels))
     return _mounts(mounts)
 
 
@@ -108,7 +90,7 @@ def view(
     ctx: Context, *, key: str, parent: str, labels: tuple[str, ...], snapshotter: str | None
 ) -> Rows:
     """Make a view of a committed snapshot, to be read only, and say how it is mounted."""
-    return _mounts(_snapshots(ctx, snapshotter).view(key, parent, _kept(ctx, labels)))
+    return _mounts(_snapshots(ctx, snapshotter).view(key, parent, kept_labels(ctx, labels)))
 
 
 @verb(
@@ -122,7 +104,7 @@ def commit(
 
     Its key ceases to be. Unmount it first.
     """
-    _snapshots(ctx, snapshotter).commit(name, key, _kept(ctx, labels))
+    _snapshots(ctx, snapshotter).commit(name, key, kept_labels(ctx, labels))
     return Done(name)
 
 
@@ -175,8 +157,7 @@ def inspect(ctx: Context, *, key: str, snapshotter: str | None) -> Record:
 )  # fmt: skip
 def label(ctx: Context, *, key: str, labels: tuple[str, ...], snapshotter: str | None) -> Record:
     """Set labels of a snapshot, which filters and garbage collection know."""
-    changes = {name: value or None for name, value in _labels(labels).items()}
-    return Record(_record(_snapshots(ctx, snapshotter).update(key, changes)), "key")
+    return Record(_record(_snapshots(ctx, snapshotter).update(key, changes_of(labels))), "key")
 
 
 @verb(

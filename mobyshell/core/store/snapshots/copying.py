@@ -1,5 +1,5 @@
 """A tree copied with all that belongs to its files: owners, modes, times, extended attributes, hard
-links, holes, devices. What overlayfs has noted at them stays behind.
+links, holes, devices; also what an overlayfs within a container has noted at them.
 
 The source is a stranger's and is walked by `trees`; the target is a new directory that nobody
 else knows. As root; another user copies what is theirs.

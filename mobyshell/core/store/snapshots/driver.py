@@ -75,7 +75,7 @@ def make_files(tree: Path, like: Path | None, maps: IdMaps) -> Path:
             return files
         source = os.open(like, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            copy_attributes(source, fd, maps)
+            copy_attributes(source, fd, maps, whole=False)
         finally:
             os.close(source)
     finally:
@@ -83,25 +83,27 @@ def make_files(tree: Path, like: Path | None, maps: IdMaps) -> Path:
     return files
 
 
-def copy_attributes(source: int, target: int, maps: IdMaps) -> None:
-    """Owner, mode, extended attributes, times: of what both descriptors are open on. overlayfs' own
-    attributes are left out: they tell of the place, not of the file. OSError."""
+def copy_attributes(source: int, target: int, maps: IdMaps, *, whole: bool = True) -> None:
+    """Owner, mode, extended attributes, times: of what both descriptors are open on. Not `whole`:
+    without what overlayfs has noted, which tells of the place and not of the file. OSError."""
     info = os.fstat(source)
     uid, gid = maps.uids.outside(info.st_uid), maps.gids.outside(info.st_gid)
     own = os.fstat(target)
     if (own.st_uid, own.st_gid) != (uid, gid):
         os.fchown(target, uid, gid)
-    copy_xattrs(source, target)
+    copy_xattrs(source, target, whole=whole)
     # after the owner: a change of that takes setuid away
     os.fchmod(target, stat.S_IMODE(info.st_mode))
     os.utime(target, ns=(info.st_atime_ns, info.st_mtime_ns))
 
 
-def copy_xattrs(source: int | str, target: int | str, *, follow_symlinks: bool = True) -> None:
-    """Extended attributes, but for overlayfs' own. What the target's filesystem has no room or no
+def copy_xattrs(
+    source: int | str, target: int | str, *, follow_symlinks: bool = True, whole: bool = True
+) -> None:
+    """Extended attributes. What the target's filesystem has no room or no
     word for is an OSError, as elsewhere; what only the privileged may write, is left out."""
     for name in os.listxattr(source, follow_symlinks=follow_symlinks):
-        if name.startswith(("trusted.overlay.", "user.overlay.")):
+        if not whole and name.startswith(("trusted.overlay.", "user.overlay.")):
             continue
         value = os.getxattr(source, name, follow_symlinks=follow_symlinks)
         privileged = name.startswith(("trusted.", "security."))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from mobyshell.core.errors import MobyshellError, SyscallFailed, Unsupported
@@ -20,7 +21,18 @@ _HINT = "use another --root for the store, or the snapshotter `native`, which co
 
 def check(directory: Path, *, userxattr: bool) -> None:
     """Unsupported, with what the kernel said, if overlays whose trees lie in `directory` cannot be
-    mounted and written."""
+    mounted and written. A directory that it made is then gone again."""
+    made = not directory.exists()
+    try:
+        _check(directory, userxattr=userxattr)
+    except Unsupported:
+        if made:
+            with suppress(OSError):
+                directory.rmdir()
+        raise
+
+
+def _check(directory: Path, *, userxattr: bool) -> None:
     if os.geteuid() != 0:
         _check_as_root_of_ones_own(directory)
         return

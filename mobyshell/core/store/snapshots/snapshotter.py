@@ -208,6 +208,8 @@ class TreeSnapshotter:
         maps = IdMaps.of_labels(labels)
         with self._database.read() as sql:
             below = self._below(sql, key, parent)
+        if not self._directories.path.exists():
+            self._driver.check(self._directories.path)  # better now than when somebody mounts it
         with self._directories.new() as new:
             try:
                 self._driver.make(new, kind, self._paths(below), maps)
