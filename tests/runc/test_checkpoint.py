@@ -258,6 +258,26 @@ def test_a_criu_that_does_not_work_here(ours: Machine, criu: Criu) -> None:
     assert containers(ours.root) == ["c"]
 
 
+def test_one_whose_check_says_the_same(ours: Machine, criu: Criu) -> None:
+    ours.background("c")
+    criu.plan(fail="no such kernel", check="Error (criu/k.c:1): no such kernel\n")
+    said = ours.fails(*criu.words("checkpoint", "c"))
+    assert f"{criu.path} does not work on this machine: no such kernel" in said
+
+
+def test_devices_of_the_host_in_a_user_namespace(ours: Machine, criu: Criu) -> None:
+    def change(document: Document) -> None:
+        ids = [{"containerID": 0, "hostID": 0, "size": 1000}]
+        document["linux"]["namespaces"].append({"type": "user"})
+        document["linux"].update(uidMappings=ids, gidMappings=ids)
+
+    ours.spec("sleep", "1000", change=change)
+    ours.quiet("run", "-d", "c")
+    ours.ok(*criu.words("checkpoint", "c"))
+    pairs = {one["key"]: one["val"] for one in criu.asked(Ask.DUMP)["opts"]["ext_mnt"]}
+    assert {"/dev/null", "/dev/tty", "/dev/urandom"} <= set(pairs)
+
+
 def test_one_that_is_too_old(ours: Machine, criu: Criu) -> None:
     ours.background("c")
     criu.plan(version=[2, 12])

@@ -93,7 +93,7 @@ class _Dump:
             except CheckpointFailed as error:
                 service.finish()
                 place = settings.work_path or settings.image_path
-                raise criu.explained(error, place, LOG, self.note) from None
+                raise criu.explained(error, self.criu, place, LOG, self.note) from None
             finally:
                 # after a pre-dump criu waits for more, until one hangs up
                 service.finish()

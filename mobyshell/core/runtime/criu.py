@@ -19,7 +19,13 @@ from mobyshell.core.checkpoint.criu.settings import (
     DEFAULT_CONFIGURATION,
     Settings,
 )
-from mobyshell.core.errors import CheckpointFailed, SyscallFailed, Unsupported, UsageError
+from mobyshell.core.errors import (
+    CheckpointFailed,
+    MobyshellError,
+    SyscallFailed,
+    Unsupported,
+    UsageError,
+)
 from mobyshell.core.oci import Spec
 from mobyshell.core.runtime.steps import Readable, Steps
 
@@ -112,8 +118,13 @@ def _short(criu: str, type: Ask, **values: Any) -> Steps[Answer]:
         os.close(null)
 
 
-def explained(error: CheckpointFailed, directory: str, name: str, note: Note) -> CheckpointFailed:
-    """`error` with the first one that the log tells; `note` is told the lines around all of them."""
+def explained(
+    error: CheckpointFailed, criu: str, directory: str, name: str, note: Note
+) -> MobyshellError:
+    """`error` with why, as the log tells it; `note` is told the lines around all errors in there.
+
+    What `criu check` says as well is no matter of this container: then it is Unsupported.
+    """
     quoted, first = log.excerpt(directory, name)
     path = f"{directory}/{name}"
     if quoted:
@@ -122,6 +133,8 @@ def explained(error: CheckpointFailed, directory: str, name: str, note: Note) ->
             note(line)
         note("---")
     why = first or error.hint
+    if why and why in (said := program.complaint(criu)):
+        return program.unusable(criu, said)
     return CheckpointFailed(
         f"{error.message}: {why}" if why else error.message, hint=f"log file: {path}"
     )

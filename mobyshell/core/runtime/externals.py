@@ -12,6 +12,7 @@ import stat
 from collections.abc import Mapping, Sequence
 
 from mobyshell.core.errors import InvalidSpec, SyscallFailed, Unsupported
+from mobyshell.core.linux.devices import DEFAULT
 from mobyshell.core.linux.paths import make_in_root, open_in_root
 from mobyshell.core.oci import Mount, Spec
 from mobyshell.core.runtime.handed_trees import mapped
@@ -64,9 +65,18 @@ def mounts(spec: Spec, rootfs: str, bundle: str, groups: Mapping[str, str], mode
         elif is_cgroup(entry):
             names = [name for name in groups if name]
             found += [(f"{place}/{one.removeprefix('name=')}", groups[one]) for one in names]
-    devices = (linux.devices or ()) if linux else ()
-    found += [(place_of(rootfs, one.path), one.path) for one in devices]
-    return found
+    return found + [(place_of(rootfs, path), path) for path in _devices(spec)]
+
+
+def _devices(spec: Spec) -> list[str]:
+    """Devices that may be the host's own nodes: in a user namespace nobody can make others."""
+    linux = spec.linux
+    if linux is None:
+        return []
+    paths = [one.path for one in linux.devices or ()]
+    if any(one.type == "user" for one in linux.namespaces or ()):
+        paths += [path for path, _, _ in DEFAULT if path not in paths]
+    return paths
 
 
 def masked(spec: Spec, pid: int) -> Pairs:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -130,6 +131,7 @@ class _Restoration:
             for path in (settings.image_path, settings.work_path):
                 if path:
                     criu.directory(path, held)
+            self._let_in(settings.image_path)
             service = RootedService(
                 self.program, (self.stdio.stdin, self.stdio.stdout, self.stdio.stderr), more,
                 rootfs=self.template.rootfs, place=str(self.path / _ROOT),
@@ -146,11 +148,24 @@ class _Restoration:
             except CheckpointFailed as error:
                 service.finish()
                 where = settings.work_path or settings.image_path
-                raise criu.explained(error, where, LOG, self.note) from None
+                raise criu.explained(error, self.program, where, LOG, self.note) from None
             finally:
                 service.finish()
         os.rmdir(self.path / _ROOT)
         return Container(self.id, self.pid, self.pidfd, self.template.bundle, self.master)
+
+    def _let_in(self, images: str) -> None:
+        """What criu makes in a user namespace opens the images first as root's group, whose powers
+        it has lost, then as the namespace's root. Those get the directory if it is closed to others:
+        not everybody should read what was in memory."""
+        linux = self.spec.linux
+        if linux is None or not any(one.type == "user" for one in linux.namespaces or ()):
+            return
+        owner = next((one.host_id for one in linux.uid_mappings or () if not one.container_id), 0)
+        found = os.stat(images)
+        if owner and found.st_uid != owner and not found.st_mode & stat.S_IXOTH:
+            os.chown(images, owner, 0)
+            os.chmod(images, stat.S_IMODE(found.st_mode) | stat.S_IXGRP)
 
     def _make_groups(self) -> None:
         if not self.prepared.has("prepare"):

@@ -369,3 +369,26 @@ def test_without_root_and_without_delegation(home: Path) -> None:
     said = as_user(home, f"{SESSION}/shell", CREATE)
     assert said["error"] == "limits are asked for, but this user may not make cgroups"
     assert "delegated" in said["hint"]
+
+
+def test_the_container_hands_its_controllers_on(house: House) -> None:
+    """Its group is its user's: in a user namespace, too, groups below it can be made, and limited."""
+
+    def change(document: dict[str, Any]) -> None:
+        resources(memory={"limit": 64 * MIB}, pids={"limit": 50})(document)
+        linux = document["linux"]
+        linux["namespaces"].append({"type": "user"})
+        ids = [{"containerID": 0, "hostID": 100000, "size": 1000}]
+        linux.update(uidMappings=ids, gidMappings=ids)
+        for one in document["mounts"]:
+            if one["type"] == "cgroup":
+                one.update(source="cgroup", options=["nosuid", "noexec", "nodev"])
+
+    script = """
+        cd /sys/fs/cgroup && mkdir init work && echo 0 > init/cgroup.procs
+        echo '+memory +pids' > cgroup.subtree_control && echo 7 > work/pids.max
+        cat work/pids.max work/cgroup.controllers
+        echo max > memory.max || echo kept
+    """
+    result = house.run("sh", "-c", script, change=change)
+    assert result.output.splitlines() == ["7", "memory pids", "kept"], result.errors

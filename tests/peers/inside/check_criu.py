@@ -132,6 +132,62 @@ def test_it_goes_on_and_memory_first(counter: Counter) -> None:
     run(runtime.delete("d", force=True))
 
 
+def test_in_a_user_namespace(counter: Counter) -> None:
+    def change(document: dict[str, Any]) -> None:
+        ids = [{"containerID": 0, "hostID": 100000, "size": 1000}]
+        document["linux"]["namespaces"] += [{"type": "user"}, {"type": "cgroup"}]
+        document["linux"].update(uidMappings=ids, gidMappings=ids)
+
+    counter.start(change=change)
+    counter.wait_for(lambda: counter.count("c") > 5)
+    counter.save()
+    counter.restore("d")
+    found = counter.house.exec("d", "sh", "-c", "cat /proc/self/uid_map /dev/shm/count")
+    assert found.output.split()[:3] == ["0", "100000", "1000"]
+    assert int(found.output.split()[-1]) > 5
+    # others than who restores it still cannot read what was in memory
+    assert counter.images.stat().st_mode & 0o007 == 0
+    run(counter.house.runtime.delete("d", force=True))
+
+
+def test_a_terminal_comes_back(counter: Counter) -> None:
+    house = counter.house
+    counter.spec = house.spec(lambda d: d["process"].update(terminal=True), "sh")
+    with open("/dev/null", "r+") as null:
+        stdio = Stdio(null.fileno(), null.fileno(), null.fileno())
+        made = run(house.runtime.create("c", str(house.bundle), stdio=stdio, spec=counter.spec))
+    os.close(made.pidfd)
+    run(house.runtime.start("c"))
+    counter.save()
+    assert made.master is not None
+    os.close(made.master)
+    with open("/dev/null", "r+") as null:
+        stdio = Stdio(null.fileno(), null.fileno(), null.fileno())
+        back = run(
+            house.runtime.restore(
+                "d", str(house.bundle), Settings(str(counter.images)), stdio=stdio,
+                spec=counter.spec, note=print,
+            )
+        )  # fmt: skip
+    os.close(back.pidfd)
+    assert back.master is not None
+    os.write(back.master, b"echo it is $((6 * 7))\n")
+    os.set_blocking(back.master, False)
+    told = b""
+
+    def answered() -> bool:
+        nonlocal told
+        try:
+            told += os.read(back.master or -1, 4096)
+        except BlockingIOError:
+            pass
+        return b"it is 42" in told
+
+    counter.wait_for(answered)
+    run(house.runtime.delete("d", force=True))
+    os.close(back.master)
+
+
 def test_what_cannot_be_saved(counter: Counter) -> None:
     """A file of the host is the program's output: no path of the container leads to it."""
     house = counter.house
