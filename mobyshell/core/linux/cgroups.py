@@ -118,6 +118,15 @@ def _usable(own: str, top: str) -> str:
     return found
 
 
+def together(paths: Mapping[str, str]) -> dict[str, str]:
+    """`paths` by hierarchy: v1 controllers that are mounted together (`cpu,cpuacct`) have one
+    directory, and one name, as /proc/PID/cgroup writes it."""
+    names: dict[str, list[str]] = {}
+    for controller, path in paths.items():
+        names.setdefault(path, []).append(controller)
+    return {",".join(found): path for path, found in names.items()}
+
+
 def delegable() -> tuple[str, ...]:
     """The files of a v2 group that are given to whoever may make groups below it (cgroups(7),
     "/sys/kernel/cgroup files")."""

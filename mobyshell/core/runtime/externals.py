@@ -12,6 +12,7 @@ import stat
 from collections.abc import Mapping, Sequence
 
 from mobyshell.core.errors import InvalidSpec, SyscallFailed, Unsupported
+from mobyshell.core.linux.cgroups import together
 from mobyshell.core.linux.devices import DEFAULT
 from mobyshell.core.linux.paths import make_in_root, open_in_root
 from mobyshell.core.oci import Mount, Spec
@@ -63,8 +64,10 @@ def mounts(spec: Spec, rootfs: str, bundle: str, groups: Mapping[str, str], mode
             if not inside and groups:
                 found.append((place, groups[""]))
         elif is_cgroup(entry):
-            names = [name for name in groups if name]
-            found += [(f"{place}/{one.removeprefix('name=')}", groups[one]) for one in names]
+            found += [
+                (f"{place}/{name.removeprefix('name=')}", path)
+                for name, path in together(groups).items() if name
+            ]  # fmt: skip
     return found + [(place_of(rootfs, path), path) for path in _devices(spec)]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from mobyshell.core.errors import Unsupported
 from mobyshell.core.linux.cgroup_limits import limits, without_v2
-from mobyshell.core.linux.cgroups import Write
+from mobyshell.core.linux.cgroups import Write, together
 from mobyshell.core.oci import Linux, Mount, Spec, spec_to_json
 from mobyshell.core.runtime.host import Host
 from mobyshell.core.runtime.operations import cgroups, mounts
@@ -91,7 +91,7 @@ def prepare(
     asked = resources_of(linux)
     writes = checked(asked, host, groups) if groups else ()
     operations: list[Operation] = []
-    for controller, path in groups.items():
+    for controller, path in together(groups).items():
         if controller == "":
             needed = {one.needs: one.source for one in writes if not one.controller and one.needs}
             operations += _unified(host, path, needed)
@@ -101,11 +101,12 @@ def prepare(
 
 
 def _version_1(host: Host, controller: str, path: str, *, shared: bool = False) -> Operation:
-    base = host.cgroup_own[controller]
+    names = controller.split(",")
+    base = host.cgroup_own[names[0]]
     if not _below(path, base):
-        base = host.cgroup_root(controller)
+        base = host.cgroup_root(names[0])
     cpus, nodes = host.cpuset
-    inherit = [("cpuset.cpus", cpus), ("cpuset.mems", nodes)] if controller == "cpuset" else []
+    inherit = [("cpuset.cpus", cpus), ("cpuset.mems", nodes)] if "cpuset" in names else []
     return cgroups.make(controller, path, base, inherit, shared=shared)
 
 
@@ -170,7 +171,7 @@ def attach_unit(
     )
     operations = [start_unit(unit, properties)]
     if host.cgroup_mode != "v2":
-        for name, path in groups.items():
+        for name, path in together(groups).items():
             operations.append(_version_1(host, name, path, shared=True))
             operations.append(cgroups.attach_child(name, path))
     elif unit.is_slice:

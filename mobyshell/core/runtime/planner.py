@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from mobyshell.core.errors import InvalidSpec
 from mobyshell.core.linux import lsm
+from mobyshell.core.linux.cgroups import together
 from mobyshell.core.linux.mount_options import parse_options
 from mobyshell.core.oci import (
     Mount,
@@ -248,7 +249,9 @@ class Planner:
             operations += self._delegated(Phase.ATTACH)
         elif self.attended:
             # in another user or mount namespace the child cannot write, or find, these files
-            operations = [cgroups.attach_child(name, path) for name, path in self.groups.items()]
+            operations = [
+                cgroups.attach_child(name, path) for name, path in together(self.groups).items()
+            ]
         operations += self._classes()
         if "user" in self.made:
             operations += planned_maps(self.linux, self.host)
@@ -286,7 +289,9 @@ class Planner:
             if self.user_namespace:
                 operations.append(namespaces.become_root_inside())
         else:
-            operations += [cgroups.join(name, path) for name, path in self.groups.items() if name]
+            operations += [
+                cgroups.join(name, path) for name, path in together(self.groups).items() if name
+            ]
         operations.append(scheduling.forget_affinity())
         operations += self._session()
         operations += self._score(Phase.SETUP)

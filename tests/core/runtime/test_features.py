@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from mobyshell.core.errors import InvalidSpec, MobyshellError, SyscallFailed, Unsupported
 from mobyshell.core.linux import cgroups
+from mobyshell.core.runtime import Host, Runtime
 from mobyshell.core.runtime.executor import Executor
 from mobyshell.core.runtime.plan import Actor, Phase
 from mobyshell.core.runtime.program import Program
@@ -444,3 +446,27 @@ def test_a_mount_point_may_lie_as_deep_as_the_kernel_takes_paths(house: House) -
     assert lines == ["1"]
     with pytest.raises(InvalidSpec, match="too many components"):
         house.sh("true", with_mounts({"destination": "/d" * 40000, "type": "tmpfs"}))
+
+
+@pytest.mark.root
+def test_controllers_that_are_mounted_together(house: House) -> None:
+    """As on most machines with v1. Here one hierarchy stands for two; on v2 alone there is but one."""
+    here = Host.detect()
+    own = {name: path for name, path in here.cgroup_own.items() if name}
+    if not own:
+        assert cgroups.together({"": "/x"}) == {"": "/x"}
+        return
+    names = [name for name in own if not name.startswith("name=")][:2]
+    both = dict.fromkeys(names, here.cgroup_own[names[0]])
+    roots = dict.fromkeys(names, here.cgroup_root(names[0]))
+    host = replace(here, cgroup_own={**here.cgroup_own, **both},
+                   cgroup_roots={**here.cgroup_roots, **roots})  # fmt: skip
+    house.runtime = Runtime(house.runtime.root, sink=house.runtime.sink, host=host)
+    name = ",".join(names)
+    found = house.sh(f"readlink /sys/fs/cgroup/{names[1]}; ls -d /sys/fs/cgroup/{name}/tasks")
+    assert found == [name, f"/sys/fs/cgroup/{name}/tasks"]
+    container = house.create("c", house.spec(None, "sleep", "1000"))
+    run(house.runtime.start("c"))
+    assert house.exec("c", "true").status == 0
+    run(house.runtime.kill("c", 9))
+    house.finish(container)

@@ -197,3 +197,26 @@ def test_the_mount_shows_the_containers_part_only() -> None:
     own = f'open_tree(AT_FDCWD, "{TOP}/user.slice/mobyshell-c"'
     assert any(one.startswith(own) for one in shown[False])
     assert any(one.startswith('fsopen("cgroup2"') for one in shown[True])
+
+
+PAIR = f"{TOP}/cpu,cpuacct"
+TOGETHER = Host(
+    cgroup_mode="v1", cpuset=("0-1", "0"),
+    cgroup_own={"cpu": PAIR, "cpuacct": PAIR, "memory": f"{TOP}/memory"},
+    cgroup_roots={"cpu": PAIR, "cpuacct": PAIR, "memory": f"{TOP}/memory"},
+)  # fmt: skip
+
+
+def test_controllers_that_are_mounted_together_have_one_group() -> None:
+    made = plan(TOGETHER, {"cpu": {"shares": 512}})
+    assert made.cgroups["cpu"] == made.cgroups["cpuacct"] == f"{PAIR}/mobyshell-c"
+    titles = [one.title for one in made.operations]
+    assert f"make the cpu,cpuacct cgroup {PAIR}/mobyshell-c" in titles
+    assert "move into the cpu,cpuacct cgroup" in titles
+    assert sum("mobyshell-c" in one and one.startswith("make the ") for one in titles) == 2
+    mount = next(one for one in made.operations if one.title.startswith("mount the container's"))
+    calls = [show_call(one) for one in mount.calls]
+    assert any('"cpu,cpuacct"' in one and one.startswith("mkdirat") for one in calls)
+    links = [one for one in calls if one.startswith("symlinkat")]
+    assert links == ['symlinkat("cpu,cpuacct", <mount>, "cpu")',
+                     'symlinkat("cpu,cpuacct", <mount>, "cpuacct")']  # fmt: skip

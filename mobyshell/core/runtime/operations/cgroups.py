@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from mobyshell.core.linux import constants as c
-from mobyshell.core.linux.cgroups import Write, refused
+from mobyshell.core.linux.cgroups import Write, refused, together
 from mobyshell.core.linux.mount_options import parse_options
 from mobyshell.core.oci import Mount
 from mobyshell.core.runtime.operations.calls import (
@@ -395,10 +395,11 @@ def _mount_v1(
         f"mkdir -p {destination}",
         f"mount -t tmpfs -o {quote(','.join([*words, 'mode=755']))} cgroup {destination}",
     ]
-    for controller, path in groups.items():
+    for controller, path in together(groups).items():
         if not controller:
             continue
         name = controller.removeprefix("name=")
+        links = name.split(",") if "," in name else []
         calls += [
             Call("mkdirat", (MOUNT, Text(name), 0o755)),
             clone_tree(path, group, recursive=False),
@@ -407,11 +408,14 @@ def _mount_v1(
             attach(group, place),
             close(place),
             close(group),
+            # where each is looked for by its own name
+            *(Call("symlinkat", (Text(name), MOUNT, Text(one))) for one in links),
         ]
         shell += [
             f"mkdir {destination}/{name}",
             f"mount --bind {quote(path)} {destination}/{name}",
             f"mount -o remount,bind,{shown} {destination}/{name}",
+            *(f"ln -s {name} {destination}/{one}" for one in links),
         ]
     if attributes & c.MOUNT_ATTR_RDONLY:
         calls.append(set_attributes(MOUNT, c.MOUNT_ATTR_RDONLY))
