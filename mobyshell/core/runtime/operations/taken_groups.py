@@ -26,7 +26,7 @@ def taken_over(controller: str, path: str) -> list[Call]:
         close(file),
     ]
     state, thawed = ("cgroup.freeze", "0") if not controller else ("freezer.state", "T")
-    if controller in ("", "freezer"):
+    if not controller or "freezer" in controller.split(","):
         moving = [
             Call("read", (file, first, 1), expect=1),
             close(file),
