@@ -22,7 +22,18 @@ from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.create import Container, Stdio
 from mobyshell.core.runtime.exec_planner import make_exec_plan
 from mobyshell.core.runtime.operations.calls import AGENT
-from mobyshell.core.runtime.plan import Actor, Arg, Call, Data, Operation, Phase, Plan, Text, Vector
+from mobyshell.core.runtime.plan import (
+    Actor,
+    Arg,
+    Call,
+    Data,
+    Operation,
+    Phase,
+    Plan,
+    Scratch,
+    Text,
+    Vector,
+)
 from mobyshell.core.runtime.runtime import Runtime
 from mobyshell.core.runtime.seccomp import SeccompCompiler
 from mobyshell.core.runtime.streams import with_owned
@@ -114,6 +125,8 @@ def _calls(operation: Operation, put: Callable[[str], str]) -> list[Call]:
             return Text(put(one.value), one.template)
         if isinstance(one, Vector):
             return Vector(tuple(put(word) for word in one.values))
+        if isinstance(one, Scratch):
+            return replace(one, name=put(one.name))
         if isinstance(one, Data) and one.pointers:
             pointers = ((at, arg(target)) for at, target in one.pointers)
             return replace(one, pointers=tuple(pointers))  # type: ignore[arg-type]
