@@ -19,8 +19,6 @@ from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.environment import home
 from mobyshell.core.runtime.plan import (
     HOME,
-    INIT,
-    PID,
     Actor,
     Call,
     Cell,
@@ -120,8 +118,11 @@ def exec_entry(plan: Plan, process: Process, spec: Spec, pid: int) -> dict[str, 
 def _flat(program: Program, values: Mapping[str, str] = MappingProxyType({})) -> Flat:
     """A program as `launch.program` takes it: its bytes, where they lie, its texts with places (and
     the pointers to each), and where the lengths of some are told."""
-    if any("{" in text or PID in text or INIT in text for _, text in program.slots):
-        raise ValueError("a text with the number of a process in it")
+    for _, text in program.slots:
+        if "{" in text or "\0" in text.replace(stored.ID, "").replace(HOME, ""):
+            raise ValueError(
+                "a text with what only the library puts in, as the number of a process"
+            )
     texts: dict[str, list[int]] = {}
     for at, text in program.pointers():
         made = text

@@ -202,7 +202,7 @@ class _Creation:
             found = home(process.user.uid if process else 0, *places)
             self.values["home"] = found
         if "home" in self.values:
-            self.program.fill(self.values)
+            self.program.fill(self.values, HOME)
         self.reported = self.emit(self.program)
         return Container(self.id, self.child.pid, self.child.pidfd, self.bundle, self.master)
 

@@ -19,13 +19,15 @@ tolerated: up to eight errnos, one a byte. Number -1 stores: a0 address, a1 widt
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 
 from mobyshell.core.errors import InvalidSpec
 from mobyshell.core.linux.memory import Memory
 from mobyshell.core.linux.syscalls import number
+from mobyshell.core.runtime.layout import WORDS as WORDS
+from mobyshell.core.runtime.layout import Header as Header
+from mobyshell.core.runtime.layout import Layout
 from mobyshell.core.runtime.plan import (
     HOME,
     INIT,
@@ -43,7 +45,6 @@ from mobyshell.core.runtime.plan import (
     Vector,
 )
 
-WORDS = 10
 REPORT = 3
 STORE = 0xFFFFFFFFFFFFFFFF
 MASK = 0xFFFFFFFFFFFFFFFF
@@ -55,30 +56,6 @@ HEADER_BYTES = 256
 CLONE_ARGS = struct.Struct("=11Q")
 """struct clone_args (clone3(2))."""
 COOKIE = int.from_bytes(b"moby", "little")
-
-
-class Header(IntEnum):
-    """The header's words, by their index. `stub.s` of the native executor knows them too."""
-
-    COOKIE = 0
-    BASE = 1
-    """Where the mapping lies, in every process."""
-    BYTES = 2
-    LENGTH = 3
-    """How many records."""
-    CLOCK = 4
-    """Where clock_gettime is in the vdso."""
-    BEFORE = 5
-    """Base and bytes of the program to be walked first, or 0."""
-    BEFORE_BYTES = 6
-    BEHIND = 7
-    """Not 0: whoever maps this makes the child that walks it, beside itself (CLONE_PARENT)."""
-    CHILD = 8
-    """That child's pid, or -errno."""
-    NAME = 10
-    """What the process is called: 16 bytes."""
-    CLONE_ARGS = 16
-    """struct clone_args for that child."""
 
 
 ID = "\0id\0"
@@ -130,17 +107,6 @@ def put_in(text: str, values: Mapping[str, str]) -> str:
     return filled.replace("{pid}", pid).replace("{pid:<10}", f"{pid:<10}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """Where a program's pointers are. `records`: (record, word, what in the arena it points to);
-    `arena`: (where in the arena, what there it points to); `texts`: what lies where in it."""
-
-    records: Sequence[tuple[int, int, int]]
-    arena: Sequence[tuple[int, int]]
-    texts: Mapping[int, str]
-    arena_at: int
-
-
 class Program:
     """A program in its mapping. Close it when no process runs it any more."""
 
@@ -157,7 +123,7 @@ class Program:
         """What was last put in their places."""
         self.scratch: dict[str, tuple[int, int]] = {}
         """Where memory lies that calls share, by its name, and its size: zero before each run."""
-        self.layout: _Layout | None = None
+        self.layout: Layout | None = None
         self.lines: dict[int, tuple[str, str]] = {}
         """What is always the same of its records' events (`lines`), kept for the next run."""
         self.records: object = None
@@ -188,11 +154,13 @@ class Program:
         value: int = self.words[self.cells_at + self.cells[name]]
         return value - (1 << 64) if value >> 63 else value
 
-    def fill(self, values: Mapping[str, str]) -> None:
+    def fill(self, values: Mapping[str, str], only: str = "") -> None:
         """Put `values` in the places of the texts' placeholders: `id`, `home`, `pid`, `init`,
-        `snapshot`."""
+        `snapshot`; of texts that have `only`, if that is given: the others were filled before."""
         self.values = values
         for at, text in self.slots:
+            if only not in text:
+                continue
             data = self.filled(text).encode("utf-8", "surrogateescape") + b"\0"
             self.mapping[at : at + len(data)] = data
             if PID in text:
@@ -208,15 +176,7 @@ class Program:
 
     def pointers(self) -> Iterator[tuple[int, str]]:
         """Every pointer to a text: where it lies in the mapping, and what the text is."""
-        layout = self.layout
-        if layout is None:
-            return
-        places = [(8 * (index * WORDS + word), place) for index, word, place in layout.records]
-        places += [(layout.arena_at + at, place) for at, place in layout.arena]
-        for at, place in places:
-            text = layout.texts.get(place)
-            if text is not None:
-                yield at, text
+        return iter(()) if self.layout is None else self.layout.pointers()
 
     def put(self, name: str, data: bytes) -> None:
         """Write into the memory `name` that calls share; zeros come after it."""
@@ -425,7 +385,7 @@ def assemble(operations: Iterable[tuple[int, Operation]], wanted: int = 0) -> Pr
     program.mapping[arena_at : arena_at + len(assembler.arena.data)] = assembler.arena.data
     program.slots = [(arena_at + at, text) for at, text in assembler.arena.slots]
     arena = assembler.arena
-    program.layout = _Layout(assembler.relocations, arena.pointers, arena.texts(), arena_at)
+    program.layout = Layout(assembler.relocations, arena.pointers, arena.texts(), arena_at)
     program.scratch = {
         name: (arena_at + at, size) for name, (at, size) in assembler.arena.shared.items()
     }

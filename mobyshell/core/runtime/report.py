@@ -64,8 +64,9 @@ def emit(
     whoever writes or sends them, after the container runs.
     """
     reports, origins = program.reports(), program.origins
-    ran = reports[REPORT - 1 :: REPORT]
-    following = max((index + 1 for index, spent in enumerate(ran) if spent), default=0)
+    following = len(reports) // REPORT
+    while following and not reports[following * REPORT - 1]:
+        following -= 1
     if sink is discard:
         return following
     values = dict(program.values)  # the program may be another container's when they are made

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os.path
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -64,6 +64,16 @@ def _unheard(line: str) -> None:
     """For callers who do not read what an engine's log says."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Exec:
+    """A process that was executed, with its plan. `place`: the container, and what else is asked."""
+
+    place: tuple[object, ...]
+    process: Process
+    spec: Spec
+    prepared: Prepared
+
+
 class Runtime:
     """Containers below `root`. What forks (create, exec) needs a process with one thread.
 
@@ -90,7 +100,7 @@ class Runtime:
         self._seccomp = SeccompCompiler()
         self._waiting: dict[str, Waiting] = {}
         self._texts: dict[int, tuple[Spec, str]] = {}
-        self._execs: dict[tuple[object, ...], Prepared] = {}
+        self._execs: list[_Exec] = []
         self._prepared: dict[tuple[str, str, int, int, Options], Prepared] = {}
 
     @property
@@ -243,20 +253,18 @@ class Runtime:
     ) -> Prepared:  # fmt: skip
         """The plan and programs of one process in one container, made when it is first run."""
         spec = load_spec(states.directory(self.root, state.id))
-        text = json.dumps(spec_to_json(process), ensure_ascii=False)
-        told = json.dumps([self._text(spec), groups])
-        key = (state.id, state.pid, state.pid_start, text, told, rows, columns, options)
-        found = self._execs.get(key)
-        if found is None:
-            while len(self._execs) >= KEPT_EXECS:
-                del self._execs[next(iter(self._execs))]
-            found = self._execs[key] = Prepared(
-                make_exec_plan(
-                    spec, process, id=state.id, bundle=state.bundle, host=self.host,
-                    cgroups=groups, rows=rows, columns=columns, compile_seccomp=self._seccomp,
-                    options=options,
-                )
-            )  # fmt: skip
+        place = (state.id, state.pid, state.pid_start, *groups.items(), rows, columns, options)
+        # looked at one after the other: they are few, and a hash of it all costs more than that
+        for one in self._execs:
+            if one.place == place and one.process == process and one.spec == spec:
+                return one.prepared
+        del self._execs[: 1 - KEPT_EXECS]
+        plan = make_exec_plan(
+            spec, process, id=state.id, bundle=state.bundle, host=self.host, cgroups=groups,
+            rows=rows, columns=columns, compile_seccomp=self._seccomp, options=options,
+        )  # fmt: skip
+        found = Prepared(plan)
+        self._execs.append(_Exec(place, process, spec, found))
         return found
 
     def state(self, id: str) -> tuple[states.State, Status]:
@@ -283,8 +291,7 @@ class Runtime:
 
     def _forget(self, id: str) -> None:
         self._drop(id)
-        for key in [one for one in self._execs if one[0] == id]:
-            del self._execs[key]
+        self._execs = [one for one in self._execs if one.place[0] != id]
 
     def checkpoint(
         self, id: str, settings: Settings, *, note: Callable[[str], None] = _unheard

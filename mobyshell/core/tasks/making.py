@@ -124,9 +124,10 @@ def adapted(spec: Spec, args: Sequence[str] | None, terminal: bool | None) -> Sp
         if not args:
             raise UsageError("args must not be empty")
         process = replace(process, args=tuple(args))
-    if terminal is not None:
+    if terminal is not None and terminal is not bool(process.terminal):
         process = replace(process, terminal=terminal)
-    return replace(spec, process=process)
+    # the same object for the same spec: who has seen it once need not look at it again
+    return spec if process is spec.process else replace(spec, process=process)
 
 
 def owner_of(spec: Spec, user: User | None) -> tuple[int, int]:

@@ -7,7 +7,7 @@ what it says is announced, so that a reader who heard of it finds it. Never talk
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from mobyshell.core.runtime.values import Status
@@ -62,15 +62,20 @@ class Record:
         """What the record says; whether the process still is there is the reader's to check."""
         return Status(status_of(self.exit_status, self.paused, self.started_ns))
 
+    def to_json(self) -> dict[str, Any]:
+        """All members, as JSON has them."""
+        return {name: getattr(self, name) for name in _NAMES}
 
-_FIELDS = frozenset(one.name for one in fields(Record))
+
+_NAMES = tuple(one.name for one in fields(Record))
+_FIELDS = frozenset(_NAMES)
 
 
 def write_record(directory: str, record: Record) -> None:
     """Put `record` in place at once: a reader sees the old or the new one."""
     import json
 
-    write_atomically(f"{directory}/{RECORD}", json.dumps(asdict(record)).encode())
+    write_atomically(f"{directory}/{RECORD}", json.dumps(record.to_json()).encode())
 
 
 def write_atomically(path: str, data: bytes) -> None:

@@ -11,7 +11,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from mobyshell.core.errors import NotFound, SyscallFailed, UsageError, WrongState
@@ -124,7 +124,7 @@ class Verbs:
         finally:
             self._tables.release(namespace, id)
             self._house.journal.made(namespace, id, kept=made)
-        return asdict(record)
+        return record.to_json()
 
     def _spec(self, text: str) -> Spec:
         """The spec that a client sent: the same value for the same text, as with a bundle's, so that
@@ -170,7 +170,7 @@ class Verbs:
         finally:
             self._tables.release(namespace, id, exec_id)
         self._emit(namespace, id, ExecStarted(exec_id, record.pid, list(args)))
-        return asdict(record)
+        return record.to_json()
 
     # changing
 
@@ -201,7 +201,7 @@ class Verbs:
                 process.save()
             finally:
                 process.start_ended()
-            return asdict(process.record)
+            return process.record.to_json()
 
         return (yield from self._alone(namespace, id, "start", steps()))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from mobyshell.core.errors import NotFound
@@ -25,7 +24,7 @@ def read_live(directory: str) -> Record | None:
 
 def info_of(record: Record, namespace: str) -> TaskInfo:
     """A task's record as the faces see it."""
-    return _info(fields_of(asdict(record), namespace))
+    return _info(fields_of(record.to_json(), namespace))
 
 
 def _info(fields: dict[str, Any]) -> TaskInfo:
