@@ -262,6 +262,8 @@ def named(plan: Plan, placeholder: str, name: str) -> Plan:
         return text.replace(placeholder, name)
 
     def arg(one: Arg) -> Arg:
+        if isinstance(one, Scratch):
+            return replace(one, name=put(one.name))
         return Text(put(one.value), one.template) if isinstance(one, Text) else one
 
     def operation(one: Operation) -> Operation:
