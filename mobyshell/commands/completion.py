@@ -163,6 +163,10 @@ def values_of(ctx: Context, parameter: Parameter, prefix: str) -> list[str]:
         return ["busybox", "host:", "tar:"]
     if kind in (r.IMAGE, r.CONTAINER, r.BLOB, r.TENANT):
         return _stored(ctx, kind)
+    if kind == r.NETWORK:
+        return _networks(ctx, flag=bool(parameter.flags))
+    if kind == r.VOLUME:
+        return _volumes(ctx, prefix, flag=bool(parameter.flags))
     if kind in (r.BUNDLE, r.FILE):
         return _directories(prefix, bundles=kind == r.BUNDLE)
     return []
@@ -179,6 +183,24 @@ def _stored(ctx: Context, kind: str) -> list[str]:
     if kind == r.CONTAINER:
         return [one.id for one in ctx.space.containers.list()]
     return [one.digest for one in ctx.space.content.walk()]
+
+
+def _networks(ctx: Context, *, flag: bool) -> list[str]:
+    from mobyshell.core.network.networks import Networks
+
+    found = [one.name for one in Networks(ctx.root, ctx.namespace, "").ls()]
+    if flag:
+        found += ["none", "host", "pasta", "slirp4netns"]
+        found += [f"container:{task_row(one)['id']}" for one in ctx.listed()]
+    return found
+
+
+def _volumes(ctx: Context, prefix: str, *, flag: bool) -> list[str]:
+    from mobyshell.core.volumes.volumes import Volumes
+
+    if flag and prefix.startswith("/"):
+        return _directories(prefix, bundles=False)
+    return [f"{one.name}:/" if flag else one.name for one in Volumes(ctx.root, ctx.namespace).ls()]
 
 
 def _directories(prefix: str, *, bundles: bool) -> list[str]:

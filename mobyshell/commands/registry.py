@@ -29,6 +29,7 @@ SIZE, SECONDS, SOURCE, NAMESPACE_KIND, SHELL, PID, SNAPSHOT = (
     "size", "seconds", "source", "namespace-kind", "shell", "pid", "snapshot",
 )  # fmt: skip
 IMAGE, CONTAINER, BLOB, TENANT = "image", "container", "blob", "tenant"
+NETWORK, VOLUME = "network", "volume"
 """Kinds of arguments: how they are completed, and how their words are read (`arguments`)."""
 
 
@@ -174,6 +175,8 @@ NOUNS = {
     "namespace": "namespaces: tenants, to whom all of this belongs",
     "snapshot": "snapshots: trees of files upon each other, of images and containers",
     "store": "the store as a whole: garbage, reasons, soundness",
+    "network": "networks: what tasks are joined to",
+    "volume": "volumes: directories that outlive tasks",
     "ns": "the kernel's namespaces",
     "events": "what happens, as it happens",
     "bench": "measuring against runc and others",

@@ -24,11 +24,12 @@ from mobyshell.commands.registry import (
 )  # fmt: skip
 from mobyshell.commands.results import Done, Rows, Stream
 from mobyshell.commands.rows import task_row
+from mobyshell.commands.task_surroundings import OPTIONS, create_task
 from mobyshell.core.errors import MobyshellError, NotFound, TimedOut, UsageError
 
 TYPE_CHECKING = False  # see commands.registry
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
     from mobyshell.commands.context import Context
@@ -43,6 +44,7 @@ _RUNTIME = option(
     default="mobyshell",
 )  # fmt: skip
 _COMMAND = command("run this instead of the config's args")
+_NOTHING: dict[str, tuple[str, ...]] = {"network": (), "publish": (), "volume": ()}
 
 
 @verb(
@@ -74,10 +76,18 @@ def _new_id(ctx: Context, bundle: str) -> str:
     return name
 
 
-def _plan(ctx: Context, *, bundle: str, command: tuple[str, ...], **_: Any) -> Rows:
+def _plan(
+    ctx: Context, *, bundle: str, command: tuple[str, ...], name: str | None,
+    network: tuple[str, ...], publish: tuple[str, ...], volume: tuple[str, ...], **_: Any,
+) -> Rows:  # fmt: skip
+    from mobyshell.commands import task_surroundings
     from mobyshell.commands.bundle import plan_of, plan_rows
 
-    return plan_rows(plan_of(ctx, bundle, args=command))
+    rows = plan_rows(plan_of(ctx, bundle, args=command))
+    id = name or _new_id(ctx, bundle)
+    before = task_surroundings.plan_rows(ctx, id, bundle, network=network, publish=publish,
+                                         volume=volume)  # fmt: skip
+    return Rows(rows.columns, [*before, *rows.rows], rows.key, rows.said)
 
 
 @verb(
@@ -86,17 +96,17 @@ def _plan(ctx: Context, *, bundle: str, command: tuple[str, ...], **_: Any) -> R
     option("--name", "the id of the task (default: the bundle's name)", TASK),
     switch("-t --tty", "give it a terminal"),
     switch("-i --interactive", "keep its standard input open"),
-    _RUNTIME, _COMMAND,
+    *OPTIONS, _RUNTIME, _COMMAND,
     effect=WRITE, example="task create --name made first", plan=_plan,
 )  # fmt: skip
 def create(
     ctx: Context, *, bundle: str, name: str | None, tty: bool, interactive: bool, runtime: str,
-    command: tuple[str, ...],
+    command: tuple[str, ...], **around: tuple[str, ...],
 ) -> Done:  # fmt: skip
     """Make a container from a bundle, up to the point before its program runs."""
     path = _bundle(bundle)
-    info = ctx.tasks.create(name or _new_id(ctx, path), path, args=command or None, terminal=tty,
-                            stdin=interactive, runtime=runtime)  # fmt: skip
+    info = create_task(ctx, name or _new_id(ctx, path), path, args=command or None, terminal=tty,
+                       stdin=interactive, runtime=runtime, **around)  # fmt: skip
     return Done(info.id)
 
 
@@ -127,7 +137,7 @@ def start(ctx: Context, *, id: tuple[str, ...]) -> Done:
     switch("-i --interactive", "keep its standard input open"),
     switch("--rm", "forget it when it has ended"),
     option("--name", "the id of the task (default: the bundle's name)", TASK),
-    _RUNTIME,
+    *OPTIONS, _RUNTIME,
     option("--detach-keys", "what leaves it running", TEXT, default="ctrl-p,ctrl-q"),
     _BUNDLE, _COMMAND,
     effect=WRITE, example="task run --rm first -- echo hello", plan=_plan,
@@ -135,22 +145,24 @@ def start(ctx: Context, *, id: tuple[str, ...]) -> Done:
 def run(
     ctx: Context, *, bundle: str, detach: bool, tty: bool, interactive: bool, rm: bool,
     name: str | None, runtime: str, detach_keys: str, command: tuple[str, ...],
+    **around: tuple[str, ...],
 ) -> Done:  # fmt: skip
     """Run a bundle as a task: create, start, and stay with it until it ends.
 
     Its exit code is passed on (128+n for signal n). In a terminal, a bundle whose config asks for
-    one gets it without -t and -i; ctrl-p ctrl-q leaves it running.
+    one gets it without -t and -i; ctrl-p ctrl-q leaves it running. Networks, ports and volumes are
+    the task's until it is deleted.
     """
     implied = None if not (tty or interactive or detach) else False
     return run_task(ctx, bundle, name=name, detach=detach, tty=tty or implied,
                     stdin=interactive or implied, rm=rm, command=command, keys=detach_keys,
-                    runtime=runtime)  # fmt: skip
+                    runtime=runtime, around=around)  # fmt: skip
 
 
 def run_task(
     ctx: Context, bundle: str, *, name: str | None, detach: bool, tty: bool | None,
     stdin: bool | None, rm: bool, command: tuple[str, ...], keys: str = "ctrl-p,ctrl-q",
-    runtime: str = "mobyshell",
+    runtime: str = "mobyshell", around: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Done:  # fmt: skip
     """Create and start; `tty` or `stdin` None: as the bundle's config says, if we are at a terminal."""
     from mobyshell.commands.foreground import follow, window_size
@@ -165,8 +177,8 @@ def run_task(
         raise UsageError("-t needs a terminal, and standard input is none", hint="leave -t away")
     rows, columns = window_size() if terminal and ctx.interactive else (0, 0)
     id = name or _new_id(ctx, path)
-    ctx.tasks.create(id, path, args=command or None, terminal=terminal, stdin=reads or terminal,
-                     rows=rows, columns=columns, runtime=runtime)  # fmt: skip
+    create_task(ctx, id, path, args=command or None, terminal=terminal, stdin=reads or terminal,
+                rows=rows, columns=columns, runtime=runtime, **(around or _NOTHING))  # fmt: skip
     try:
         if detach:
             ctx.tasks.start(id)

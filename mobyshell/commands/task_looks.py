@@ -148,6 +148,7 @@ def update(ctx: Context, *, id: str, **values: Any) -> Done:
 @verb(N, "inspect", _ID, effect=READ, example="task inspect up", key="i")
 def inspect(ctx: Context, *, id: str) -> Record:
     """Show everything that is known of a task: its state, and the spec it was made from."""
+    from mobyshell.commands.task_surroundings import network_fields
     from mobyshell.core.clock import rfc3339
     from mobyshell.core.oci import load_spec, spec_to_json
 
@@ -157,6 +158,7 @@ def inspect(ctx: Context, *, id: str) -> Record:
         fields[name] = rfc3339(fields[name]) if fields[name] else None
     fields["args"] = list(info.args)
     fields["annotations"] = dict(info.annotations)
+    fields["network"] = network_fields(ctx, id)
     directory = getattr(ctx.tasks, "directory", None)
     source = directory(id) if directory is not None else info.bundle
     try:

@@ -70,6 +70,7 @@ def tasks(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTasks]:
     monkeypatch.setattr("mobyshell.core.tasks.client.TaskClient", lambda *_: fake)
     monkeypatch.setattr("mobyshell.core.linux.probe.probe", lambda: ())  # not its subject, and long
     monkeypatch.setenv("MOBYSHELL_STATE", str(place / "state"))
+    monkeypatch.setenv("MOBYSHELL_ROOT", str(place / "store"))
     monkeypatch.chdir(place)
     with open(os.devnull) as nothing:
         monkeypatch.setattr("sys.stdin", nothing)

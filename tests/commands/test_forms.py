@@ -17,9 +17,11 @@ from mobyshell.commands.cli import Options, call, show
 from mobyshell.commands.context import Context
 from mobyshell.commands.registry import READ, Verb, all_verbs
 from mobyshell.core.errors import AlreadyExists
+from mobyshell.core.network.networks import Networks
 from mobyshell.core.runtime.bundle import new_bundle
 from mobyshell.core.store.snapshots.choose import snapshotter
 from mobyshell.core.tasks.service import Status
+from mobyshell.core.volumes.volumes import Volumes
 from tests.commands.stored import furnish
 from tests.fakes import FakeTasks
 
@@ -32,6 +34,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("place")
     new_bundle(directory / "first", "host:true")
     furnish(directory / "store")
+    root = str(directory / "store")
+    Networks(root, "default", str(directory / "addresses")).create("lan", subnets=["10.199.0.0/24"])
+    Volumes(root, "default").create("kept")
     return directory
 
 
@@ -42,7 +47,7 @@ def context(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
     tasks.add("up")
     tasks.add("made", Status.CREATED)
     tasks.add("done", Status.STOPPED, exit_status=0)
-    context = Context(root=str(place / "store"), tasks=tasks)
+    context = Context(root=str(place / "store"), state=str(place / "state"), tasks=tasks)
     with suppress(AlreadyExists):
         snapshotter(context.space.scope).prepare("layer-key")
     yield context

@@ -25,6 +25,8 @@ PREPARE = {
     "done": ["task", "run", "--name", "done", "first", "--", "echo", "said"],
     "scratch": ["bundle", "new", "scratch"],
     "layer-key": ["snapshot", "prepare", "layer-key"],
+    "lan": ["network", "create", "--subnet", "10.199.0.0/24", "lan"],
+    "kept": ["volume", "create", "kept"],
 }
 
 PASSES_A_CODE = {"task wait": 0, "task attach": 0}

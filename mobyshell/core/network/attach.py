@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import time
 from collections.abc import Callable, Sequence
 
 from mobyshell.core.errors import (
     AlreadyExists,
     MobyshellError,
+    NotFound,
     Unsupported,
     UsageError,
     WrongState,
 )
-from mobyshell.core.network import cni, ports, slirp
+from mobyshell.core.network import cni, peers, ports, slirp
 from mobyshell.core.network.addresses import Addresses
 from mobyshell.core.network.attaching import Attaching, has_nftables, slirp_operation
 from mobyshell.core.network.config import DATA_DIRECTORY, Network, NetworkConfig
@@ -66,7 +68,7 @@ class Networking:
         if mode:
             return NetworkPlan()
         identity = self.identity(request.id)
-        wanted = [self.want(identity, self.networks.get(name), number, dry=True)
+        wanted = [self.want(identity, self.configuration(name, dry=True), number, dry=True)
                   for number, name in enumerate(request.networks)]  # fmt: skip
         netns = request.netns or self.records.netns(self.namespace, request.id)
         return plan_attach(identity, wanted, self.terms(request, netns, chosen))
@@ -122,11 +124,10 @@ class Networking:
         """Whose a container's kernel objects are."""
         return Identity(self.state, namespace or self.namespace, id)
 
-    def configuration(self, name: str) -> NetworkConfig:
-        """A network that can be joined; `bridge` is made when it is first asked for. NotFound;
-        Unsupported if it needs plugins that are not there."""
-        find = self.networks.get
-        config = find(name) if name != DEFAULT else self.networks.default(self.routes)
+    def configuration(self, name: str, *, dry: bool = False) -> NetworkConfig:
+        """A network that can be joined; `bridge` is made (`dry`: drafted) when it is first asked
+        for. NotFound; Unsupported if it needs plugins that are not there."""
+        config = self.networks.get(name) if name != DEFAULT else self._default(dry)
         bridge, why = config.built_in()
         lacking = cni.missing(config.plugins, cni.directories()) if bridge is None else ()
         if lacking:
@@ -136,6 +137,18 @@ class Networking:
                 hint="apt install containernetworking-plugins, or set CNI_PATH",
             )
         return config
+
+    def _default(self, dry: bool) -> NetworkConfig:
+        try:
+            return self.networks.get(DEFAULT)
+        except NotFound:
+            routes = self.routes() if os.geteuid() == 0 else ()
+            if dry:
+                return self.networks.draft(DEFAULT, routes=routes)
+        try:
+            return self.networks.create(DEFAULT, routes=routes, created=time.time())
+        except AlreadyExists:
+            return self.networks.get(DEFAULT)
 
     def want(
         self, identity: Identity, config: NetworkConfig, number: int, *, dry: bool = False
@@ -167,6 +180,13 @@ class Networking:
                  for port in one.ports]  # fmt: skip
         return ports.choose(wanted, taken)
 
+    def tell_neighbours(self, attachment: Attachment) -> None:
+        """Who is in the networks of an attachment hears that it came or went (the lock is held)."""
+        networks = {one.network for one in attachment.joined}
+        if networks:
+            same = (one for one in self.records.all() if one.namespace == attachment.namespace)
+            peers.refresh(same, networks)
+
     # detaching
 
     def detach(self, id: str) -> bool:
@@ -184,7 +204,10 @@ class Networking:
             attachment = self._read(namespace, id)
             if attachment is not None:
                 self._undo(self.identity(id, namespace), attachment)
-            self.records.remove(namespace, id)
+            with locked(self.records.common_lock()):
+                self.records.remove(namespace, id)
+                if attachment is not None:
+                    self.tell_neighbours(attachment)
             return attachment is not None
         finally:
             os.close(fd)

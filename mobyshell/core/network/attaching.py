@@ -99,8 +99,7 @@ class Attaching:
         """Have the networks joined, in the namespace that is recorded."""
         if not self._mode:
             self._join(self.attachment.netns or "")
-        self._record(complete=True)
-        self._write_files()
+        self._finish()
 
     def connect(self, pid: int) -> None:
         """Join the networks now that process `pid` of the container has its network namespace;
@@ -118,8 +117,7 @@ class Attaching:
             work([one], host=self._home.host, lock=self._fd)
         elif not self._mode:
             self._join(netns)
-        self._record(complete=True)
-        self._write_files()
+        self._finish()
 
     def _join(self, netns: str) -> None:
         home, request = self._home, self._request
@@ -127,6 +125,12 @@ class Attaching:
                            home.terms(request, netns, self.attachment.ports))  # fmt: skip
         results = work(plan.operations, host=home.host, netns=netns, lock=self._fd)
         self._take_results(plan, results)
+
+    def _finish(self) -> None:
+        self._write_files()
+        with locked(self._home.records.common_lock()):
+            self._record(complete=True)
+            self._home.tell_neighbours(self.attachment)
 
     def _take_results(self, plan: NetworkPlan, results: Sequence[Any]) -> None:
         """What plugins answered becomes part of the record."""

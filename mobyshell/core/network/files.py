@@ -44,6 +44,21 @@ def write(
         raise SyscallFailed.of(error, "write", path=path) from None
 
 
+def rewrite(path: str, data: bytes, *, mode: int = 0o644) -> None:
+    """Change what is in a file that may be mounted somewhere, so that it stays the same file. It is
+    made if there is none. SyscallFailed."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+        try:
+            os.fchmod(fd, mode)  # whatever the umask
+            os.pwrite(fd, data, 0)
+            os.ftruncate(fd, len(data))
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise SyscallFailed.of(error, "write", path=path) from None
+
+
 def sync_directory(path: str) -> None:
     """Have the names in a directory on the disk. OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -80,7 +80,7 @@ def write(
     for name, text in (
         (RESOLV_CONF, resolv), (HOSTS, hosts(hostname, addresses)), (HOSTNAME, f"{hostname}\n"),
     ):  # fmt: skip
-        files.write(f"{directory}/{name}", text.encode(), mode=0o644)
+        files.rewrite(f"{directory}/{name}", text.encode())
 
 
 def _read(path: str) -> str:

@@ -11,8 +11,7 @@ import hashlib
 import ipaddress
 import json
 import os
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mobyshell.core.errors import (
@@ -73,26 +72,15 @@ class Networks:
             else "`mobyshell network ls` lists them, `mobyshell network create` makes one",
         )  # fmt: skip
 
-    def default(self, routes: Callable[[], Iterable[Network]]) -> NetworkConfig:
-        """The network `bridge`, made if there is none. `routes` tells the host's, as in `create`."""
-        try:
-            return self.get(DEFAULT)
-        except NotFound:
-            pass
-        try:
-            return self.create(DEFAULT, routes=routes(), created=time.time())
-        except AlreadyExists:
-            return self.get(DEFAULT)
-
-    def create(
+    def draft(
         self, name: str, *, subnets: Sequence[str] = (), gateway: str = "", bridge: str = "",
         mtu: int = 0, internal: bool = False, ipv6: bool = False, isolated: bool = True,
         labels: Mapping[str, str] | None = None, engine: str = "", created: float = 0.0,
         routes: Iterable[Network] = (),
     ) -> NetworkConfig:  # fmt: skip
-        """Make a bridged network. Without `subnets`, a free one is chosen: none that overlaps with
-        another network of any namespace, or with `routes` of the host. `internal`: its containers
-        reach each other and the host, and nothing else. AlreadyExists, UsageError.
+        """A bridged network as `create` would make it. Without `subnets`, a free one is chosen: none
+        that overlaps with another network of any namespace, or with `routes` of the host.
+        `internal`: its containers reach each other and the host, and nothing else. UsageError.
         """
         config.check_name(name)
         taken = [*self._taken(), *routes]
@@ -108,14 +96,17 @@ class Networks:
             "namespace": self._namespace, "labels": _check_labels(labels or {}), "created": created,
             **({"engine": engine} if engine else {}),
         }  # fmt: skip
-        data = json.dumps(document, indent=2).encode() + b"\n"
-        made = config.parse(data, self._path(name), ours=True)
+        return config.parse(_text(document), self._path(name), ours=True)
+
+    def create(self, name: str, **choices: Any) -> NetworkConfig:
+        """Make a network; `choices` as for `draft`. AlreadyExists, UsageError."""
+        made = self.draft(name, **choices)
         try:
             make_private(self._ours())
         except OSError as error:
             raise SyscallFailed.of(error, "mkdir", path=self._ours()) from None
         try:
-            files.write(made.path, data, lasting=True, new=True)
+            files.write(made.path, _text(made.document), lasting=True, new=True)
         except AlreadyExists:
             raise AlreadyExists(
                 f"there is a network {name} in namespace {self._namespace}",
@@ -159,6 +150,10 @@ class Networks:
         where = f"{self._root}\0{self._namespace}\0{name}".encode()
         number = int.from_bytes(hashlib.sha256(where).digest()[:7], "big")
         return ipaddress.IPv6Network(((0xFD << 120) | (number << 64), 64))
+
+
+def _text(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, indent=2).encode() + b"\n"
 
 
 def _directory(path: str, *, ours: bool) -> list[NetworkConfig]:
@@ -229,7 +224,11 @@ def _gateways(subnets: Sequence[Network], wanted: str) -> list[str]:
 
 def _check_labels(labels: Mapping[str, str]) -> dict[str, str]:
     for key, value in labels.items():
-        if not key or len(key.encode()) + len(value.encode()) > _LABEL_BYTES:
+        try:
+            size = len(key.encode()) + len(value.encode())
+        except UnicodeEncodeError:
+            raise UsageError("a label is not UTF-8") from None
+        if not key or size > _LABEL_BYTES:
             raise UsageError(f"the label {key!r:.60} is empty or longer than {_LABEL_BYTES} bytes")
     return dict(labels)
 

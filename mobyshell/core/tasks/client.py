@@ -15,6 +15,7 @@ from mobyshell.core.errors import MobyshellError, ShimLost, SyscallFailed, Timed
 from mobyshell.core.tasks import view
 from mobyshell.core.tasks.paths import (
     EVENTS,
+    NETWORKS,
     check_name,
     container_dir,
     default_namespace,
@@ -341,6 +342,10 @@ class TaskClient:
     def delete(self, id: str, *, force: bool = False) -> int:
         """See `service.Tasks.delete`."""
         status: int = self._call("delete", id=check_name(id), force=force)["exit_status"]
+        if os.path.isdir(f"{self.state}/{NETWORKS}/{self.namespace}/{id}"):
+            from mobyshell.core.tasks.surroundings import let_go
+
+            let_go(self.state, self.namespace, id)
         return status
 
     def update(self, id: str, resources: Mapping[str, Any]) -> None:

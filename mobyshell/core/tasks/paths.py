@@ -5,6 +5,7 @@ who owns a directory. Nothing heavy is imported: `task ls` runs through here.
 
     <state>/shim.lock shim.sock shim.log    one keeper and shim per state root
     <state>/.making/                        what is being put together or taken apart
+    <state>/.networks/                      what is attached to networks (core/network/records)
     <state>/<namespace>/events.jsonl        what happened lately, bounded
     <state>/<namespace>/<id>/               the runtime's directory of one container
     <state>/<namespace>/<id>/task/          ours in it: record, FIFOs, log segments, execs
@@ -22,6 +23,7 @@ DIARY = "shim.log"
 STAGING = "staging"
 MAKING = ".making"
 EVENTS = "events.jsonl"
+NETWORKS = ".networks"
 
 RESERVED = frozenset({SOCKET, LOCK, DIARY, STAGING})
 """Names in the state root that cannot be namespaces."""

@@ -53,6 +53,16 @@ def check_name(name: str) -> str:
     return name
 
 
+def _check_labels(labels: Mapping[str, str]) -> None:
+    for key, value in labels.items():
+        try:
+            size = len(key.encode()) + len(value.encode())
+        except UnicodeEncodeError:
+            raise UsageError("a label is not UTF-8") from None
+        if not key or size > _LABEL_BYTES:
+            raise UsageError(f"the label {key!r:.60} is empty or longer than {_LABEL_BYTES} bytes")
+
+
 class Volumes:
     """The volumes of one namespace below the store's root."""
 
@@ -97,11 +107,7 @@ class Volumes:
     ) -> Volume:
         """Make a volume, empty, 0755. AlreadyExists; UsageError for a name or label that cannot be."""
         check_name(name)
-        for key, value in (labels or {}).items():
-            if not key or len(key.encode()) + len(value.encode()) > _LABEL_BYTES:
-                raise UsageError(
-                    f"the label {key!r:.60} is empty or longer than {_LABEL_BYTES} bytes"
-                )
+        _check_labels(labels or {})
         making = f"{self._here}/{_MAKING}{os.getpid()}-{os.urandom(4).hex()}"
         document = {"created": time.time() if created is None else created,
                     "labels": dict(labels or {})}  # fmt: skip

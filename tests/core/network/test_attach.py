@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mobyshell.core.errors import AlreadyExists, NotFound, UsageError, WrongState
-from mobyshell.core.network import names
+from mobyshell.core.network import names, ports
 from mobyshell.core.network.attach import Networking
 from mobyshell.core.network.values import Attachment, Request
 from tests.core.network.conftest import Home, asking
@@ -229,6 +229,27 @@ def test_a_namespace_that_is_there_already(home: Home) -> None:
         assert {one["ifname"] for one in other.ip("link", "show")} == {"lo"}
 
 
+def test_a_container_that_brings_its_own_namespace(home: Home) -> None:
+    """As in a user namespace: the files are mounted before the networks are joined."""
+    home.net.networks.create("web", subnets=["10.33.0.0/24"])
+    request = Request("one", ("web",), ports.parse("8080:80"), hostname="one")
+    with Netns() as own:
+        with home.net.attach(request, later=True) as held:
+            (home.state / "default" / "one").mkdir(parents=True)
+            assert (held.attachment.netns, held.attachment.complete) == ("", False)
+            file = os.stat(f"{held.attachment.directory}/hosts").st_ino
+            held.connect(int(own.path.split("/")[2]))
+        one = held.attachment
+        assert os.stat(f"{one.directory}/hosts").st_ino == file
+        assert "10.33.0.2\tone" in Path(one.directory, "hosts").read_text()
+        inside = Attachment("", "", own.path)
+        home.serve(inside, 80)
+        assert home.host.run(*asking("127.0.0.1", 8080)).stdout == "from 10.33.0.1\n"
+        home.delete("one")
+        assert {one["ifname"] for one in own.ip("link", "show")} == {"lo"}
+        assert home.leftovers()["rules"] == ""
+
+
 def test_tenants_do_not_see_each_other(home: Home) -> None:
     other = Networking(str(home.root), str(home.state), "other", host=home.host.path)
     home.net.networks.create("web")
@@ -252,3 +273,27 @@ def test_the_default_network_is_made_when_it_is_asked_for(home: Home) -> None:
     assert _ip(one).startswith("10.90.1.")
     assert home.attach("two", "none").netns == ""
     assert home.attach("three", "host").netns is None
+
+
+def test_neighbours_know_each_other_by_name(home: Home) -> None:
+    home.net.networks.create("red", subnets=["10.34.0.0/24"], ipv6=True)
+    home.net.networks.create("blue", subnets=["10.35.0.0/24"])
+
+    def hosts(where: Attachment) -> str:
+        return Path(where.directory, "hosts").read_text()
+
+    one, other = home.attach("one", "red"), home.attach("other", "blue")
+    file = os.stat(f"{one.directory}/hosts").st_ino
+    with open(f"{one.directory}/hosts", "a") as mine:
+        mine.write("192.0.2.9\tmine\n")
+    alone = hosts(one)
+    two = home.attach("two", "red", "blue")
+    assert f"{_ip(two)}\ttwo\n" in hosts(one)
+    assert f"{_ip(two, 6)}\ttwo\n" in hosts(one)
+    assert "10.35.0.3\ttwo\n" in hosts(other)
+    assert "10.34" not in hosts(other)
+    assert f"{_ip(one)}\tone\n" in hosts(two)
+    assert "10.35.0.2\tother\n" in hosts(two)
+    home.delete("two")
+    assert hosts(one) == alone
+    assert os.stat(f"{one.directory}/hosts").st_ino == file  # it is mounted: never another one

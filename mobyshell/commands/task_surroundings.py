@@ -1,0 +1,84 @@
+"""The options by which a task gets networks, ports and volumes, and the creation with them."""
+
+from __future__ import annotations
+
+from mobyshell.commands.registry import NETWORK, TEXT, VOLUME, option
+
+TYPE_CHECKING = False  # see commands.registry
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from mobyshell.commands.context import Context
+    from mobyshell.core.tasks.service import TaskInfo
+
+OPTIONS = (
+    option("--network", "none, host, container:ID, pasta, slirp4netns, or a network's name "
+           "(default: what the config says)", NETWORK, many=True),
+    option("-p --publish", "[[IP:]HOST:]CONTAINER[/udp]: a port of the host that leads to the task",
+           TEXT, many=True),
+    option("-v --volume", "NAME:/path[:ro] or /directory:/path[:ro]", VOLUME, many=True),
+)  # fmt: skip
+
+
+def create_task(
+    ctx: Context, id: str, path: str, *, network: Sequence[str], publish: Sequence[str],
+    volume: Sequence[str], **more: Any,
+) -> TaskInfo:  # fmt: skip
+    """The task, created. `more`: as `Tasks.create` takes it."""
+    if not (network or publish or volume):
+        return ctx.tasks.create(id, path, **more)
+    import json
+
+    from mobyshell.core.oci import load_spec, spec_to_json
+    from mobyshell.core.tasks.surroundings import Surroundings, Wishes
+
+    wishes = Wishes.read(network, publish, volume)
+    place = Surroundings(ctx.root, ctx.state, ctx.namespace)
+    with place.around(ctx.tasks, id, load_spec(path), wishes) as surrounded:
+        text = json.dumps(spec_to_json(surrounded.spec))
+        info = ctx.tasks.create(id, path, spec=text, **more)
+        try:
+            surrounded.created(info.pid)
+        except BaseException:
+            ctx.tasks.delete(id, force=True)
+            raise
+    return info
+
+
+def plan_rows(
+    ctx: Context, id: str, path: str, *, network: Sequence[str], publish: Sequence[str],
+    volume: Sequence[str],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """What is done about networks before the container is made, as rows of a plan."""
+    if not (network or publish):
+        return []
+    from mobyshell.core.oci import load_spec
+    from mobyshell.core.tasks.surroundings import Surroundings, Wishes
+
+    wishes = Wishes.read(network, publish, volume)
+    plan = Surroundings(ctx.root, ctx.state, ctx.namespace).plan(id, load_spec(path), wishes)
+    return [
+        {"n": number, "actor": "network", "phase": one.where, "title": one.shell.split("\n")[0],
+         **one.to_json()}
+        for number, one in enumerate(plan.operations, 1)
+    ]  # fmt: skip
+
+
+def network_fields(ctx: Context, id: str) -> dict[str, Any] | None:
+    """What a task is attached to, for `task inspect`; None if its network is its config's alone."""
+    from mobyshell.core.network.attach import Networking
+
+    found = Networking(ctx.root, ctx.state, ctx.namespace).find(id)
+    if found is None:
+        return None
+    return {
+        "networks": [
+            {"name": one.network, "interface": one.interface, "engine": one.engine,
+             "addresses": [lease.address for lease in one.leases],
+             "gateways": [lease.gateway for lease in one.leases if lease.gateway]}
+            for one in found.joined
+        ],
+        "ports": [str(one) for one in found.ports],
+        "namespace": found.netns, "directory": found.directory,
+    }  # fmt: skip

@@ -1,0 +1,226 @@
+"""What a container gets beside what its spec says: networks, published ports, volumes.
+
+Owns the order around a task's creation: volumes are held, networks joined, the spec adapted; then the
+container is made; then what had to wait for its process is done, and what was held let go. If
+anything fails, nothing of it stays. Also what follows a task's deletion: its networks are let go.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from mobyshell.core.errors import MobyshellError, NotFound, UsageError, WrongState
+from mobyshell.core.network import names, ports
+from mobyshell.core.network.attach import Networking, mode_of
+from mobyshell.core.network.values import Attachment, NetworkPlan, PortMapping, Request
+from mobyshell.core.oci import Linux, Mount, Namespace, Spec, load_spec
+from mobyshell.core.tasks.listing import list_fields
+from mobyshell.core.tasks.paths import container_dir
+from mobyshell.core.volumes.volumes import Volumes
+
+if TYPE_CHECKING:
+    from mobyshell.core.network.attaching import Attaching
+    from mobyshell.core.tasks.service import Tasks
+
+CONTAINER = "container:"
+_FLAGS = frozenset({
+    "ro", "rw", "nosuid", "nodev", "noexec", "private", "rprivate", "shared", "rshared", "slave",
+    "rslave",
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A mount that was asked for: `source` is a directory of the host, or a volume's name."""
+
+    source: str
+    destination: str
+    options: tuple[str, ...] = ()
+
+    @property
+    def named(self) -> bool:
+        """Whether `source` is a name."""
+        return "/" not in self.source
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What is asked for. `networks`: names, `none`, `host`, `container:ID`, `pasta` or
+    `slirp4netns`; none at all leaves the network to the spec, unless ports are published."""
+
+    networks: tuple[str, ...] = ()
+    ports: tuple[PortMapping, ...] = ()
+    volumes: tuple[Volume, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.networks or self.ports or self.volumes)
+
+    @classmethod
+    def read(
+        cls, networks: Sequence[str] = (), publish: Sequence[str] = (), volumes: Sequence[str] = ()
+    ) -> Wishes:
+        """From the words of `--network`, `-p` and `-v`. UsageError."""
+        mapped = tuple(one for word in publish for one in ports.parse(word))
+        chosen = tuple(networks) or (("bridge",) if mapped else ())
+        if len(chosen) > 1 and any(one.startswith(CONTAINER) for one in chosen):
+            raise UsageError("--network container:ID cannot be combined with others")
+        if mapped and chosen[0].startswith(CONTAINER):
+            raise UsageError("ports are published by the container whose network it is",
+                             hint="leave -p away here")  # fmt: skip
+        return cls(chosen, mapped, tuple(read_volume(word) for word in volumes))
+
+
+def read_volume(word: str) -> Volume:
+    """`NAME:/PATH[:OPTIONS]` or `/HOST:/PATH[:OPTIONS]`. UsageError."""
+    source, _, rest = word.partition(":")
+    destination, _, flags = rest.partition(":")
+    options = tuple(flags.split(",")) if flags else ()
+    unknown = [one for one in options if one not in _FLAGS]
+    if not source or not destination.startswith("/") or destination.strip("/") == "" or unknown:
+        raise UsageError(
+            f"{word!r:.100} is no volume"
+            + (f": {unknown[0]!r:.20} is no option" if unknown else ""),
+            hint="NAME:/path[:ro] or /directory:/path[:ro]",
+        )
+    if source.startswith((".", "~")):
+        source = os.path.abspath(os.path.expanduser(source))
+    elif "/" in source and not source.startswith("/"):
+        raise UsageError(f"{source!r:.80} is neither a name nor an absolute path")
+    return Volume(source, destination, options)
+
+
+class Surrounded:
+    """A spec as it is to be run, and what to do once its container has a process."""
+
+    def __init__(self, spec: Spec, attaching: Attaching | None = None) -> None:
+        self.spec, self._attaching = spec, attaching
+
+    @property
+    def attachment(self) -> Attachment | None:
+        """The networks, as far as they are joined now."""
+        return self._attaching.attachment if self._attaching is not None else None
+
+    def created(self, pid: int) -> None:
+        """The container's process is `pid`, and has not started its program."""
+        if self._attaching is not None:
+            self._attaching.connect(pid)
+
+
+class Surroundings:
+    """Networks and volumes of one namespace, for its tasks. `root`: the store's."""
+
+    def __init__(self, root: str, state: str, namespace: str) -> None:
+        self._state, self._namespace = state, namespace
+        self.networking = Networking(root, state, namespace)
+        self.volumes = Volumes(root, namespace)
+
+    @contextmanager
+    def around(self, tasks: Tasks, id: str, spec: Spec, wishes: Wishes) -> Iterator[Surrounded]:
+        """Hold what is wished for while the container is made; leave with an error to undo it."""
+        with ExitStack() as held:
+            spec = self._with_volumes(spec, wishes.volumes, held)
+            if not wishes.networks:
+                yield Surrounded(spec)
+            elif wishes.networks[0].startswith(CONTAINER):
+                other = wishes.networks[0].removeprefix(CONTAINER)
+                yield Surrounded(self._joining(tasks, other, spec))
+            else:
+                own = any(one.type == "user" for one in _linux(spec).namespaces or ())
+                attaching = held.enter_context(
+                    self.networking.attach(_request(id, spec, wishes), later=own)
+                )
+                attachment = attaching.attachment
+                adapted = _with_network(spec, attachment.netns)
+                yield Surrounded(_with_files(adapted, attachment.directory), attaching)
+
+    def plan(self, id: str, spec: Spec, wishes: Wishes) -> NetworkPlan:
+        """What `around` would do about networks."""
+        if not wishes.networks or wishes.networks[0].startswith(CONTAINER):
+            return NetworkPlan()
+        return self.networking.plan(_request(id, spec, wishes))
+
+    def users(self, volume: str) -> tuple[str, ...]:
+        """The tasks of the namespace that have a volume mounted."""
+        path, found = self.volumes.get(volume).path, []
+        for fields in list_fields(self._state, self._namespace):
+            try:
+                spec = load_spec(container_dir(self._state, self._namespace, fields["id"]))
+            except MobyshellError:
+                continue
+            if any(one.source == path for one in spec.mounts or ()):
+                found.append(str(fields["id"]))
+        return tuple(found)
+
+    def _with_volumes(self, spec: Spec, wanted: Sequence[Volume], held: ExitStack) -> Spec:
+        mounts = []
+        for one in wanted:
+            source = one.source
+            if one.named:
+                source = self.volumes.ensure(one.source).path
+                held.callback(os.close, self.volumes.hold(one.source))
+            elif not os.path.exists(source):
+                raise NotFound(f"there is no {source} on this machine",
+                               hint="make it, or give a volume's name")  # fmt: skip
+            mounts.append(_bind(source, one.destination, one.options or ("rw",)))
+        return replace(spec, mounts=(*(spec.mounts or ()), *mounts)) if mounts else spec
+
+    def _joining(self, tasks: Tasks, other: str, spec: Spec) -> Spec:
+        """`spec` in the network of the task `other`."""
+        info = tasks.get(other)
+        if not info.pid:
+            raise WrongState(
+                f"{other} has no process, and so no network now", hint="start it first"
+            )
+        attachment = self.networking.find(other)
+        pinned = attachment is not None and attachment.pinned and attachment.netns
+        spec = _with_network(spec, pinned or f"/proc/{info.pid}/ns/net")
+        return _with_files(spec, attachment.directory) if attachment is not None else spec
+
+
+def let_go(state: str, namespace: str, id: str) -> None:
+    """Take back the networks of a task that is deleted. What cannot be taken back is kept on
+    record, and tried again by whoever attaches next."""
+    Networking("", state, namespace).detach(id)
+
+
+def _request(id: str, spec: Spec, wishes: Wishes) -> Request:
+    request = Request(id, wishes.networks, wishes.ports, hostname=spec.hostname or id)
+    mode_of(request)
+    return request
+
+
+def _linux(spec: Spec) -> Linux:
+    return spec.linux if spec.linux is not None else Linux()
+
+
+def _with_network(spec: Spec, netns: str | None) -> Spec:
+    """`spec` in the network namespace at a path; "": in one of its own; None: in the host's."""
+    linux = _linux(spec)
+    others = tuple(one for one in linux.namespaces or () if one.type != "network")
+    if netns is not None:
+        others = (*others, Namespace(type="network", path=netns or None))
+    return replace(spec, linux=replace(linux, namespaces=others))
+
+
+def _with_files(spec: Spec, directory: str) -> Spec:
+    """`spec` with our resolv.conf, hosts and hostname, where it mounts nothing of its own."""
+    taken = {one.destination for one in spec.mounts or ()}
+    mounts = [
+        _bind(f"{directory}/{name}", place, ("rw",)) for name, place in names.FILES.items()
+        if place not in taken and os.path.exists(f"{directory}/{name}")
+    ]  # fmt: skip
+    return replace(spec, mounts=(*(spec.mounts or ()), *mounts))
+
+
+def _bind(source: str, destination: str, options: Sequence[str]) -> Mount:
+    spread = {"private", "rprivate", "shared", "rshared", "slave", "rslave"}
+    more = () if spread & set(options) else ("rprivate",)
+    return Mount(destination=destination, type="bind", source=source,
+                 options=("rbind", *options, *more))  # fmt: skip
+
+
+__all__ = ["Surrounded", "Surroundings", "Volume", "Wishes", "let_go", "read_volume"]
