@@ -53,6 +53,10 @@ def _prefix(call: Call, text: str) -> str:
 
 
 def _listening() -> int:
+    # sockets for another process are no business of ours: what lies at their numbers here is
+    # something else, which the container must not get
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return 0
     try:
         return max(int(os.environ.get("LISTEN_FDS", "0")), 0)
     except ValueError:

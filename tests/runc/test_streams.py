@@ -17,8 +17,10 @@ SHOW = "for n in 3 4 5 6 7 8 9; do readlink /proc/self/fd/$n || echo -; done"
 
 
 def with_files(machine: Machine, count: int, *words: str, **more: str) -> list[str]:
-    """The output of a call that inherits `count` files as 3, 4, …"""
-    script = "".join(f"exec {3 + n}<{machine.directory}/file{n}; " for n in range(count))
+    """The output of a call that inherits `count` files as 3, 4, …, and is who LISTEN_PID means."""
+    script = "export LISTEN_PID=${LISTEN_PID:-$$}; " + "".join(
+        f"exec {3 + n}<{machine.directory}/file{n}; " for n in range(count)
+    )
     for n in range(count):
         (machine.directory / f"file{n}").write_text(str(n))
     done = subprocess.run(
@@ -41,8 +43,15 @@ def test_kept_descriptors_and_no_others(ours: Machine) -> None:
 def test_listening_sockets_come_first_and_are_told_of(ours: Machine) -> None:
     ours.spec("sh", "-c", f"{SHOW}; echo $LISTEN_FDS $LISTEN_PID")
     files = [str(ours.directory / f"file{n}") for n in range(3)]
-    found = with_files(ours, 3, "run", "--preserve-fds=1", "c", LISTEN_FDS="2", LISTEN_PID="1")
+    found = with_files(ours, 3, "run", "--preserve-fds=1", "c", LISTEN_FDS="2")
     assert found == [*files, *"----", "2 1"]
+
+
+def test_sockets_for_somebody_else_stay_outside(ours: Machine) -> None:
+    """LISTEN_FDS that a caller forgot in the environment: 3 is something else by now."""
+    ours.spec("sh", "-c", f"{SHOW}; echo $LISTEN_FDS $LISTEN_PID")
+    found = with_files(ours, 2, "run", "c", LISTEN_FDS="2", LISTEN_PID="1")
+    assert found == [*"-------", ""]
 
 
 def test_exec_keeps_them_too(ours: Machine) -> None:
