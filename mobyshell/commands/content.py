@@ -18,7 +18,7 @@ from mobyshell.commands.registry import (
     verb,
 )
 from mobyshell.commands.results import Done, Rows, Text
-from mobyshell.commands.stored import collect, digest_of, kept_labels, ns, plain
+from mobyshell.commands.stored import changes_of, collect, digest_of, kept_labels, ns, plain
 from mobyshell.core.errors import AlreadyExists, StoreDamaged, SyscallFailed, UsageError
 from mobyshell.core.oci.digest import Digest
 from mobyshell.core.oci.safejson import show
@@ -178,6 +178,19 @@ class Damaged(StoreDamaged):
     def __init__(self, message: str, rows: Rows) -> None:
         super().__init__(message, hint="mobyshell store check --repair")
         self.rows = rows
+
+
+@verb(
+    N, "label",
+    _BLOB,
+    argument("labels", TEXT, "KEY=VALUE; KEY= takes one away", many=True),
+    effect=WRITE, example="content label sha256:2cf24dba team=blue",
+)  # fmt: skip
+def label(ctx: Context, *, digest: str, labels: tuple[str, ...]) -> Done:
+    """Set labels of a blob, or take them away. Some keep it, or what it names: docs/store.md."""
+    space = ctx.space
+    space.content.update(digest_of(space, digest), changes_of(labels))
+    return Done()
 
 
 @verb(

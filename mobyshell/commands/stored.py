@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mobyshell.core.errors import NotFound, UsageError
+from mobyshell.core.errors import NotFound, SyscallFailed, TimedOut, UsageError
 from mobyshell.core.oci.digest import Digest, is_digest
 from mobyshell.core.oci.reference import parse_reference
 from mobyshell.core.oci.safejson import show
@@ -88,6 +88,12 @@ def say_freed(freed: int, removed: int) -> str:
 
 
 def collect(ctx: Context) -> str:
-    """Collect garbage after something was removed, and say what came back."""
-    done = ctx.store.collect()
+    """Collect garbage after something was removed, and say what came back.
+
+    What was asked for is done by then: what cannot be collected now is for the next time.
+    """
+    try:
+        done = ctx.store.collect()
+    except (SyscallFailed, TimedOut) as error:
+        return f"garbage is left, for the next `store gc`: {error.message}"
     return say_freed(done.freed, len(done.removed))

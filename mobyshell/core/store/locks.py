@@ -70,7 +70,8 @@ class Door:
     those who come later.
 
     Two files: whoever enters passes the first, and only who wants it alone stays in it while
-    waiting for the second.
+    waiting for the second. It is passed before a transaction begins, never within one: whoever has
+    it alone may wait for the database.
     """
 
     def __init__(self, path: Path, what: str, *, patience: float = PATIENCE) -> None:
