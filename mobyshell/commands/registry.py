@@ -186,7 +186,10 @@ NOUNS = {
 }
 """Every noun with what it is; its verbs are in the module of its name."""
 
-_MODULES = {"task": ("task", "task_looks")}
+_MODULES = {
+    "task": ("task", "task_looks"),
+    "image": ("image", "image_transfer", "image_looks", "image_build", "image_trust"),
+}
 """Nouns whose verbs are in more than the module of their name, in the order they are listed."""
 
 SHORTCUTS = {

@@ -22,7 +22,7 @@ from mobyshell.core.runtime.bundle import new_bundle
 from mobyshell.core.store.snapshots.choose import snapshotter
 from mobyshell.core.tasks.service import Status
 from mobyshell.core.volumes.volumes import Volumes
-from tests.commands.stored import furnish
+from tests.commands.stored import furnish, real_image, signed_image
 from tests.fakes import FakeTasks
 
 LONG = {"bench run"}  # measures for a while; its example runs elsewhere
@@ -37,6 +37,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = str(directory / "store")
     Networks(root, "default", str(directory / "addresses")).create("lan", subnets=["10.199.0.0/24"])
     Volumes(root, "default").create("kept")
+    real_image(directory / "store")
+    signed_image(directory / "store", directory / "mine.pub")
     return directory
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ import pytest
 from mobyshell.commands import registry as r
 from mobyshell.commands.help import reference
 from mobyshell.commands.registry import Verb, all_verbs
-from tests.commands.stored import furnish
+from tests.commands.stored import furnish, real_image
 from tests.conftest import Workplace
+from tests.core.registry.distribution import distribution
 
 pytestmark = pytest.mark.root
 
@@ -27,7 +29,13 @@ PREPARE = {
     "layer-key": ["snapshot", "prepare", "layer-key"],
     "lan": ["network", "create", "--subnet", "10.199.0.0/24", "lan"],
     "kept": ["volume", "create", "kept"],
+    "alpine.tar": ["image", "export", "alpine", "-o", "alpine.tar"],
+    "mine.key": ["image", "keygen", "mine"],
+    "mine.pub": ["image", "keygen", "mine"],
 }
+
+BUILD = "steps: [{file: /hello, content: hello}]\ncmd: [/hello]\n"
+REGISTRY = "localhost:5000"
 
 PASSES_A_CODE = {"task wait": 0, "task attach": 0}
 
@@ -38,9 +46,15 @@ STORED = ("image", "container", "content", "namespace", "store")
 def prepare(workplace: Workplace, verb: Verb, words: list[str]) -> None:
     if verb.noun in STORED:
         furnish(workplace.directory / "store")
+    if verb.noun == "image":
+        real_image(workplace.directory / "store")
     for name, line in PREPARE.items():
         if name in words and verb.name not in ("task create", "bundle new"):
             workplace.ok(*line)
+    if verb.name == "image build":
+        (workplace.directory / "build.yml").write_text(BUILD)
+    if verb.name == "image verify":
+        workplace.ok("image", "sign", "alpine", "--key", "mine.key")
     if verb.name == "task resume":
         workplace.ok("task", "pause", "up")
 
@@ -49,7 +63,12 @@ def prepare(workplace: Workplace, verb: Verb, words: list[str]) -> None:
 def test_the_example_runs(workplace: Workplace, verb: Verb) -> None:
     words = shlex.split(verb.example)
     prepare(workplace, verb, words)
-    done = workplace.run(*words, timeout=240)
+    with ExitStack() as stack:
+        if REGISTRY in verb.example:
+            host = stack.enter_context(distribution()).host
+            words = [word.replace(REGISTRY, host) for word in words]
+            workplace.ok("image", "push", "alpine", f"{host}/busybox")
+        done = workplace.run(*words, timeout=240)
     assert done.returncode == 0, done.stderr
     assert "internal error" not in done.stderr
     assert "Traceback" not in done.stderr

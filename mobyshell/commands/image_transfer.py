@@ -1,0 +1,218 @@
+"""`image pull push import export`: images from registries and files, and back."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from mobyshell.commands.registry import (
+    FILE,
+    IMAGE,
+    READ,
+    TEXT,
+    WRITE,
+    argument,
+    option,
+    optional,
+    switch,
+    verb,
+)
+from mobyshell.commands.results import Done, Rows
+from mobyshell.commands.stored import image_name
+from mobyshell.core.errors import SyscallFailed, UsageError
+from mobyshell.core.oci.reference import parse_reference
+
+if TYPE_CHECKING:
+    from mobyshell.commands.context import Context
+    from mobyshell.core.oci.platform import Platform
+    from mobyshell.core.registry.client import Client
+    from mobyshell.moby.client import Tenant
+    from mobyshell.moby.image import Image
+
+N = "image"
+_PLATFORM = option("--platform", "OS/ARCH[/VARIANT] (default: this machine's)", TEXT)
+_SNAPSHOTTER = option("--snapshotter", "which keeps its tree (default: the best that works here)")
+_NO_UNPACK = switch("--no-unpack", "leave the layers packed")
+_REGISTRY = (
+    option("-u --user", "USER, whose password is asked for (default: docker's config.json)", TEXT),
+    switch("--plain-http", "speak to the registry without TLS"),
+    switch("--insecure", "do not verify the registry's certificate"),
+    option("--ca", "a file with authorities to believe", FILE),
+)  # fmt: skip
+
+
+@verb(
+    N, "pull",
+    argument("name", TEXT, "the image, such as busybox or registry.example.com/team/app:1.0"),
+    _PLATFORM,
+    switch("--all-platforms", "all that the image is for"),
+    _NO_UNPACK, _SNAPSHOTTER, *_REGISTRY,
+    effect=WRITE, example="image pull localhost:5000/busybox",
+)  # fmt: skip
+def pull(
+    ctx: Context, *, name: str, platform: str | None, all_platforms: bool, no_unpack: bool,
+    snapshotter: str | None, **registry: Any,
+) -> Done:  # fmt: skip
+    """Fetch an image from its registry, and unpack it.
+
+    What is there already is not fetched again, and what an earlier try left is gone on with. How
+    registries are reached (mirrors, certificates) is told by hosts.toml files, as containerd has
+    them: /etc/containerd/certs.d/HOST/hosts.toml.
+    """
+    from mobyshell.commands.progress import Meter
+    from mobyshell.moby.transfer import pull as fetch
+
+    reference = parse_reference(name)
+    client = _client(ctx, str(reference.domain), **registry)
+    try:
+        with Meter(ctx, reference.familiar) as meter:
+            image = fetch(
+                tenant(ctx), name, unpack=not no_unpack, platform=_platform(platform),
+                all_platforms=all_platforms, snapshotter=snapshotter or "", registry=client,
+                progress=meter, stop=None,
+            )  # fmt: skip
+    finally:
+        client.close()
+    return Done(image.name, said=f"{image.target.digest}: {meter.said()}")
+
+
+@verb(
+    N, "push",
+    argument("image", IMAGE, "the image"),
+    optional("target", TEXT, "where to (default: where its name says)", default=""),
+    _PLATFORM, *_REGISTRY,
+    effect=WRITE, example="image push alpine localhost:5000/alpine",
+)  # fmt: skip
+def push(ctx: Context, *, image: str, target: str, platform: str | None, **registry: Any) -> Done:
+    """Bring an image to a registry; blobs that it has from another repository are not sent."""
+    from mobyshell.commands.progress import Meter
+    from mobyshell.moby.transfer import push as send
+
+    name = image_name(ctx.space, image)
+    reference = parse_reference(target or name)
+    client = _client(ctx, str(reference.domain), **registry)
+    try:
+        with Meter(ctx, reference.familiar) as meter:
+            top = send(tenant(ctx), name, target, platform=_platform(platform), registry=client,
+                       progress=meter, stop=None)  # fmt: skip
+    finally:
+        client.close()
+    return Done(f"{reference.name}@{top.digest}", said=meter.said())
+
+
+@verb(
+    N, "import",
+    argument("file", FILE, "an archive or the directory of a layout; - for standard input"),
+    option("--name", "the image's name, instead of the one in the file", TEXT, default=""),
+    _PLATFORM, _NO_UNPACK, _SNAPSHOTTER,
+    effect=WRITE, example="image import alpine.tar",
+)  # fmt: skip
+def import_(
+    ctx: Context, *, file: str, name: str, platform: str | None, no_unpack: bool,
+    snapshotter: str | None,
+) -> Rows:  # fmt: skip
+    """Have the images of an OCI layout, or of `docker save`, and unpack them.
+
+    An image that only has a tag is named after the file.
+    """
+    from mobyshell.moby.transfer import import_images
+
+    done = import_images(
+        tenant(ctx), 0 if file == "-" else file, name=name, unpack=not no_unpack,
+        platform=_platform(platform), snapshotter=snapshotter or "",
+    )  # fmt: skip
+    rows = [{"name": one.name, "digest": one.target.digest} for one in done]
+    return Rows((("name", "IMAGE", "id"), ("digest", "DIGEST", "text")), rows, "name")
+
+
+@verb(
+    N, "export",
+    argument("images", IMAGE, "the images", many=True),
+    option("-o --output", "the file to write (default: standard output)", FILE),
+    _PLATFORM,
+    effect=READ, example="image export alpine -o out.tar",
+)  # fmt: skip
+def export(
+    ctx: Context, *, images: tuple[str, ...], output: str | None, platform: str | None
+) -> Done:
+    """Write images as one archive, which OCI's tools and Docker's both read.
+
+    The same images make the same bytes. Platforms that are not here are left out.
+    """
+    from mobyshell.moby.transfer import export_images
+
+    names = [image_name(ctx.space, one) for one in images]
+    if output is None:
+        if sys.stdout.isatty():
+            raise UsageError("an archive is nothing to look at", hint="-o FILE, or > FILE")
+        export_images(tenant(ctx), names, sys.stdout.buffer, platform=_platform(platform))
+        return Done()
+    temporary = f"{output}.{os.getpid()}.new"
+    try:
+        with open(temporary, "xb") as file:
+            export_images(tenant(ctx), names, file, platform=_platform(platform))
+            os.fsync(file.fileno())
+        os.rename(temporary, output)
+    except OSError as error:
+        _remove(temporary)
+        raise SyscallFailed.of(error, "write", path=output) from None
+    except BaseException:
+        _remove(temporary)
+        raise
+    return Done(said=f"wrote {output}")
+
+
+def tenant(ctx: Context) -> Tenant:
+    """The session's namespace, as the client has it."""
+    from mobyshell.moby.client import Tenant as Made
+
+    return Made(ctx.space, ctx.tasks)
+
+
+def find_image(ctx: Context, word: str, platform: str | None = None) -> Image:
+    """The image that `word` names. NotFound."""
+    from mobyshell.moby.image import Image as Made
+
+    found = ctx.space.images.get(image_name(ctx.space, word))
+    return Made(tenant(ctx), found.name, found.target, _platform(platform))
+
+
+def _platform(word: str | None) -> Platform | None:
+    from mobyshell.core.oci.platform import parse_platform
+
+    return parse_platform(word) if word else None
+
+
+def _client(
+    ctx: Context, host: str, *, user: str | None, plain_http: bool, insecure: bool, ca: str | None
+) -> Client:
+    from mobyshell.core.registry import TLS
+    from mobyshell.core.registry.client import Client as Made
+    from mobyshell.core.registry.credentials import Keyring, OneKeyring, default_keyring
+    from mobyshell.core.registry.values import Credentials
+
+    keyring: Keyring = default_keyring()
+    if user:
+        keyring = OneKeyring(host, Credentials(user, _password(ctx, user, host)))
+    tls = TLS(ca=(ca,) if ca else (), verify=not insecure) if ca or insecure else None
+    return Made(keyring=keyring, plain_http=plain_http, tls=tls)
+
+
+def _password(ctx: Context, user: str, host: str) -> str:
+    """From the environment, or asked for: never a word of the command line, which all may read."""
+    given = os.environ.get("MOBYSHELL_PASSWORD")
+    if given is not None:
+        return given
+    if not ctx.interactive:
+        raise UsageError(f"no password for {user} at {host}", hint="set MOBYSHELL_PASSWORD")
+    import getpass
+
+    return getpass.getpass(f"Password of {user} at {host}: ")
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
