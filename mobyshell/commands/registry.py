@@ -188,12 +188,13 @@ NOUNS = {
 
 _MODULES = {
     "task": ("task", "task_looks"),
+    "container": ("container", "container_run"),
     "image": ("image", "image_transfer", "image_looks", "image_build", "image_trust"),
 }
 """Nouns whose verbs are in more than the module of their name, in the order they are listed."""
 
 SHORTCUTS = {
-    "run": ("task", "run"), "ps": ("task", "ls"), "exec": ("task", "exec"),
+    "run": ("container", "run"), "ps": ("task", "ls"), "exec": ("task", "exec"),
     "logs": ("task", "logs"), "stop": ("task", "stop"), "rm": ("task", "delete"),
 }  # fmt: skip
 """The everyday words, and the verbs they stand for."""

@@ -30,10 +30,12 @@ PREPARE = {
     "lan": ["network", "create", "--subnet", "10.199.0.0/24", "lan"],
     "kept": ["volume", "create", "kept"],
     "alpine.tar": ["image", "export", "alpine", "-o", "alpine.tar"],
+    "box": ["container", "create", "--name", "box", "box-image"],
     "mine.key": ["image", "keygen", "mine"],
     "mine.pub": ["image", "keygen", "mine"],
 }
 
+BOX = "steps: [{programs: [/bin/busybox]}]\ncmd: [/bin/busybox, sleep, '1000']\n"
 BUILD = "steps: [{file: /hello, content: hello}]\ncmd: [/hello]\n"
 REGISTRY = "localhost:5000"
 
@@ -46,7 +48,10 @@ STORED = ("image", "container", "content", "namespace", "store")
 def prepare(workplace: Workplace, verb: Verb, words: list[str]) -> None:
     if verb.noun in STORED:
         furnish(workplace.directory / "store")
-    if verb.noun == "image":
+    if "box" in words or "box-image" in words:
+        (workplace.directory / "box.yml").write_text(BOX)
+        workplace.ok("image", "build", "-t", "box-image", "box.yml")
+    if verb.noun in ("image", "container"):
         real_image(workplace.directory / "store")
     for name, line in PREPARE.items():
         if name in words and verb.name not in ("task create", "bundle new"):

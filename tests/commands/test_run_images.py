@@ -1,0 +1,99 @@
+"""`run` of images, as people type it: what it passes on, what it leaves, what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Workplace
+
+pytestmark = pytest.mark.root
+
+BOX = """
+steps:
+  - programs: [/bin/busybox]
+    links: {sh: busybox, cat: busybox, id: busybox, sleep: busybox, env: busybox, hostname: busybox}
+  - directory: /data
+  - file: /etc/passwd
+    content: "root:x:0:0::/:/bin/sh\\nweb:x:33:33::/:/bin/sh\\n"
+env: {PATH: /bin:/usr/bin, FROM: image}
+cmd: [sh, -c, "echo default"]
+"""
+
+
+@pytest.fixture
+def place(workplace: Workplace) -> Workplace:
+    (workplace.directory / "box.yml").write_text(BOX)
+    workplace.ok("image", "build", "-t", "box", "box.yml")
+    return workplace
+
+
+def left(place: Workplace) -> tuple[str, str, set[str]]:
+    kinds = [json.loads(line)["kind"] for line in place.ok("snapshot", "ls").splitlines()]
+    return place.ok("container", "ls"), place.ok("task", "ls", "-a"), set(kinds)
+
+
+def test_output_exit_code_and_nothing_left(place: Workplace) -> None:
+    assert place.ok("run", "--rm", "box") == "default\n"
+    done = place.run("run", "--rm", "box", "--", "sh", "-c", "echo out; echo err >&2; exit 7")
+    assert (done.returncode, done.stdout, done.stderr) == (7, "out\n", "err\n")
+    assert place.run("run", "--rm", "-i", "box", "--", "cat", input="typed").stdout == "typed"
+    assert left(place) == ("", "", {"committed"})
+
+
+def test_options_become_the_spec(place: Workplace) -> None:
+    (place.directory / "host").mkdir()
+    (place.directory / "host/file").write_text("from the host")
+    seen = place.ok(
+        "run", "--rm", "-e", "A=1", "-e", "HOME", "-u", "web", "-w", "/data", "--hostname", "moby",
+        "-m", "64M", "--cpus", "0.5", "--pids-limit", "20", "--cap-drop", "ALL", "--read-only",
+        "-v", f"{place.directory}/host:/data/host:ro", "box", "--",
+        "sh", "-c", "echo $A $FROM $HOME; id -u; cat /proc/self/status /data/host/file; hostname; echo $PWD",
+    ).splitlines()  # fmt: skip
+    assert seen[0] == f"1 image {place.environment['HOME']}"
+    assert seen[1] == "33"
+    assert "CapBnd:\t0000000000000000" in seen
+    assert seen[-1] == "/data"
+    assert seen[-2].endswith("moby")
+    done = place.run("run", "--rm", "--read-only", "box", "--", "sh", "-c", "echo > /x")
+    assert "Read-only" in done.stderr
+
+
+def test_a_container_lives_on_and_starts_again(place: Workplace) -> None:
+    assert place.ok("run", "-d", "--name", "one", "box", "--", "sleep", "1000") == "one\n"
+    assert place.ok("exec", "one", "sh", "-c", "echo inside > /made; cat /made") == "inside\n"
+    refused = place.run("run", "-d", "--name", "one", "box")
+    assert refused.returncode == 3
+    place.ok("task", "delete", "-f", "one")
+    assert '"one"' in place.ok("container", "ls")
+    place.ok("container", "start", "-d", "one")
+    assert place.ok("exec", "one", "cat", "/made") == "inside\n"
+    place.ok("task", "delete", "-f", "one")
+    place.ok("container", "rm", "one")
+    assert left(place) == ("", "", {"committed"})
+
+
+def test_what_cannot_be_run_leaves_nothing(place: Workplace) -> None:
+    assert place.run("run", "--pull", "never", "missing").returncode == 3
+    assert place.run("run", "--rm", "-u", "nobody-here", "box").returncode == 3
+    assert place.run("run", "box", "--", "/no/such").returncode == 1
+    assert place.run("run", "--cpus", "many", "box").returncode == 2
+    assert place.run("run", "-v", "relative:path", "box").returncode == 2
+    assert left(place) == ("", "", {"committed"})
+
+
+def test_a_plan_makes_nothing(place: Workplace) -> None:
+    rows = [json.loads(line) for line in place.ok("run", "--plan", "box").splitlines()]
+    titles = [row["title"] for row in rows]
+    assert any("overlay of" in title for title in titles)
+    assert left(place) == ("", "", {"committed"})
+
+
+def test_a_bundle_is_run_by_the_same_word(place: Workplace) -> None:
+    assert place.ok("run", "--rm", "first", "--", "echo", "bundle") == "bundle\n"
+    assert place.ok("run", "--rm", str(Path(place.directory) / "first"), "--", "echo", "x") == "x\n"
+    done = place.run("run", "--rm", "-e", "A=1", "first")
+    assert done.returncode == 2
+    assert "config.json" in done.stderr
