@@ -25,7 +25,7 @@ unit: $(VENV)/.dev .ci/packages
 	sh .ci/packages
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-# kill -9 at every step of what changes the store, not at some of them (half an hour)
+# kill -9 at every step of what changes the store, not at some of them (ten minutes)
 sweep: $(VENV)/.dev .ci/packages
 	sh .ci/packages
 	MOBYSHELL_SWEEP=all $(BIN)/python -m pytest -q tests/core/store/test_killed.py

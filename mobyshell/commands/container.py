@@ -15,7 +15,7 @@ from mobyshell.commands.registry import (
     verb,
 )
 from mobyshell.commands.results import Done, Record, Rows
-from mobyshell.commands.stored import changes_of, collect, ns, plain
+from mobyshell.commands.stored import changes_of, collect, none_here, ns, plain
 from mobyshell.core.errors import WrongState
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def ls(ctx: Context, *, filters: tuple[str, ...]) -> Rows:
     rows = [_row(one) for one in ctx.space.containers.list(*filters)]
     columns = (("id", "CONTAINER", "id"), ("image", "IMAGE", "text"),
                ("snapshot_key", "SNAPSHOT", "text"), ("created", "CREATED", "ago"))  # fmt: skip
-    return Rows(columns, rows)
+    return Rows(columns, rows, said="" if rows or filters else none_here(ctx, "containers"))
 
 
 @verb(N, "inspect", _CONTAINER, effect=READ, example="container inspect web")

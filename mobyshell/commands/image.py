@@ -16,7 +16,7 @@ from mobyshell.commands.registry import (
     verb,
 )
 from mobyshell.commands.results import Done, Rows
-from mobyshell.commands.stored import collect, image_name, ns, plain
+from mobyshell.commands.stored import collect, image_name, none_here, ns, plain
 from mobyshell.core.oci.reference import parse_reference
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def ls(ctx: Context, *, filters: tuple[str, ...]) -> Rows:
     """List the images of the namespace, or those that one of the filters means."""
     rows = [_row(one) for one in ctx.space.images.list(*filters)]
     columns = (("name", "IMAGE", "id"), ("digest", "DIGEST", "text"), ("updated", "UPDATED", "ago"))
-    return Rows(columns, rows, "name")
+    return Rows(columns, rows, "name", "" if rows or filters else none_here(ctx, "images"))
 
 
 @verb(
@@ -55,10 +55,13 @@ def ls(ctx: Context, *, filters: tuple[str, ...]) -> Rows:
 def tag(ctx: Context, *, source: str, target: str, force: bool) -> Done:
     """Give an image a further name."""
     images = ctx.space.images
-    image = images.get(image_name(ctx.space, source))
     name = str(parse_reference(target))
     make = images.put if force else images.create
-    return Done(make(name, image.target, image.labels).name)
+    with (
+        ctx.store.database.write()
+    ):  # in one piece: else the image may go in between, and its blobs
+        image = images.get(image_name(ctx.space, source))
+        return Done(make(name, image.target, image.labels).name)
 
 
 @verb(

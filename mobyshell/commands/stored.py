@@ -68,6 +68,17 @@ def digest_of(space: Namespace, word: str) -> Digest:
     return found[0]
 
 
+def none_here(ctx: Context, what: str) -> str:
+    """That there are none, and where there are: people look for them in the wrong namespace."""
+    others = [
+        f"{one.name} has {one.inside[what]}"
+        for one in ctx.store.namespaces.list(count=True)
+        if one.name != ctx.namespace and one.inside.get(what)
+    ]
+    said = f"no {what} in namespace {ctx.namespace}"
+    return f"{said}; {', '.join(others[:5])}" if others else said
+
+
 def ns(seconds: float) -> int:
     """A time of the store as rows have it: nanoseconds since the epoch."""
     return int(seconds * 1e9)

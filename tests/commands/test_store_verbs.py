@@ -94,6 +94,13 @@ def test_tags(place: Workplace) -> None:
     assert place.run("image", "tag", "alpine", "Bad Name").returncode == 2
 
 
+def test_an_empty_list_says_where_there_are_some(place: Workplace) -> None:
+    done = place.run("image", "ls", "--namespace", "tenant")
+    assert (done.stdout, done.stderr) == ("", "no images in namespace tenant; default has 1\n")
+    done = place.run("container", "ls", "--namespace", "tenant", "-q")
+    assert (done.stdout, done.stderr) == ("", "")
+
+
 def test_labels_and_inspect(place: Workplace) -> None:
     place.ok("container", "label", "web", "a=1", "b=2")
     place.ok("container", "label", "web", "a=")
