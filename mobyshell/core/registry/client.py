@@ -14,7 +14,7 @@ from pathlib import Path
 from mobyshell.core.oci.reference import Reference
 from mobyshell.core.registry.authorization import Authorizer
 from mobyshell.core.registry.credentials import Keyring, default_keyring
-from mobyshell.core.registry.hosts import CERTS_D, endpoints_of
+from mobyshell.core.registry.hosts import certs_directories, endpoints_of
 from mobyshell.core.registry.locations import Location
 from mobyshell.core.registry.progress import Progress, quiet
 from mobyshell.core.registry.session import Repository
@@ -26,22 +26,24 @@ from mobyshell.core.registry.values import TLS, Endpoint, Limits
 class Client:
     """Speaks to registries. For many threads; `close` ends its connections.
 
-    `certs_d`: directories of hosts.toml and certificates. `tls` and `plain_http` are for the
-    registries themselves, where no hosts.toml says otherwise. `keyring` knows who the user is.
+    `certs_d`: directories of hosts.toml and certificates (default: `certs_directories`). `tls` and
+    `plain_http` are for the registries themselves, where no hosts.toml says otherwise. `keyring`
+    knows who the user is.
     """
 
     def __init__(
         self,
         *,
         keyring: Keyring | None = None,
-        certs_d: Iterable[str | Path] = CERTS_D,
+        certs_d: Iterable[str | Path] | None = None,
         tls: TLS | None = None,
         plain_http: bool = False,
         limits: Limits | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self.authorizer = Authorizer(keyring or default_keyring(), self.limits)
-        self._certs_d, self._tls, self._plain_http = tuple(certs_d), tls, plain_http
+        self._certs_d = certs_directories() if certs_d is None else tuple(certs_d)
+        self._tls, self._plain_http = tls, plain_http
         self._lock = threading.Lock()
         self._transports: dict[tuple[TLS, float | None], Transport] = {}
         self._schemes: dict[str, str] = {}

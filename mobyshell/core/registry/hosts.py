@@ -6,10 +6,11 @@ reason to ask somebody else than the user said.
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,21 @@ from mobyshell.core.registry.locations import is_local
 from mobyshell.core.registry.values import CAPABILITIES, TLS, Endpoint
 
 CERTS_D = ("/etc/containerd/certs.d", "/etc/docker/certs.d")
-"""Where containerd and Docker look."""
+"""Where containerd and Docker look; their rootless forms look in the user's own first."""
 
 _DOCKER_HUB = "registry-1.docker.io"
 _LARGEST = 1 << 20
 _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h))+")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,64}")
+
+
+def certs_directories(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """The user's own directories, then the machine's."""
+    home = environment.get("HOME", "")
+    config = environment.get("XDG_CONFIG_HOME") or (f"{home}/.config" if home else "")
+    own = (f"{config}/containerd/certs.d", f"{config}/docker/certs.d") if config else ()
+    return (*own, *CERTS_D)
 
 
 def endpoints_of(

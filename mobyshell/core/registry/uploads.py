@@ -109,10 +109,15 @@ class _Upload:
 
     def _begin(self) -> Location:
         with self.repository.request(
-            self.endpoint, "POST", self._uploads(), scopes=self.repository.pushes, body=b"",
-            expect=_ACCEPTED,
+            self.endpoint, "POST", self._uploads(self._algorithm()), scopes=self.repository.pushes,
+            body=b"", expect=_ACCEPTED,
         ) as response:  # fmt: skip
             return self._opened(response)
+
+    def _algorithm(self) -> str:
+        """What the registry has to know before the bytes come (distribution-spec 1.1)."""
+        name = self.descriptor.digest.algorithm
+        return "" if name == "sha256" else urlencode({"digest-algorithm": name})
 
     def _opened(self, response: Response) -> Location:
         word = response.header("OCI-Chunk-Min-Length")

@@ -11,7 +11,7 @@ from mobyshell.core.errors import InvalidSpec, MobyshellError, NotFound, Registr
 from mobyshell.core.oci.reference import parse_reference
 from mobyshell.core.registry import TLS, Client
 from mobyshell.core.registry.credentials import NoKeyring
-from mobyshell.core.registry.hosts import endpoints_of
+from mobyshell.core.registry.hosts import CERTS_D, certs_directories, endpoints_of
 from mobyshell.core.registry.manifests import resolve
 from mobyshell.core.registry.pull import pull
 from tests.core.registry.conftest import QUICK, stock
@@ -129,6 +129,15 @@ def test_files_that_are_wrong(tmp_path: Path, text: str) -> None:
         endpoints_of("a.com", (tmp_path,))
     assert str(tmp_path) in caught.value.message
     assert caught.value.message.isprintable()
+
+
+def test_the_user_s_own_come_first() -> None:
+    assert certs_directories({}) == CERTS_D
+    assert certs_directories({"HOME": "/h"})[:2] == (
+        "/h/.config/containerd/certs.d", "/h/.config/docker/certs.d",
+    )  # fmt: skip
+    assert certs_directories({"HOME": "/h", "XDG_CONFIG_HOME": "/c"})[0] == "/c/containerd/certs.d"
+    assert certs_directories({"HOME": "/h"})[2:] == CERTS_D
 
 
 def test_an_empty_file_says_nothing(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from mobyshell.core.registry import Client
 from mobyshell.core.registry import blobs as registry_blobs
 from mobyshell.core.registry.manifests import delete, resolve
 from mobyshell.core.registry.push import push
+from mobyshell.core.registry.referrers import delete as delete_referrer
 from mobyshell.core.registry.referrers import referrers, tag_of
 from mobyshell.core.registry.tags import tags
 from tests.core.registry.conftest import Listener, repository
@@ -229,6 +230,43 @@ def test_what_refers_to_an_image_is_listed_by_a_tag(
     assert len(referrers(here, top.digest, kinds[1])) == 1
     kept = parse_index(registry.manifests["a/b", tag_of(top.digest)][1])
     assert len(kept.manifests) == 2
+    delete_referrer(here, found[0])
+    assert [one.artifact_type for one in referrers(here, top.digest)] == [kinds[1]]
+    assert ("a/b", found[0].digest) not in registry.manifests
+
+
+def test_a_tag_that_is_something_else_stays(
+    registry: Registry, client: Client, shelf: Shelf
+) -> None:
+    top = image(shelf)
+    here = repository(client, registry)
+    push(here, shelf, top)
+    theirs = registry.manifests["a/b", top.digest]
+    registry.manifests["a/b", tag_of(top.digest)] = theirs
+    assert referrers(here, top.digest) == ()
+    config = {"mediaType": "application/vnd.test", "digest": shelf.add(b"{}"), "size": 2}
+    subject = image_to_json(replace(top, platform=None))
+    note = document(shelf, m.OCI_MANIFEST, {"config": config, "layers": [], "subject": subject})
+    with pytest.raises(InvalidImage, match="not an index"):
+        push(client.repository(parse_reference(f"{registry.host}/a/b@{note.digest}")), shelf, note)
+    assert registry.manifests["a/b", tag_of(top.digest)] == theirs
+
+
+def test_another_algorithm_is_announced(registry: Registry, client: Client, shelf: Shelf) -> None:
+    layer = b"layer"
+    digest = Digest.of(layer, "sha512")
+    shelf.blobs[digest] = layer
+    plain = parse_manifest(shelf.blobs[image(shelf, sizes=(10,)).digest])
+    top = document(
+        shelf, m.OCI_MANIFEST,
+        {"config": image_to_json(plain.config),
+         "layers": [{"mediaType": m.OCI_LAYER, "digest": digest, "size": len(layer)}]},
+    )  # fmt: skip
+    registry.on("uploads", "PUT")(lambda request: request.answer(201))
+    push(repository(client, registry), shelf, top)
+    assert {"digest-algorithm": ["sha512"]} in [
+        one.query for one in registry.asked("POST", "uploads")
+    ]
 
 
 def test_the_referrers_api(registry: Registry, client: Client, shelf: Shelf) -> None:
