@@ -1,0 +1,228 @@
+"""Files on their way into a layer: a tree on the side, which then is written as one.
+
+Owns how they get there: where a target leads in the image is looked up through its layers, so that
+no link of the image leads anywhere else; directories that are there keep their modes and owners.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from mobyshell.core.errors import NotFound, SyscallFailed, UsageError
+from mobyshell.core.linux.paths import MOST_LINKS
+from mobyshell.core.oci import User
+from mobyshell.core.runtime.bundle import programs
+from mobyshell.core.store.stack import Stack
+from mobyshell.core.tasks import users
+from mobyshell.moby.build.context import Item, Source
+from mobyshell.moby.build.steps import Copy, Programs, Write
+
+
+@dataclass(frozen=True, slots=True)
+class Below:
+    """The image so far, into which files go: its layers (None: there are none)."""
+
+    stack: Stack | None
+
+    def stat(self, path: str) -> os.stat_result | None:
+        """What is at `path`, links followed; None if there is nothing."""
+        if self.stack is None:
+            return None
+        try:
+            return self.stack.stat(path).found
+        except (NotFound, SyscallFailed):
+            return None
+
+    def real(self, path: str) -> str:
+        """Where `path` leads: the same without links, as far as it is there."""
+        parts, done, links = [one for one in path.split("/") if one], "/", 0
+        while parts:
+            part = parts.pop(0)
+            if part in (".", ".."):
+                done = posixpath.dirname(done) if part == ".." else done
+                continue
+            here = posixpath.join(done, part)
+            try:
+                entry = self.stack.stat(here, follow=False) if self.stack is not None else None
+            except (NotFound, SyscallFailed):
+                entry = None
+            if entry is None or not stat.S_ISLNK(entry.found.st_mode):
+                done = here
+                continue
+            links += 1
+            if links > MOST_LINKS:
+                raise UsageError(f"{path:.100}: too many links")
+            parts = [one for one in entry.target.split("/") if one] + parts
+            done = "/" if entry.target.startswith("/") else done
+        return done
+
+    def owner(self, text: str) -> tuple[int, int]:
+        """The ids of `user[:group]`, as the image's accounts say; root's for nothing."""
+        if not text:
+            return 0, 0
+
+        def read(path: str, most: int) -> bytes:
+            if self.stack is None:
+                raise NotFound(f"there is no {path}")
+            return self.stack.read(path, most)
+
+        user, colon, _ = text.partition(":")
+        found = users.resolve(text, User(uid=0, gid=0), read)
+        # as Docker: of a number without a group, the group of that number
+        gid = found.uid if not colon and user.isdecimal() else found.gid
+        return found.uid, gid
+
+
+class Scratch:
+    """A directory that will be a layer: only what is put into it is in there."""
+
+    def __init__(self, place: Path, below: Below) -> None:
+        self._place, self._below = place, below
+        self._copied: set[str] = set()
+        place.mkdir(mode=0o755)
+
+    def directory(self, path: str, mode: int = 0o755, owner: tuple[int, int] = (0, 0)) -> Path:
+        """Where the directory `path` of the image is in here, made with all above it."""
+        inside, known, links = self._place, "/", 0
+        parts = [one for one in self._below.real(path).split("/") if one]
+        while parts:
+            part = parts.pop(0)
+            known, inside = posixpath.join(known, part), inside / part
+            if inside.is_symlink():
+                # one that this very layer brings: /bin, where programs of a merged /usr came from
+                links += 1
+                if links > MOST_LINKS:
+                    raise UsageError(f"{path:.100}: too many links")
+                known = posixpath.normpath(
+                    posixpath.join(posixpath.dirname(known), os.readlink(inside))
+                )
+                parts = [one for one in known.split("/") if one] + parts
+                inside, known = self._place, "/"
+                continue
+            if inside.exists() and not inside.is_dir():
+                raise UsageError(f"{known} is not a directory")
+            if inside.is_dir():
+                continue
+            inside.mkdir()
+            found = self._below.stat(known)
+            if found is None:
+                os.chown(inside, *owner)
+                inside.chmod(mode)
+            elif stat.S_ISDIR(found.st_mode):
+                os.chown(inside, found.st_uid, found.st_gid)
+                inside.chmod(stat.S_IMODE(found.st_mode))
+                os.utime(inside, ns=(found.st_mtime_ns, found.st_mtime_ns))
+                self._copied.add(known)
+            else:
+                raise UsageError(f"{known} in the image is not a directory")
+        return inside
+
+    def write(self, step: Write) -> None:
+        """One file or directory."""
+        owner = self._below.owner(step.owner)
+        if step.content is None:
+            inside = self.directory(step.path, step.mode, owner)
+            os.chown(inside, *owner)
+            inside.chmod(step.mode)
+            return
+        parent, name = posixpath.split(posixpath.normpath(posixpath.join("/", step.path)))
+        if not name:
+            raise UsageError(f"{step.path!r:.60} is no file's name")
+        inside = self.directory(parent) / name
+        inside.write_text(step.content)
+        os.chown(inside, *owner)
+        inside.chmod(step.mode)
+
+    def programs(self, step: Programs) -> None:
+        """Programs of this machine, and further names for them."""
+        notices: list[str] = []
+        programs.fill(self._place, ",".join(step.names), notices.append)
+        first = next(iter(step.names))
+        for name, target in step.links.items():
+            place = Path(name if name.startswith("/") else f"/bin/{name}")
+            inside = self.directory(str(place.parent)) / place.name
+            with suppress(FileExistsError):
+                inside.symlink_to(target or first)
+
+    def copy(self, step: Copy, source: Source, workdir: str) -> None:
+        """Files of `source` (Docker's COPY: of a directory, what is in it)."""
+        owner = self._below.owner(step.owner) if step.owner else None
+        target = posixpath.join(workdir or "/", step.target)
+        into = step.target.endswith("/") or step.target in (".", "..")
+        paths = [path for pattern in step.paths for path in source.match(pattern)]
+        if not paths:
+            raise NotFound(f"nothing is named {' '.join(step.paths):.100}")
+        there = self._below.stat(target)
+        several = len(paths) > 1 or into or (there is not None and stat.S_ISDIR(there.st_mode))
+        for path in paths:
+            items = source.items(path)
+            top = next(items)
+            if top.is_directory:
+                self._tree(items, source, target, step, owner)
+            elif step.unpack and _is_archive(source, top):
+                raise UsageError(
+                    f"{path:.60} is an archive, which ADD would unpack",
+                    hint="COPY it, and RUN tar; or unpack it before",
+                )
+            else:
+                name = posixpath.basename(path)
+                place = posixpath.join(target, name) if several else target
+                self._put(top, source, place, step, owner)
+
+    def _tree(
+        self, items: Iterator[Item], source: Source, target: str, step: Copy,
+        owner: tuple[int, int] | None,
+    ) -> None:  # fmt: skip
+        self.directory(target, 0o755, owner or (0, 0))
+        for item in items:
+            place = posixpath.join(target, item.path)
+            if item.is_directory:
+                mode = step.mode if step.mode is not None else stat.S_IMODE(item.found.st_mode)
+                inside = self.directory(place, mode, owner or (0, 0))
+                if place not in self._copied:
+                    os.utime(inside, ns=(item.found.st_mtime_ns, item.found.st_mtime_ns))
+            else:
+                self._put(item, source, place, step, owner)
+
+    def _put(
+        self, item: Item, source: Source, place: str, step: Copy, owner: tuple[int, int] | None
+    ) -> None:
+        parent, name = posixpath.split(posixpath.normpath(place))
+        inside = self.directory(parent) / name
+        with suppress(FileNotFoundError):
+            inside.unlink()
+        mode = item.found.st_mode
+        if stat.S_ISLNK(mode):
+            inside.symlink_to(item.target)
+        elif stat.S_ISREG(mode):
+            with open(inside, "xb") as file:
+                for piece in source.read(item.place):
+                    file.write(piece)
+        else:
+            raise UsageError(f"{item.place:.60} is neither file, directory nor link",
+                             hint="leave it out by .dockerignore")  # fmt: skip
+        os.chown(inside, *(owner or (0, 0)), follow_symlinks=False)
+        if stat.S_ISREG(mode):  # after chown(2), which takes setuid bits away
+            inside.chmod(step.mode if step.mode is not None else stat.S_IMODE(mode))
+        times = (item.found.st_mtime_ns, item.found.st_mtime_ns)
+        os.utime(inside, ns=times, follow_symlinks=False)
+
+    def remove(self) -> None:
+        """Take it away."""
+        shutil.rmtree(self._place, ignore_errors=True)
+
+
+def _is_archive(source: Source, item: Item) -> bool:
+    if not stat.S_ISREG(item.found.st_mode):
+        return False
+    start = next(source.read(item.place), b"")[:512]
+    return start[:2] == b"\x1f\x8b" or start[:3] == b"BZh" or start[:6] == b"\xfd7zXZ\0" or (
+        len(start) == 512 and start[257:262] == b"ustar"
+    )  # fmt: skip

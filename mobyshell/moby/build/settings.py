@@ -1,0 +1,41 @@
+"""What a step says about the image instead of its tree. Pure."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import replace
+from typing import Any
+
+from mobyshell.core.oci.image_config import History, ImageConfig, ImageProcess
+from mobyshell.moby.build.steps import Set
+
+
+def history_of(config: ImageConfig) -> list[History]:
+    """The base's steps, with one for each layer that it says nothing of: steps are matched with
+    layers by counting."""
+    told = list(config.history or ())
+    unknown = len(config.diff_ids) - sum(not one.empty_layer for one in told)
+    return [*([History(comment="of the base")] * max(0, unknown)), *told]
+
+
+def environment_of(process: ImageProcess) -> dict[str, str]:
+    """The variables by their names."""
+    return dict(one.partition("=")[::2] for one in process.env or ())
+
+
+def joined(base: str, path: str) -> str:
+    """A working directory, seen from the one before."""
+    return posixpath.normpath(posixpath.join(base, path))
+
+
+def with_set(process: ImageProcess, step: Set) -> ImageProcess:
+    """The configuration with one member changed; see `Set`."""
+    value: Any = step.value
+    if step.member == "env":
+        merged = {**environment_of(process), **value}
+        value = tuple(f"{name}={text}" for name, text in merged.items())
+    elif step.member == "labels":
+        value = {**(process.labels or {}), **value}
+    elif isinstance(value, frozenset):
+        value = (getattr(process, step.member) or frozenset()) | value
+    return replace(process, **{step.member: value})
