@@ -4,7 +4,6 @@ network is seen or changed by what runs in it."""
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -76,6 +75,15 @@ def until(what: Any, seconds: float = 60) -> Any:
         time.sleep(0.02)
 
 
-def here() -> str:
-    """The network namespace we are in."""
-    return os.readlink("/proc/self/ns/net")
+def connect_hosts(host: Netns, outside: Netns) -> None:
+    """A cable between two hosts, 198.51.100.1 and .2; the second is the first one's way out, as
+    198.51.100.3."""
+    host.run("ip", "link", "add", "uplink", "type", "veth", "peer", "name", "out0", "netns",
+             outside.path.split("/")[2])  # fmt: skip
+    for where, device, *addresses in (
+        (host, "uplink", "198.51.100.1/24"), (outside, "out0", "198.51.100.2/24", "198.51.100.3/24"),
+    ):  # fmt: skip
+        for address in addresses:
+            where.run("ip", "addr", "add", address, "dev", device)
+        where.run("ip", "link", "set", device, "up")
+    host.run("ip", "route", "add", "default", "via", "198.51.100.3")

@@ -71,6 +71,7 @@ def ls(ctx: Context) -> Rows:
     option("--gateway", "the host's address in it (default: the first)", default=""),
     switch("--ipv6", "give IPv6 addresses too"),
     switch("--internal", "its tasks reach each other and the host, nothing else"),
+    switch("--routed", "its tasks leave with their own addresses: others have routes to them"),
     switch("--open", "tasks of other networks may come in"),
     option("--bridge", "the name of its device (default: made of the network's)", default=""),
     option("--mtu", "the size of its packets", NUMBER, default=0),
@@ -82,7 +83,7 @@ def ls(ctx: Context) -> Rows:
 )  # fmt: skip
 def create(
     ctx: Context, *, name: str, subnet: tuple[str, ...], gateway: str, ipv6: bool, internal: bool,
-    open: bool, bridge: str, mtu: int, label: tuple[str, ...], engine: str,
+    routed: bool, open: bool, bridge: str, mtu: int, label: tuple[str, ...], engine: str,
 ) -> Done:  # fmt: skip
     """Make a network: a bridge of the host that tasks are plugged into.
 
@@ -95,7 +96,7 @@ def create(
     routes = networking.routes() if os.geteuid() == 0 and not subnet else ()
     networking.networks.create(
         name, subnets=subnet, gateway=gateway, bridge=bridge, mtu=mtu, internal=internal,
-        ipv6=ipv6, isolated=not open, labels=read_labels(label),
+        ipv6=ipv6, isolated=not open, routed=routed, labels=read_labels(label),
         engine="cni" if engine == "cni" else "", created=ctx.clock.now_ns() / 1e9, routes=routes,
     )  # fmt: skip
     return Done(name)

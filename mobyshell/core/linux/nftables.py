@@ -139,7 +139,8 @@ class Ruleset:
                 raise
             raise Unsupported(
                 "this kernel has no nf_tables: no port mapping and no masquerading by it",
-                hint="a kernel with CONFIG_NF_TABLES_INET, CONFIG_NFT_NAT and CONFIG_NFT_MASQ",
+                hint="CONFIG_NF_TABLES_INET, _NFT_NAT, _NFT_MASQ; a network made with --routed --open "
+                "needs no rules, --engine cni leaves them to plugins",
             ) from None
 
     def close(self) -> None:

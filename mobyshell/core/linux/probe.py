@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mobyshell.core.errors import MobyshellError
+from mobyshell.core.errors import MobyshellError, Unsupported
 from mobyshell.core.linux import capabilities, cgroups, device_filter, pidfd, procfs, resctrl
 from mobyshell.core.linux.namespaces import KINDS
 from mobyshell.core.linux.syscalls import number, syscall
@@ -39,7 +39,7 @@ def probe() -> tuple[Finding, ...]:
     """Ask everything. Takes about a second."""
     return (
         *_kernel(), *_namespaces(), *_users(), *_cgroups(), *_capabilities(), *_filesystems(),
-        *_security(), *_programs(),
+        *_security(), *_networks(), *_programs(),
     )  # fmt: skip
 
 
@@ -254,12 +254,27 @@ def _security() -> Iterator[Finding]:
                        f"boot a kernel that has it with lsm=…,{name}")  # fmt: skip
 
 
+def _networks() -> Iterator[Finding]:
+    from mobyshell.core.linux.nftables import Ruleset
+
+    ok, detail, remedy = True, "there", ""
+    try:
+        Ruleset().close()
+    except Unsupported as error:
+        ok, detail, remedy = False, "not in this kernel", error.hint
+    except (MobyshellError, OSError):
+        detail = "there, for root"
+    yield _finding("nf_tables", ok, detail, "no masquerading and no isolation of networks; a program "
+                   "passes published ports on", remedy)  # fmt: skip
+
+
 _PROGRAMS = (
     ("runc", "bench has no runc to compare with", "apt install runc"),
     ("crun", "bench has no crun to compare with", "apt install crun"),
     ("bwrap", "bench has no bubblewrap to compare with", "apt install bubblewrap"),
     ("containerd", "bench cannot compare the shim's memory", "apt install containerd"),
     ("unshare", "bundle script needs it to run", "apt install util-linux"),
+    ("pasta", "users other than root have no network but the host's", "apt install passt"),
     ("setpriv", "bundle script needs it to run", "apt install util-linux"),
 )
 

@@ -84,7 +84,10 @@ class Networking:
         or a port is taken; NotFound; Unsupported; UsageError.
         """
         mode = mode_of(request)
+        # root sees a created process' namespaces; for others they have to be there before it
         later = later or mode in slirp.PROGRAMS
+        if mode in slirp.PROGRAMS and os.geteuid() != 0:
+            later = False
         if request.ports and mode in ("none", "host"):
             raise UsageError(f"with the network {mode} there are no ports to publish",
                              hint="leave -p away, or choose another --network")  # fmt: skip
@@ -168,7 +171,7 @@ class Networking:
         """What holds for all networks of a container."""
         return Terms(
             netns, netns == self.records.netns(self.namespace, request.id), tuple(chosen),
-            cni.directories(), kernel_ports=not chosen or has_nftables(),
+            cni.directories(), kernel_ports=has_nftables(),
             directory=self.records.directory(self.namespace, request.id),
         )  # fmt: skip
 

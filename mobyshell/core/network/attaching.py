@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mobyshell.core.errors import MobyshellError, SyscallFailed, Unsupported, UsageError
 from mobyshell.core.network import cni, names, slirp
 from mobyshell.core.network.files import locked
-from mobyshell.core.network.planner import SLIRP_PID, Wanted, join, plan_attach
+from mobyshell.core.network.planner import HOLDER_PID, SLIRP_PID, Wanted, join, plan_attach
 from mobyshell.core.network.values import (
     HOST,
     Attachment,
@@ -97,9 +97,26 @@ class Attaching:
 
     def join(self) -> None:
         """Have the networks joined, in the namespace that is recorded."""
-        if not self._mode:
+        if self._mode in slirp.PROGRAMS:
+            self._hold()
+        elif not self._mode:
             self._join(self.attachment.netns or "")
         self._finish()
+
+    def _hold(self) -> None:
+        """A program's network, in namespaces that a process holds until we let go of them."""
+        request, directory = self._request, self.attachment.directory
+        hold = Operation(
+            "hold", HOST,
+            {"pidfile": f"{directory}/{HOLDER_PID}", "uids": list(request.uids),
+             "gids": list(request.gids)},
+            "namespaces that are there before the container", "unshare --user --net sleep infinity &",
+        )  # fmt: skip
+        (pid,) = work([hold], host=self._home.host, lock=self._fd)
+        netns, userns = f"/proc/{pid}/ns/net", f"/proc/{pid}/ns/user"
+        self._record(netns=netns, userns=userns)
+        one = slirp_operation(self._mode, self.attachment.ports, netns, userns, directory)
+        work([one], host=self._home.host, lock=self._fd)
 
     def connect(self, pid: int) -> None:
         """Join the networks now that process `pid` of the container has its network namespace;

@@ -75,12 +75,13 @@ class Networks:
     def draft(
         self, name: str, *, subnets: Sequence[str] = (), gateway: str = "", bridge: str = "",
         mtu: int = 0, internal: bool = False, ipv6: bool = False, isolated: bool = True,
-        labels: Mapping[str, str] | None = None, engine: str = "", created: float = 0.0,
-        routes: Iterable[Network] = (),
+        routed: bool = False, labels: Mapping[str, str] | None = None, engine: str = "",
+        created: float = 0.0, routes: Iterable[Network] = (),
     ) -> NetworkConfig:  # fmt: skip
         """A bridged network as `create` would make it. Without `subnets`, a free one is chosen: none
         that overlaps with another network of any namespace, or with `routes` of the host.
-        `internal`: its containers reach each other and the host, and nothing else. UsageError.
+        `internal`: its containers reach each other and the host, and nothing else; `routed`: they
+        leave with their own addresses, to which others have routes. UsageError.
         """
         config.check_name(name)
         taken = [*self._taken(), *routes]
@@ -91,7 +92,7 @@ class Networks:
         gateways = _gateways(chosen, gateway)
         device = config.check_device(bridge) if bridge else self.bridge_name(name)
         document = _document(name, device, chosen, gateways, self._addresses, mtu=mtu,
-                             internal=internal, isolated=isolated)  # fmt: skip
+                             internal=internal, isolated=isolated, routed=routed)  # fmt: skip
         document["mobyshell"] = {
             "namespace": self._namespace, "labels": _check_labels(labels or {}), "created": created,
             **({"engine": engine} if engine else {}),
@@ -235,7 +236,7 @@ def _check_labels(labels: Mapping[str, str]) -> dict[str, str]:
 
 def _document(
     name: str, bridge: str, subnets: Sequence[Network], gateways: Sequence[str], addresses: str, *,
-    mtu: int, internal: bool, isolated: bool,
+    mtu: int, internal: bool, isolated: bool, routed: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """The configuration list, as it would be written by hand for the plugins."""
     ipam: dict[str, Any] = {
@@ -249,7 +250,7 @@ def _document(
         versions = sorted({one.version for one in subnets})
         ipam["routes"] = [{"dst": "0.0.0.0/0" if one == 4 else "::/0"} for one in versions]
     plugin: dict[str, Any] = {
-        "type": "bridge", "bridge": bridge, "isGateway": True, "ipMasq": not internal,
+        "type": "bridge", "bridge": bridge, "isGateway": True, "ipMasq": not (internal or routed),
         "hairpinMode": True, "ipam": ipam,
     }  # fmt: skip
     if mtu:

@@ -17,7 +17,7 @@ from mobyshell.core.errors import AlreadyExists, MobyshellError, SyscallFailed, 
 from mobyshell.core.linux import constants as c
 from mobyshell.core.linux.nftables import Rule, Ruleset
 from mobyshell.core.linux.syscalls import call
-from mobyshell.core.network import cni, files, slirp
+from mobyshell.core.network import cni, files, holder, slirp
 from mobyshell.core.network.values import PortMapping
 
 if TYPE_CHECKING:
@@ -214,6 +214,6 @@ VERBS: dict[str, Callable[..., Any]] = {
     "pin": pin, "unpin": unpin, "bridge": bridge, "unbridge": unbridge, "veth": veth,
     "unlink": unlink, "plug": plug, "up": up, "address": address, "route": route, "routes": routes,
     "sysctl": sysctl, "rules": rules, "unrule": unrule, "ports": ports, "proxy": proxy,
-    "stop": stop, "cni-add": cni.add, "cni-del": cni.delete, "slirp": slirp.start,
+    "stop": stop, "cni-add": cni.add, "cni-del": cni.delete, "slirp": slirp.start, "hold": holder.hold,
 }  # fmt: skip
 """The verbs of plans."""

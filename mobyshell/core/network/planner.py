@@ -28,6 +28,7 @@ from mobyshell.core.network.values import (
 
 PROXY_PIDS = "proxy.pid"
 SLIRP_PID = "slirp.pid"
+HOLDER_PID = "holder.pid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ def _attach(identity: Identity, wanted: Sequence[Wanted], terms: Terms) -> Itera
         else:
             yield from _join_bridge(identity, one, one.bridge, terms)
             mapped = ports if terms.kernel_ports and one.bridge.publishes else ()
-            rules += _rules(one.bridge, one.leases, mapped)
+            rules += _rules(one.bridge, one.leases, mapped, guarded=terms.kernel_ports)
             if mapped:
                 yield _sysctl(f"net/ipv4/conf/{one.bridge.bridge}/route_localnet", "1",
                               "127.0.0.1 of the host leads to published ports")  # fmt: skip
@@ -202,9 +203,10 @@ def _routes(bridge: BridgeConfig, leases: Sequence[Lease]) -> list[tuple[str, st
 
 
 def _rules(
-    bridge: BridgeConfig, leases: Sequence[Lease], ports: Sequence[PortMapping]
+    bridge: BridgeConfig, leases: Sequence[Lease], ports: Sequence[PortMapping], *, guarded: bool
 ) -> list[Rule]:
-    """What the host's packet filter does for one container on one bridge."""
+    """What the host's packet filter does for one container on one bridge. `guarded`: the bridge has
+    route_localnet as soon as a port of anybody on it is mapped."""
     found: list[Rule] = []
     for lease in leases:
         ip, subnet = lease.ip, str(ipaddress.ip_interface(lease.address).network)
@@ -222,7 +224,7 @@ def _rules(
                 )
         if bridge.masquerade:
             found.append(Rule("postrouting", "masquerade", source=ip, not_destination=subnet))
-    if bridge.publishes:
+    if bridge.publishes and guarded:
         # with route_localnet a container could else ask the host's loopback (CVE-2020-8558)
         found.append(Rule("guard", "drop", input=bridge.bridge, destination="127.0.0.0/8"))
     if bridge.isolated:
@@ -318,7 +320,7 @@ def plan_detach(
 def _detach(
     identity: Identity, attachment: Attachment, plugins: tuple[str, ...]
 ) -> Iterator[Operation]:
-    for pids in (PROXY_PIDS, SLIRP_PID):
+    for pids in (PROXY_PIDS, SLIRP_PID, HOLDER_PID):
         path = f"{attachment.directory}/{pids}"
         yield Operation("stop", HOST, {"pidfile": path}, "programs that pass packets on end",
                         f"kill $(cat {shlex.quote(path)})")  # fmt: skip

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PROGRAMS = {"pasta": "passt", "slirp4netns": "slirp4netns"}
 """The programs, and the packages of Debian that they are in."""
 
+TUN = "/dev/net/tun"
 SLIRP_DNS = "10.0.2.3"
 _READY_WITHIN = 30.0
 _PLACES = "/usr/local/bin:/usr/bin:/bin"
@@ -71,6 +72,9 @@ def start(
 ) -> None:  # fmt: skip
     """Start the program; the container has a network when this returns."""
     path = find(program)
+    if not os.access(TUN, os.R_OK | os.W_OK):
+        raise Unsupported(f"{program} needs {TUN}, which this user may not open, or is not there",
+                          hint=f"as root: modprobe tun; chmod 666 {TUN}, as udev does")  # fmt: skip
     mapped = [PortMapping.from_json(one) for one in ports]
     if any(one.protocol == "sctp" for one in mapped):
         raise Unsupported(f"{program} publishes no SCTP ports")

@@ -58,8 +58,9 @@ class Request:
     """What a container is to be attached to.
 
     `networks`: names of networks, or one of `none`, `host`, `pasta`, `slirp4netns`. `netns`: the
-    container's network namespace; "" to make one and keep it by a mount. `hostname`, `domain names
-    and servers`: what its files say; servers and search "" for the host's.
+    container's network namespace; "" to make one and keep it by a mount. `hostname`, `servers` and
+    `search`: what its files say, the host's where they are empty. `uids`, `gids`: the maps (inside,
+    outside, how many) of the user namespace that is to be its own.
     """
 
     id: str
@@ -69,6 +70,8 @@ class Request:
     hostname: str = ""
     servers: tuple[str, ...] = ()
     search: tuple[str, ...] = ()
+    uids: tuple[tuple[int, int, int], ...] = ()
+    gids: tuple[tuple[int, int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,8 @@ class Joined:
 @dataclass(frozen=True, slots=True)
 class Attachment:
     """What a container is attached to. `netns` is what its spec has to name: a path, "" for one of
-    its own, None for the host's. `pinned`: whether we keep it by a mount. `complete` is False while
+    its own, None for the host's; `userns` likewise, "" for what its spec says. `pinned`: whether we
+    keep it by a mount. `complete` is False while
     it is being made, or if whoever made it died.
     """
 
@@ -133,6 +137,7 @@ class Attachment:
     ports: tuple[PortMapping, ...] = ()
     directory: str = ""
     hostname: str = ""
+    userns: str = ""
 
     @property
     def addresses(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -134,7 +134,7 @@ class Surroundings:
                     self.networking.attach(_request(id, spec, wishes), later=own)
                 )
                 attachment = attaching.attachment
-                adapted = _with_network(spec, attachment.netns)
+                adapted = _with_network(spec, attachment.netns, attachment.userns)
                 yield Surrounded(_with_files(adapted, attachment.directory), attaching)
 
     def plan(self, id: str, spec: Spec, wishes: Wishes) -> NetworkPlan:
@@ -183,12 +183,19 @@ class Surroundings:
 
 def let_go(state: str, namespace: str, id: str) -> None:
     """Take back the networks of a task that is deleted. What cannot be taken back is kept on
-    record, and tried again by whoever attaches next."""
-    Networking("", state, namespace).detach(id)
+    record, and tried again by whoever attaches next; whoever is at it now sees to it."""
+    with suppress(WrongState):
+        Networking("", state, namespace).detach(id)
 
 
 def _request(id: str, spec: Spec, wishes: Wishes) -> Request:
-    request = Request(id, wishes.networks, wishes.ports, hostname=spec.hostname or id)
+    linux = _linux(spec)
+    uids, gids = (
+        tuple((one.container_id, one.host_id, one.size) for one in maps or ())
+        for maps in (linux.uid_mappings, linux.gid_mappings)
+    )
+    request = Request(id, wishes.networks, wishes.ports, hostname=spec.hostname or id, uids=uids,
+                      gids=gids)  # fmt: skip
     mode_of(request)
     return request
 
@@ -197,10 +204,15 @@ def _linux(spec: Spec) -> Linux:
     return spec.linux if spec.linux is not None else Linux()
 
 
-def _with_network(spec: Spec, netns: str | None) -> Spec:
-    """`spec` in the network namespace at a path; "": in one of its own; None: in the host's."""
+def _with_network(spec: Spec, netns: str | None, userns: str = "") -> Spec:
+    """`spec` in the network namespace at a path; "": in one of its own; None: in the host's. With
+    `userns` in that user namespace, which has its maps already."""
     linux = _linux(spec)
     others = tuple(one for one in linux.namespaces or () if one.type != "network")
+    if userns:
+        linux = replace(linux, uid_mappings=None, gid_mappings=None)
+        others = (Namespace(type="user", path=userns),
+                  *(one for one in others if one.type != "user"))  # fmt: skip
     if netns is not None:
         others = (*others, Namespace(type="network", path=netns or None))
     return replace(spec, linux=replace(linux, namespaces=others))

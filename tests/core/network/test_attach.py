@@ -14,7 +14,7 @@ from mobyshell.core.network import names, ports
 from mobyshell.core.network.attach import Networking
 from mobyshell.core.network.values import Attachment, Request
 from tests.core.network.conftest import Home, asking
-from tests.netns import Netns, until
+from tests.netns import Netns, connect_hosts, until
 
 pytestmark = pytest.mark.root
 
@@ -85,12 +85,7 @@ def test_from_outside(home: Home) -> None:
     """A machine beside the host reaches published ports, and containers reach it as the host."""
     home.net.networks.create("web", subnets=["10.33.0.0/24"])
     with Netns() as outside:
-        home.host.run("ip", "link", "add", "uplink", "type", "veth", "peer", "name", "out0",
-                      "netns", outside.path.split("/")[2])  # fmt: skip
-        for where, device, address in ((home.host, "uplink", "198.51.100.1/24"),
-                                       (outside, "out0", "198.51.100.2/24")):  # fmt: skip
-            where.run("ip", "addr", "add", address, "dev", device)
-            where.run("ip", "link", "set", device, "up")
+        connect_hosts(home.host, outside)
         one = home.attach("one", "web", publish=("8080:80",))
         home.serve(one, 80)
         # whoever comes from outside is seen as itself

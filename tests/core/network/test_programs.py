@@ -15,7 +15,7 @@ from mobyshell.core.errors import MobyshellError
 from mobyshell.core.network import attach, ports
 from mobyshell.core.network.values import Attachment, Request
 from tests.core.network.conftest import Home, asking
-from tests.netns import Netns
+from tests.netns import Netns, connect_hosts
 
 pytestmark = pytest.mark.root
 
@@ -31,12 +31,14 @@ def _proxy(where: Attachment) -> int:
 
 @pytest.mark.usefixtures("no_nftables")
 def test_ports_without_the_kernels_help(home: Home) -> None:
-    home.net.networks.create("web", subnets=["10.33.0.0/24"], isolated=False, ipv6=True)
+    home.net.networks.create("web", subnets=["10.33.0.0/24"], isolated=False, routed=True,
+                             ipv6=True)  # fmt: skip
     one = home.attach("one", "web", publish=("8080:80", "5300:53/udp", "[::1]:8081:81"))
     home.serve(one, 80)
     home.serve(one, 53, udp=True)
     home.serve(one, 81, address="::")
     pid = _proxy(one)
+    assert home.leftovers()["rules"] == ""
     for _ in range(3):
         assert home.host.run(*asking("127.0.0.1", 8080)).stdout == "from 10.33.0.1\n"
     assert home.host.run(*asking("127.0.0.1", 5300, "hi", udp=True)).stdout == "from 10.33.0.1 hi\n"
@@ -121,14 +123,7 @@ def test_a_port_that_cannot_be_had_is_named(tmp_path: Path, echo: int) -> None:
 def outside(home: Home) -> Iterator[Netns]:
     """A machine beside the host, which is the host's way out."""
     with Netns() as made:
-        home.host.run("ip", "link", "add", "uplink", "type", "veth", "peer", "name", "out0",
-                      "netns", made.path.split("/")[2])  # fmt: skip
-        for where, device, address in ((home.host, "uplink", "198.51.100.1/24"),
-                                       (made, "out0", "198.51.100.2/24")):  # fmt: skip
-            where.run("ip", "addr", "add", address, "dev", device)
-            where.run("ip", "link", "set", device, "up")
-        made.run("ip", "addr", "add", "198.51.100.3/24", "dev", "out0")
-        home.host.run("ip", "route", "add", "default", "via", "198.51.100.3")
+        connect_hosts(home.host, made)
         yield made
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -192,6 +193,10 @@ def test_a_plan_is_the_same_for_the_same_and_says_why() -> None:
         Terms("/run/x", True, (PortMapping(8080, 80),), kernel_ports=False, directory="/d"),
     )
     assert "proxy" in [one.verb for one in proxied.operations]
+    routed = replace(_publishing(), masquerade=False)
+    terms = replace(terms, kernel_ports=False)
+    plan = plan_attach(Identity("/s", "n", "i"), [replace(wanted, bridge=routed)], terms)
+    assert "rules" not in [one.verb for one in plan.operations]  # nothing that such a kernel lacks
 
 
 def _publishing() -> config.BridgeConfig:
@@ -207,5 +212,5 @@ def test_the_plan_that_undoes_goes_backwards() -> None:
     attachment = Attachment("n", "i", "/run/x", True, True, joined, directory="/d")
     plan = plan_detach(Identity("/s", "n", "i"), attachment, ("/cni",))
     assert [one.verb for one in plan.operations] == [
-        "stop", "stop", "unrule", "cni-del", "unlink", "unpin",
+        "stop", "stop", "stop", "unrule", "cni-del", "unlink", "unpin",
     ]  # fmt: skip

@@ -14,6 +14,7 @@ import pytest
 
 from mobyshell.core.oci import IDMapping, default_spec, dump_spec
 from tests.core.tasks.conftest import bury, eventually, make_bundle, processes_of
+from tests.netns import Netns, connect_hosts
 
 pytestmark = pytest.mark.root
 
@@ -138,3 +139,66 @@ def test_a_user_without_privileges_has_tasks_too(home: Path, runtime: str) -> No
             return not processes_of(state)
 
         eventually(gone)
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("program", ["pasta", "slirp4netns"])
+def test_a_user_without_privileges_has_a_network(home: Path, program: str) -> None:
+    python = python_for(NOBODY)
+    (home / "run").mkdir(mode=0o700)
+    bundle = make_bundle(home / "bundle")
+    spec = default_spec(rootless=True)
+    assert spec.process is not None
+    assert spec.linux is not None
+    only = (IDMapping(container_id=0, host_id=NOBODY, size=1),)
+    spec = replace(
+        spec,
+        process=replace(spec.process, terminal=False),
+        linux=replace(spec.linux, uid_mappings=only, gid_mappings=only),
+    )
+    (bundle / "config.json").write_text(dump_spec(spec))
+    subprocess.run(["chown", "-hR", f"{NOBODY}:{NOBODY}", str(home)], check=True)
+    environment = {
+        "XDG_RUNTIME_DIR": str(home / "run"), "MOBYSHELL_ROOT": str(home / "store"),
+        "PATH": os.environ["PATH"], "MOBYSHELL_LINGER": "0.2", "HOME": str(home),
+    }  # fmt: skip
+    words = [python, "-c", _MAIN, str(Path(__file__).parents[3]), "run", "--rm", "--network", program,
+             "-p", "18080:80", str(bundle), "--", "sh", "-c",
+             "ip -o -4 addr; ip route; wget -qO- http://198.51.100.2:9/; cat /etc/resolv.conf"]  # fmt: skip
+    with Netns() as host, Netns() as outside:
+        connect_hosts(host, outside)
+        serving = outside.start("busybox", "sh", "-c",
+                                "while :; do echo | busybox nc -l -p 9 -e echo -e "
+                                "'HTTP/1.0 200 OK\\r\\n\\r\\nfrom outside'; done")  # fmt: skip
+        try:
+            done = subprocess.run(
+                host.words("unshare", "-m", "sh", "-c", _TUN, str(home / "tun"), "setpriv",
+                           f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *words),
+                env=environment, cwd="/", capture_output=True, text=True, timeout=90, check=False,
+                stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+        finally:
+            serving.kill()
+            serving.wait()
+    assert done.returncode == 0, done.stderr
+    assert "from outside" in done.stdout
+    assert "default via" in done.stdout
+    state = home / "run" / "mobyshell"
+    assert list((state / ".networks" / "default").iterdir()) == []
+
+    def gone() -> bool:
+        bury()
+        return not processes_of(state)
+
+    eventually(gone)
+
+
+# as udev gives it: everybody's
+_TUN = 'mknod -m 666 "$0" c 10 200 && mount --bind "$0" /dev/net/tun && exec "$@"'
+
+_MAIN = """
+import sys
+sys.path[:0] = [sys.argv.pop(1)]
+from mobyshell.__main__ import main
+sys.exit(main())
+"""
