@@ -61,6 +61,9 @@ def run(script: str, directory: Path) -> Outcome:
     image = KERNEL / "vmlinuz"
     if not image.exists():
         raise VMFailed(f"no kernel at {image}: `sh .ci/kernel` fetches it")
+    missing = [name for name in MODULES if not any(KERNEL.glob(f"{name}.ko*"))]
+    if missing:
+        raise VMFailed(f"no {', '.join(missing)} in {KERNEL}: `sh .ci/kernel` fetches it anew")
     initrd = directory / "initrd"
     initrd.write_bytes(_initramfs(script))
     for boots in (1, 2):

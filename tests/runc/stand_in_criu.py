@@ -101,6 +101,11 @@ class StandIn:
             os.close(3)
             libc.read(gate, ctypes.create_string_buffer(1), 1)
             os.execvp("sleep", ["sleep", str(self.plan.get("seconds", 1000))])
+        if self.plan.get("hang"):
+            (HERE / "hangs").touch()
+            self.line.recv(1)  # until nobody is there any more
+            os.kill(pid, 9)
+            sys.exit(1)
         try:
             self.notify("setup-namespaces", pid)
         except SystemExit:

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -365,6 +366,34 @@ def test_a_restore_that_fails(ours: Machine, criu: Criu) -> None:
     ours.background("c")
     assert "already exists" in ours.fails(*criu.words("restore", "-d", "c"))
     assert ours.status("c") == "running"
+
+
+def test_killed_in_the_middle_of_a_restore(ours: Machine, criu: Criu) -> None:
+    _images(criu)
+    criu.plan(hang=True)
+    ours.spec("sleep", "1000")
+    quiet = {
+        "stdin": subprocess.DEVNULL,
+        "stdout": subprocess.DEVNULL,
+        "stderr": subprocess.DEVNULL,
+    }
+    restoring = subprocess.Popen(
+        ours.words(*criu.words("restore", "-d", "c")),
+        cwd=ours.bundle,
+        env=ours.environment,
+        **quiet,
+    )
+    eventually((criu.directory / "hangs").exists)
+    restoring.kill()
+    restoring.wait()
+    assert str(ours.root) not in Path("/proc/self/mountinfo").read_text()
+    criu.plan()
+    # the id is free again, with what the killed one had made
+    eventually(
+        lambda: ours.call(*criu.words("restore", "-d", "c"), capture_output=False).returncode == 0
+    )
+    assert ours.status("c") == "running"
+    ours.ok("delete", "-f", "c")
 
 
 def test_without_images(ours: Machine, criu: Criu) -> None:
