@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-from mobyshell.core.errors import MobyshellError
+from mobyshell.core.errors import MobyshellError, NotFound
 from mobyshell.core.linux import pidfd as pidfds
 from mobyshell.core.runtime.delete import delete
 from mobyshell.core.runtime.steps import run as steps
@@ -46,7 +46,11 @@ def stay(
         if begin is not None:
             begin()
         follower.follow()
-        status = steps(runtime.wait(call.id))
+        try:
+            status = steps(runtime.wait(call.id))
+        except NotFound:
+            # deleted meanwhile, by force or by a checkpoint; but it is our child
+            status = pidfds.reap(container.pidfd) or 0
     if not call.flags.on("keep"):
         try:
             steps(delete(runtime.root, call.id, force=True, sink=call.told))

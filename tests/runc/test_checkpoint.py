@@ -92,6 +92,19 @@ def test_it_is_gone_afterwards(ours: Machine, criu: Criu, tmp_path: Path) -> Non
     assert "does not exist" in ours.fails("state", "c")
 
 
+def test_whoever_waits_for_it_is_told(ours: Machine, criu: Criu) -> None:
+    ours.spec("sleep", "1000")
+    null = subprocess.DEVNULL
+    waiting = subprocess.Popen(
+        ours.words("run", "c"), cwd=ours.bundle, env=ours.environment, stdin=null, stdout=null,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+    eventually(lambda: ours.call("state", "c").returncode == 0 and ours.status("c") == "running")
+    ours.ok(*criu.words("checkpoint", "c"))
+    _, said = waiting.communicate(timeout=60)
+    assert (waiting.returncode, said) == (128 + 9, b"")
+
+
 def test_it_goes_on(ours: Machine, criu: Criu) -> None:
     pid = ours.background("c")
     ours.ok(*criu.words("checkpoint", "--leave-running", "c"))

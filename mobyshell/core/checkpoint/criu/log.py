@@ -10,6 +10,9 @@ _BEFORE = 5
 _LARGEST = 64 << 20
 _MOST = 60
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+GOES_ON = ("exited, status", "tun: ", "Unable to create a veth pair", "-95 reported by netlink",
+            "rlimit: ")  # fmt: skip
+"""Errors by name only: criu finds out by trial what a kernel can do."""
 _CASCADE = 12
 """Lines between an error and the next that follows from it, at most."""
 
@@ -37,9 +40,8 @@ def excerpt(directory: str, name: str) -> tuple[list[str], str]:
 
 
 def _cause(lines: Sequence[str], errors: Sequence[int]) -> str:
-    """The first of the errors at the end: earlier ones, as it looks what the kernel can do, criu
-    calls by that name and goes on; the very last sums up."""
-    left = [at for at in errors if not lines[at].endswith(" FAILED.")]
+    """The first of the errors at the end: earlier ones are by name only, and the very last sums up."""
+    left = [at for at in errors if not lines[at].endswith(" FAILED.") and not _by_name(lines[at])]
     if not left:
         return ""
     first = left[-1]
@@ -47,4 +49,12 @@ def _cause(lines: Sequence[str], errors: Sequence[int]) -> str:
         if first - at > _CASCADE:
             break
         first = at
-    return _CONTROL.sub("?", lines[first].rpartition("Error (")[2].partition("): ")[2]).strip()
+    return _CONTROL.sub("?", _said(lines[first])).strip()
+
+
+def _said(line: str) -> str:
+    return line.rpartition("Error (")[2].partition("): ")[2]
+
+
+def _by_name(line: str) -> bool:
+    return _said(line).startswith(GOES_ON)

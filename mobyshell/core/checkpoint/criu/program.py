@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 
+from mobyshell.core.checkpoint.criu.log import GOES_ON
 from mobyshell.core.errors import Unsupported
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -20,9 +21,6 @@ OLDEST = (3, 0, 0)
 
 _PATIENCE = 60
 _SHOWN = 3
-_GOES_ON = ("exited, status", "tun: ", "Unable to create a veth pair", "-95 reported by netlink",
-            "rlimit: ")  # fmt: skip
-"""Errors by name only: criu finds out by trial what a kernel can do."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
 
@@ -58,7 +56,7 @@ def errors_in(text: str) -> str:
     for line in text.splitlines():
         _, error, rest = line.partition("Error (")
         said = _CONTROL.sub(" ", rest.partition("): ")[2]).strip()
-        if error and not said.startswith(_GOES_ON):
+        if error and not said.startswith(GOES_ON):
             found[said] = None
     return "; ".join(list(found)[:_SHOWN])[:300]
 

@@ -57,11 +57,12 @@ def test_excerpt(tmp_path: Path) -> None:
     lines[2] = "(0.1) Error (criu/util.c:1): rlimit: Can't setup RLIMIT_NOFILE for self: no"
     lines[19] = "(0.2) Error (criu/files.c:7): Can't dump \x1bit"
     lines[21] = "(0.3) Error (criu/cr-dump.c:9): Dumping FAILED."
+    lines[16] = "(0.2) Error (criu/util.c:1): rlimit: Can't setup RLIMIT_NOFILE for self: no"
     (tmp_path / "dump.log").write_text("\n".join(lines))
     quoted, first = log.excerpt(str(tmp_path), "dump.log")
     assert first == "Can't dump ?it"
     assert quoted[0] == "1:line 1"
-    assert quoted[3:5] == ["...", "15:line 15"]
+    assert quoted[3:5] == ["...", "12:line 12"]
     assert quoted[-1] == "22:(0.3) Error (criu/cr-dump.c:9): Dumping FAILED."
     assert log.excerpt(str(tmp_path), "none.log") == ([], "")
 
