@@ -349,7 +349,10 @@ class _Creation:
         yield from hooks.run(
             "createRuntime", given_hooks.create_runtime or (), document, sink=self.sink
         )
-        inside = Inside(self.executor, self.state.pid, namespace_flags(self.state), root=False)
+        inside = Inside(
+            self.executor, self.state.pid, namespace_flags(self.state), root=False,
+            directory=self.rootfs,  # where runc has them begin
+        )  # fmt: skip
         yield from hooks.run(
             "createContainer", given_hooks.create_container or (), document, sink=self.sink,
             enter=inside,

@@ -6,6 +6,7 @@ program in its image may be a name for the process's own executable (CVE-2019-57
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -51,14 +52,15 @@ class Entered:
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """The namespaces (CLONE_NEW* `flags`) of process `pid`; with its root directory too, if `root`.
-    Before its program is executed, it does `becoming`."""
+    """The namespaces (CLONE_NEW* `flags`) of process `pid`; with its root directory too, if `root`,
+    else in `directory`. Before its program is executed, it does `becoming`."""
 
     executor: Executor
     pid: int
     flags: int
     root: bool
     becoming: tuple[Operation, ...] = ()
+    directory: str = "/"
 
     def spawn(
         self, path: str, args: Sequence[str], env: Sequence[str], streams: tuple[int, int, int]
@@ -67,7 +69,7 @@ class Inside:
 
         SyscallFailed if the process cannot be made or cannot enter.
         """
-        operations = (_settle(root=self.root), *self.becoming, _execute(path, args, env))
+        operations = (_settle(self.root, self.directory), *self.becoming, _execute(path, args, env))
         with ExitStack() as stack:
             held = {
                 "init": os.pidfd_open(self.pid),
@@ -138,8 +140,9 @@ def _refusal(program: Program, operations: Sequence[Operation]) -> int:
     return 0 if code in call.tolerate else code
 
 
-def _settle(*, root: bool) -> Operation:
-    change: list[Call] = []
+def _settle(root: bool, directory: str) -> Operation:
+    # root of another user namespace may have no way there
+    change = [Call("chdir", (Text(directory),), tolerate=(errno.EACCES,))]
     if root:
         change = [
             Call("fchdir", (Cell("root"),)), Call("chroot", (Text("."),)), Call("chdir", (Text("/"),)),

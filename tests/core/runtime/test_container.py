@@ -347,6 +347,18 @@ def test_limits_hold(house: House) -> None:
     assert house.finish(container).status == 137  # tail keeps it all, and is killed for it
 
 
+def test_hooks_of_the_namespaces_begin_in_the_root_filesystem(house: House) -> None:
+    def change(document: dict) -> None:  # type: ignore[type-arg]
+        script = "pwd; test -e ./proc/self/status && mount -t tmpfs here ./tmp"
+        document["hooks"] = {"createContainer": [{"path": "/bin/sh", "args": ["sh", "-c", script],
+                                                  "env": ["PATH=/usr/bin:/bin"]}]}  # fmt: skip
+
+    mounted = house.run("grep", "-c", "^here /tmp ", "/proc/mounts", change=change)
+    assert (mounted.status, mounted.output) == (0, "1\n")
+    (done,) = [event for event in house.events if isinstance(event, HookDone)]
+    assert done.stdout.strip() == str(house.bundle / "rootfs")
+
+
 def test_hooks_run_in_order_with_the_state_on_stdin(house: House, tmp_path: Path) -> None:
     log = tmp_path / "hooks"
     kinds = (
