@@ -135,7 +135,7 @@ def mounts_of(directory: Path) -> list[str]:
     Engines and other runs of tests mount and unmount in their own places, which are below these.
     """
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    theirs = [f" {place}/" for place in ("/tmp", "/run", "/var", "/root")]
+    theirs = [f" {place}/" for place in ("/tmp", "/run", "/var", "/root", "/dev/shm")]
     return [
         line for line in lines
         if str(directory) in line or not any(place in line for place in theirs)
