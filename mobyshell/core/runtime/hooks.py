@@ -88,7 +88,8 @@ def _run_one(
         )
     if process.status != 0:
         how = (
-            f"signal {process.signal}" if process.signal
+            f"signal: {(signal.strsignal(process.signal) or str(process.signal)).lower()}"
+            if process.signal
             else f"exit status {process.status}"
         )  # fmt: skip
         raise HookFailed(

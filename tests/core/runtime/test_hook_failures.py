@@ -47,6 +47,13 @@ def test_a_container_that_is_not_created_has_its_poststop_hooks(
     assert house.runtime.list() == []
 
 
+def test_a_hook_that_is_killed_says_by_what(house: House, tmp_path: Path) -> None:
+    said = "error running createRuntime hook #0: signal: bad system call"
+    spec = house.spec(with_hooks(tmp_path / "log", createRuntime="kill -SYS $$"), "true")
+    with pytest.raises(HookFailed, match=said):
+        house.create("c", spec)
+
+
 def test_nobody_is_told_of_a_container_that_never_was(house: House, tmp_path: Path) -> None:
     log = tmp_path / "log"
 
