@@ -63,3 +63,13 @@ def test_every_module_can_be_read_in_one_sitting(file: Path) -> None:
 def test_modules_are_small_on_the_whole() -> None:
     sizes = sorted(file.read_text().count("\n") for file in FILES if file.name != "__init__.py")
     assert sizes[len(sizes) // 2] <= 200
+
+
+def test_a_container_brings_nothing_that_only_bundles_are_made_with() -> None:
+    """`mobyshell-runc create` and the shim start without what reads archives, programs, digests."""
+    program = "import sys, mobyshell.runc.create, mobyshell.core.tasks.shim; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    heavy = {"tarfile", "hashlib", "_hashlib", "locale", "mobyshell.core.runtime.bundle.new"}
+    assert heavy & set(done.stdout.split()) == set()

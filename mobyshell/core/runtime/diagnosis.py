@@ -15,7 +15,6 @@ from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.linux import constants as c
 from mobyshell.core.linux.paths import open_in_root
 from mobyshell.core.linux.syscalls import hint
-from mobyshell.core.runtime.bundle.elf import ElfError, read_elf
 from mobyshell.core.runtime.plan import Operation, Plan, Text, Vector
 from mobyshell.core.runtime.program import Program
 
@@ -129,6 +128,9 @@ def _of_missing(root: int, fd: int, path: str) -> str:
 
 
 def _of_loader(root: int, fd: int, path: str) -> str:
+    # only who has to explain something needs it: it brings all that bundles are made with
+    from mobyshell.core.runtime.bundle.elf import ElfError, read_elf
+
     try:
         interpreter = read_elf(f"/proc/self/fd/{fd}").interpreter
     except ElfError:
