@@ -240,13 +240,28 @@ def _state(plan: Plan, spec: Spec) -> dict[str, object]:
 
 def _files(runtime: Runtime) -> list[tuple[str, bytes]]:
     """What else the description of the host was made from."""
-    own = runtime.host.cgroup_own
-    paths = ["/proc/sys/kernel/cap_last_cap", "/sys/kernel/security/lsm"]
-    if "cpuset" in own:
-        paths += [f"{own['cpuset']}/cpuset.cpus", f"{own['cpuset']}/cpuset.mems"]
-    if "" in own:
-        paths.append(f"{own['']}/cgroup.controllers")
-    return [(path, stored.read(path)) for path in paths if os.path.exists(path)]
+    groups = stored.own_groups()
+
+    def own(controller: str) -> str:
+        """Our own group's directory, in words that hold in another group as well."""
+        path, place = runtime.host.cgroup_own[controller].rstrip("/"), groups.get(controller, "")
+        if not path.endswith(place):
+            return path
+        return path.removesuffix(place) + stored.OWN % controller
+
+    found = ["/proc/sys/kernel/cap_last_cap", "/sys/kernel/security/lsm"]
+    if "cpuset" in runtime.host.cgroup_own:
+        found += [f"{own('cpuset')}/cpuset.cpus", f"{own('cpuset')}/cpuset.mems"]
+    if "" in runtime.host.cgroup_own:
+        found.append(f"{own('')}/cgroup.controllers")
+    files = []
+    for file in found:
+        path = file
+        for name, place in groups.items():
+            path = path.replace(stored.OWN % name, place)
+        if os.path.exists(path):
+            files.append((file, stored.read(path)))
+    return files
 
 
 def _signals() -> list[int]:

@@ -19,6 +19,8 @@ DIRECTORY = ".plans"
 LARGEST = 4 << 20
 ID = "\0id\0"
 INIT_PID = "\0init\0"
+OWN = "\0own %s\0"
+"""Stands in the path of a file for the cgroup of a controller (v2: "") that whoever asks is in."""
 
 CLOEXEC = posix.O_CLOEXEC
 
@@ -74,9 +76,43 @@ def key(root: str, shape: Any, keyring: bool) -> bytes:
     mounts = [line for line in read("/proc/self/mountinfo").split(b"\n") if b" - cgroup" in line]
     words = (
         FORMAT, made_by(), posix.geteuid(), posix.getegid(), host.release, host.version, host.machine, root,
-        keyring, read("/proc/self/cgroup"), b"\n".join(mounts), shape,
+        keyring, _beside(shape["linux"].get("cgroupsPath") or "", mounts), b"\n".join(mounts), shape,
     )  # fmt: skip
     return marshal.dumps(words, 2)
+
+
+def own_groups() -> dict[str, str]:
+    """Controller (v2: "") → the cgroup we are in, empty at the top (cgroups(7))."""
+    found = {}
+    for line in read("/proc/self/cgroup").decode().splitlines():
+        _, names, path = line.split(":", 2)
+        for name in names.split(","):
+            found[name] = path.rstrip("/")
+    return found
+
+
+def _beside(path: str, mounts: list[bytes]) -> tuple[Any, ...]:
+    """What a plan takes from the cgroups that we are in.
+
+    Where the container's lie at an absolute place, that is only how far they have the way in
+    common with ours: podman calls from another cgroup each time. On v2 alone it is all of it.
+    """
+    own = own_groups()
+    above = path.rpartition("/")[0]
+    turns = "//" in above or "/./" in f"{above}/" or "/../" in f"{above}/"
+    whole = all(line.split(b" ")[3] == b"/" for line in mounts)
+    version_1 = any(name and name[:5] != "name=" for name in own)
+    if path[:1] != "/" or turns or not whole or not version_1:
+        return tuple(own.items())
+    way = above.split("/")
+    common = []
+    for name, place in own.items():
+        steps = place.split("/")
+        number = 0
+        while number < min(len(way), len(steps)) and way[number] == steps[number]:
+            number += 1
+        common.append((name, number, number == len(steps)))
+    return tuple(common)
 
 
 def made_by() -> tuple[str | int, ...]:
@@ -125,7 +161,10 @@ def load(root: str, material: bytes, init: int = 0) -> dict[str, Any] | None:
     entry: dict[str, Any] = marshal.loads(data[8:])
     if entry["key"] != material or owned(entry["uid"]) != tuple(entry["owned"]):
         return None
+    own = own_groups().items() if entry["files"] else ()
     for file, content in entry["files"]:
+        for name, place in own:
+            file = file.replace(OWN % name, place)
         if read(file) != content:
             return None
     for file, identity in entry["identities"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 from mobyshell.core.errors import MobyshellError
 from mobyshell.core.oci import default_spec, spec_to_json
 from mobyshell.core.runtime import Runtime
+from mobyshell.core.runtime.host import Host
+from mobyshell.core.runtime.planner import make_plan
 from mobyshell.runc import bundle as bundles
 from mobyshell.runc import shape as shapes
 from mobyshell.runc import stored
@@ -21,6 +24,8 @@ from mobyshell.runc.compiled import same
 from mobyshell.runc.shape import filled, pieces, place
 from tests.runc.conftest import Machine, eventually
 from tests.runc.test_quick import quick as quick  # a fixture
+
+HOST = Host.detect()
 
 NASTY = st.sampled_from(
     ["", ".", "..", "a/../b", "//", "a//b", "/.", "=", "a=b", "{pid}", "{pid:<10}", "%s", " ", "'",
@@ -257,3 +262,43 @@ def test_another_rootfs_with_other_users(
     (tmp_path / "link" / "etc" / "passwd").symlink_to("/etc/hostname")
     assert quick.call("run", "c").returncode == 99
     eventually(lambda: not (ours.root / "c").exists())
+
+
+STEP = st.sampled_from(["a", "b", "conmon-1", "conmon-2"])
+STEPS = st.lists(STEP, max_size=4).map(lambda steps: "".join(f"/{one}" for one in steps))
+
+
+@pytest.mark.root
+@settings(max_examples=150, deadline=None)
+@given(above=STEPS, owns=st.tuples(STEPS, STEPS), name=st.sampled_from(["/c", "c", ""]))
+def test_where_the_caller_is_counts_only_where_the_plan_shows_it(
+    above: str, owns: tuple[str, str], name: str
+) -> None:
+    """podman calls from another cgroup for each container."""
+    spec = default_spec()
+    assert spec.linux is not None
+    path = f"{above}{name}" if name else None
+    spec = replace(spec, linux=replace(spec.linux, cgroups_path=path))
+    mounts = [b"1 1 0:1 / /sys/fs/cgroup/x rw - cgroup"]
+    keys, found = [], []
+    for own in owns:
+        groups = {"cpuset": own, "memory": own, "": own}
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(stored, "own_groups", lambda groups=groups: groups)
+            keys.append(stored._beside(path or "", mounts))
+        host = replace(
+            HOST,
+            cgroup_own={one: f"/sys/fs/cgroup/{one or 'unified'}{own}" for one in groups},
+            cgroup_roots={one: f"/sys/fs/cgroup/{one or 'unified'}" for one in groups},
+            cgroup_usable="/sys/fs/cgroup/unified",
+            cgroup_mode="hybrid",
+            cgroup_writable=True,
+        )
+        try:
+            plan = make_plan(spec, bundle="/b", id="c", host=host)
+        except MobyshellError as error:
+            found.append(str(error))
+        else:
+            found.append([(one.calls, one.phase) for one in plan.operations])
+    if keys[0] == keys[1]:
+        assert found[0] == found[1]
