@@ -28,7 +28,7 @@ unit: $(VENV)/.dev .ci/packages
 # kill -9 at every step of what changes the store, not at some of them (ten minutes)
 sweep: $(VENV)/.dev .ci/packages
 	sh .ci/packages
-	MOBYSHELL_SWEEP=all $(BIN)/python -m pytest -q tests/core/store/test_killed.py
+	MOBYSHELL_SWEEP=all $(BIN)/python -m pytest -q tests/core/store/test_killed.py tests/core/store/test_unpack_killed.py
 
 bench: $(VENV)/.runtime
 	$(BIN)/mobyshell bench run --write docs/bench.md
