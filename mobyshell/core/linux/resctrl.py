@@ -86,10 +86,16 @@ def reason(path: str) -> str:
     return ""
 
 
-def disagreement(path: str, lines: Sequence[str], granularity: int = 1) -> str:
+def granularity(root: str) -> int:
+    """The steps in which a share of the memory's bandwidth is given, of the resctrl on `root`."""
+    text = read(f"{root}/info/MB/bandwidth_gran")
+    return int(text) if text.isdecimal() and int(text) else 1
+
+
+def disagreement(path: str, lines: Sequence[str], steps: int = 1) -> str:
     """Which of `lines` the class at `path` does not have, as they are there; "" if it has all.
 
-    Compared as numbers, domain by domain; bandwidths as the kernel rounds them up.
+    Compared as numbers, domain by domain; bandwidths as the kernel rounds them up, to `steps`.
     """
     there = dict(_parsed(line) for line in read(f"{path}/schemata").splitlines() if ":" in line)
     for line in lines:
@@ -97,7 +103,7 @@ def disagreement(path: str, lines: Sequence[str], granularity: int = 1) -> str:
         for domain, value in wanted.items():
             has = there.get(name, {}).get(domain)
             if name == "MB" and value.isdecimal():
-                value = str(-(-int(value) // granularity) * granularity)
+                value = str(-(-int(value) // steps) * steps)
             if has is None or not _same(name, value, has):
                 return f"{name}:{domain}={has}" if has is not None else f"no {name}:{domain}"
     return ""

@@ -38,9 +38,7 @@ def own_directories(spec: Spec, resctrl: Resctrl | None, id: str) -> tuple[str, 
 def _compare(path: str, lines: tuple[str, ...], later: int, resctrl: Resctrl) -> None:
     # those of `schemata` are not compared: what they mean only the kernel knows
     wanted = lines[: len(lines) - later]
-    granularity = kernel.read(f"{resctrl.root}/info/MB/bandwidth_gran")
-    steps = int(granularity) if granularity.isdecimal() and int(granularity) else 1
-    found = kernel.disagreement(path, wanted, steps)
+    found = kernel.disagreement(path, wanted, kernel.granularity(resctrl.root))
     if found:
         raise InvalidSpec(
             f"linux.intelRdt: the class of service {path} is there with {found}, "

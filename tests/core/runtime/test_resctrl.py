@@ -16,6 +16,7 @@ from mobyshell.core.linux import resctrl
 from mobyshell.core.linux.resctrl import Resctrl, disagreement
 from mobyshell.core.oci.linux import IntelRdt
 from mobyshell.core.runtime import Host, Runtime, classes
+from mobyshell.core.runtime.diff.classes import class_lines
 from mobyshell.core.runtime.operations.resctrl import lines_of
 from mobyshell.core.runtime.plan import Actor, operation_json
 from mobyshell.core.runtime.script import script
@@ -157,6 +158,20 @@ def test_joining_a_class(house: House, mounted: Path) -> None:
         assert told["l3_cache_schema_root"] == "L3:0=fff"
         assert told["mbm_stats"] == [{"mbm_total_bytes": 77}]
         assert told["cmt_stats"] == [{"llc_occupancy": 4096}]
+        state, _ = house.runtime.state("c")
+        said = list(class_lines(spec, state, there))
+        # the last one that came in is all that the stand-in's file remembers
+        assert [(one.path, one.agrees) for one in said] == [
+            ("linux.intelRdt.closID", False), ("linux.intelRdt.schemata", True),
+        ]  # fmt: skip
+        (mounted / "gold/tasks").write_text(f"{container.pid}\n")
+        (mounted / "gold/schemata").write_text("L3:0=1\nMB:0=100\n")
+        said = list(class_lines(spec, state, there))
+        assert [(one.agrees, one.found) for one in said] == [
+            (True, f"in {mounted}/gold"), (False, "L3:0=1"),
+        ]  # fmt: skip
+        if resctrl.detect() is None:
+            assert next(class_lines(spec, state)).agrees is None
         classes.change(house.runtime.root, "c", there, cache="L3:0=3", bandwidth="")
         assert (mounted / "gold/schemata").read_text().startswith("L3:0=3\n")
         assert '"L3:0=3"' in (house.runtime.root / "c" / "config.json").read_text()

@@ -14,6 +14,7 @@ from mobyshell.core.errors import NotFound, SyscallFailed, WrongState
 from mobyshell.core.linux import pidfd as pidfds
 from mobyshell.core.oci import load_spec
 from mobyshell.core.runtime import state as states
+from mobyshell.core.runtime.diff.classes import class_lines
 from mobyshell.core.runtime.diff.limits import limit_lines
 from mobyshell.core.runtime.diff.mounts import mount_lines
 from mobyshell.core.runtime.diff.namespaces import namespace_lines
@@ -45,6 +46,7 @@ def diff(root: Path, id: str) -> list[Difference]:
                 *mount_lines(spec, state),
                 *namespace_lines(spec, state),
                 *limit_lines(spec, state),
+                *class_lines(spec, state),
             ]
             if pidfds.has_ended(init):
                 raise NotFound(f"process {state.pid} has ended")
