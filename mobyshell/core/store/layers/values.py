@@ -29,7 +29,7 @@ class Limits:
     ratio: int = 250
     """Unpacked bytes for a byte of the blob, once more than `ratio_from` are unpacked."""
     ratio_from: int = 1 << 30
-    entries: int = 4_000_000
+    entries: int = 2_000_000
     """Members, and directories that are made because members lie in them."""
     path: int = 4096
     """Bytes of one path, as the archive has it and as it is on the disk (PATH_MAX)."""

@@ -7,19 +7,14 @@ layers, one at a time; several work in parallel on layers that do not depend on 
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mobyshell.core.errors import Interrupted, WorkerLost, from_wire
-from mobyshell.core.linux import pidfd
-from mobyshell.core.linux.interpreter import import_paths
+from mobyshell.core.errors import Interrupted, from_wire
 from mobyshell.core.oci.digest import Digest
-from mobyshell.core.store.layers import process, wire
+from mobyshell.core.store.layers import wire
+from mobyshell.core.store.layers.child import Child
 from mobyshell.core.store.layers.values import (
     Applied,
     Compression,
@@ -30,11 +25,7 @@ from mobyshell.core.store.layers.values import (
     Written,
 )
 
-_LINE = 3
-"""The worker's descriptor of the socket."""
-
 _CANCELLED = "the work on a layer was cancelled"
-_MOST_SAID = 4096
 
 Progressed = Callable[[Progress], None]
 """Is told about ten times a second how far a job is. What it raises ends the job."""
@@ -50,13 +41,13 @@ class LayerWorker:
     def __init__(self, *, enter: Sequence[str] = ()) -> None:
         self._enter = tuple(enter)
         self._lock = threading.Lock()
-        self._running: _Process | None = None
+        self._running: Child | None = None
         self._closed = False
 
     def __enter__(self) -> LayerWorker:
         with self._lock:
             if self._running is None and not self._closed:
-                self._running = _Process(self._enter)  # it loads its modules meanwhile
+                self._running = Child(self._enter)  # it loads its modules meanwhile
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -189,24 +180,20 @@ class LayerWorker:
         progress: Progressed | None,
     ) -> dict[str, Any]:
         if self._running is None:
-            self._running = _Process(self._enter)
+            self._running = Child(self._enter)
             if self._closed:  # meanwhile
                 raise Interrupted(_CANCELLED)
         running = self._running
-        try:
-            wire.send(running.line, request, fds)
-            while (received := wire.receive(running.line)) is not None:
-                message, _ = received
-                if "answer" in message:
-                    answer: dict[str, Any] = message["answer"]
-                    return answer
-                if "error" in message:
-                    raise from_wire(message["error"])
-                if progress is not None:
-                    progress(Progress(**message["progress"]))
-        except (ConnectionError, ValueError):
-            pass  # in the middle of a word
-        raise running.lost()
+        running.send(request, fds)
+        while True:
+            message = running.receive()
+            if "answer" in message:
+                answer: dict[str, Any] = message["answer"]
+                return answer
+            if "error" in message:
+                raise from_wire(message["error"])
+            if progress is not None:
+                progress(Progress(**message["progress"]))
 
     def _end(self) -> None:
         running, self._running = self._running, None
@@ -231,89 +218,3 @@ def _values(answer: dict[str, Any]) -> dict[str, Any]:
         values[key] = Digest(answer[key])
     values["compression"] = Compression(answer["compression"])
     return values
-
-
-class _Process:
-    """A worker's process, and our end of the line to it."""
-
-    def __init__(self, enter: tuple[str, ...]) -> None:
-        self.line, theirs = socket.socketpair()
-        self._status: int | None = None
-        self._said = os.memfd_create("mobyshell-layers")
-        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-        python = getattr(sys, "_base_executable", None) or sys.executable
-        words = [*enter, python, "-I", "-S", process.__file__, str(_LINE), *import_paths()]
-        kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-        kept.update(_MEMORY)
-        try:
-            self._pid = os.posix_spawn(
-                words[0],
-                words,
-                kept,
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, theirs.fileno(), _LINE),
-                    (os.POSIX_SPAWN_DUP2, self._said, 2),
-                    (os.POSIX_SPAWN_DUP2, null, 0),
-                    (os.POSIX_SPAWN_DUP2, null, 1),
-                ],
-                setsid=True,  # interrupts at the terminal are ours to deal with
-                setsigmask=[],
-                setsigdef=_RESET,
-            )
-        except BaseException:
-            self.line.close()
-            os.close(self._said)
-            raise
-        finally:
-            theirs.close()
-            os.close(null)
-        self._pidfd = os.pidfd_open(self._pid)
-
-    def kill(self) -> None:
-        """Kill it. Whoever waits for its answer sees the end of the line."""
-        pidfd.send(self._pidfd, signal.SIGKILL)
-        self._hang_up()
-
-    def end(self) -> None:
-        """Kill it, and leave no zombie."""
-        self.kill()
-        self._wait()
-        for fd in (self._pidfd, self._said):
-            os.close(fd)
-        self.line.close()
-
-    def lost(self) -> WorkerLost:
-        """That it went away, and what can be known of the reason."""
-        self._hang_up()
-        status = self._wait()
-        how = f"by signal {status - 128}" if status > 128 else f"with status {status}"
-        said = os.pread(self._said, _MOST_SAID, 0).decode(errors="replace").strip()
-        last = said.rpartition("\n")[2]
-        hint = "the kernel's log says whether memory ran out" if status == 128 + 9 else last
-        return WorkerLost(f"the process that unpacks layers ended {how}", hint=hint)
-
-    def _hang_up(self) -> None:
-        """The worker ends by this, too: what was killed may be a program in between."""
-        try:
-            self.line.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # it was first
-
-    def _wait(self) -> int:
-        if self._status is None:
-            try:
-                done = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
-            except ChildProcessError:  # a process that reaps whatever dies was first
-                done = None
-            if done is None:
-                self._status = 0
-            else:
-                code = done.si_status & 0x7F
-                self._status = done.si_status if done.si_code == os.CLD_EXITED else 128 + code
-        return self._status
-
-
-_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH")
-_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(64 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
-"""mallopt(3): chunks come and go by the hundred, and need not be cleared by the kernel each time."""
-_RESET = [one for one in signal.valid_signals() if one not in (signal.SIGKILL, signal.SIGSTOP)]

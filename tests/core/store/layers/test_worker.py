@@ -151,7 +151,7 @@ def test_a_death_is_told_and_leaves_no_zombie(tree: int) -> None:
 
         def kill(_: Progress) -> None:
             assert worker._running is not None
-            os.kill(worker._running._pid, signal.SIGKILL)
+            os.kill(worker._running.pid, signal.SIGKILL)
 
         with pytest.raises(WorkerLost, match="signal 9"):
             worker.apply(ours, tree, progress=kill)
@@ -161,6 +161,46 @@ def test_a_death_is_told_and_leaves_no_zombie(tree: int) -> None:
         assert worker.apply(ours, tree).entries == 1
     os.close(ours)
     assert len(children()) == before
+
+
+@pytest.mark.parametrize("kind", [ValueError, ConnectionResetError, KeyboardInterrupt])
+def test_what_progress_raises_is_the_callers_own(tree: int, kind: type[BaseException]) -> None:
+    ours, theirs = os.pipe()
+
+    def refuse(_: Progress) -> None:
+        raise kind("mine")
+
+    with LayerWorker() as worker:
+        with pytest.raises(kind, match="mine"):
+            worker.apply(ours, tree, progress=refuse)
+        assert feed(worker, archive(a=b"1"), tree).entries == 1
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_a_descriptor_that_is_none_is_told(worker: LayerWorker, tree: int) -> None:
+    with pytest.raises(SyscallFailed, match="sendmsg"):
+        worker.apply(Region(999_999), tree)
+
+
+def test_a_program_that_cannot_be_entered_by_is_told(tree: int) -> None:
+    with pytest.raises(SyscallFailed, match="posix_spawn"):
+        LayerWorker(enter=["/nowhere/unshare"]).apply(Region(tree), tree)
+    with pytest.raises(WorkerLost, match="status 1"):
+        LayerWorker(enter=["/bin/false"]).apply(Region(tree), tree)
+
+
+def test_without_standard_descriptors(tree: int, tmp_path: Path) -> None:
+    """A daemon may have closed them: their numbers are anybody's then."""
+    (tmp_path / "blob").write_bytes(archive(a=b"1"))
+    program = (
+        "import os\nfor fd in range(3):\n    os.close(fd)\n"
+        "from mobyshell.core.store.layers import LayerWorker, Region\n"
+        f"blob = os.open({str(tmp_path / 'blob')!r}, os.O_RDONLY)\n"
+        f"LayerWorker().apply(Region(blob), {tree})\n"
+    )
+    subprocess.run([sys.executable, "-c", program], pass_fds=(tree,), check=True)
+    assert (tmp_path / "tree/a").read_bytes() == b"1"
 
 
 def test_cancelling_from_another_thread(tree: int) -> None:
@@ -190,7 +230,7 @@ def test_the_worker_ends_with_its_owner(tree: int) -> None:
     ours, theirs = os.pipe()
     owner = (
         "import sys\nfrom mobyshell.core.store.layers import LayerWorker\nworker = LayerWorker()\n"
-        "def tell(_):\n    print(worker._running._pid, flush=True)\n"
+        "def tell(_):\n    print(worker._running.pid, flush=True)\n"
         f"worker.apply({ours}, {tree}, progress=tell)\n"
     )
     with subprocess.Popen(
@@ -226,7 +266,7 @@ def test_the_worker_has_only_the_powers_that_files_need(tree: int) -> None:
 
     def look_at(_: Progress) -> None:
         assert worker._running is not None
-        pid = worker._running._pid
+        pid = worker._running.pid
         seen.append(Path(f"/proc/{pid}/status").read_text())
         assert os.stat(f"/proc/{pid}").st_uid == 0
         assert not os.readlink(f"/proc/{pid}/fd/0").startswith("pipe:")
