@@ -33,9 +33,10 @@ from mobyshell.core.store.layers.whiteouts import (
 
 _ITS_FAULT = frozenset((
     errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EXDEV, errno.EINVAL,
-    errno.ENOENT, errno.EEXIST, errno.EMLINK, errno.EILSEQ, errno.ENOTEMPTY,
+    errno.ENOENT, errno.EEXIST, errno.EMLINK, errno.EILSEQ, errno.ENOTEMPTY, errno.E2BIG,
+    errno.ERANGE,
 ))  # fmt: skip
-"""What the kernel says of names and places that only the archive has chosen."""
+"""What the kernel says of names, places and attributes that only the archive has chosen."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 
+from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.linux.constants import O_PATH
 from mobyshell.core.store.layers.notes import Notes
 from mobyshell.core.store.layers.tar.headers import SYMLINK, Entry
@@ -39,7 +40,10 @@ class Attributes:
         if self._always:
             _strip(fd)
         if self._owners and (self._always or (entry.uid, entry.gid) != self._self):
-            os.fchown(fd, entry.uid, entry.gid)
+            try:
+                os.fchown(fd, entry.uid, entry.gid)
+            except OSError as error:
+                raise _not_given(error, entry) from None
         if entry.mode != made or self._always:  # also what chown(2) took away
             os.fchmod(fd, entry.mode)
         if entry.xattrs:
@@ -49,7 +53,10 @@ class Attributes:
     def on_name(self, name: bytes, directory: int, entry: Entry) -> None:
         """On a symbolic link, device or fifo, which cannot be opened. OSError."""
         if self._owners:
-            os.chown(name, entry.uid, entry.gid, dir_fd=directory, follow_symlinks=False)
+            try:
+                os.chown(name, entry.uid, entry.gid, dir_fd=directory, follow_symlinks=False)
+            except OSError as error:
+                raise _not_given(error, entry) from None
         if entry.type != SYMLINK and (self._always or entry.mode > 0o777):
             _chmod(name, directory, entry.mode)  # chown(2) took setuid away
         if entry.xattrs:
@@ -72,6 +79,15 @@ class Attributes:
                     raise
                 why = f"{shown(entry.name)!r}: attribute {shown(key)!r}: {error.strerror}"
                 self._notes.add(why)
+
+
+def _not_given(error: OSError, entry: Entry) -> OSError | SyscallFailed:
+    """In a user namespace some owners have no number: that is not the layer's fault."""
+    if error.errno != errno.EINVAL:
+        return error
+    what = f"giving it to {entry.uid}:{entry.gid}"
+    hint = "this user namespace has no such owner: see /etc/subuid and /etc/subgid"
+    return SyscallFailed("chown", errno.EINVAL, path=shown(entry.name), what=what, hint=hint)
 
 
 def _chmod(name: bytes, directory: int, mode: int) -> None:

@@ -293,6 +293,9 @@ def test_a_worker_in_a_user_namespace(tmp_path: Path, opened: Opened) -> None:
         done = feed(worker, blob, opened(tmp_path / "tree"), form=Form.OVERLAY_USER, owners=False)
         with pytest.raises(SyscallFailed, match="Operation not permitted"):
             feed(worker, blob, opened(tmp_path / "root"), owners=False)
+        with pytest.raises(SyscallFailed, match="giving it to 1000:0") as caught:
+            feed(worker, blob, opened(tmp_path / "owned"), form=Form.OVERLAY_USER)
+        assert "/etc/subuid" in caught.value.hint
     about = (tmp_path / "tree/f").stat()
     assert (about.st_uid, stat.S_IMODE(about.st_mode)) == (0, 0o4755)
     assert os.getxattr(tmp_path / "tree/d", "user.overlay.opaque") == b"y"
