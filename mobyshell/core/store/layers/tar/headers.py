@@ -62,34 +62,44 @@ def parse(block: bytes) -> Entry:
     return Entry(
         name,
         REGULAR if kind == CONTIGUOUS else kind,
-        number(block[100:108], "mode") & 0o7777,
-        number(block[108:116], "uid"),
-        number(block[116:124], "gid"),
+        _repeated(block[100:108], "mode") & 0o7777,
+        _repeated(block[108:116], "uid"),
+        _repeated(block[116:124], "gid"),
         number(block[124:136], "size"),
-        number(block[136:148], "time", negative=True) * 1_000_000_000,
+        _repeated(block[136:148], "time", True) * 1_000_000_000,
         block[157:257].partition(b"\0")[0],
         device,
     )
 
 
-@lru_cache(maxsize=4096)  # most members have the owners, modes and times of others
 def number(field: bytes, what: str, negative: bool = False) -> int:
     """A numeric field: octal digits, or GNU's base 256 when the highest bit is set."""
     if field[0] & 0x80:
-        value = int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)
-        if field[0] & 0x40:
-            value -= 1 << (8 * len(field) - 1)
-        if value < 0 and not negative:
-            raise InvalidLayer(f"negative {what} in a header")
-        if not -(1 << 63) <= value < 1 << 63:
-            raise InvalidLayer(f"{what} out of range in a header")
-        return value
+        return _base_256(field, what, negative)
     digits = field.lstrip(b" \0").partition(b"\0")[0].rstrip(b" ")
     if not digits:
         return 0
-    if not digits.isdigit() or b"8" in digits or b"9" in digits:  # int() would take 0o1_7
-        raise InvalidLayer(f"{what} in a header is no number: {digits!r}")
-    return int(digits, 8)
+    try:
+        if digits.isdigit():  # int() alone would take 0o1_7
+            return int(digits, 8)
+    except ValueError:
+        pass
+    raise InvalidLayer(f"{what} in a header is no number: {digits!r}")
+
+
+_repeated = lru_cache(maxsize=4096)(number)
+"""For what most members have like others: owners, modes, times."""
+
+
+def _base_256(field: bytes, what: str, negative: bool) -> int:
+    value = int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)
+    if field[0] & 0x40:
+        value -= 1 << (8 * len(field) - 1)
+    if value < 0 and not negative:
+        raise InvalidLayer(f"negative {what} in a header")
+    if not -(1 << 63) <= value < 1 << 63:
+        raise InvalidLayer(f"{what} out of range in a header")
+    return value
 
 
 def _check_sum(block: bytes) -> None:

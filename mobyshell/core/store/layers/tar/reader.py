@@ -42,7 +42,7 @@ def read_entries(blocks: Blocks, limit: int, most: int = 0) -> Iterator[Entry]:
         if header.type in extended.KINDS:
             more.take(header, blocks)
             continue
-        holes = more.sparse
+        holes = more.sparse if more.pending else {}
         entry = _checked(more.applied(header))
         if entry.type == GNU_SPARSE:
             entry = sparse.of_header(block, entry._replace(type=REGULAR), blocks, limit)
