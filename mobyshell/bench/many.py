@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from glob import glob
 from pathlib import Path
 
 from mobyshell.bench.contest import Contestant
+from mobyshell.bench.engine import containerd
 from mobyshell.bench.workshop import Workshop, must_run, program
-from mobyshell.core.errors import MobyshellError, TimedOut
-from mobyshell.core.linux import cgroups
+from mobyshell.core.errors import MobyshellError
 
 
 @contextmanager
@@ -61,46 +59,16 @@ def processes(*needles: str) -> list[int]:
 @contextmanager
 def containerd_shim(shop: Workshop) -> Iterator[list[int]]:
     """One real containerd with one running task, in private directories; the pids of its shim."""
-    daemon, ctr = program("containerd"), program("ctr")
-    home = shop.directory / "containerd"
-    home.mkdir()
-    config = home / "config.toml"
-    address = str(home / "containerd.sock")
-    config.write_text(
-        f'version = 2\nroot = "{home}/root"\nstate = "{home}/state"\n'
-        f'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
-        f'[grpc]\n  address = "{address}"\n[ttrpc]\n  address = "{address}.ttrpc"\n'
-    )
-    with open(home / "log", "wb") as log:
-        server = subprocess.Popen(
-            [daemon, "--config", str(config)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
-        )
-    name = f"mobyshell-bench-{os.getpid()}"
-    base = [ctr, "--address", address, "--namespace", name]
-    try:
-        _until(lambda: _quiet([*base, "version"]))
-        rootfs = str(shop.bundle / "rootfs")
-        must_run([*base, "run", "-d", "--rootfs", rootfs, "k", "/bin/sleep", "100000"])
-        yield processes("containerd-shim", address)
-    finally:
-        for tail in (["task", "kill", "-s", "9", "k"], ["task", "rm", "-f", "k"], ["c", "rm", "k"]):
-            subprocess.run([*base, *tail], capture_output=True, check=False)
-        server.terminate()
-        server.wait(10)
-        # containerd's namespace is a level above its containers' cgroups, and nobody's to remove
-        cgroups.remove_empty([*glob(f"/sys/fs/cgroup/*/{name}"), f"/sys/fs/cgroup/{name}"])
-
-
-def _quiet(command: list[str]) -> bool:
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-
-def _until(holds: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            raise TimedOut("containerd did not come up")
-        time.sleep(0.05)
+    with containerd(shop.directory / "containerd") as engine:
+        base, rootfs = [*engine.words], str(shop.bundle / "rootfs")
+        try:
+            must_run([*base, "run", "-d", "--rootfs", rootfs, "k", "/bin/sleep", "100000"])
+            yield processes("containerd-shim", engine.words[2])
+        finally:
+            for tail in (
+                ["task", "kill", "-s", "9", "k"], ["task", "rm", "-f", "k"], ["c", "rm", "k"],
+            ):  # fmt: skip
+                subprocess.run([*base, *tail], capture_output=True, check=False)
 
 
 @contextmanager

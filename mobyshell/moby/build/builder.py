@@ -8,7 +8,6 @@ in its blob: the snapshot that a container wrote is thrown away, and the blob un
 from __future__ import annotations
 
 import os
-import posixpath
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,6 +36,7 @@ from mobyshell.moby.build import running
 from mobyshell.moby.build.cache import Cache, Layer, key_of
 from mobyshell.moby.build.context import Directory, Source, Tree, digest_of
 from mobyshell.moby.build.files import Below, Scratch
+from mobyshell.moby.build.settings import environment_of, history_of, joined, with_set
 from mobyshell.moby.build.steps import (
     SCRATCH,
     Argument,
@@ -191,7 +191,7 @@ class _Builder:
         ]
         key = key_of(_FORMAT, resolved.manifest.config.digest)
         return _State(key, resolved.config.config or ImageProcess(), layers,
-                      _history_of(resolved.config), platform=resolved.config.platform)  # fmt: skip
+                      history_of(resolved.config), platform=resolved.config.platform)  # fmt: skip
 
     def _image(self, name: str, platform: Any) -> Resolved:
         full = str(parse_reference(name))
@@ -252,13 +252,13 @@ class _Builder:
             state.arguments[step.name] = step.value
             return
         if isinstance(step, Set):
-            state.process = _set(state.process, step)
+            state.process = with_set(state.process, step)
             state.own_cmd = state.own_cmd or step.member == "cmd"
             if step.member == "entrypoint" and not state.own_cmd:
                 # what the base would run is no argument of this
                 state.process = replace(state.process, cmd=None)
         elif isinstance(step, Workdir):
-            path = _joined(state.process.working_dir or "/", step.path)
+            path = joined(state.process.working_dir or "/", step.path)
             state.process = replace(state.process, working_dir=path)
             with self._below(state) as below:
                 there = below.stat(path) is not None
@@ -312,7 +312,7 @@ class _Builder:
 
     def _run(self, state: _State, step: Run) -> None:
         network = step.network if step.network not in ("", "default") else self._options.network
-        env = {**state.arguments, **_env(state.process)}
+        env = {**state.arguments, **environment_of(state.process)}
         key = key_of(state.key, "run", step.args, env, state.process.user,
                      state.process.working_dir, network)  # fmt: skip
         layer = self._cache.find(key) if self._options.cached else None
@@ -439,32 +439,3 @@ class _Builder:
             raise NotFound(f"there is nothing in {step.source}")
         with self._tree(state) as stack:
             yield Tree(stack, step.source)
-
-
-def _history_of(config: ImageConfig) -> list[History]:
-    """The base's steps, with one for each layer that it says nothing of: steps are matched with
-    layers by counting."""
-    told = list(config.history or ())
-    unknown = len(config.diff_ids) - sum(not one.empty_layer for one in told)
-    return [*([History(comment="of the base")] * max(0, unknown)), *told]
-
-
-def _env(process: ImageProcess) -> dict[str, str]:
-    return dict(one.partition("=")[::2] for one in process.env or ())
-
-
-def _joined(base: str, path: str) -> str:
-    return posixpath.normpath(posixpath.join(base, path))
-
-
-def _set(process: ImageProcess, step: Set) -> ImageProcess:
-    """The configuration with one member changed; see `Set`."""
-    value: Any = step.value
-    if step.member == "env":
-        merged = {**_env(process), **value}
-        value = tuple(f"{name}={text}" for name, text in merged.items())
-    elif step.member == "labels":
-        value = {**(process.labels or {}), **value}
-    elif isinstance(value, frozenset):
-        value = (getattr(process, step.member) or frozenset()) | value
-    return replace(process, **{step.member: value})

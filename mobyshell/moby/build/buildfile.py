@@ -76,7 +76,7 @@ def parse_buildfile(text: str) -> list[Stage]:
     if len(text) > LARGEST:
         raise InvalidSpec(f"a build file of more than {LARGEST} characters")
     try:
-        document = yaml.load(text, Loader=_Loader)
+        document = yaml.load(text, Loader=_Loader)  # a safe loader, of ours
     except (yaml.YAMLError, RecursionError) as error:
         raise InvalidSpec(
             f"the build file is no YAML: {' '.join(str(error).split())[:200]}"

@@ -136,7 +136,7 @@ class _Parser:
         return substitute(text, self._variables, line)
 
     def env(self, line: int, rest: str, text: str) -> Step:
-        found = pairs(self._in(rest, line), line)
+        found = dict(pairs(self._in(rest, line), line))
         self._variables.update(found)
         return Set(text=text, line=line, member="env", value=found)
 
