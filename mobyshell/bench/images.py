@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from mobyshell.bench.contest import Contestant, Result, alternate
 from mobyshell.bench.engine import Containerd, containerd
@@ -63,7 +64,9 @@ def measure(rounds: int, say: Callable[[str], object], *, scale: float = 1.0) ->
         say("making images of this machine's files")
         archives = _archives(place, scale)
         engine = stack.enter_context(containerd(place / "containerd"))
-        root, state = place / "root", place / "state"
+        # in memory, as /run is; and so that nobody who lingers there keeps the disk
+        state = Path(stack.enter_context(TemporaryDirectory(prefix="mobyshell-", dir="/dev/shm")))
+        root = place / "root"
         os.environ["MOBYSHELL_ROOT"], os.environ["MOBYSHELL_STATE"] = str(root), str(state)
         for name, (archive, goal) in archives.items():
             say(f"import of {name}, {rounds} rounds")

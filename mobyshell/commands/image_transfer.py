@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from mobyshell.commands.context import Context
     from mobyshell.core.oci.platform import Platform
     from mobyshell.core.registry.client import Client
-    from mobyshell.moby.client import Tenant
     from mobyshell.moby.image import Image
+    from mobyshell.moby.tenant import Tenant
 
 N = "image"
 _PLATFORM = option("--platform", "OS/ARCH[/VARIANT] (default: this machine's)", TEXT)
@@ -165,7 +165,7 @@ def export(
 
 def tenant(ctx: Context) -> Tenant:
     """The session's namespace, as the client has it."""
-    from mobyshell.moby.client import Tenant as Made
+    from mobyshell.moby.tenant import Tenant as Made
 
     return Made(ctx.space, ctx.tasks)
 

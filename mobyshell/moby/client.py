@@ -14,7 +14,6 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO
@@ -22,40 +21,20 @@ from typing import TYPE_CHECKING, BinaryIO
 from mobyshell.core.oci.descriptor import Descriptor
 from mobyshell.core.oci.platform import Platform
 from mobyshell.core.oci.reference import parse_reference
-from mobyshell.core.store.snapshots.choose import snapshotter as choose_snapshotter
-from mobyshell.core.store.snapshots.protocol import Snapshotter
-from mobyshell.core.store.store import Namespace, Store
+from mobyshell.core.store.store import Store
 from mobyshell.core.tasks.client import TaskClient
 from mobyshell.core.tasks.paths import default_namespace, state_root, store_root
-from mobyshell.core.tasks.service import Tasks
 from mobyshell.moby import container as containers
 from mobyshell.moby.container import Container, ContainerOption
 from mobyshell.moby.image import Image
 from mobyshell.moby.spec_options import SpecOption
+from mobyshell.moby.tenant import Tenant as Tenant
 
 if TYPE_CHECKING:
     from mobyshell.core.registry.client import Client as Registry
     from mobyshell.core.registry.progress import Progress
     from mobyshell.core.registry.stop import Stop
     from mobyshell.moby.run import Finished
-
-
-@dataclass(frozen=True, slots=True)
-class Tenant:
-    """What there is in one namespace: at rest (`store`) and alive (`tasks`)."""
-
-    store: Namespace
-    tasks: Tasks
-
-    def snapshotter(self, name: str = "") -> Snapshotter:
-        """A snapshotter; the best one that works here, if none is named."""
-        return choose_snapshotter(self.store.scope, name)
-
-    @contextmanager
-    def leased(self) -> Iterator[Tenant]:
-        """The same, with everything that is made held until the block ends."""
-        with self.store.leased() as held:
-            yield self if held is self.store else Tenant(held, self.tasks)
 
 
 class Moby:

@@ -26,8 +26,8 @@ from mobyshell.moby.task import IO, Task, null_io
 
 if TYPE_CHECKING:
     from mobyshell.core.store.snapshots.protocol import Mount, Snapshotter
-    from mobyshell.moby.client import Tenant
     from mobyshell.moby.image import Image
+    from mobyshell.moby.tenant import Tenant
 
 
 @dataclass(slots=True)

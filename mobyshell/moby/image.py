@@ -13,7 +13,7 @@ from mobyshell.core.oci.platform import Platform, matcher
 from mobyshell.core.store.walk import Resolved, resolve
 
 if TYPE_CHECKING:
-    from mobyshell.moby.client import Tenant
+    from mobyshell.moby.tenant import Tenant
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,15 @@ from mobyshell.core.oci.reference import Reference, parse_reference
 from mobyshell.core.store import archives
 from mobyshell.core.store.transfer import StoreSink, StoreSource
 from mobyshell.moby.image import Image
-from mobyshell.moby.trust import admit, fetch_signatures, signature_reference
 
 if TYPE_CHECKING:
     from mobyshell.core.registry.client import Client as Registry
     from mobyshell.core.registry.progress import Progress
     from mobyshell.core.registry.session import Repository
     from mobyshell.core.registry.stop import Stop
-    from mobyshell.moby.client import Tenant
+    from mobyshell.moby.tenant import Tenant
+
+SYSTEM_POLICY = Path("/etc/mobyshell/trust.toml")
 
 
 def pull(
@@ -45,9 +46,7 @@ def pull(
             repository = client.repository(reference, progress=progress or quiet, stop=stop)
             wanted = None if all_platforms else matcher(platform)
             top = resolve(repository)
-            admit(
-                held, reference, top.digest, lambda: fetch_signatures(held, repository, top.digest)
-            )
+            _admit(held, reference, top.digest, repository)
             target = _fetched(held, repository, wanted, top, snapshotter if unpack else None)
             image = Image(held, str(reference), target, platform)
             if unpack:
@@ -103,8 +102,37 @@ def push(
     return top
 
 
+def _admit(
+    tenant: Tenant, reference: Reference, digest: Digest, repository: Repository | None = None
+) -> None:
+    """Refused, unless the trust policy lets an image in. Where there is none, nothing is loaded that
+    could read one."""
+    if policy_file(tenant) is None:
+        return
+    from mobyshell.moby.trust import admit, fetch_signatures
+
+    def fetch() -> None:
+        if repository is not None:
+            fetch_signatures(tenant, repository, digest)
+
+    admit(tenant, reference, digest, fetch)
+
+
+def policy_file(tenant: Tenant) -> Path | None:
+    """Where the trust policy is: $MOBYSHELL_TRUST, <root>/trust.toml, /etc/mobyshell/trust.toml, the
+    first that is there."""
+    given = os.environ.get("MOBYSHELL_TRUST")
+    if given:
+        return Path(given)
+    for path in (tenant.store.scope.root.path / "trust.toml", SYSTEM_POLICY):
+        if path.exists():
+            return path
+    return None
+
+
 def _push_signatures(held: Tenant, name: Reference, repository: Repository, digest: Digest) -> None:
     from mobyshell.core.registry.push import push as send
+    from mobyshell.moby.trust import signature_reference
 
     try:
         found = held.store.images.get(str(signature_reference(name, digest)))
@@ -126,7 +154,8 @@ def import_images(
         done = archives.import_images(
             tenant.store, opened, name=name, base=_base(source),
             platform=matcher(platform) if platform else None, unpacked=unpack,
-            snapshotter=snapshotter, admit=lambda full, one: admit(tenant, parse_reference(full), one.digest),
+            snapshotter=snapshotter,
+            admit=lambda full, one: _admit(tenant, parse_reference(full), one.digest),
         )  # fmt: skip
     return [Image(tenant, one.image.name, one.image.target, platform) for one in done]
 

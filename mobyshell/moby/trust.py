@@ -1,15 +1,13 @@
 """Signatures of images in the store and in registries, and the policy on what may come in.
 
 Owns where they are: beside the image, under a tag made of its digest, as cosign has them; and where
-the policy is: $MOBYSHELL_TRUST, <root>/trust.toml, /etc/mobyshell/trust.toml, the first that is there.
+the policy is (`transfer.policy_file`).
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobyshell.core.errors import AlreadyExists, MobyshellError, NotFound
@@ -22,25 +20,19 @@ from mobyshell.core.store.transfer import StoreSink
 from mobyshell.core.store.walk import document
 from mobyshell.core.trust import signatures as sig
 from mobyshell.core.trust.policy import Policy, read_policy
+from mobyshell.moby.transfer import policy_file
 
 if TYPE_CHECKING:
     from mobyshell.core.registry.session import Repository
     from mobyshell.core.trust.keys import PrivateKey, PublicKey
-    from mobyshell.moby.client import Tenant
     from mobyshell.moby.image import Image
-
-SYSTEM = Path("/etc/mobyshell/trust.toml")
+    from mobyshell.moby.tenant import Tenant
 
 
 def policy_of(tenant: Tenant) -> Policy:
     """The policy that is in force; without a file everything is accepted."""
-    given = os.environ.get("MOBYSHELL_TRUST")
-    if given:
-        return read_policy(Path(given))
-    for path in (tenant.store.scope.root.path / "trust.toml", SYSTEM):
-        if path.exists():
-            return read_policy(path)
-    return Policy()
+    path = policy_file(tenant)
+    return Policy() if path is None else read_policy(path)
 
 
 def signature_reference(reference: Reference, digest: Digest) -> Reference:

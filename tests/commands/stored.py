@@ -13,8 +13,8 @@ from mobyshell.core.store.store import Store
 from mobyshell.core.store.unpack import unpack
 from mobyshell.core.store.walk import resolve
 from mobyshell.core.trust import keys
-from mobyshell.moby.client import Tenant
 from mobyshell.moby.image import Image
+from mobyshell.moby.tenant import Tenant
 from mobyshell.moby.trust import sign
 from tests.core.store import images
 from tests.fakes import FakeTasks

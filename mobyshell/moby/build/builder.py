@@ -52,7 +52,7 @@ from mobyshell.moby.build.steps import (
 )
 
 if TYPE_CHECKING:
-    from mobyshell.moby.client import Tenant
+    from mobyshell.moby.tenant import Tenant
 
 _FORMAT = 1
 """Counts changes of how layers are made: what an older mobyshell has cached is another thing."""

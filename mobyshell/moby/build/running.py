@@ -16,7 +16,7 @@ from mobyshell.moby import spec_options as so
 from mobyshell.moby.defaults import container_spec
 
 if TYPE_CHECKING:
-    from mobyshell.moby.client import Tenant
+    from mobyshell.moby.tenant import Tenant
 
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

@@ -1,0 +1,37 @@
+"""A tenant: what there is in one namespace, at rest and alive.
+
+A module of its own, for whoever needs no client: it loads little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mobyshell.core.store.store import Namespace
+
+if TYPE_CHECKING:
+    from mobyshell.core.store.snapshots.protocol import Snapshotter
+    from mobyshell.core.tasks.service import Tasks
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """What there is in one namespace: at rest (`store`) and alive (`tasks`)."""
+
+    store: Namespace
+    tasks: Tasks
+
+    def snapshotter(self, name: str = "") -> Snapshotter:
+        """A snapshotter; the best one that works here, if none is named."""
+        from mobyshell.core.store.snapshots.choose import snapshotter
+
+        return snapshotter(self.store.scope, name)
+
+    @contextmanager
+    def leased(self) -> Iterator[Tenant]:
+        """The same, with everything that is made held until the block ends."""
+        with self.store.leased() as held:
+            yield self if held is self.store else Tenant(held, self.tasks)
