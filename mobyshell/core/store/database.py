@@ -20,7 +20,7 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -95,10 +95,24 @@ class Database:
                 raise RuntimeError("a write within a read: it would see what it has not locked")
             yield mine.sql
             return
+        mine.after.clear()
         with _translated(self.path), mine.locked(self._patience):
             with mine.transaction("BEGIN IMMEDIATE", writes=True):
                 yield mine.sql
             self._move_log(mine)
+        actions, mine.after = mine.after, []
+        for action in actions:
+            action()
+
+    def afterwards(self, action: Callable[[], object]) -> None:
+        """Do this when the transaction that this thread writes in is on the disk and others may write
+        again; never, if it fails. At once, if there is none. So files are not removed before the
+        rows that name them are, whoever has put a transaction around it."""
+        mine = self._connection()
+        if mine.depth and mine.writes:
+            mine.after.append(action)
+        else:
+            action()
 
     def version(self) -> int:
         """A number that differs from an earlier one if another connection has committed since."""
@@ -171,6 +185,7 @@ class _Connection:
     def __init__(self, path: Path) -> None:
         self.depth = 0
         self.writes = False
+        self.after: list[Callable[[], object]] = []
         self.lock = os.open(f"{path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             _make(path)

@@ -80,6 +80,29 @@ def test_a_transaction_within_another_is_a_part_of_it(place: Path) -> None:
         assert names(database) == set()
 
 
+def test_what_is_for_afterwards_waits_for_the_outermost_commit(place: Path) -> None:
+    done: list[str] = []
+    with Database(place) as database:
+        database.afterwards(lambda: done.append("at once"))
+        with database.write():
+            with database.write() as sql:
+                sql.execute(INSERT, ("a",))
+                database.afterwards(lambda: done.append(", ".join(names(database))))
+            assert done == ["at once"]
+        assert done == ["at once", "a"]
+
+        def fail() -> None:
+            with database.write():
+                database.afterwards(lambda: done.append("never"))
+                raise KeyError
+
+        with pytest.raises(KeyError):
+            fail()
+        with database.write():
+            pass
+        assert done == ["at once", "a"]
+
+
 def test_a_write_within_a_read_is_a_fault_of_the_program(place: Path) -> None:
     with (
         Database(place) as database,

@@ -140,7 +140,6 @@ class TreeSnapshotter:
             _sync(place)
         kept = {one: value for one, value in row.snapshot.labels.items()
                 if one.startswith(INHERITED)}  # fmt: skip
-        discarded = None
         with self._database.write() as sql:
             row, above = self._committable(sql, name, key, parent)
             chain = _chain(above, layer)
@@ -150,15 +149,14 @@ class TreeSnapshotter:
             rows.make_committed(
                 sql, self._place, row, name, {**kept, **(labels or {})}, above.id if above else None
             )
-            if same:
-                discarded = rows.exchange_tree(sql, row, same.id)
-            else:
+            discarded = rows.exchange_tree(sql, row, same.id) if same else None
+            if discarded is None:
                 rows.describe_tree(sql, tree)
             self._scope.record(sql, name, events.SnapshotCommitted(key, name, self.name))
-        if discarded is not None:
-            self._directories.discard(discarded)
-        else:
-            self._driver.settle(place)
+            if discarded is not None:
+                self._discard(discarded)
+            else:
+                self._database.afterwards(lambda: self._driver.settle(place))
 
     def adopt(self, name: str, parent: str = "", labels: Mapping[str, str] | None = None) -> bool:
         check_labels(labels or {})
@@ -180,8 +178,8 @@ class TreeSnapshotter:
             row = rows.get(sql, self._place, key)
             gone = rows.delete(sql, self._place, row)
             self._scope.record(sql, key, events.SnapshotRemoved(key, self.name))
-        if gone is not None:
-            self._directories.discard(gone)
+            if gone is not None:
+                self._discard(gone)
 
     def walk(self, *filters: str) -> Iterator[Snapshot]:
         wanted = _wanted(filters)
@@ -226,6 +224,10 @@ class TreeSnapshotter:
                     key, parent, self.name, view=kind is Kind.VIEW))  # fmt: skip
                 self._directories.number(new, tree)
         return self._mounts(tree, kind, below, labels)
+
+    def _discard(self, tree: int) -> None:
+        """Remove the files of a tree, once it is sure that its row is gone."""
+        self._database.afterwards(lambda: self._directories.discard(tree))
 
     def _below(self, sql: sqlite3.Connection, key: str, parent: str) -> list[rows.Tree]:
         """The trees below a new snapshot. AlreadyExists if there is one of that key."""

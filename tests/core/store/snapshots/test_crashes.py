@@ -239,3 +239,24 @@ def test_a_full_disk_leaves_nothing(scope: Scope, monkeypatch: pytest.MonkeyPatc
     assert "room" in caught.value.hint
     assert [one.name for one in native.walk()] == ["a"]
     assert len(list((scope.root.snapshots / "native").iterdir())) == 1
+
+
+def test_a_removal_that_is_part_of_something_that_fails(
+    snapshots: Snapshotter, scope: Scope
+) -> None:
+    layer(snapshots, "base", put(base="base"))
+    snapshots.prepare("box", "base")
+
+    def all_of_it(*, fails: bool) -> None:
+        with scope.database.write():
+            snapshots.remove("box")
+            snapshots.remove("base")
+            if fails:
+                raise Crash
+
+    with pytest.raises(Crash):
+        all_of_it(fails=True)
+    assert seen(snapshots, "base") == {"base": "base"}
+    snapshots.layer_target("box").directory.joinpath("file").touch()
+    all_of_it(fails=False)
+    assert list((scope.root.snapshots / snapshots.name).iterdir()) == []
