@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from mobyshell.commands.registry import (
@@ -90,8 +91,6 @@ def create(
     It is a configuration list of CNI, in the store's directory; the bridge comes with the first
     task, and goes with the network.
     """
-    import os
-
     networking = _networking(ctx)
     routes = networking.routes() if os.geteuid() == 0 and not subnet else ()
     networking.networks.create(
@@ -127,6 +126,35 @@ def inspect(ctx: Context, *, name: str) -> Record:
     ]
     fields["configuration"] = dict(one.document)
     return Record(fields, "name")
+
+
+@verb(
+    N, "check",
+    switch("--repair", "take it away"),
+    effect=WRITE, example="network check",
+)  # fmt: skip
+def check(ctx: Context, *, repair: bool) -> Rows:
+    """Find what is left of tasks that are gone: their attachments, devices, rules and addresses.
+
+    Attachments are let go by whoever joins a network next; this is for looking, and for whose
+    records were deleted by hand.
+    """
+    from mobyshell.core.network import orphans
+
+    networking = _networking(ctx)
+    rows = [{"kind": "attachment", "name": one, "whose": one, "repaired": repair}
+            for one in networking.stale()]  # fmt: skip
+    if repair:
+        networking.reconcile()
+    found = orphans.find(networking) if os.geteuid() == 0 else []
+    if repair:
+        orphans.remove(networking, found)
+    rows += [{"kind": one.kind, "name": one.name or one.whose, "whose": one.whose,
+              "repaired": repair} for one in found]  # fmt: skip
+    columns = (("kind", "KIND", "text"), ("name", "NAME", "id"), ("whose", "WHOSE", "text"),
+               ("repaired", "REPAIRED", "check"))  # fmt: skip
+    said = "" if rows else "nothing is left of anybody who is gone"
+    return Rows(columns, rows, "name", said)
 
 
 @verb(N, "rm", argument("name", NETWORK, "the networks", many=True), effect=DESTROY,

@@ -216,13 +216,16 @@ class Networking:
             os.close(fd)
 
     def _read(self, namespace: str, id: str) -> Attachment | None:
+        netns = self.records.netns(namespace, id)
         try:
-            return self.records.read(namespace, id)
+            found = self.records.read(namespace, id)
+            if found is not None or not os.path.exists(netns):
+                return found
         except MobyshellError:
-            # what was said there is lost; its namespace, and so its devices, can go all the same
-            directory = self.records.directory(namespace, id)
-            return Attachment(namespace, id, self.records.netns(namespace, id), pinned=True,
-                              directory=directory)  # fmt: skip
+            pass  # what was said there is lost
+        # its namespace, and so its devices, can go all the same; for the rest see `orphans`
+        directory = self.records.directory(namespace, id)
+        return Attachment(namespace, id, netns, pinned=True, directory=directory)
 
     def _undo(self, identity: Identity, attachment: Attachment) -> None:
         plan = plan_detach(identity, attachment, cni.directories())
@@ -257,6 +260,11 @@ class Networking:
             gone.append(f"{namespace}/{id}")
         self.records.sweep()
         return gone
+
+    def stale(self) -> list[str]:
+        """What `reconcile` would undo, of everybody whom nobody is at."""
+        return [f"{namespace}/{id}" for namespace, id in self.records.ids()
+                if not self._there(namespace, id)]  # fmt: skip
 
     def _there(self, namespace: str, id: str) -> bool:
         return os.path.isdir(f"{self.state}/{namespace}/{id}")

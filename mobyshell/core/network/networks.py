@@ -139,12 +139,15 @@ class Networks:
     def _path(self, name: str) -> str:
         return f"{self._ours()}/{name}.conflist"
 
-    def _taken(self) -> list[Network]:
-        """The subnets of every network of every namespace, and of the machine's."""
+    def everywhere(self) -> list[NetworkConfig]:
+        """The networks of every namespace, and the machine's."""
         every = list(_directory(self._machine, ours=False))
         for one in _names(self._root):
             every += _directory(f"{self._root}/{one}", ours=True)
-        return [subnet for one in every for subnet in one.subnets]
+        return every
+
+    def _taken(self) -> list[Network]:
+        return [subnet for one in self.everywhere() for subnet in one.subnets]
 
     def _unique_local(self, name: str) -> Network:
         """A /64 of fd00::/8 (RFC 4193), different for each place, namespace and name."""

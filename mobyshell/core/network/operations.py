@@ -7,17 +7,23 @@ import errno
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mobyshell.core.errors import AlreadyExists, MobyshellError, SyscallFailed, TimedOut
+from mobyshell.core.errors import (
+    AlreadyExists,
+    MobyshellError,
+    SyscallFailed,
+    TimedOut,
+    Unsupported,
+)
 from mobyshell.core.linux import constants as c
 from mobyshell.core.linux.nftables import Rule, Ruleset
 from mobyshell.core.linux.syscalls import call
-from mobyshell.core.network import cni, files, holder, slirp
+from mobyshell.core.network import files
 from mobyshell.core.network.values import PortMapping
 
 if TYPE_CHECKING:
@@ -103,6 +109,20 @@ def routes(places: Places) -> list[str]:
     return [one.destination for one in places.links().routes()]
 
 
+def owned(places: Places, *, tag: str) -> list[tuple[str, str, str]]:
+    """(device or rules, name, mark) of everything whose mark has a tag (`planner.Identity`)."""
+    mine = f"mobyshell {tag} "
+    found = [("device", one.name, one.alias) for one in places.links().all()
+             if one.alias.startswith(mine)]  # fmt: skip
+    try:
+        ruleset = Ruleset()
+    except Unsupported:
+        return found
+    marks = dict.fromkeys(mark for _, _, mark in ruleset.rules() if mark.startswith(mine))
+    ruleset.close()
+    return [*found, *(("rules", "", mark) for mark in marks)]
+
+
 def sysctl(places: Places, *, name: str, value: str) -> None:
     """A setting of the network namespace we are in; one that is so already is not written, since
     /proc/sys may be read-only."""
@@ -131,7 +151,10 @@ def rules(places: Places, *, rules: Sequence[Mapping[str, Any]], comment: str) -
 
 def unrule(places: Places, *, comment: str) -> int:
     """Delete the rules with a comment; how many there were."""
-    ruleset = Ruleset()
+    try:
+        ruleset = Ruleset()
+    except Unsupported:
+        return 0  # no rule was ever made
     try:
         return ruleset.drop(comment)
     finally:
@@ -163,6 +186,8 @@ def proxy(
     places: Places, *, ports: Sequence[Mapping[str, Any]], to: Mapping[str, str], pidfile: str
 ) -> None:
     """Start a program that passes connections on; it listens when this returns."""
+    import subprocess
+
     words = [sys.executable, "-m", "mobyshell.core.network.proxy", pidfile]
     for one in map(PortMapping.from_json, ports):
         target = to.get("6" if ":" in one.host_ip else "4") or next(iter(to.values()))
@@ -210,10 +235,21 @@ def _end(pid: int, start: str) -> None:
         os.close(pidfd)
 
 
+def _in(module: str, name: str) -> Callable[..., Any]:
+    """A function of another module, which is loaded when it is called: few plans need it."""
+
+    def run(places: Places, **arguments: Any) -> Any:
+        found = import_module(f"mobyshell.core.network.{module}")
+        return getattr(found, name)(places, **arguments)
+
+    return run
+
+
 VERBS: dict[str, Callable[..., Any]] = {
     "pin": pin, "unpin": unpin, "bridge": bridge, "unbridge": unbridge, "veth": veth,
     "unlink": unlink, "plug": plug, "up": up, "address": address, "route": route, "routes": routes,
     "sysctl": sysctl, "rules": rules, "unrule": unrule, "ports": ports, "proxy": proxy,
-    "stop": stop, "cni-add": cni.add, "cni-del": cni.delete, "slirp": slirp.start, "hold": holder.hold,
+    "stop": stop, "owned": owned, "cni-add": _in("cni", "add"), "cni-del": _in("cni", "delete"),
+    "slirp": _in("slirp", "start"), "hold": _in("holder", "hold"),
 }  # fmt: skip
 """The verbs of plans."""

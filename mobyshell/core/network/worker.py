@@ -1,7 +1,7 @@
 """The process that does the operations of a plan, in the namespaces they are for.
 
-`python -m mobyshell.core.network.worker`, a program of its own, because entering a namespace must
-never happen in a process with threads or an event loop. It reads one JSON object, `host` ("" for
+A program of its own (`work` starts it), because entering a namespace must never happen in a process
+with threads or an event loop. It reads one JSON object, `host` ("" for
 where it is), `netns`, `operations` and `keep_going`, and answers with one: `results`, one for each
 operation that was done, and `error`, the first failure as `to_wire` has it. It takes no decisions.
 """

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mobyshell.core.errors import AlreadyExists, MobyshellError
-from mobyshell.core.network import ports, work
+from mobyshell.core.network import orphans, ports, work
 from mobyshell.core.network.attaching import Attaching
 from mobyshell.core.network.values import Request
 from tests.core.network.conftest import Home
@@ -151,3 +151,28 @@ def test_leftovers_of_a_removal_are_swept(home: Home) -> None:
     (gone / "hosts").write_text("")
     assert home.net.reconcile() == []
     assert not gone.exists()
+
+
+def test_things_without_a_record_are_found_by_their_marks(home: Home) -> None:
+    home.net.networks.create("web", bridge="br0")
+    one = home.attach("one", "web", publish=("8080:80",))
+    two = home.attach("two", "web")
+    before = orphans.find(home.net)
+    assert before == []
+    Path(one.directory, "attachment.json").unlink()
+    (home.state / "default" / "one").rmdir()
+    assert home.net.reconcile() == ["default/one"]
+    found = orphans.find(home.net)
+    mark, cni = home.net.identity("one").mark, home.net.identity("one").cni_id
+    assert {(each.kind, each.whose) for each in found if each.kind != "device"} == {
+        ("rules", mark), ("address", cni),
+    }  # fmt: skip
+    orphans.remove(home.net, found)
+    assert "default/one" not in home.leftovers()["rules"]
+    assert "default/two" in home.leftovers()["rules"]
+    assert _addresses(home) == [two.joined[0].leases[0].ip]
+    home.delete("two")
+    home.net.networks.remove("web")
+    assert [(each.kind, each.name) for each in orphans.find(home.net)] == [("bridge", "br0")]
+    orphans.remove(home.net, orphans.find(home.net))
+    assert home.leftovers()["links"] == set()
