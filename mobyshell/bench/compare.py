@@ -18,7 +18,7 @@ from pathlib import Path
 from mobyshell.bench.contest import Contestant, Result, alternate
 from mobyshell.bench.peers import OURS, Peer, peers
 from mobyshell.bench.start import LIBRARY, add, contestants
-from mobyshell.bench.verbs import compare_verbs
+from mobyshell.bench.verbs import TITLES, compare_verbs
 from mobyshell.bench.workshop import Workshop, workshop
 from mobyshell.bench.yardstick import yardstick
 from mobyshell.core.errors import MobyshellError
@@ -28,11 +28,12 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """One table: what was done, by whom, how long it took; `goals` are (contestant, peer, ratio)."""
+    """One table: what was done, by whom, how long it took; `goals` are (contestant, peer, ratio),
+    without a ratio where nothing was set."""
 
     title: str
     result: Result
-    goals: tuple[tuple[str, str, float], ...] = ()
+    goals: tuple[tuple[str, str, float | None], ...] = ()
 
 
 @dataclass(slots=True)
@@ -69,8 +70,8 @@ def compare(rounds: int, batch: int, say: Say) -> Comparison:
             )  # fmt: skip
         say(f"verb by verb, a new bundle each time, {rounds} rounds")
         for verb, result in compare_verbs(shop, runtimes, rounds, done.missing).items():
-            title = f"{verb}, of a bundle never seen" if verb == "create" else verb
-            done.contests.append(Contest(title, result, ((OURS, "runc", 1.0),)))
+            pairs = ((OURS, "runc", None), (OURS, "crun", None))
+            done.contests.append(Contest(TITLES.get(verb, verb), result, pairs))
         say(f"batches of {batch} containers")
         done.contests.append(
             Contest(

@@ -42,8 +42,10 @@ def page(contests: Sequence[Contest], missing: Sequence[str]) -> str:
         for ours, peer, goal in contest.goals:
             if {ours, peer} <= names:
                 ratio = contest.result.ratio(ours, peer)
-                met = "met" if ratio <= goal else "missed"
-                lines.append(f"- {ours} is {ratio:.2f} × {peer} (goal ≤ {goal:g}: {met})")
+                met = ""
+                if goal is not None:
+                    met = f" (goal ≤ {goal:g}: {'met' if ratio <= goal else 'missed'})"
+                lines.append(f"- {ours} is {ratio:.2f} × {peer}{met}")
     if missing:
         lines += ["", "Not there, or treated specially:", "", *(f"- {one}" for one in missing)]
     return "\n".join(lines) + "\n"

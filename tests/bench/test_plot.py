@@ -16,6 +16,7 @@ CONTEST = Contest(
         Series("runc exec", (20 * MS, 20 * MS, 10 * MS, 10 * MS)),
     )),
     (("mobyshell (library, warm shim)", "runc exec", 0.2),
+     ("runc exec", "mobyshell (library, warm shim)", None),
      ("mobyshell (library, warm shim)", "crun exec", 0.2)),
 )  # fmt: skip
 
@@ -30,6 +31,7 @@ def test_the_page_has_medians_quartiles_goals_and_who_was_not_there() -> None:
     text = page([CONTEST], ["crun: not installed"])
     assert "| mobyshell (library, warm shim) | 2.50 | 1.75 – 3.25 | 1.00 | 4 |" in text
     assert "is 0.15 × runc exec (goal ≤ 0.2: met)" in text
+    assert "\n- runc exec is 7.50 × mobyshell (library, warm shim)\n" in text
     assert "crun exec" not in text
     assert "- crun: not installed" in text
 
