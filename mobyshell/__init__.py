@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mobyshell.moby.container import with_new_snapshot as with_new_snapshot
     from mobyshell.moby.container import with_new_snapshot_view as with_new_snapshot_view
     from mobyshell.moby.container import with_new_spec as with_new_spec
+    from mobyshell.moby.container import with_remapped_snapshot as with_remapped_snapshot
     from mobyshell.moby.container import with_runtime as with_runtime
     from mobyshell.moby.container import with_snapshot as with_snapshot
     from mobyshell.moby.container import with_snapshot_cleanup as with_snapshot_cleanup
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from mobyshell.moby.spec_options import with_image_config as with_image_config
     from mobyshell.moby.spec_options import with_mounts as with_mounts
     from mobyshell.moby.spec_options import with_user as with_user
+    from mobyshell.moby.spec_options import with_user_namespace as with_user_namespace
     from mobyshell.moby.task import null_io as null_io
     from mobyshell.moby.task import stdio as stdio
     from mobyshell.moby.task import streams as streams
@@ -38,10 +40,10 @@ _PUBLIC = {
     "asynchronous": ("AsyncMoby",),
     "client": ("Moby",),
     "container": ("with_image", "with_labels", "with_new_snapshot", "with_new_snapshot_view",
-                  "with_new_spec", "with_runtime", "with_snapshot", "with_snapshot_cleanup",
-                  "with_spec"),
+                  "with_new_spec", "with_remapped_snapshot", "with_runtime", "with_snapshot",
+                  "with_snapshot_cleanup", "with_spec"),
     "spec_options": ("with_args", "with_cwd", "with_env", "with_hostname", "with_image_config",
-                     "with_mounts", "with_user"),
+                     "with_mounts", "with_user", "with_user_namespace"),
     "task": ("null_io", "stdio", "streams", "terminal"),
 }  # fmt: skip
 

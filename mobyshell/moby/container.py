@@ -18,6 +18,7 @@ from mobyshell.core.oci.image_config import ImageConfig
 from mobyshell.core.runtime.values import RootMount
 from mobyshell.core.store.containers import Container as Row
 from mobyshell.core.store.labels import check_labels
+from mobyshell.core.store.snapshots.protocol import GID_MAPPING, UID_MAPPING
 from mobyshell.core.store.stack import Stack
 from mobyshell.core.tasks.users import Read
 from mobyshell.moby.defaults import container_spec
@@ -83,6 +84,23 @@ def with_new_snapshot_view(key: str, image: Image) -> ContainerOption:
         snapshots = _snapshotter(draft)
         image.unpack(snapshots.name)
         snapshots.view(key, image.chain_id)
+        draft.undo.append(lambda: snapshots.remove(key))
+        draft.set(snapshot_key=key)
+
+    return option
+
+
+def with_remapped_snapshot(
+    key: str, image: Image, host_id: int, count: int = 65536
+) -> ContainerOption:
+    """As `with_new_snapshot`, for `with_user_namespace`: the image's files belong to the users of that
+    namespace. Their ids are mapped by the mount, or changed in a copy, as the snapshotter does it."""
+
+    def option(draft: Draft) -> None:
+        snapshots = _snapshotter(draft)
+        image.unpack(snapshots.name)
+        mapping = f"0:{host_id}:{count}"
+        snapshots.prepare(key, image.chain_id, {UID_MAPPING: mapping, GID_MAPPING: mapping})
         draft.undo.append(lambda: snapshots.remove(key))
         draft.set(snapshot_key=key)
 

@@ -18,6 +18,7 @@ from mobyshell.core.oci import (
     CPU,
     Capabilities,
     DeviceCgroup,
+    IDMapping,
     Linux,
     Memory,
     Mount,
@@ -214,6 +215,19 @@ def with_host_namespace(kind: str) -> SpecOption:
     def option(spec: Spec, _: Making) -> Spec:
         kept = tuple(one for one in _linux(spec).namespaces or () if one.type != kind)
         return _with_linux(spec, namespaces=kept)
+
+    return option
+
+
+def with_user_namespace(host_id: int, count: int = 65536) -> SpecOption:
+    """A user namespace of its own: root in it, and the `count` - 1 users and groups after, are
+    `host_id` and those after on the host. Its snapshot is then one `with_remapped_snapshot`."""
+
+    def option(spec: Spec, _: Making) -> Spec:
+        ids = (IDMapping(container_id=0, host_id=host_id, size=count),)
+        kept = [one for one in _linux(spec).namespaces or () if one.type != "user"]
+        return _with_linux(spec, namespaces=(*kept, Namespace(type="user")),
+                           uid_mappings=ids, gid_mappings=ids)  # fmt: skip
 
     return option
 
