@@ -69,6 +69,7 @@ def _plan(ctx: Context, *, image: str, command: tuple[str, ...], **how: Any) -> 
     """The kernel operations of its creation; nothing is made, and nothing fetched."""
     from dataclasses import replace
 
+    from mobyshell.commands import task_surroundings
     from mobyshell.commands.bundle import plan_rows
     from mobyshell.core.runtime.planner import make_plan
     from mobyshell.core.runtime.values import PLAIN, RootMount
@@ -76,6 +77,11 @@ def _plan(ctx: Context, *, image: str, command: tuple[str, ...], **how: Any) -> 
     from mobyshell.moby.defaults import container_spec
     from mobyshell.moby.spec_options import Making, apply
 
+    around = {name: how[name] for name in ("network", "publish", "volume")}
+    if _is_bundle(image):
+        from mobyshell.commands.task import plan_task
+
+        return plan_task(ctx, bundle=image, command=command, name=how["name"], **around)
     found = find_image(ctx, image, how["platform"])
     snapshots = tenant(ctx).snapshotter(how["snapshotter"] or "")
     if not found.is_unpacked(snapshots.name):
@@ -94,8 +100,10 @@ def _plan(ctx: Context, *, image: str, command: tuple[str, ...], **how: Any) -> 
         "index=off", f"workdir={own}/work", f"upperdir={own}/fs", f"lowerdir={':'.join(layers)}",
     ))  # fmt: skip
     bundle = f"{ctx.state}/{ctx.namespace}/{id}"
-    return plan_rows(make_plan(spec, bundle=bundle, id=id, host=ctx.host,
+    rows = plan_rows(make_plan(spec, bundle=bundle, id=id, host=ctx.host,
                                options=replace(PLAIN, rootfs=mount)))  # fmt: skip
+    before = task_surroundings.plan_rows(ctx, id, spec, **around)
+    return Rows(rows.columns, [*before, *rows.rows], rows.key, rows.said)
 
 
 @verb(

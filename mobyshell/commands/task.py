@@ -76,16 +76,17 @@ def _new_id(ctx: Context, bundle: str) -> str:
     return name
 
 
-def _plan(
+def plan_task(
     ctx: Context, *, bundle: str, command: tuple[str, ...], name: str | None,
     network: tuple[str, ...], publish: tuple[str, ...], volume: tuple[str, ...], **_: Any,
 ) -> Rows:  # fmt: skip
     from mobyshell.commands import task_surroundings
     from mobyshell.commands.bundle import plan_of, plan_rows
+    from mobyshell.core.oci import load_spec
 
     rows = plan_rows(plan_of(ctx, bundle, args=command))
     id = name or _new_id(ctx, bundle)
-    before = task_surroundings.plan_rows(ctx, id, bundle, network=network, publish=publish,
+    before = task_surroundings.plan_rows(ctx, id, load_spec(bundle), network=network, publish=publish,
                                          volume=volume)  # fmt: skip
     return Rows(rows.columns, [*before, *rows.rows], rows.key, rows.said)
 
@@ -97,7 +98,7 @@ def _plan(
     switch("-t --tty", "give it a terminal"),
     switch("-i --interactive", "keep its standard input open"),
     *OPTIONS, _RUNTIME, _COMMAND,
-    effect=WRITE, example="task create --name made first", plan=_plan,
+    effect=WRITE, example="task create --name made first", plan=plan_task,
 )  # fmt: skip
 def create(
     ctx: Context, *, bundle: str, name: str | None, tty: bool, interactive: bool, runtime: str,
@@ -140,7 +141,7 @@ def start(ctx: Context, *, id: tuple[str, ...]) -> Done:
     *OPTIONS, _RUNTIME,
     option("--detach-keys", "what leaves it running", TEXT, default="ctrl-p,ctrl-q"),
     _BUNDLE, _COMMAND,
-    effect=WRITE, example="task run --rm first -- echo hello", plan=_plan,
+    effect=WRITE, example="task run --rm first -- echo hello", plan=plan_task,
 )  # fmt: skip
 def run(
     ctx: Context, *, bundle: str, detach: bool, tty: bool, interactive: bool, rm: bool,

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mobyshell.commands.context import Context
+    from mobyshell.core.oci import Spec
     from mobyshell.core.tasks.service import TaskInfo
 
 OPTIONS = (
@@ -47,17 +48,16 @@ def create_task(
 
 
 def plan_rows(
-    ctx: Context, id: str, path: str, *, network: Sequence[str], publish: Sequence[str],
+    ctx: Context, id: str, spec: Spec, *, network: Sequence[str], publish: Sequence[str],
     volume: Sequence[str],
 ) -> list[dict[str, Any]]:  # fmt: skip
     """What is done about networks before the container is made, as rows of a plan."""
     if not (network or publish):
         return []
-    from mobyshell.core.oci import load_spec
     from mobyshell.core.tasks.surroundings import Surroundings, Wishes
 
     wishes = Wishes.read(network, publish, volume)
-    plan = Surroundings(ctx.root, ctx.state, ctx.namespace).plan(id, load_spec(path), wishes)
+    plan = Surroundings(ctx.root, ctx.state, ctx.namespace).plan(id, spec, wishes)
     return [
         {"n": number, "actor": "network", "phase": one.where, "title": one.shell.split("\n")[0],
          **one.to_json()}

@@ -127,6 +127,22 @@ def test_a_published_port_alone_means_the_default_network(site: Site) -> None:
     )
 
 
+def test_an_image_is_run_with_the_same_words(site: Site) -> None:
+    (site.place.directory / "box.yml").write_text(
+        "steps:\n  - programs: [/bin/busybox]\n    links: {sh: busybox}\n  - directory: /www\n"
+        "env: {PATH: /bin}\ncmd: [sh]\n"
+    )
+    site.ok("image", "build", "-t", "box", "box.yml")
+    words = ("-p", "8080:80", "-v", "pages:/www", "box", "--", *SERVE)
+    assert '"verb": "rules"' in site.ok("--plan", "run", *words, "--json").replace('":"', '": "')
+    site.ok("run", "-d", "--name", "server", *words)
+    assert site.fetch("http://127.0.0.1:8080/") == "hello\n"
+    site.ok("task", "delete", "-f", "server")
+    assert [one for one in site.left() if not one.startswith("moby")] == []
+    site.ok("container", "start", "-d", "server")  # they are remembered with the container
+    assert site.fetch("http://127.0.0.1:8080/") == "hello\n"
+
+
 def test_a_user_namespace_has_its_own_network(site: Site) -> None:
     config = site.place.directory / "first" / "config.json"
     document = json.loads(config.read_text())
