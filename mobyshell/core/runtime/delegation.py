@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import os.path
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mobyshell.core.oci import Linux, Spec
 from mobyshell.core.runtime.host import Host
@@ -17,11 +17,11 @@ from mobyshell.core.runtime.plan import Actor, Call, Flags, Operation, Phase, Te
 _SAME = Flags(0xFFFFFFFF, "-1")
 
 
-def delegated(spec: Spec, host: Host, path: str, phase: Phase) -> list[Operation]:
-    """The operation that gives the group `path` away; none unless the container has a cgroup
+def delegated(spec: Spec, host: Host, groups: Mapping[str, str], phase: Phase) -> list[Operation]:
+    """The operation that gives the v2 group of `groups` away; none unless the container has a cgroup
     namespace of its own and writes to the group at /sys/fs/cgroup, on v2 alone."""
-    owner = _owner(spec, host)
-    return [_give(path, owner, host.cgroup_delegate, phase)] if owner else []
+    owner = _owner(spec, host) if "" in groups else 0
+    return [_give(groups[""], owner, host.cgroup_delegate, phase)] if owner else []
 
 
 def _owner(spec: Spec, host: Host) -> int:

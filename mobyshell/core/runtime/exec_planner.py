@@ -13,6 +13,7 @@ from mobyshell.core.runtime.operations import (
     joining,
     namespaces,
     null_streams,
+    resctrl,
     scheduling,
 )
 from mobyshell.core.runtime.operations import process as processes
@@ -69,7 +70,7 @@ class _ExecPlanner(Planner):
             *([namespaces.enter(kinds)] if kinds else []),
             *([] if self.own_mounts else [joining.chroot(Phase.JOIN)]),
             *(group_operations.attach_child(name, self.groups[name]) for name in attached),
-            *self._classes(),
+            *resctrl.attach(self.linux.intel_rdt, self.host.resctrl, self.id),
             *([group_operations.enter([name for name in own if name])] if any(own) else []),
             processes.streams(
                 fifo=False, terminal=bool(self.terminal), kept=self._kept(), agent=bool(self.agent)

@@ -13,13 +13,7 @@ from mobyshell.core.errors import InvalidSpec
 from mobyshell.core.linux import lsm
 from mobyshell.core.linux.cgroups import together
 from mobyshell.core.linux.mount_options import parse_options
-from mobyshell.core.oci import (
-    Mount,
-    Namespace,
-    Process,
-    Spec,
-    User,
-)
+from mobyshell.core.oci import Mount, Namespace, Process, Spec, User
 from mobyshell.core.runtime import groups
 from mobyshell.core.runtime.delegation import delegated
 from mobyshell.core.runtime.execution import CompileSeccomp, execution
@@ -105,7 +99,7 @@ class Planner:
         size = self.process.console_size
         self.rows = rows or (size.height if size else 0)
         self.columns = columns or (size.width if size else 0)
-        self.compile_seccomp = compile_seccomp
+        self.compile_seccomp, self.options = compile_seccomp, PLAIN
         self.rootfs = os.path.normpath(os.path.join(bundle, self.root.path))
         self.notices: list[str] = []
         self.mount_label = usable_mount_label(self.linux, host, self.notices)
@@ -119,16 +113,14 @@ class Planner:
         self.agent = agent_path(self.linux)
         # what the child itself could not do, from where it is, its parent does before it goes on;
         # and the agent, and a class of service, is told a number known only when there is a child
-        told = self.agent or self.linux.intel_rdt
-        self.attended = self.user_namespace or not self.own_mounts or bool(told)
+        self.attended = self.user_namespace or not self.own_mounts
+        self.attended |= bool(self.agent or self.linux.intel_rdt)
         self.groups: dict[str, str] = {}
         self.unit: Unit | None = None
         joined = next((one.path for _, one in self.joined if one.type == "user"), None)
-        self.joined_user = joined
         early = self.user_namespace and self.own_mounts and host.privileged
         chosen = choose_trees(spec, bundle, self.rootfs, early=early, joined=joined)
-        self.trees = {tree.source: tree for tree in chosen}
-        self.options = PLAIN
+        self.joined_user, self.trees = joined, {tree.source: tree for tree in chosen}
 
     def plan(self) -> Plan:
         refuse(self.spec, self.host)
@@ -222,12 +214,11 @@ class Planner:
         return groups.choose(self.linux, self.host, default, self.notices)
 
     def _prepare(self) -> list[Operation]:
-        operations: list[Operation] = []
+        operations = []
         if self.unit is None:
             operations = groups.prepare(self.linux, self.host, self.groups, self.notices)
-            operations += self._delegated(Phase.PREPARE)
-        if self.linux.intel_rdt and self.host.resctrl:
-            operations += resctrl.prepare(self.linux.intel_rdt, self.host.resctrl, self.id)
+            operations += delegated(self.spec, self.host, self.groups, Phase.PREPARE)
+        operations += resctrl.prepare(self.linux.intel_rdt, self.host.resctrl, self.id)
         if "" in self.groups and not self.attended:
             operations.append(cgroups.born(self.groups[""]))
         if "root.path" in self.trees:
@@ -246,25 +237,14 @@ class Planner:
             operations = groups.attach_unit(
                 self.spec, self.host, self.id, self.unit, self.groups, self.notices
             )
-            operations += self._delegated(Phase.ATTACH)
+            operations += delegated(self.spec, self.host, self.groups, Phase.ATTACH)
         elif self.attended:
             # in another user or mount namespace the child cannot write, or find, these files
-            operations = [
-                cgroups.attach_child(name, path) for name, path in together(self.groups).items()
-            ]
-        operations += self._classes()
+            operations = [cgroups.attach_child(*one) for one in together(self.groups).items()]
+        operations += resctrl.attach(self.linux.intel_rdt, self.host.resctrl, self.id)
         if "user" in self.made:
             operations += planned_maps(self.linux, self.host)
         return operations
-
-    def _delegated(self, phase: Phase) -> list[Operation]:
-        path = self.groups.get("")
-        return delegated(self.spec, self.host, path, phase) if path else []
-
-    def _classes(self) -> list[Operation]:
-        """A process into its class of service, if the container has one."""
-        asked, there = self.linux.intel_rdt, self.host.resctrl
-        return resctrl.attach(asked, there, self.id) if asked and there else []
 
     # the child's part
 
@@ -354,8 +334,7 @@ class Planner:
             return groups.mount(
                 index, entry, self.linux, self.host, self.groups, self.bundle, self.notices
             )
-        within = mounts.below(self.rootfs, entry.destination)
-        if within:
+        if within := mounts.below(self.rootfs, entry.destination):
             # a path of the host that leads into the rootfs, as some callers write it
             entry = replace(entry, destination=f"/{within}")
         options = parse_options(entry.options or ())

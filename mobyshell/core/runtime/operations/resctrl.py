@@ -36,8 +36,10 @@ def lines_of(asked: IntelRdt) -> tuple[str, ...]:
     return (*cache, *(asked.schemata or ()))
 
 
-def prepare(asked: IntelRdt, resctrl: Resctrl, id: str) -> list[Operation]:
-    """Make the class, or see that it is there; then say what it may use."""
+def prepare(asked: IntelRdt | None, resctrl: Resctrl | None, id: str) -> list[Operation]:
+    """Make the class, or see that it is there; then say what it may use. Nothing is `asked`: nothing."""
+    if asked is None or resctrl is None:
+        return []
     path, lines = path_of(asked, resctrl, id), lines_of(asked)
     made = [_there(path)] if asked.clos_id and not lines else [_made(path, own=not asked.clos_id)]
     if path == resctrl.root:
@@ -119,8 +121,10 @@ def _group(path: str) -> Operation:
     )
 
 
-def attach(asked: IntelRdt, resctrl: Resctrl, id: str) -> list[Operation]:
+def attach(asked: IntelRdt | None, resctrl: Resctrl | None, id: str) -> list[Operation]:
     """A process of the container into its class, and into its monitoring group."""
+    if asked is None or resctrl is None:
+        return []
     path = path_of(asked, resctrl, id)
     monitor = monitored(asked, path, id)
     return [_attached(one) for one in (path, monitor) if one]
