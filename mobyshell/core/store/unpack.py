@@ -17,7 +17,7 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
-from mobyshell.core.errors import AlreadyExists, InvalidImage, NotFound, StoreDamaged
+from mobyshell.core.errors import AlreadyExists, Interrupted, InvalidImage, NotFound, StoreDamaged
 from mobyshell.core.linux.own_ids import can_give_away
 from mobyshell.core.linux.range_locks import RangeLocks
 from mobyshell.core.oci.descriptor import Descriptor
@@ -144,6 +144,7 @@ class _Unpacking:
         self._spare: list[LayerWorker] = []
         self._all: list[LayerWorker] = []
         self._guard = threading.Lock()
+        self._stopped = False
 
     def missing(self) -> range:
         """Which layers have to be unpacked: what is there, or can be adopted, is held from now on."""
@@ -165,36 +166,50 @@ class _Unpacking:
 
     def run(self, numbers: range) -> None:
         """Unpack these."""
-        most = min(MOST_AT_ONCE, os.cpu_count() or 1) if self._snapshots.rebases else 1
-        with ThreadPoolExecutor(max(1, min(most, len(numbers))), "unpack") as pool:
-            try:
-                if self._snapshots.rebases:
-                    self._in_parallel(numbers, pool)
-                else:
-                    for number in numbers:
-                        with self._prepared(number, self._parent(number)) as target:
-                            self._finish(number, target, self._apply(number, target))
-            except BaseException:
-                for worker in self._all:
-                    worker.cancel()
-                raise
-            finally:
-                pool.shutdown(cancel_futures=True)
-                for worker in self._all:
-                    worker.close()
+        try:
+            if self._snapshots.rebases:
+                self._in_parallel(numbers)
+            else:
+                for number in numbers:
+                    with self._prepared(number, self._parent(number)) as target:
+                        self._finish(number, target, self._apply(number, target))
+        finally:
+            for worker in self._all:
+                worker.close()
 
-    def _in_parallel(self, numbers: range, pool: ThreadPoolExecutor) -> None:
+    def _in_parallel(self, numbers: range) -> None:
+        if not numbers:
+            return
+        most = min(MOST_AT_ONCE, os.cpu_count() or 1, len(numbers))
         with ExitStack() as held:
-            prepared = {one: held.enter_context(self._prepared(one, "")) for one in numbers}
+            targets = {one: held.enter_context(self._prepared(one, "")) for one in numbers}
+            pool = held.enter_context(self._pool(most))
             # the largest first, so that the last to end is a small one
             order = sorted(numbers, key=lambda one: -self._layers[one].size)
-            running = {one: pool.submit(self._apply, one, prepared[one]) for one in order}
+            running = {one: pool.submit(self._apply, one, targets[one]) for one in order}
             for number in numbers:
                 while not running[number].done():
                     waiting = [one for one in running.values() if not one.done()]
                     for ended in wait(waiting, return_when=FIRST_COMPLETED).done:
                         ended.result()  # what has failed is not waited for
-                self._finish(number, prepared[number], running[number].result())
+                self._finish(number, targets[number], running[number].result())
+
+    @contextmanager
+    def _pool(self, most: int) -> Iterator[ThreadPoolExecutor]:
+        """Threads that have ended at the end, also after an error: the directories that they fill are
+        removed then, and their descriptors closed."""
+        pool = ThreadPoolExecutor(most, "unpack")
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            with self._guard:
+                self._stopped = True
+                for worker in self._all:
+                    worker.cancel()
+            raise
+        finally:
+            pool.shutdown()
 
     @contextmanager
     def _prepared(self, number: int, parent: str) -> Iterator[_Target]:
@@ -224,6 +239,8 @@ class _Unpacking:
         form = target.form if number else Form.FLAT
         job = Job(layer, self._diffs[number], target.tree, form, self._limits, tell)
         with self._guard:
+            if self._stopped:
+                raise Interrupted("unpacking was ended")
             worker = self._spare.pop() if self._spare else LayerWorker()
             if worker not in self._all:
                 self._all.append(worker)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -227,6 +228,32 @@ def test_what_the_reporter_raises_ends_it(space: Namespace, name: str) -> None:
     with pytest.raises(UsageError, match="enough"):
         unpack(space, found, snapshotter=name, report=enough)
     nothing_is_left(space, name)
+
+
+def test_what_is_still_being_unpacked_is_ended_before_it_is_removed(
+    space: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A layer that never ends, and one that is wrong."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    wrong = [Digest.of(b"another"), Digest.of(NEXT), Digest.of(LAST)]
+    found = resolve(space.content, image(space, BASE, NEXT, LAST, diff_ids=wrong))
+    reader, writer = os.pipe()
+    started = threading.Event()
+
+    def apply(job: Job, worker: LayerWorker) -> Applied:
+        if job.layer.digest == found.layers[0].digest:
+            assert started.wait(60)
+            return from_content(space)(job, worker)
+        started.set()
+        return worker.apply(reader, job.tree, form=job.form)
+
+    try:
+        with pytest.raises(InvalidImage):
+            unpack(space, found, snapshotter="overlayfs", source=apply)
+    finally:
+        os.close(reader)
+        os.close(writer)
+    nothing_is_left(space, "overlayfs")
 
 
 UNPACK = """

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from mobyshell.core.errors import AlreadyExists, NotFound, WrongState
 from mobyshell.core.store.labels import decode, encode
@@ -63,18 +64,14 @@ _SELECT = """
 """
 
 
-def _row(found: tuple[object, ...]) -> Row:
-    id, key, kind, parent, parent_key, labels, created, updated = found[:8]
-    tree, chain, diff, opaque, size, inodes = found[8:]
-    return Row(
-        id=int(str(id)), parent_id=None if parent is None else int(str(parent)),
-        snapshot=Snapshot(
-            name=str(key), kind=Kind(str(kind)), parent=str(parent_key),
-            labels=decode(str(labels)), created=float(str(created)), updated=float(str(updated)),
-        ),
-        tree=Tree(int(str(tree)), str(chain), str(diff), opaque == 1,
-                  Usage(int(str(size)), int(str(inodes)))),
-    )  # fmt: skip
+_KINDS = {str(one): one for one in Kind}
+
+
+def _row(found: tuple[Any, ...]) -> Row:
+    (id, key, kind, parent, parent_key, labels, created, updated,
+     tree, chain, diff, opaque, size, inodes) = found  # fmt: skip
+    snapshot = Snapshot(key, _KINDS[kind], parent_key, decode(labels), created, updated)
+    return Row(id, snapshot, parent, Tree(tree, chain, diff, opaque == 1, Usage(size, inodes)))
 
 
 def find(sql: sqlite3.Connection, place: Place, key: str) -> Row | None:
