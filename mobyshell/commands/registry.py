@@ -177,6 +177,7 @@ NOUNS = {
     "store": "the store as a whole: garbage, reasons, soundness",
     "network": "networks: what tasks are joined to",
     "volume": "volumes: directories that outlive tasks",
+    "metrics": "metrics: numbers for Prometheus",
     "ns": "the kernel's namespaces",
     "events": "what happens, as it happens",
     "bench": "measuring against runc and others",

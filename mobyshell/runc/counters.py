@@ -30,11 +30,11 @@ def counted(paths: Mapping[str, str]) -> dict[str, Any]:
 def oom_kills(paths: Mapping[str, str]) -> int:
     """How many processes the kernel has killed there for want of memory."""
     if "memory" in paths:
-        return _Files(paths).fields("memory", "memory.oom_control").get("oom_kill", 0)
-    return _Files(paths).fields("", "memory.events").get("oom_kill", 0)
+        return ControlFiles(paths).fields("memory", "memory.oom_control").get("oom_kill", 0)
+    return ControlFiles(paths).fields("", "memory.events").get("oom_kill", 0)
 
 
-class _Files:
+class ControlFiles:
     """Control files, read forgivingly: what is not there counts nothing."""
 
     def __init__(self, paths: Mapping[str, str]) -> None:
@@ -103,7 +103,7 @@ class _Files:
         return found
 
 
-class _V1(_Files):
+class _V1(ControlFiles):
     def cpu(self) -> dict[str, Any]:
         stat = self.fields("cpu", "cpu.stat")
         times = self.fields("cpuacct", "cpuacct.stat")
@@ -191,7 +191,7 @@ class _V1(_Files):
         return rows
 
 
-class _V2(_Files):
+class _V2(ControlFiles):
     def cpu(self) -> dict[str, Any]:
         stat = self.fields("", "cpu.stat")
         return {
