@@ -27,7 +27,7 @@ _CLIENT_ID = "mobyshell"
 _LONGEST_TOKEN = 64 << 10
 _SHORTEST_LIFE = 60  # seconds: the token spec's, where the service says nothing
 _EARLY = 10  # seconds before its end that a token is not used any more
-_LOG_IN = "`docker login {0}` or `skopeo login {0}` writes down who you are"
+_LOG_IN = "`docker login {0}` writes down who you are; --user NAME says it once"
 
 
 class Ask(Protocol):

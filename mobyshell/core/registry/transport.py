@@ -214,11 +214,11 @@ class Transport:
             if any(one in reason for one in _NO_TLS):
                 return NotTLS(
                     f"{host} does not speak TLS", host=host,
-                    hint="plain http is spoken to whom hosts.toml calls http://…",
+                    hint="plain http: --plain-http once, or an http:// URL in hosts.toml",
                 )  # fmt: skip
             return RegistryFailed(
                 f"{host}: {reason}", host=host,
-                hint="give its authority's certificate: ca in hosts.toml, or *.crt in certs.d",
+                hint="its authority is believed by --ca FILE, ca in hosts.toml, or *.crt in certs.d",
             )  # fmt: skip
         return Unreachable(f"{host}: {reason}", host=host)
 
