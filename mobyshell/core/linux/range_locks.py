@@ -14,11 +14,14 @@ from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 
-from mobyshell.core.errors import SyscallFailed
+from mobyshell.core.errors import SyscallFailed, TimedOut
 
 _SET = 37  # F_OFD_SETLK, include/uapi/asm-generic/fcntl.h
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock: type, whence, start, length, pid
 _LONGEST_PAUSE = 0.05
+_HOLDER = struct.Struct("<I")
+_PLACES = 1024
+"""So many numbers share the file's bytes that tell who holds them: the last one is told."""
 
 
 class RangeLocks:
@@ -31,15 +34,29 @@ class RangeLocks:
         except OSError as error:
             raise SyscallFailed.of(error, "open", path=str(path)) from error
 
-    def take(self, names: Iterable[str]) -> None:
-        """Take the locks of all these names, waiting as long as others have one: for as long as they
-        live. All who take several at once take them in the same order, so nobody waits in a ring;
-        so this is called once."""
+    def take(self, names: Iterable[str], patience: float, what: str) -> None:
+        """Take the locks of all these names, waiting while others have one. All who take several at
+        once take them in the same order, so nobody waits in a ring; so this is called once.
+
+        Raises TimedOut after `patience` seconds; it says which process has `what`.
+        """
+        deadline = time.monotonic() + patience
         for number in sorted({_number(one) for one in names}):
             pause = 0.001
             while not self._try(number):
+                if time.monotonic() > deadline:
+                    raise self._held(number, what)
                 time.sleep(pause)
                 pause = min(pause * 1.5, _LONGEST_PAUSE)
+            # the kernel does not say who has such a lock (it is not a process that has it)
+            os.pwrite(self._fd, _HOLDER.pack(os.getpid()), _place(number))
+
+    def _held(self, number: int, what: str) -> TimedOut:
+        data = os.pread(self._fd, _HOLDER.size, _place(number))
+        pid = _HOLDER.unpack(data)[0] if len(data) == _HOLDER.size else 0
+        who = f"process {pid}" if pid else "another process"
+        return TimedOut(f"{what}: {who} is at it, and does not end",
+                        hint=f"look at it: ps -fp {pid}" if pid else "")  # fmt: skip
 
     def _try(self, number: int) -> bool:
         wanted = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, number, 1, 0)
@@ -60,6 +77,10 @@ class RangeLocks:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _place(number: int) -> int:
+    return number % _PLACES * _HOLDER.size
 
 
 def _number(name: str) -> int:

@@ -38,6 +38,9 @@ from mobyshell.core.store.stack import Stack
 from mobyshell.core.store.store import Namespace
 from mobyshell.core.store.walk import Resolved
 
+PATIENCE = 24 * 3600.0
+"""Seconds that one waits for another who unpacks the same: as long as that may take."""
+
 MOST_AT_ONCE = 4
 """Layers that are unpacked at the same time; no more than there are CPUs."""
 
@@ -63,7 +66,7 @@ Reporter = Callable[[Descriptor, Progress | None], None]
 
 def unpack(
     namespace: Namespace, image: Resolved, *, snapshotter: str = "", source: Source | None = None,
-    limits: Limits | None = None, report: Reporter | None = None,
+    limits: Limits | None = None, report: Reporter | None = None, patience: float = PATIENCE,
 ) -> str:  # fmt: skip
     """Make the snapshots of an image; the chain id of the last one, "" if it has no layers.
 
@@ -74,6 +77,7 @@ def unpack(
         NotFound: a layer is not here.
         InvalidLayer: it is none, or passes the limits. InvalidImage: it is another than the
             configuration says. StoreDamaged: its bytes have changed. Nothing of it is left then.
+        TimedOut: another process has been at the same layers for `patience` seconds.
     """
     with namespace.leased() as held:
         snapshots = choose(held.scope, snapshotter)
@@ -84,7 +88,8 @@ def unpack(
         missing = work.missing()
         if missing:
             with RangeLocks(held.scope.root.locks / "unpack") as locks:
-                locks.take(f"{snapshots.name} {chain[one]}" for one in missing)
+                names = (f"{snapshots.name} {chain[one]}" for one in missing)
+                locks.take(names, patience, f"unpacking {chain[-1]}")
                 work.run(work.missing())  # others may have been at it
         if not chain:
             return ""

@@ -16,7 +16,14 @@ from pathlib import Path
 
 import pytest
 
-from mobyshell.core.errors import InvalidImage, InvalidLayer, NotFound, StoreDamaged, UsageError
+from mobyshell.core.errors import (
+    InvalidImage,
+    InvalidLayer,
+    NotFound,
+    StoreDamaged,
+    TimedOut,
+    UsageError,
+)
 from mobyshell.core.oci.descriptor import Descriptor
 from mobyshell.core.oci.digest import Digest
 from mobyshell.core.store.labels import GC_REF_SNAPSHOT, UNCOMPRESSED
@@ -316,6 +323,9 @@ def test_who_waits_goes_on_when_the_other_is_killed(space: Namespace, name: str)
         say(second)
         time.sleep(0.2)
         assert second.poll() is None
+        found = resolve(space.content, space.images.get("image").target)
+        with pytest.raises(TimedOut, match=f"process {first.pid}"):
+            unpack(space, found, snapshotter=name, patience=0.1)
         os.kill(first.pid, signal.SIGKILL)
         output, _ = second.communicate(timeout=60)
         assert (second.returncode, len(output.split())) == (0, 2)
