@@ -182,7 +182,7 @@ def _fit_exec(plan: Plan, groups: dict[str, str], options: Options) -> bool:
         sorted(opened) == sorted([*entered, *(groups[name] for name in groups if not name)])
         and [one for one in opened if one in entered] == entered
         and len(calls) == len(opened)
-        and not (plan.terminal or plan.agent or options.kept or plan.of(Actor.PARENT, Phase.ATTACH))
+        and not (plan.terminal or plan.agent or plan.attended or options.kept)
     )
 
 

@@ -132,8 +132,6 @@ class _Exec:
 
         Nothing is raised once the program runs.
         """
-        from _socket import AF_UNIX, SOCK_SEQPACKET, socketpair
-
         held = [posix.pidfd_open(init)]
         pid = pidfd = main = -1
         begun = False
@@ -141,16 +139,17 @@ class _Exec:
             # checked after opening: from here on the number cannot change its owner unnoticed
             if launch.start_time(init) != start:
                 return None
-            ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
-            given = [(theirs.fileno(), launch.SYNC), (held[0], launch.INIT)]
-            given += self._entrances(held)
-            main, pid = launch.launched(self.entry, (self.asked.id,), *given)
-            theirs.close()
+            ready, sync = posix.pipe2(posix.O_CLOEXEC)
+            held.append(ready)
+            try:
+                given = [(sync, launch.SYNC), (held[0], launch.INIT), *self._entrances(held)]
+                main, pid = launch.launched(self.entry, (self.asked.id,), *given)
+            finally:
+                posix.close(sync)
             if pid > 0:
                 pidfd = posix.pidfd_open(pid)
-                ours.send(b"1")
                 # its last word, and then the end: by execve, or by death
-                begun = ours.recv(16) == b"r" and ours.recv(16) == b""
+                begun = posix.read(ready, 16) == b"r" and posix.read(ready, 16) == b""
                 begun = begun and not launch.failed(self.entry, main)
         finally:
             for fd in held:

@@ -134,7 +134,8 @@ def _follow(
         levels = procfs.status_fields(child.pid).get("NSpid", str(child.pid)).split()
         values["inner"] = levels[-1]
         program.fill(values)
-    ours.send(b"1")
+    if plan.attended:
+        ours.send(b"1")
     told, handed = yield from hear(ours)
     master = handed[0] if handed else None
     if told == b"r":

@@ -17,7 +17,7 @@ from mobyshell.core.runtime.operations import (
     scheduling,
 )
 from mobyshell.core.runtime.operations import process as processes
-from mobyshell.core.runtime.plan import Operation, Phase, Plan
+from mobyshell.core.runtime.plan import INNER, Operation, Phase, Plan, Vector
 from mobyshell.core.runtime.planner import Planner
 from mobyshell.core.runtime.values import PLAIN, Options, Status
 
@@ -59,6 +59,10 @@ class _ExecPlanner(Planner):
     def plan(self) -> Plan:
         kinds = tuple(one.type for _, one in (*self.new, *self.joined))
         own, attached = self._entered()
+        classes = resctrl.attach(self.linux.intel_rdt, self.host.resctrl, self.id)
+        rest = self._rest()
+        # else there is nothing that somebody else has to do, or to tell it, meanwhile
+        attended = bool(attached or classes or self.agent or _mentions(rest, INNER))
         operations = [
             *(group_operations.open_entrance(name, self.groups[name]) for name in own if name),
             *(group_operations.born(self.groups[name]) for name in own if not name),
@@ -70,18 +74,30 @@ class _ExecPlanner(Planner):
             *([namespaces.enter(kinds)] if kinds else []),
             *([] if self.own_mounts else [joining.chroot(Phase.JOIN)]),
             *(group_operations.attach_child(name, self.groups[name]) for name in attached),
-            *resctrl.attach(self.linux.intel_rdt, self.host.resctrl, self.id),
+            *classes,
             *([group_operations.enter([name for name in own if name])] if any(own) else []),
             processes.streams(
                 fifo=False, terminal=bool(self.terminal), kept=self._kept(), agent=bool(self.agent)
             ),
-            namespaces.gate(
-                "wait until the runtime has put this process into the container's cgroups",
-                "Its limits hold for this process too.",
-                Phase.SETUP,
-            ),
+            *([_gate()] if attended else []),
+            *rest,
         ]
-        operations += self._affinity("final", Phase.SETUP)
+        return Plan(
+            id=self.id,
+            bundle=self.bundle,
+            rootfs=self.rootfs,
+            operations=tuple(operations),
+            cgroups=self.groups,
+            terminal=bool(self.terminal),
+            agent=self.agent,
+            attended=attended,
+            notices=tuple(self.notices),
+            handed=tuple(group_operations.entrance(name).name for name in own if name),
+        )
+
+    def _rest(self) -> list[Operation]:
+        """What it does once it is in the container's namespaces and cgroups."""
+        operations = self._affinity("final", Phase.SETUP)
         operations += scheduling.planned(self.process, self.linux)
         if self.user_namespace:
             operations.append(namespaces.become_root_inside())
@@ -96,7 +112,8 @@ class _ExecPlanner(Planner):
         if self.options.find_program:
             operations.append(processes.find(self.process))
         becoming, executing = self._exec(Status.RUNNING)
-        operations += [
+        return [
+            *operations,
             processes.undumpable(
                 fifo=False, terminal=bool(self.terminal), kept=self._kept(), agent=bool(self.agent)
             ),
@@ -105,17 +122,6 @@ class _ExecPlanner(Planner):
             *becoming,
             *executing,
         ]
-        return Plan(
-            id=self.id,
-            bundle=self.bundle,
-            rootfs=self.rootfs,
-            operations=tuple(operations),
-            cgroups=self.groups,
-            terminal=bool(self.terminal),
-            agent=self.agent,
-            notices=tuple(self.notices),
-            handed=tuple(group_operations.entrance(name).name for name in own if name),
-        )
 
     def _entered(self) -> tuple[list[str], list[str]]:
         """The cgroups that the process goes into by itself, and those that it is put into.
@@ -139,3 +145,23 @@ class _ExecPlanner(Planner):
             return [scheduling.forget_affinity()] if which == "final" else []
         cpus = asked.initial if which == "initial" else asked.final
         return [scheduling.affinity(cpus, which, phase)] if cpus else []
+
+
+def _gate() -> Operation:
+    return namespaces.gate(
+        "wait until the runtime has put this process into the container's cgroups",
+        "Its limits hold for this process too.",
+        Phase.SETUP,
+    )
+
+
+def _mentions(operations: list[Operation], placeholder: str) -> bool:
+    """Whether a text has `placeholder` in it."""
+    texts = [
+        text
+        for operation in operations
+        for call in operation.calls
+        for arg in call.args
+        for text in (arg.values if isinstance(arg, Vector) else (getattr(arg, "value", ""),))
+    ]
+    return any(isinstance(text, str) and placeholder in text for text in texts)
