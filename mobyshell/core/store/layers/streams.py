@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections import deque
 from collections.abc import Iterator
+from queue import SimpleQueue
 
 from mobyshell.core.errors import InvalidLayer, SyscallFailed
 from mobyshell.core.store.layers.values import Region
@@ -99,30 +99,26 @@ class InThread:
 
     def __init__(self, chunks: Iterator[bytes], name: str) -> None:
         self._chunks = chunks
-        self._ready: deque[bytes | None] = deque()
         self._error: BaseException | None = None
-        self._filled = threading.Semaphore(0)
-        self._room = threading.Semaphore(_DEPTH)
+        # queue.Queue and semaphores are made of Python, these are not
+        self._ready: SimpleQueue[bytes | None] = SimpleQueue()
+        self._room: SimpleQueue[None] = SimpleQueue()
+        for _ in range(_DEPTH):
+            self._room.put(None)
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def _run(self) -> None:
         try:
             for chunk in self._chunks:
-                self._room.acquire()
-                self._ready.append(chunk)
-                self._filled.release()
+                self._room.get()
+                self._ready.put(chunk)
         except BaseException as error:  # the consumer's to raise
             self._error = error
-        self._ready.append(None)
-        self._filled.release()
+        self._ready.put(None)
 
     def __iter__(self) -> Iterator[bytes]:
-        while True:
-            self._filled.acquire()
-            chunk = self._ready.popleft()
-            if chunk is None:
-                if self._error is not None:
-                    raise self._error
-                return
-            self._room.release()
+        while (chunk := self._ready.get()) is not None:
+            self._room.put(None)
             yield chunk
+        if self._error is not None:
+            raise self._error

@@ -69,7 +69,8 @@ class LayerWorker:
         progress: Progressed | None = None,
     ) -> Applied:
         """Unpack the layer that `source` holds (a pipe, a socket, or a region of a file) into the
-        directory `tree`, reading it once. All descriptors stay the caller's.
+        directory `tree`, reading it once. All descriptors stay the caller's. In the overlay forms
+        the directory is empty before; in the flat form it holds the layers below, if there are any.
 
         The bytes of the blob are also written to `ingest`. The compression is told by the bytes;
         another than `compression` is an error. With `sync`, the copy and the tree are on the disk

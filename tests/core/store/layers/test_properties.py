@@ -143,6 +143,7 @@ def test_changes_make_one_tree_of_another(first: list[Made], then: list[Made]) -
         make(found["one"][0], first)
         make(found["two"][0], first)
         make(found["two"][0], then)
+        os.utime(found["two"][0], (7, 7))  # listed: an empty directory is for a bottom layer
         changes = tree_changes(found["one"][1], found["two"][1])
         data = b"".join(Contents(changes))
         Applier(iter([data]), found["one"][1], Form.FLAT).run()
@@ -192,6 +193,7 @@ def test_any_bytes_are_a_stream_or_refused(data: bytes, start: bytes) -> None:
         pass
 
 
+@settings(deadline=None)
 @given(
     st.binary(min_size=1, max_size=100).filter(lambda name: b"\0" not in name),
     st.integers(0, 0o7777), st.integers(0, 0o7777777), st.integers(0, 2**33 - 1),

@@ -16,6 +16,7 @@ from mobyshell.core.store.layers import Applied, Form, LayerWorker, settle
 from mobyshell.core.store.stack import Stack
 from tests.core.store.layers.archives import DIRECTORY, SYMLINK, apply, member, names
 from tests.core.store.layers.conftest import Opened
+from tests.core.store.layers.trees import look
 
 pytestmark = pytest.mark.root
 
@@ -132,6 +133,18 @@ def test_a_copy_keeps_times_of_directories_that_the_layer_does_not_list(
     apply(worker, opened(lower), member("d/new"), member("d/sub/.wh.c"), member("o/", DIRECTORY),
           member("o/y"), form=Form.FLAT)  # fmt: skip
     assert [(lower / name).stat().st_mtime for name in ("", "d", "d/sub", "o")] == [55, 55, 55, 10]
+
+
+@pytest.mark.parametrize("form", Form)
+def test_a_layer_gives_the_same_tree_at_any_time(
+    worker: LayerWorker, tmp_path: Path, opened: Opened, form: Form
+) -> None:
+    """Also where it does not list what it has its files in."""
+    for name in ("one", "two"):
+        apply(worker, opened(tmp_path / name), member("a/b/c"), member("d/", DIRECTORY), form=form)
+        os.utime(tmp_path, (1, 1))
+    assert look(tmp_path / "one") == look(tmp_path / "two")
+    assert (tmp_path / "one").stat().st_mtime == (tmp_path / "one/a").stat().st_mtime == 0
 
 
 def test_a_copy_has_only_attributes_that_the_last_layer_lists(
