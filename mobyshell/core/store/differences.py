@@ -19,7 +19,9 @@ from mobyshell.core.store.layers import Compression, LayerWorker, Written
 from mobyshell.core.store.layers.changes import Change
 from mobyshell.core.store.layers.compare import tree_changes
 from mobyshell.core.store.layers.upper import upper_changes
-from mobyshell.core.store.snapshots.protocol import Form, Snapshotter
+from mobyshell.core.store.snapshots import mounting
+from mobyshell.core.store.snapshots.idmaps import IdMaps
+from mobyshell.core.store.snapshots.protocol import Form, Mount, Snapshotter
 from mobyshell.core.store.stack import Stack
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -73,7 +75,8 @@ def write_layer(
     newest: float | None = None, sync: bool = False,
 ) -> Written:  # fmt: skip
     """The same as a layer, written to the descriptor `output` by a `LayerWorker`, whose errors
-    these are. `newest`: times are not later (see there)."""
+    these are. `newest`: times are not later (see there). Owners are as a container of it sees them.
+    """
     with ExitStack() as held:
         own, _, flat = _places(snapshots, key, held)
         worker = held.enter_context(LayerWorker())
@@ -95,7 +98,7 @@ def _places(
     target = snapshots.directories(key)
     if found.kind == "view":
         return None, [], None
-    own = _open(str(target.directory), held)
+    own = _open_seen(str(target.directory), IdMaps.of_labels(found.labels), held)
     if target.form is not Form.FLAT or not found.parent:
         return own, [str(one) for one in target.lowers], None
     parent = str(snapshots.directories(found.parent).directory)
@@ -113,6 +116,18 @@ def _open(path: str, held: ExitStack) -> int:
         fd = os.open(path, _DIRECTORY)
     except OSError as error:
         raise SyscallFailed.of(error, "open", path=path) from error
+    held.callback(os.close, fd)
+    return fd
+
+
+def _open_seen(path: str, maps: IdMaps, held: ExitStack) -> int:
+    """A directory, with owners as they are seen in the user namespace that it is for: a layer is
+    of no namespace."""
+    if not maps:
+        return _open(path, held)
+    back = maps.inverse()
+    mount = held.enter_context(mounting.opened([Mount("bind", path, ("rw", *back.options()))]))
+    fd = os.open(".", _DIRECTORY, dir_fd=mount)
     held.callback(os.close, fd)
     return fd
 

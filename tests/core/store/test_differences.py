@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from mobyshell.core.errors import NotFound
+from mobyshell.core.errors import NotFound, WrongState
 from mobyshell.core.store.differences import Difference, Way, differences, write_layer
 from mobyshell.core.store.snapshots.choose import DRIVERS
-from mobyshell.core.store.snapshots.protocol import Snapshotter
+from mobyshell.core.store.snapshots.protocol import GID_MAPPING, UID_MAPPING, Snapshotter
 from mobyshell.core.store.snapshots.snapshotter import TreeSnapshotter
 from mobyshell.core.store.store import Namespace
 from tests.core.store.snapshots.conftest import layer, put, write
@@ -89,3 +89,20 @@ def test_the_layer_of_it(snapshots: Snapshotter, tmp_path: Path) -> None:
     assert {"new", "foo", ".wh.bar", "d/y"} <= found
     assert {"d/.wh..wh..opq", "d/.wh.x"} & found
     assert "same" not in found
+
+
+def test_a_layer_is_of_no_user_namespace(snapshots: Snapshotter, tmp_path: Path) -> None:
+    mapped = {UID_MAPPING: "0:100000:65536", GID_MAPPING: "0:200000:65536"}
+    layer(snapshots, "base", put(foo="foo", same="same"))
+    snapshots.prepare("box", "base", mapped)
+    own = snapshots.layer_target("box").directory
+    for name, uid in (("new", 0), ("foo", 7)):
+        (own / name).write_text("new")
+        os.chown(own / name, 100_000 + uid, 200_000 + uid)
+    assert told(snapshots, "box") == {"/new": Way.ADDED, "/foo": Way.CHANGED}
+    assert {"new", "foo"} == members(snapshots, "box", tmp_path)
+    with tarfile.open(tmp_path / "layer.tar") as archive:
+        owners = {one.name: (one.uid, one.gid) for one in archive}
+    assert (owners["new"], owners["foo"]) == ((0, 0), (7, 7))
+    with pytest.raises(WrongState, match="mapped ids"):
+        snapshots.commit("next", "box")

@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.root, pytest.mark.peer]
 CALLS = ("rename", "fsync", "fdatasync", "syncfs", "mkdir", "mkdirat", "mknodat", "rmdir",
          "unlinkat", "pwrite64", "ftruncate")  # fmt: skip
 ALL = os.environ.get("MOBYSHELL_SWEEP") == "all"
-POINTS, CUTS = (10_000, 30) if ALL else (5, 3)
+POINTS, CUTS = (10_000, 30) if ALL else (4, 2)
 HERE = Path(__file__).parents[3]
 
 

@@ -28,6 +28,10 @@ class IdMap:
                 return outside + id - inside
         raise UsageError(f"id {id} is not in the mapping {self}", hint="map a larger range")
 
+    def inverse(self) -> IdMap:
+        """The way back."""
+        return IdMap(tuple((outside, inside, count) for inside, outside, count in self.ranges))
+
     @classmethod
     def parse(cls, text: str) -> IdMap:
         """From `CONTAINER:HOST:SIZE[,…]`, as containerd writes it. UsageError."""
@@ -60,6 +64,10 @@ class IdMaps:
 
     def __bool__(self) -> bool:
         return bool(self.uids.ranges)
+
+    def inverse(self) -> IdMaps:
+        """The way back."""
+        return IdMaps(self.uids.inverse(), self.gids.inverse())
 
     @classmethod
     def of_labels(cls, labels: Mapping[str, str]) -> IdMaps:

@@ -50,7 +50,8 @@ snapshotters do: nothing needs to be unpacked."""
 UID_MAPPING = INHERITED + "uidmapping"
 GID_MAPPING = INHERITED + "gidmapping"
 """Labels of `prepare` and `view`: `CONTAINER:HOST:SIZE[,…]`, how the ids in the parent's tree are
-to be seen from the user namespace that it is for."""
+to be seen from the user namespace that it is for. Such a snapshot cannot be committed (its files
+are of host's ids): what it has changed is written as a layer (`core/store/differences`)."""
 
 
 class Kind(StrEnum):

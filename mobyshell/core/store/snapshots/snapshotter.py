@@ -239,6 +239,10 @@ class TreeSnapshotter:
     ) -> tuple[rows.Row, rows.Row | None]:
         """What is to be committed, and its parent. The errors of `commit`."""
         row = rows.get_active(sql, self._place, key)
+        if IdMaps.of_labels(row.snapshot.labels):
+            # it would be mapped once more in its children
+            raise WrongState(f"snapshot {key!r} has mapped ids: its files are not root's but another's",
+                             hint="make a layer of it, `snapshot diff -o`, and unpack that")  # fmt: skip
         if name != key:
             rows.must_be_free(sql, self._place, name)
         own = row.snapshot.parent
