@@ -40,7 +40,7 @@ _ITS_FAULT = frozenset((
 
 
 @dataclass(frozen=True, slots=True)
-class Unpacked:
+class Outcome:
     """What `Applier.run` has done."""
 
     entries: int
@@ -75,7 +75,7 @@ class Applier:
         self.entries = 0
         """How many members there were so far; any thread may look."""
 
-    def run(self) -> Unpacked:
+    def run(self) -> Outcome:
         """Unpack it all. InvalidLayer names the member and the reason; SyscallFailed is what the
         machine is to blame for (a full disk, a missing privilege)."""
         limits = self._limits
@@ -96,7 +96,7 @@ class Applier:
             raise _refusal(error, "") from None
         finally:
             self._places.forget()
-        return Unpacked(
+        return Outcome(
             self.entries,
             self._form is not Form.FLAT and self._places.root.node.opaque,
             tuple(map(shown, sorted(finish.implied))),

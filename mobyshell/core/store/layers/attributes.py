@@ -16,7 +16,7 @@ CONTROL = (b"trusted.", b"user.overlay.")
 """Attributes by which overlayfs is told what to show: an archive has no say in that (nor in any of
 `trusted`, which is the administrator's)."""
 
-_LISTED = ("user.", "security.capability", "system.posix_acl_")
+LISTED = ("user.", "security.capability", "system.posix_acl_")
 """Attributes that a file has only if its layer lists them; others are the machine's (labels)."""
 
 _REFUSED = (errno.ENOTSUP, errno.EPERM)
@@ -102,7 +102,7 @@ def _chmod(name: bytes, directory: int, mode: int) -> None:
 def _strip(fd: int) -> None:
     """Take off what a file got from its directory, or a directory had in the layers below."""
     for key in os.listxattr(fd):
-        if key.startswith(_LISTED):
+        if key.startswith(LISTED):
             os.removexattr(fd, key)
 
 

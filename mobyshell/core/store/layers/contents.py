@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Iterator
 
+from mobyshell.core.store.layers.attributes import CONTROL, LISTED
 from mobyshell.core.store.layers.changes import FILE, Change, changed
 from mobyshell.core.store.layers.notes import Notes
 from mobyshell.core.store.layers.streams import CHUNK
@@ -26,8 +27,6 @@ _KINDS = {
     stat.S_IFREG: h.REGULAR, stat.S_IFDIR: h.DIRECTORY, stat.S_IFLNK: h.SYMLINK,
     stat.S_IFCHR: h.CHARACTER, stat.S_IFBLK: h.BLOCK_DEVICE, stat.S_IFIFO: h.FIFO,
 }  # fmt: skip
-_XATTRS = ("user.", "security.capability", "system.posix_acl_")
-_NOT = "user.overlay."
 
 
 def kept_xattrs(place: bytes | int) -> dict[bytes, bytes]:
@@ -37,8 +36,9 @@ def kept_xattrs(place: bytes | int) -> dict[bytes, bytes]:
     follow = isinstance(place, int)
     try:
         for key in sorted(os.listxattr(place, follow_symlinks=follow)):
-            if key.startswith(_XATTRS) and not key.startswith(_NOT):
-                found[os.fsencode(key)] = os.getxattr(place, key, follow_symlinks=follow)
+            name = os.fsencode(key)
+            if key.startswith(LISTED) and not name.startswith(CONTROL):
+                found[name] = os.getxattr(place, key, follow_symlinks=follow)
     except OSError as error:
         if error.errno != errno.ENOTSUP:
             raise
