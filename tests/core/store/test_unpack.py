@@ -273,7 +273,8 @@ with Store.open(Path(sys.argv[1])) as store:
     space = store.namespace("test")
     found = resolve(space.content, space.images.get("image").target)
     def source(job, worker):
-        print(job.layer.digest, flush=True)
+        sys.stdout.write(job.layer.digest + "\\n")  # at once: print() of two threads mixes lines
+        sys.stdout.flush()
         if sys.argv[3:] == ["hang"]:
             input()
         return from_content(space)(job, worker)
