@@ -190,7 +190,14 @@ NOUNS = {
 _MODULES = {
     "task": ("task", "task_looks"),
     "container": ("container", "container_run"),
-    "image": ("image", "image_transfer", "image_looks", "image_build", "image_trust"),
+    "image": (
+        "image",
+        "image_transfer",
+        "image_looks",
+        "image_mount",
+        "image_build",
+        "image_trust",
+    ),
 }
 """Nouns whose verbs are in more than the module of their name, in the order they are listed."""
 

@@ -58,6 +58,8 @@ def prepare(workplace: Workplace, verb: Verb, words: list[str]) -> None:
             workplace.ok(*line)
     if verb.name == "image build":
         (workplace.directory / "build.yml").write_text(BUILD)
+    if verb.name == "image unmount":
+        workplace.ok("image", "mount", "alpine", "mnt")
     if verb.name == "image verify":
         workplace.ok("image", "sign", "alpine", "--key", "mine.key")
     if verb.name == "task resume":
@@ -69,6 +71,8 @@ def test_the_example_runs(workplace: Workplace, verb: Verb) -> None:
     words = shlex.split(verb.example)
     prepare(workplace, verb, words)
     with ExitStack() as stack:
+        if verb.name == "image mount":
+            stack.callback(workplace.ok, "image", "unmount", "mnt")
         if REGISTRY in verb.example:
             host = stack.enter_context(distribution()).host
             words = [word.replace(REGISTRY, host) for word in words]

@@ -1,0 +1,80 @@
+"""`image mount unmount`: an image's files on a directory of the host, without copying them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mobyshell.commands.image_transfer import find_image
+from mobyshell.commands.registry import FILE, IMAGE, TEXT, WRITE, argument, option, switch, verb
+from mobyshell.commands.results import Done
+from mobyshell.commands.stored import kept_labels
+
+if TYPE_CHECKING:
+    from mobyshell.commands.context import Context
+
+N = "image"
+_SNAPSHOTTER = option("--snapshotter", "which keeps its tree (default: the best that works here)")
+
+
+@verb(
+    N, "mount", argument("image", IMAGE, "the image"),
+    argument("directory", FILE, "where; made if it is not there"),
+    switch("--rw", "to be written, too: what is written goes with unmounting", name="writable"),
+    option("--platform", "OS/ARCH[/VARIANT] (default: this machine's)", TEXT), _SNAPSHOTTER,
+    effect=WRITE, example="image mount alpine mnt",
+)  # fmt: skip
+def mount(
+    ctx: Context, *, image: str, directory: str, writable: bool, platform: str | None,
+    snapshotter: str | None,
+) -> Done:  # fmt: skip
+    """Mount an image's files on a directory; as a view, which cannot be written.
+
+    They are unpacked first, if they are not. A snapshot named like the directory keeps them until
+    `image unmount`.
+    """
+    import os
+    from pathlib import Path
+
+    from mobyshell.core.errors import SyscallFailed
+    from mobyshell.core.store.snapshots import mounting
+
+    target, found = Path(os.path.abspath(directory)), find_image(ctx, image, platform)
+    snapshots = found.tenant.snapshotter(snapshotter or "")
+    found.unpack(snapshots.name)
+    make = snapshots.prepare if writable else snapshots.view
+    mounts = make(str(target), found.chain_id, kept_labels(ctx, ()))
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        mounting.attach(mounts, target)
+    except BaseException as error:
+        snapshots.remove(str(target))
+        if isinstance(error, OSError):
+            raise SyscallFailed.of(error, "mkdir", path=str(target)) from error
+        raise
+    return Done(str(target), said=f"`mobyshell image unmount {directory}` takes it away again")
+
+
+@verb(
+    N, "unmount", argument("directory", FILE, "where an image is mounted"), _SNAPSHOTTER,
+    effect=WRITE, example="image unmount mnt",
+)  # fmt: skip
+def unmount(ctx: Context, *, directory: str, snapshotter: str | None) -> Done:
+    """Unmount what `image mount` has mounted, and remove its snapshot."""
+    import errno
+    import os
+    from pathlib import Path
+
+    from mobyshell.core.errors import SyscallFailed
+    from mobyshell.core.store.snapshots import mounting
+    from mobyshell.core.store.snapshots.choose import snapshotter as choose
+
+    target = os.path.abspath(directory)
+    snapshots = choose(ctx.space.scope, snapshotter or "")
+    snapshots.stat(target)  # what others have mounted is theirs
+    try:
+        mounting.detach(Path(target))
+    except SyscallFailed as error:
+        if error.errno not in (errno.EINVAL, errno.ENOENT):
+            raise
+    snapshots.remove(target)  # also of a mount that a reboot has ended
+    return Done(target)
