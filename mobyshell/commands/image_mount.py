@@ -30,7 +30,7 @@ def mount(
     """Mount an image's files on a directory; as a view, which cannot be written.
 
     They are unpacked first, if they are not. A snapshot named like the directory keeps them until
-    `image unmount`.
+    `image unmount`. Setuid programs and devices in there are of no effect.
     """
     import os
     from pathlib import Path
@@ -45,7 +45,7 @@ def mount(
     mounts = make(str(target), found.chain_id, kept_labels(ctx, ()))
     try:
         target.mkdir(parents=True, exist_ok=True)
-        mounting.attach(mounts, target)
+        mounting.attach(mounts, target, trusted=False)
     except BaseException as error:
         snapshots.remove(str(target))
         if isinstance(error, OSError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from tests.commands.stored import real_image
 from tests.conftest import Workplace
 
 pytestmark = pytest.mark.root
+
+
+FLAGS = os.ST_NOSUID | os.ST_NODEV
 
 
 @pytest.fixture
@@ -26,6 +30,7 @@ def test_it_is_there_and_gone_again(furnished: Workplace) -> None:
     for words in ((), ("--rw",), ("--snapshotter", "native")):
         assert furnished.ok("image", "mount", "alpine", "mnt", *words).strip() == str(place)
         assert (place / "hello").read_text() == "hello\n"
+        assert os.statvfs(place).f_flag & FLAGS == FLAGS
         assert furnished.run("image", "mount", "alpine", "mnt", *words).returncode == 3
         if words == ("--rw",):
             (place / "hello").write_text("changed")

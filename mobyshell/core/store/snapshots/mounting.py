@@ -56,9 +56,12 @@ def detached(mounts: Sequence[Mount]) -> int:
     raise Unsupported(f"a snapshot on {mount.type}", hint="overlay and bind are known here")
 
 
-def attach(mounts: Sequence[Mount], target: Path) -> None:
-    """Mount them on the directory `target`, until `detach`. SyscallFailed."""
+def attach(mounts: Sequence[Mount], target: Path, *, trusted: bool = True) -> None:
+    """Mount them on the directory `target`, until `detach`. Not `trusted`: the host's users can
+    reach it, and are not to get at setuid programs and devices of an image's. SyscallFailed."""
     with opened(mounts) as fd:
+        if not trusted:
+            _set_attributes(fd, c.MOUNT_ATTR_NOSUID | c.MOUNT_ATTR_NODEV)
         place = os.fsencode(target) + b"\0"
         call("move_mount", fd, b"\0", c.AT_FDCWD, place, c.MOVE_MOUNT_F_EMPTY_PATH,
              path=str(target))  # fmt: skip
