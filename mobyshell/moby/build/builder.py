@@ -37,6 +37,7 @@ from mobyshell.moby.build.cache import Cache, Layer, key_of
 from mobyshell.moby.build.context import Directory, Source, Tree, digest_of
 from mobyshell.moby.build.files import Below, Scratch
 from mobyshell.moby.build.settings import environment_of, history_of, joined, with_set
+from mobyshell.moby.build.stages import stage_of, wanted
 from mobyshell.moby.build.steps import (
     SCRATCH,
     Argument,
@@ -104,43 +105,13 @@ def build(
     full = [str(parse_reference(name)) for name in names]
     with tenant.leased() as held, ExitStack() as stack:
         builder = _Builder(held, options, stack)
-        wanted = _wanted(stages, options.target)
-        for index in wanted:
+        needed = wanted(stages, options.target)
+        for index in needed:
             builder.stage(index, stages[index])
-        target = builder.finish(wanted[-1])
+        target = builder.finish(needed[-1])
         for name in full:
             held.store.images.put(name, target)
     return target
-
-
-def _wanted(stages: Sequence[Stage], target: str) -> list[int]:
-    """The stages that are needed, in their order: what nothing asks for is not built."""
-    by_name = {one.name: index for index, one in enumerate(stages) if one.name}
-    last = len(stages) - 1
-    if target:
-        number = by_name.get(target.lower(), int(target) if target.isdecimal() else -1)
-        if not 0 <= number < len(stages):
-            raise UsageError(f"there is no stage {target:.40}",
-                             hint=f"there are: {', '.join(by_name) or 'none with a name'}")  # fmt: skip
-        last = number
-    needed, pending = {last}, [last]
-    while pending:
-        index = pending.pop()
-        one = stages[index]
-        asked = [one.base, *(step.source for step in one.steps if isinstance(step, Copy))]
-        for word in asked:
-            found = _stage_of(word, by_name, index)
-            if found is not None and found not in needed:
-                needed.add(found)
-                pending.append(found)
-    return sorted(needed)
-
-
-def _stage_of(word: str, by_name: Mapping[str, int], before: int) -> int | None:
-    found = by_name.get(word.lower()) if word else None
-    if found is None and word.isdecimal():
-        found = int(word)
-    return found if found is not None and found < before else None
 
 
 class _Builder:
@@ -179,7 +150,7 @@ class _Builder:
         if stage.base == SCRATCH:
             key = key_of(_FORMAT, SCRATCH, str(platform))
             return _State(key, ImageProcess(), platform=platform)
-        earlier = _stage_of(stage.base, self._names, index)
+        earlier = stage_of(stage.base, self._names, index)
         if earlier is not None:
             found = self._states[earlier]
             return _State(found.key, found.process, list(found.layers), list(found.history),
@@ -427,7 +398,7 @@ class _Builder:
                 self._stack.callback(self._context.close)
             yield self._context
             return
-        earlier = _stage_of(step.source, self._names, index)
+        earlier = stage_of(step.source, self._names, index)
         if earlier is not None:
             state = self._states[earlier]
         else:
