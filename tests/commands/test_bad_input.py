@@ -91,6 +91,8 @@ def base(verb: Verb) -> tuple[dict[str, str], list[str]]:
         values[one.name] = str(value[0] if isinstance(value, tuple) else value)
     if verb.name == "bundle new":
         values["source"] = "host:true"
+    if any(one.name == "pull" for one in verb.parameters):
+        values["pull"] = "never"  # nor ask the registries of the world
     return values, list(given[verb.rest.name]) if verb.rest else []
 
 
