@@ -29,6 +29,8 @@ CALLS = ("rename", "fsync", "fdatasync", "syncfs", "mkdir", "mkdirat", "mknodat"
 ALL = os.environ.get("MOBYSHELL_SWEEP") == "all"
 POINTS, CUTS = (10_000, 30) if ALL else (4, 2)
 HERE = Path(__file__).parents[3]
+TOOLS = {**os.environ, "PATH": "/usr/sbin:/sbin:/usr/bin:/bin"}
+"""For programs that are only root's to find."""
 
 
 @pytest.fixture(params=sorted(DRIVERS))
@@ -86,23 +88,23 @@ def mounted(image: Path, place: Path) -> Iterator[Path]:
     """A disk of its own: what reaches it is what a power cut leaves, as nothing else is written
     back for a minute."""
     place.mkdir(exist_ok=True)
-    loop = subprocess.run(["losetup", "-f", "--show", "--direct-io=on", image], check=True,
+    loop = subprocess.run(["losetup", "-f", "--show", "--direct-io=on", image], check=True, env=TOOLS,
                           capture_output=True, text=True).stdout.strip()  # fmt: skip
     try:
         subprocess.run(["mount", "-o", "commit=60", loop, place], check=True)
-        try:
-            yield place
-        finally:
-            leave(place)
+    finally:  # it goes with the mount, however that ends
+        subprocess.run(["losetup", "-d", loop], check=True, env=TOOLS)
+    try:
+        yield place
     finally:
-        subprocess.run(["losetup", "-d", loop], check=True)
+        leave(place)
 
 
 def test_the_power_is_cut(tmp_path: Path, name: str) -> None:
     image = tmp_path / "disk"
     with image.open("wb") as file:
         file.truncate(256 << 20)
-    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    subprocess.run(["mkfs.ext4", "-q", image], check=True, env=TOOLS)
     chance = random.Random(5)
     cuts: list[tuple[Path, list[int]]] = []
     with mounted(image, tmp_path / "mnt") as place:
