@@ -4,10 +4,19 @@ network is seen or changed by what runs in it."""
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
 from typing import Any
+
+_SYSTEM = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
+
+
+def environment() -> dict[str, str]:
+    """Ours, with a path to the system's programs, which a test's may lack."""
+    path = os.environ.get("PATH", "")
+    return {**os.environ, "PATH": f"{path}:{_SYSTEM}" if path else _SYSTEM}
 
 
 class Netns:
@@ -16,7 +25,7 @@ class Netns:
     def __init__(self) -> None:
         self._holder = subprocess.Popen(
             ["unshare", "--net", "sh", "-c", "ip link set lo up && echo ready && exec sleep 3600"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment(),
         )  # fmt: skip
         assert self._holder.stdout is not None
         assert self._holder.stdout.readline() == b"ready\n"
@@ -43,7 +52,7 @@ class Netns:
         """Run a command in it."""
         done = subprocess.run(
             self.words(*words), capture_output=True, text=True, timeout=60, check=False,
-            stdin=subprocess.DEVNULL, **more,
+            stdin=subprocess.DEVNULL, env=environment(), **more,
         )  # fmt: skip
         assert not check or done.returncode == 0, (words, done.stdout, done.stderr)
         return done
@@ -60,7 +69,7 @@ class Netns:
         """Start a command in it; whoever starts it ends it."""
         return subprocess.Popen(
             self.words(*words), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, env=environment(),
         )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ DIRECTORIES = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
 """Where plugins are, if CNI_PATH does not say."""
 
 _SECONDS = 110.0
+# plugins call iptables, which is where a user's $PATH may not lead
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -104,7 +105,7 @@ def _run(
     environment = {
         "CNI_COMMAND": command, "CNI_CONTAINERID": container, "CNI_NETNS": netns,
         "CNI_IFNAME": interface, "CNI_PATH": ":".join(places),
-        "PATH": os.environ.get("PATH") or _PATH,
+        "PATH": ":".join(filter(None, (os.environ.get("PATH"), _PATH))),
     }  # fmt: skip
     try:
         done = subprocess.run(

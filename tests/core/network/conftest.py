@@ -14,7 +14,7 @@ import pytest
 from mobyshell.core.network import ports
 from mobyshell.core.network.attach import Networking
 from mobyshell.core.network.values import Attachment, Request
-from tests.netns import Netns
+from tests.netns import Netns, environment
 
 
 class Home:
@@ -44,7 +44,7 @@ class Home:
         """Run a command in a container."""
         done = subprocess.run(
             ["nsenter", f"--net={where.netns}", *words], capture_output=True, text=True,
-            stdin=subprocess.DEVNULL, timeout=60, check=False,
+            stdin=subprocess.DEVNULL, timeout=60, check=False, env=environment(),
         )  # fmt: skip
         assert not check or done.returncode == 0, (words, done.stdout, done.stderr)
         return done.stdout

@@ -14,7 +14,7 @@ import pytest
 
 from mobyshell.core.oci import IDMapping, default_spec, dump_spec
 from tests.core.tasks.conftest import bury, eventually, make_bundle, processes_of
-from tests.netns import Netns, connect_hosts
+from tests.netns import Netns, connect_hosts, environment
 
 pytestmark = pytest.mark.root
 
@@ -158,23 +158,22 @@ def test_a_user_without_privileges_has_a_network(home: Path, program: str) -> No
     )
     (bundle / "config.json").write_text(dump_spec(spec))
     subprocess.run(["chown", "-hR", f"{NOBODY}:{NOBODY}", str(home)], check=True)
-    environment = {
+    variables = {
         "XDG_RUNTIME_DIR": str(home / "run"), "MOBYSHELL_ROOT": str(home / "store"),
-        "PATH": os.environ["PATH"], "MOBYSHELL_LINGER": "0.2", "HOME": str(home),
+        "PATH": environment()["PATH"], "MOBYSHELL_LINGER": "0.2", "HOME": str(home),
     }  # fmt: skip
     words = [python, "-c", _MAIN, str(Path(__file__).parents[3]), "run", "--rm", "--network", program,
              "-p", "18080:80", str(bundle), "--", "sh", "-c",
-             "ip -o -4 addr; ip route; wget -qO- http://198.51.100.2:9/; cat /etc/resolv.conf"]  # fmt: skip
+             "ip route; until wget -qO- http://198.51.100.2:9/page; do sleep 0.1; done"]  # fmt: skip
     with Netns() as host, Netns() as outside:
         connect_hosts(host, outside)
-        serving = outside.start("busybox", "sh", "-c",
-                                "while :; do echo | busybox nc -l -p 9 -e echo -e "
-                                "'HTTP/1.0 200 OK\\r\\n\\r\\nfrom outside'; done")  # fmt: skip
+        (home / "page").write_text("from outside\n")
+        serving = outside.start(sys.executable, "-m", "http.server", "9", "--directory", str(home))
         try:
             done = subprocess.run(
                 host.words("unshare", "-m", "sh", "-c", _TUN, str(home / "tun"), "setpriv",
                            f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *words),
-                env=environment, cwd="/", capture_output=True, text=True, timeout=90, check=False,
+                env=variables, cwd="/", capture_output=True, text=True, timeout=90, check=False,
                 stdin=subprocess.DEVNULL,
             )  # fmt: skip
         finally:
