@@ -66,7 +66,7 @@ class Database:
         self.path = path
         self._patience = patience
         self._mine = threading.local()
-        self._all: list[_Connection] = []
+        self._all: list[tuple[threading.Thread, _Connection]] = []
         self._guard = threading.Lock()
         self._migrate()
 
@@ -134,7 +134,7 @@ class Database:
     def close(self) -> None:
         """Close the connections of all threads. None may be in use."""
         with self._guard:
-            for connection in self._all:
+            for _, connection in self._all:
                 connection.close()
             self._all.clear()
             self._mine = threading.local()
@@ -152,8 +152,16 @@ class Database:
                 mine = _Connection(self.path)
             self._mine.connection = mine
             with self._guard:
-                self._all.append(mine)
+                self._forget_ended()
+                self._all.append((threading.current_thread(), mine))
         return mine
+
+    def _forget_ended(self) -> None:
+        """Close what threads have left behind that are no more: a face may start one a second."""
+        ended = [one for one in self._all if not one[0].is_alive()]
+        for one in ended:
+            one[1].close()
+            self._all.remove(one)
 
     def _migrate(self) -> None:
         mine = self._connection()

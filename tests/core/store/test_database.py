@@ -248,3 +248,22 @@ def test_a_thread_that_connects_takes_no_locks_from_the_others(place: Path) -> N
             assert writer.communicate(timeout=60)[0] == f"w{number}-0\n"
             assert f"w{number}-0" in names(database)
         assert Path(f"{place}-wal").exists()
+
+
+def test_threads_that_have_ended_leave_no_connection_open(tmp_path: Path) -> None:
+    def opened() -> int:
+        links = (os.path.join("/proc/self/fd", one) for one in os.listdir("/proc/self/fd"))
+        return sum(str(tmp_path) in os.readlink(one) for one in links if os.path.lexists(one))
+
+    with Database(tmp_path / "db") as database:
+
+        def read() -> None:
+            with database.read() as sql:
+                sql.execute("SELECT count(*) FROM namespaces").fetchone()
+
+        for _ in range(30):
+            thread = threading.Thread(target=read)
+            thread.start()
+            thread.join()
+        assert opened() < 12  # the main thread's, the last one's
+        read()
