@@ -10,7 +10,8 @@ from mobyshell.commands.arguments import parse
 from mobyshell.commands.registry import DESTROY, Verb, lookup
 
 # verbs that take over the terminal when they are not told to stay in the background
-_FOREGROUND = frozenset({"task run", "task exec", "task attach", "ns enter", "bundle run"})
+_FOREGROUND = frozenset({"task run", "task exec", "task attach", "ns enter", "bundle run",
+                         "container run", "container start"})  # fmt: skip
 
 _KILL = 9
 

@@ -24,3 +24,9 @@ def test_the_question_names_what_it_is_about() -> None:
     many = [request(["task", "kill", f"t{i}", "HUP"]) for i in range(7)]
     assert question(many) == "task kill -1 t0, t1, t2, t3, t4 and 2 more?"
     assert question([request(["task", "delete", "a", "b"])]) == "task delete a, b?"
+
+
+@pytest.mark.parametrize("line", ["task run x", "container run x", "container start x"])
+def test_what_wants_the_terminal_gets_it_unless_it_is_detached(line: str) -> None:
+    assert request(line.split()).in_foreground
+    assert not request([*line.split()[:2], "-d", "x"]).in_foreground
