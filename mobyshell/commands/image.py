@@ -50,7 +50,7 @@ def ls(ctx: Context, *, filters: tuple[str, ...]) -> Rows:
     argument("source", IMAGE, "an image"),
     argument("target", TEXT, "the further name for it"),
     switch("-f --force", "also if that is the name of another"),
-    effect=WRITE, example="image tag alpine alpine:stable",
+    effect=WRITE, example="image tag alpine alpine:stable", key="t",
 )  # fmt: skip
 def tag(ctx: Context, *, source: str, target: str, force: bool) -> Done:
     """Give an image a further name."""
@@ -67,7 +67,7 @@ def tag(ctx: Context, *, source: str, target: str, force: bool) -> Done:
 @verb(
     N, "rm",
     argument("images", IMAGE, "their names", many=True),
-    effect=DESTROY, example="image rm alpine",
+    effect=DESTROY, example="image rm alpine", key="D",
 )  # fmt: skip
 def rm(ctx: Context, *, images: tuple[str, ...]) -> Done:
     """Remove names of images, and from the disk what nothing else needs."""

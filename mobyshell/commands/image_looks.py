@@ -30,7 +30,7 @@ _PLATFORM = option("--platform", "OS/ARCH[/VARIANT] (default: this machine's)", 
 _LAYER = option("--layer", "the number of a layer, from 0 (default: all of them together)", NUMBER)
 
 
-@verb(N, "inspect", _IMAGE, _PLATFORM, effect=READ, example="image inspect alpine")
+@verb(N, "inspect", _IMAGE, _PLATFORM, effect=READ, example="image inspect alpine", key="i")
 def inspect(ctx: Context, *, image: str, platform: str | None) -> Record:
     """Show what an image is: for which platforms, how it is run, of which layers it is made."""
     from mobyshell.core.oci.image_spec import image_to_json
@@ -94,7 +94,7 @@ def tree(ctx: Context, *, image: str, path: str, layer: int | None, platform: st
 @verb(
     N, "diff", _IMAGE, _LAYER, _PLATFORM,
     switch("--wasted", "instead: files that upper layers hide, and that are carried along"),
-    effect=READ, example="image diff alpine --layer 0",
+    effect=READ, example="image diff alpine --layer 0", key="d",
 )  # fmt: skip
 def diff(
     ctx: Context, *, image: str, layer: int | None, platform: str | None, wasted: bool
@@ -137,7 +137,7 @@ def cat(ctx: Context, *, image: str, path: str, layer: int | None, platform: str
 @verb(
     N, "unpack", _IMAGE, optional("directory", FILE, "a new directory (default: its snapshots)"),
     _PLATFORM, option("--snapshotter", "which keeps its tree"),
-    effect=WRITE, example="image unpack alpine files",
+    effect=WRITE, example="image unpack alpine files", key="u",
 )  # fmt: skip
 def unpack(
     ctx: Context, *, image: str, directory: str | None, platform: str | None,

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from mobyshell.commands.context import Context
     from mobyshell.core.oci.platform import Platform
     from mobyshell.core.registry.client import Client
+    from mobyshell.core.registry.progress import Progress
+    from mobyshell.core.registry.stop import Stop
     from mobyshell.moby.image import Image
     from mobyshell.moby.tenant import Tenant
 
@@ -48,7 +50,7 @@ _REGISTRY = (
     _PLATFORM,
     switch("--all-platforms", "all that the image is for"),
     _NO_UNPACK, _SNAPSHOTTER, *_REGISTRY,
-    effect=WRITE, example="image pull localhost:5000/busybox",
+    effect=WRITE, example="image pull localhost:5000/busybox", key="p",
 )  # fmt: skip
 def pull(
     ctx: Context, *, name: str, platform: str | None, all_platforms: bool, no_unpack: bool,
@@ -77,12 +79,28 @@ def pull(
     return Done(image.name, said=f"{image.target.digest}: {meter.said()}")
 
 
+def pull_watched(ctx: Context, name: str, progress: Progress, stop: Stop) -> str:
+    """The same for who looks on and may stop it: `progress` gets every event, from several threads.
+    The image's full name."""
+    from mobyshell.moby.transfer import pull as fetch
+
+    host = str(parse_reference(name).domain)
+    client = _client(ctx, host, user=None, plain_http=False, insecure=False, ca=None)
+    try:
+        return fetch(
+            tenant(ctx), name, unpack=True, platform=None, all_platforms=False, snapshotter="",
+            registry=client, progress=progress, stop=stop,
+        ).name  # fmt: skip
+    finally:
+        client.close()
+
+
 @verb(
     N, "push",
     argument("image", IMAGE, "the image"),
     optional("target", TEXT, "where to (default: where its name says)", default=""),
     _PLATFORM, *_REGISTRY,
-    effect=WRITE, example="image push alpine localhost:5000/alpine",
+    effect=WRITE, example="image push alpine localhost:5000/alpine", key="P",
 )  # fmt: skip
 def push(ctx: Context, *, image: str, target: str, platform: str | None, **registry: Any) -> Done:
     """Bring an image to a registry; blobs that it has from another repository are not sent."""
@@ -106,7 +124,7 @@ def push(ctx: Context, *, image: str, target: str, platform: str | None, **regis
     argument("file", FILE, "an archive or the directory of a layout; - for standard input"),
     option("--name", "the image's name, instead of the one in the file", TEXT, default=""),
     _PLATFORM, _NO_UNPACK, _SNAPSHOTTER,
-    effect=WRITE, example="image import alpine.tar",
+    effect=WRITE, example="image import alpine.tar", key="I",
 )  # fmt: skip
 def import_(
     ctx: Context, *, file: str, name: str, platform: str | None, no_unpack: bool,

@@ -27,7 +27,7 @@ from mobyshell.styles.themes import DARK, THEMES, default_theme
 from mobyshell.widgets.background import Failed
 from mobyshell.widgets.terminal import TerminalView
 
-MODE_NAMES = {"b": "bundles", "t": "tasks"}
+MODE_NAMES = {"b": "bundles", "t": "tasks", "i": "images"}
 """Letters after `g`, and the screens they lead to; F1, F2 … in the same order."""
 
 
@@ -43,17 +43,24 @@ def _bundles(session: Session) -> Screen[Any]:
     return BundlesScreen(session)
 
 
+def _images(session: Session) -> Screen[Any]:
+    from mobyshell.screens.images import ImagesScreen
+
+    return ImagesScreen(session)
+
+
 class MobyshellApp(App[int]):
     """The app. Screens are made when they are first gone to."""
 
     TITLE = "mobyshell"
     CSS_PATH: ClassVar[list[str | PurePath]] = [
-        "../styles/tokens.tcss", "app.tcss", "tasks.tcss", "bundles.tcss",
+        "../styles/tokens.tcss", "app.tcss", "tasks.tcss", "bundles.tcss", "images.tcss",
     ]  # fmt: skip
     ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1", "go('bundles')", "Bundles", id="go.bundles"),
         Binding("f2", "go('tasks')", "Tasks", id="go.tasks"),
+        Binding("f3", "go('images')", "Images", id="go.images"),
         Binding("g", "leader", "Go", show=False, id="go"),
         Binding("question_mark", "help", "Help", id="help"),
         Binding("ctrl+r", "readonly", "Read-only", show=False, id="readonly"),
@@ -73,6 +80,7 @@ class MobyshellApp(App[int]):
         self._place = -1
         modes: dict[str, Callable[[], Screen[Any]]] = {
             "tasks": partial(_tasks, self.session), "bundles": partial(_bundles, self.session),
+            "images": partial(_images, self.session),
         }  # fmt: skip
         self._modes = {**modes}
         for theme in THEMES:

@@ -77,17 +77,18 @@ class NewBundleDialog(ModalScreen[NewBundle | None]):
 
 @dataclass(frozen=True, slots=True)
 class RunBundle:
-    """How a bundle shall be run. An empty id is chosen, empty args are the config's."""
+    """How a bundle or an image shall be run. An empty id is chosen, empty args are the config's."""
 
     id: str
     args: str
     terminal: bool
 
 
-def run_line(bundle: str, wanted: RunBundle) -> list[str]:
-    """The words that run `bundle` so. UsageError for a command with an open quote."""
-    line = ["task", "run", "-d", *(["-t", "-i"] if wanted.terminal else [])]
-    line += [*(["--name", wanted.id] if wanted.id else []), bundle]
+def run_line(subject: str, wanted: RunBundle, noun: str = "task") -> list[str]:
+    """The words that run a bundle (as a task) or an image (as a container) so. UsageError for a
+    command with an open quote."""
+    line = [noun, "run", "-d", *(["-t", "-i"] if wanted.terminal else [])]
+    line += [*(["--name", wanted.id] if wanted.id else []), subject]
     try:
         args = shlex.split(wanted.args)
     except ValueError as error:
@@ -100,16 +101,16 @@ class RunDialog(ModalScreen[RunBundle | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Leave", id="run.leave")]
 
-    def __init__(self, bundle: str, args: str, terminal: bool) -> None:
+    def __init__(self, subject: str, args: str, terminal: bool) -> None:
         super().__init__()
-        self.bundle, self.args, self.with_terminal = bundle, args, terminal
+        self.subject, self.args, self.with_terminal = subject, args, terminal
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Label(f"Run {self.bundle}", classes="title", markup=False)
-            yield Label("Id (empty: the bundle's name)")
+            yield Label(f"Run {self.subject}", classes="title", markup=False)
+            yield Label("Id (empty: after its name)")
             yield Input(id="id")
-            yield Label("Command (empty: as in its config)")
+            yield Label("Command (empty: as it says itself)")
             yield Input(id="args", placeholder=self.args)
             with RadioSet(id="terminal"):
                 yield RadioButton("with a terminal", value=self.with_terminal, id="with")

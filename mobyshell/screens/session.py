@@ -20,15 +20,19 @@ from textual.app import App
 from mobyshell.commands import output
 from mobyshell.commands import results as r
 from mobyshell.commands.context import Context
+from mobyshell.commands.image_transfer import tenant
 from mobyshell.commands.registry import Verb
 from mobyshell.core.errors import MobyshellError, SyscallFailed, UsageError
 from mobyshell.core.tasks.service import Tasks
+from mobyshell.moby.survey import Images, Survey
 from mobyshell.screens.request import Request, question, request, word_to_type
 from mobyshell.screens.result import ResultScreen
 from mobyshell.widgets.background import Failed, in_thread
 from mobyshell.widgets.confirm import Confirm
 
 if TYPE_CHECKING:
+    from mobyshell.core.registry.progress import Progress
+    from mobyshell.core.registry.stop import Stop
     from mobyshell.screens.app import MobyshellApp
 
 Then = Callable[[], object]
@@ -36,14 +40,22 @@ Done = Callable[[r.Done], object]
 
 
 class Session:
-    """One per app. `context` is the verbs'; `tasks` the service, which only threads may call."""
+    """One per app. `context` is the verbs'; `tasks` and `images` are services, which only threads
+    may call."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
+        self.images: Images = Survey(lambda: tenant(context))
 
     @property
     def tasks(self) -> Tasks:
         return self.context.tasks
+
+    def pull(self, name: str, progress: Progress, stop: Stop) -> str:
+        """Fetch an image, as `image pull` does, and its full name. For a thread; `stop` ends it."""
+        from mobyshell.commands.image_transfer import pull_watched
+
+        return pull_watched(self.context, name, progress, stop)
 
     @property
     def readonly(self) -> bool:

@@ -18,6 +18,7 @@ from textual.widgets._toast import Toast, ToastRack
 from mobyshell.commands.context import Context
 from mobyshell.core.runtime import Host
 from mobyshell.screens.app import MobyshellApp
+from tests.fake_images import FakeImages
 from tests.fakes import FakeTasks, three_tasks
 
 HOST = Host(
@@ -36,6 +37,7 @@ def still(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TEXTUAL_ANIMATIONS", "none")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("MOBYSHELL_ROOT", str(tmp_path / "root"))
     monkeypatch.setattr(Input, "cursor_blink", False)
     monkeypatch.setattr(TextArea, "cursor_blink", False)
 
@@ -48,10 +50,12 @@ def tasks() -> Iterator[FakeTasks]:
 
 
 def make_app(tasks: FakeTasks, start: str, *, readonly: bool = False) -> MobyshellApp:
-    """The app over fake tasks, for a machine that is always the same."""
+    """The app over fake tasks and images, for a machine that is always the same."""
     context = Context(state="/run/test", tasks=tasks, clock=tasks.clock, readonly=readonly)
     context._host = HOST
-    return MobyshellApp(context, start=start)
+    app = MobyshellApp(context, start=start)
+    app.session.images = FakeImages(tasks.clock.now_ns())
+    return app
 
 
 async def until(pilot: Pilot[int], condition: Callable[[], object], what: str = "") -> None:

@@ -25,7 +25,10 @@ from mobyshell.screens.bindings import actions, bindings_of, classes
 from mobyshell.screens.bundles import BundlesScreen
 from mobyshell.screens.dialogs import NewBundleDialog, RunDialog
 from mobyshell.screens.help import HelpScreen
+from mobyshell.screens.image_details import ImageDetails
+from mobyshell.screens.images import ImagesScreen
 from mobyshell.screens.leader import Leader
+from mobyshell.screens.pull_dialog import PullDialog
 from mobyshell.screens.result import ResultScreen
 from mobyshell.screens.tasks import TasksScreen
 from mobyshell.screens.verb_keys import verb_bindings
@@ -37,6 +40,7 @@ from mobyshell.widgets.record_view import RecordView
 from mobyshell.widgets.resource_table import ResourceTable
 from mobyshell.widgets.spec_editor import SpecEditor
 from mobyshell.widgets.terminal import TerminalView
+from tests.fake_images import BOX
 from tests.fakes import FakeTasks
 from tests.screens.conftest import Open, screen_text, settle, told, until
 
@@ -118,6 +122,11 @@ async def _(t: Trial) -> AsyncIterator[Condition]:
 @case("go.tasks", "bundles")
 async def _(t: Trial) -> AsyncIterator[Condition]:
     yield lambda: t.on(TasksScreen)
+
+
+@case("go.images")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.on(ImagesScreen)
 
 
 @case("go")
@@ -605,6 +614,132 @@ async def _(t: Trial) -> AsyncIterator[Condition]:
     yield lambda: t.find(Tree, "#bundles").has_focus
 
 
+# images
+
+
+def details(t: Trial) -> ImageDetails:
+    found: ImageDetails = t.find(ImageDetails)
+    return found
+
+
+def performed(t: Trial) -> list[list[str]]:
+    """The lines of words that are performed from now on; none is."""
+    lines: list[list[str]] = []
+    session = t.pilot.app.session  # type: ignore[attr-defined]
+    session.perform = lambda app, *words, **more: lines.extend(list(one) for one in words)
+    return lines
+
+
+@case("image.pull", "images")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.on(PullDialog)
+
+
+@case("pull.leave", "images")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    await t.press("p")
+    yield lambda: t.on(ImagesScreen)
+
+
+@case("image.import", "images")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.line == "image import "
+
+
+@case("image.tag", "images")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.line == "image tag box "
+
+
+@case("image.push", "images")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.line == "image push box "
+
+
+@case("image.rm", "images")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.on(Confirm) and f"image rm {BOX}?" in screen_text(t.pilot)
+
+
+@case("image.unpack", "images")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    lines = performed(t)
+    yield lambda: lines == [["image", "unpack", BOX]]
+
+
+@case("image.inspect", "images")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    lines = performed(t)
+    yield lambda: lines == [["image", "inspect", BOX]]
+
+
+@case("image.run", "images")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.on(RunDialog) and "Run box" in screen_text(t.pilot)
+
+
+@case("image.diff", "images")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    await t.press("y")
+    yield lambda: details(t).tab == "tree" and t.find(Tree, "#files").has_focus
+
+
+@case("image.explain", "images")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: details(t).tab == "explain" and "linux/arm64" in t.find(RecordView).text
+
+
+@case("image.details", "images")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: details(t).at_layers
+
+
+@case("image.menu", "images")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.on(Choose) and "history" in screen_text(t.pilot)
+
+
+@case("image.copy", "images")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.pilot.app.clipboard == BOX
+
+
+@case("image.back", "images")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    await t.press("enter")
+    yield lambda: t.find(ResourceTable, "#images").has_focus
+
+
+@case("image-details.next", "images")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    await t.press("d")
+    yield lambda: details(t).tab == "file"
+
+
+@case("image-details.previous", "images")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    await t.press("d")
+    yield lambda: details(t).tab == "explain" and t.find(RecordView).has_focus
+
+
+@case("tree.down", "images")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    await t.press("d")
+    yield lambda: t.find(Tree, "#files").cursor_line == 1
+
+
+@case("tree.up", "images")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    await t.press("d", "j", "j")
+    yield lambda: t.find(Tree, "#files").cursor_line == 1
+
+
+@case("tree.last", "images")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    await t.press("d")
+    yield lambda: t.find(Tree, "#files").cursor_line == 3
+
+
 # dialogs
 
 
@@ -704,9 +839,9 @@ def test_every_binding_has_a_name_of_its_own() -> None:
     assert set(seen) <= actions()
 
 
-@pytest.mark.parametrize("noun", ["task", "bundle"])
+@pytest.mark.parametrize("noun", ["task", "bundle", "image"])
 def test_keys_are_declared_with_their_verbs(noun: str) -> None:
-    kind = {"task": TasksScreen, "bundle": BundlesScreen}[noun]
+    kind = {"task": TasksScreen, "bundle": BundlesScreen, "image": ImagesScreen}[noun]
     ours = {one.id: one.key for one in bindings_of(kind)}
     keyed = [one for one in verbs_of(noun).values() if one.key]
     assert {one.key for one in verb_bindings(noun, shown=())} == {one.key for one in keyed}
@@ -717,16 +852,16 @@ def test_keys_are_declared_with_their_verbs(noun: str) -> None:
 
 
 CHANGING = [
-    (noun, verb) for noun in ("task", "bundle")
+    (noun, verb) for noun in ("task", "bundle", "image")
     for verb, one in verbs_of(noun).items() if one.key and one.effect != READ
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("noun", "verb"), [*CHANGING, ("task", "exec-tab")])
+@pytest.mark.parametrize(("noun", "verb"), [*CHANGING, ("task", "exec-tab"), ("image", "run")])
 async def test_readonly_refuses_each_key_that_changes_something(
     opened: Open, tasks: FakeTasks, bundles: Path, noun: str, verb: str
 ) -> None:
-    key = "e" if verb == "exec-tab" else find(noun, verb).key
+    key = {"exec-tab": "e", "run": "r"}.get(verb) or find(noun, verb).key
     async with opened(f"{noun}s", readonly=True) as pilot:
         before = pilot.app.screen
         await pilot.press(key)

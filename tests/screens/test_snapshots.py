@@ -109,6 +109,18 @@ async def the_problems(pilot: Pilot[Any]) -> None:
     await settle(pilot)
 
 
+async def the_layer(pilot: Pilot[Any]) -> None:
+    """The second layer of the first image, and what it did."""
+    await settle(pilot)
+    await pilot.press("enter", "j", "enter")
+    await settle(pilot)
+
+
+@pytest.mark.parametrize("size", SIZES[:2], ids=lambda size: f"{size[0]}x{size[1]}")
+def test_images(snap_compare: Compare, tasks: FakeTasks, size: tuple[int, int]) -> None:
+    assert snap_compare(make_app(tasks, "images"), terminal_size=size, run_before=the_layer)
+
+
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 def test_tasks(snap_compare: Compare, tasks: FakeTasks, size: tuple[int, int]) -> None:
     assert snap_compare(make_app(tasks, "tasks"), terminal_size=size, run_before=the_log)

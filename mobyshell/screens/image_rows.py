@@ -1,0 +1,131 @@
+"""Images, their layers and files as rows and lines. Pure: values in, rows and text out."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+from typing import Any
+
+from rich.text import Text
+
+from mobyshell.commands.output import clean, size
+from mobyshell.core.store.differences import Way
+from mobyshell.moby.look import LayerRow, Wasted
+from mobyshell.moby.survey import ImageInfo, Part, TreeRow
+from mobyshell.widgets.resource import Column, ResourceSpec, Row
+
+_DIGITS = 12
+_MARKS = {Way.ADDED: ("+", "green"), Way.CHANGED: ("~", "yellow"), Way.REPLACED: ("~", "yellow"),
+          Way.DELETED: ("-", "red")}  # fmt: skip
+
+
+def image_health(row: Row) -> str:
+    """good: could run at once; busy: is packed; bad: nothing for this machine."""
+    return {"yes": "good", "packed": "busy"}.get(row["unpacked"], "bad")
+
+
+IMAGES = ResourceSpec(
+    noun="image",
+    key="name",
+    columns=(
+        Column("familiar", "IMAGE", 0, "id"), Column("digest", "DIGEST", 12),
+        Column("size", "SIZE", 8, "bytes"), Column("unpacked", "UNPACKED", 8, "state"),
+        Column("age", "AGE", 7, "duration"), Column("platforms", "PLATFORMS", 24, "text", 90),
+    ),
+    health=image_health,
+    empty="No images yet: press p to pull one, I to import one; or :image build.",
+)  # fmt: skip
+
+LAYERS = ResourceSpec(
+    noun="layer",
+    key="n",
+    columns=(
+        Column("layer", "LAYER", 6, "number"), Column("size", "SIZE", 8, "bytes"),
+        Column("by", "MADE BY", 0), Column("digest", "DIGEST", 12, "text", 60),
+    ),
+    health=lambda row: "off" if row["layer"] is None else "good",
+    empty="It has neither layers nor a history.",
+)  # fmt: skip
+
+WASTED = ResourceSpec(
+    noun="file",
+    key="path",
+    columns=(
+        Column("size", "WASTED", 8, "bytes"), Column("copies", "COPIES", 7, "number"),
+        Column("path", "PATH", 0),
+    ),
+    health=lambda row: "good",
+    empty="Nothing is wasted: no layer hides a file of another.",
+)  # fmt: skip
+
+
+def short(digest: str) -> str:
+    """The first digits of a digest, which people tell them apart by."""
+    return digest.partition(":")[2][:_DIGITS]
+
+
+def image_rows(images: Sequence[ImageInfo], now_ns: int) -> list[dict[str, Any]]:
+    """One row an image."""
+    return [
+        {
+            "name": one.name, "familiar": one.familiar, "digest": short(one.digest),
+            "size": one.size, "platforms": " ".join(one.platforms),
+            "unpacked": "?" if one.unpacked is None else "yes" if one.unpacked else "packed",
+            "age": max(now_ns - one.updated_ns, 0),
+        }
+        for one in images
+    ]  # fmt: skip
+
+
+def layer_rows(layers: Sequence[LayerRow]) -> list[dict[str, Any]]:
+    """One row a step, in their order."""
+    return [
+        {"n": f"{number:04}", "layer": one.number if one.number >= 0 else None,
+         "size": one.size if one.number >= 0 else None, "by": one.created_by or one.comment,
+         "digest": short(one.digest)}
+        for number, one in enumerate(layers)
+    ]  # fmt: skip
+
+
+def wasted_rows(wasted: Sequence[Wasted]) -> list[dict[str, Any]]:
+    """One row a file."""
+    return [{"path": one.path, "copies": one.copies, "size": one.bytes} for one in wasted]
+
+
+def tree_label(row: TreeRow) -> Text:
+    """How a path stands in the tree of a layer: a mark, its name, and how large it is."""
+    sign, colour = _MARKS[row.way] if row.way is not None else ("·" if row.touched else " ", "dim")
+    text = Text(f"{sign} ", colour)
+    kind, name = row.file.kind, clean(posixpath.basename(row.file.path))
+    text.append(f"{name}/" if kind == "directory" else name, colour if row.way else "")
+    if kind == "link":
+        text.append(f" → {clean(row.file.target)}", "dim")
+    elif kind == "file":
+        text.append(f"  {size(row.file.size)}", "dim")
+    elif kind not in ("directory", "deleted"):
+        text.append(f"  {kind}", "dim")
+    return text
+
+
+def parts_text(name: str, parts: Sequence[Part]) -> str:
+    """What an image is made of, a line a blob; what this machine runs of it is marked."""
+    lines = [
+        clean(name), "",
+        "A name leads to a target; an index to one manifest a platform; a manifest to a "
+        "configuration and to layers, the lowest first. Each is known by the digest of its bytes. "
+        "▸ is what this machine runs, ✗ what is not here.", "",
+    ]  # fmt: skip
+    for one in parts:
+        sign = "✗" if not one.present else "▸" if one.mine else " "
+        head = f"{sign} {'  ' * one.depth}{one.kind} {one.platform}".rstrip()
+        lines.append(f"{head:32} {size(one.size):>8}")
+        lines += [f"  {'  ' * one.depth}  {text}" for text in (one.digest, clean(one.media_type))]
+    return "\n".join(lines)
+
+
+def file_lines(data: bytes, most: int) -> list[str]:
+    """A file's first bytes as lines; of what is no text, only how much there is."""
+    if b"\0" in data:
+        return [f"{size(len(data))} that are no text"]
+    lines = [clean(line.expandtabs(4)) for line in data.decode("utf-8", "replace").splitlines()]
+    return [*lines, f"… (the first {size(most)})"] if len(data) >= most else lines

@@ -1,0 +1,122 @@
+"""A tree of files whose directories are read when they are opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.message import Message
+from textual.widgets import Tree
+from textual.widgets.tree import TreeNode
+
+from mobyshell.widgets.sentence import Sentence
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf(Generic[T]):
+    """A path in the tree: what it is, how it is shown, and whether it can be opened."""
+
+    path: str
+    label: Text
+    opens: bool
+    value: T
+
+
+class LayerTree(Vertical, Generic[T]):
+    """Shows leaves; asks by `Wanted` for those of a directory."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j", "cursor(1)", "Down", show=False, id="tree.down"),
+        Binding("k", "cursor(-1)", "Up", show=False, id="tree.up"),
+        Binding("G", "last", "Last", show=False, id="tree.last"),
+    ]
+
+    @dataclass
+    class Wanted(Message):
+        """A directory was opened that was not read yet."""
+
+        path: str
+
+    @dataclass
+    class Picked(Message):
+        """Enter on a path that cannot be opened."""
+
+        value: Any
+
+    def __init__(self, leaf: Callable[[T], Leaf[T]], **more: Any) -> None:
+        super().__init__(**more)
+        self._leaf = leaf
+        self._by_path: dict[str, TreeNode[Leaf[T]]] = {}
+
+    def compose(self) -> ComposeResult:
+        tree: Tree[Leaf[T]] = Tree("/", id="files")
+        tree.show_root = False
+        tree.guide_depth = 2
+        yield tree
+        yield Sentence()
+
+    @property
+    def tree_view(self) -> Tree[Leaf[T]]:
+        """The tree itself."""
+        return self.query_one("#files", Tree)
+
+    def say(self, sentence: str) -> None:
+        """No tree, and why."""
+        self.tree_view.clear()
+        self._by_path = {}
+        self._sentence(sentence)
+
+    def show(self, values: Sequence[T]) -> None:
+        """Another tree: what its root holds."""
+        self.say("" if values else "It is empty.")
+        self._add(self.tree_view.root, values)
+        if values:
+            self.tree_view.call_after_refresh(self.tree_view.move_cursor_to_line, 0)
+
+    def fill(self, path: str, values: Sequence[T]) -> None:
+        """What the directory at `path` holds."""
+        node = self._by_path.get(path)
+        if node is not None:
+            node.remove_children()
+            self._add(node, values)
+
+    def _add(self, node: TreeNode[Leaf[T]], values: Sequence[T]) -> None:
+        for value in values:
+            one = self._leaf(value)
+            self._by_path[one.path] = node.add(one.label, data=one, allow_expand=one.opens)
+
+    def _sentence(self, text: str) -> None:
+        self.query_one(Sentence).say(text)
+        self.tree_view.set_class(bool(text), "hidden")
+
+    def on_tree_node_expanded(self, event: Tree.NodeExpanded[Leaf[T]]) -> None:
+        """What is in it?"""
+        event.stop()
+        one = event.node.data
+        if one is not None and not event.node.children:
+            self.post_message(self.Wanted(one.path))
+
+    def on_tree_node_selected(self, event: Tree.NodeSelected[Leaf[T]]) -> None:
+        """Look at it."""
+        event.stop()
+        one = event.node.data
+        if one is not None and not one.opens:
+            self.post_message(self.Picked(one.value))
+
+    def action_cursor(self, step: int) -> None:
+        """Vim movement."""
+        if step > 0:
+            self.tree_view.action_cursor_down()
+        else:
+            self.tree_view.action_cursor_up()
+
+    def action_last(self) -> None:
+        """To the last."""
+        self.tree_view.move_cursor_to_line(max(self.tree_view.last_line, 0))

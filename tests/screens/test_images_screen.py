@@ -1,0 +1,237 @@
+"""The images screen: over fake images what it shows and asks, over a real store that it is true."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input, Tree
+
+from mobyshell.commands.context import Context
+from mobyshell.core.errors import NotFound, WrongState
+from mobyshell.core.oci.descriptor import Descriptor
+from mobyshell.core.oci.digest import Digest
+from mobyshell.core.oci.platform import host_platform
+from mobyshell.core.registry.progress import (
+    Progress,
+    Retrying,
+    TransferAdvanced,
+    TransferDone,
+    TransferPlanned,
+)
+from mobyshell.core.registry.stop import Stop
+from mobyshell.moby.survey import Survey
+from mobyshell.screens.image_details import ImageDetails
+from mobyshell.screens.images import ImagesScreen
+from mobyshell.screens.pull_dialog import PullDialog
+from mobyshell.screens.transfers import Transfers
+from mobyshell.widgets.lines import Lines
+from mobyshell.widgets.resource_table import ResourceTable
+from tests.core.store import images as made
+from tests.fake_images import BOX, WEB
+from tests.fakes import FakeTasks
+from tests.screens.conftest import HOST, Open, make_app, screen_text, settle, told, until
+
+LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+
+
+def details(pilot: Pilot[Any]) -> ImageDetails:
+    return pilot.app.screen.query_one(ImageDetails)
+
+
+async def test_the_list_says_what_there_is(opened: Open) -> None:
+    async with opened("images") as pilot:
+        text = screen_text(pilot)
+        assert "2 images" in text
+        line = next(one for one in text.splitlines() if one.strip().startswith("box "))
+        assert line.split()[2:4] == ["1.1M", "yes"]
+        assert "packed" in text
+        assert "linux/amd64 linux/arm64" in text
+        await pilot.press("slash", *"web", "enter")
+        await settle(pilot)
+        assert pilot.app.screen.query_one("#images", ResourceTable).shown == [WEB]
+
+
+async def test_into_a_layer_a_directory_and_a_file_and_back(opened: Open) -> None:
+    async with opened("images") as pilot:
+        await pilot.press("enter", "j", "enter")
+        await settle(pilot)
+        text = screen_text(pilot)
+        assert "· data/" in text
+        assert "- passwd" in text
+        assert "~ sh → busybox" in text
+        await pilot.press("enter")
+        await until(pilot, lambda: "+ a  6B" in screen_text(pilot))
+        await pilot.press("j", "enter")
+        view = details(pilot).query_one("#content", Lines)
+        await until(pilot, lambda: list(view.kept) == ["hello"])
+        assert "/data/a, 6B, as of layer 1" in screen_text(pilot)
+        await pilot.press("escape")
+        await settle(pilot)
+        # as it was left: open, with the cursor where it was
+        assert "+ a  6B" in screen_text(pilot)
+        assert pilot.app.screen.query_one("#files", Tree).cursor_line == 1
+        await pilot.press("j", "enter")
+        await until(pilot, lambda: list(view.kept) == ["7B that are no text"])
+        await pilot.press("escape", "escape")
+        assert details(pilot).at_layers
+        await pilot.press("escape")
+        assert pilot.app.screen.query_one("#images").has_focus
+
+
+async def test_a_step_without_a_layer_and_a_packed_image_say_so(opened: Open) -> None:
+    async with opened("images") as pilot:
+        await pilot.press("enter", "G")
+        await until(pilot, lambda: "This step made no layer" in screen_text(pilot))
+        await pilot.press("escape", "j")
+        await until(pilot, lambda: "is not unpacked" in screen_text(pilot))
+
+
+async def test_80_columns_show_one_pane_at_a_time(opened: Open) -> None:
+    async with opened("images", size=(80, 24)) as pilot:
+        assert "MADE BY" not in screen_text(pilot)
+        await pilot.press("enter")
+        await settle(pilot)
+        text = screen_text(pilot)
+        assert "MADE BY" in text
+        assert "UNPACKED" not in text
+        assert "Wasted" not in text
+        await pilot.press("enter")
+        await settle(pilot)
+        text = screen_text(pilot)
+        assert "MADE BY" not in text
+        assert "+ data/" in text
+        await pilot.press("tab", "tab")
+        await settle(pilot)
+        assert "/etc/passwd" in screen_text(pilot)
+        await pilot.press("escape", "escape")
+        await settle(pilot)
+        assert "UNPACKED" in screen_text(pilot)
+
+
+async def test_what_cannot_be_listed_is_said_and_what_was_known_stays(opened: Open) -> None:
+    async with opened("images") as pilot:
+        images: Any = pilot.app.session.images  # type: ignore[attr-defined]
+        images.broken = WrongState("the store is busy")
+        pilot.app.screen.reread()  # type: ignore[attr-defined]
+        await until(pilot, lambda: "cannot be listed: the store is busy" in screen_text(pilot))
+        assert "1.1M" in screen_text(pilot)
+
+
+def blob(word: str, size: int, media_type: str = LAYER) -> Descriptor:
+    return Descriptor(media_type=media_type, digest=Digest.of(word.encode()), size=size)
+
+
+def test_each_blob_has_a_line() -> None:
+    transfers = Transfers()
+    first, second = blob("one", 1000), blob("two", 2000)
+    transfers(TransferPlanned((first, second)))
+    transfers(TransferAdvanced(first, 500))
+    assert "██████████░░░░░░░░░░" in transfers.lines()[0]
+    assert transfers.lines()[1].endswith("waits")
+    transfers(TransferDone(first))
+    assert transfers.lines()[0].endswith("done")
+    transfers(Retrying("blob", 1, 2.0, "an odd\x1b[31m answer"))
+    assert "\x1b" not in transfers.note
+    assert "once more in 2 s" in transfers.note
+
+
+async def test_a_pull_is_watched_mended_and_stopped(opened: Open) -> None:
+    going, stops = threading.Event(), []
+
+    def pull(name: str, progress: Progress, stop: Stop) -> str:
+        if name == "nothing":
+            raise NotFound("there is no such image")
+        stops.append(stop)
+        progress(TransferPlanned((blob("one", 1000),)))
+        progress(TransferAdvanced(blob("one", 1000), 250))
+        going.wait(60)
+        stop.check()
+        return WEB
+
+    async with opened("images") as pilot:
+        answers: list[str | None] = []
+        for end in ("done", "leave"):
+            going.clear()
+            await pilot.app.push_screen(PullDialog(pull), answers.append)
+            await pilot.press(*"nothing", "enter")
+            await until(pilot, lambda: "✗ there is no such image" in screen_text(pilot))
+            pilot.app.screen.query_one(Input).value = "web"
+            await pilot.press("enter")
+            await until(pilot, lambda: "█████░░░░░░░░░░░░░░░" in screen_text(pilot))
+            if end == "leave":
+                await pilot.press("escape")
+            going.set()
+            await until(pilot, lambda: isinstance(pilot.app.screen, ImagesScreen))
+        assert answers == [WEB, None]
+        with pytest.raises(Exception, match="stopped"):
+            stops[1].check()
+
+
+async def test_verbs_that_want_more_are_asked_for_it(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened("images") as pilot:
+        lines: list[list[str]] = []
+        monkeypatch.setattr(pilot.app.session, "perform",  # type: ignore[attr-defined]
+                            lambda app, *words, **more: lines.extend(words))  # fmt: skip
+        await pilot.press("r")
+        await settle(pilot)
+        await pilot.press(*"one", "enter")
+        await settle(pilot)
+        assert lines == [["container", "run", "-d", "--name", "one", BOX]]
+        await pilot.press("space", "space", "D")
+        await settle(pilot)
+        assert lines[1] == ["image", "rm", BOX, WEB]
+
+
+# the real store
+
+
+def real(tmp_path: Path, tasks: FakeTasks) -> Any:
+    app = make_app(tasks, "images")
+    context = Context(root=str(tmp_path / "root"), state="/run/test", namespace="demo",
+                      tasks=tasks)  # fmt: skip
+    context._host = HOST
+    from mobyshell.commands.image_transfer import tenant
+
+    app.session.context = context
+    app.session.images = Survey(lambda: tenant(context))
+    return app
+
+
+@pytest.mark.root
+async def test_a_real_image_is_unpacked_looked_into_tagged_and_removed(
+    tmp_path: Path, tasks: FakeTasks
+) -> None:
+    app = real(tmp_path, tasks)
+    space = app.session.context.space
+    target = made.image(space.content, [{"d/a": b"first\n", "gone": b"1"},
+                                        {"d/a": b"second\n", ".wh.gone": b""}],
+                        architecture=host_platform().architecture)  # fmt: skip
+    space.images.put("docker.io/library/made:latest", target)
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await until(pilot, lambda: "packed" in screen_text(pilot))
+        await pilot.press("u")
+        await until(pilot, lambda: " yes " in screen_text(pilot))
+        await pilot.press("enter")
+        await until(pilot, lambda: "+ gone  1B" in screen_text(pilot))
+        await pilot.press("j")
+        await until(pilot, lambda: "- gone" in screen_text(pilot))
+        await pilot.press("enter", "enter")
+        await until(pilot, lambda: "~ a  7B" in screen_text(pilot))
+        await pilot.press("j", "enter")
+        await until(pilot, lambda: "second" in screen_text(pilot))
+        await pilot.press("tab")
+        await until(pilot, lambda: "/d/a" in screen_text(pilot) and "/gone" in screen_text(pilot))
+        await pilot.press("y")
+        await until(pilot, lambda: target.digest[:30] in screen_text(pilot))
+        await pilot.press("escape", "escape", "t", *"more", "enter")
+        await until(pilot, lambda: "2 images" in screen_text(pilot))
+        await pilot.press("D", "y")
+        await until(pilot, lambda: "1 image " in screen_text(pilot) + " ", told(pilot))
+        assert [one.name for one in space.images.list()] == ["docker.io/library/more:latest"]
+    app.session.context.store.close()
