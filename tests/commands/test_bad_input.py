@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from mobyshell.commands.cli import run
 from mobyshell.commands.registry import Parameter, Verb, all_verbs
 from mobyshell.core.errors import ExitCode
 from mobyshell.core.events import Event
+from mobyshell.core.registry.values import Limits
 from mobyshell.core.runtime.bundle import new_bundle
 from mobyshell.core.tasks.service import Status
 from tests.fakes import FakeAttachment, FakeTasks
@@ -71,11 +73,18 @@ def tasks(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTasks]:
     monkeypatch.setattr("mobyshell.core.linux.probe.probe", lambda: ())  # not its subject, and long
     monkeypatch.setenv("MOBYSHELL_STATE", str(place / "state"))
     monkeypatch.setenv("MOBYSHELL_ROOT", str(place / "store"))
+    # nobody is asked who is not on this machine, and who cannot be reached not five times
+    monkeypatch.setattr("socket.getaddrinfo", _nobody)
+    monkeypatch.setattr("mobyshell.core.registry.client.Limits", lambda: Limits(attempts=1))
     monkeypatch.chdir(place)
     with open(os.devnull) as nothing:
         monkeypatch.setattr("sys.stdin", nothing)
         yield fake
     fake.close()
+
+
+def _nobody(*_: object, **__: object) -> None:
+    raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
 
 def base(verb: Verb) -> tuple[dict[str, str], list[str]]:
