@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from mobyshell.core.errors import MobyshellError, UsageError
+from mobyshell.core.errors import MobyshellError, NotFound, UsageError
 from mobyshell.core.oci import media_types
 from mobyshell.core.oci.descriptor import Descriptor
 from mobyshell.core.oci.reference import parse_reference
 from mobyshell.core.store.differences import Difference, Way
+from mobyshell.core.store.snapshots.protocol import Snapshotter
 from mobyshell.core.store.walk import DEEPEST, children, variants
 from mobyshell.moby import look
 from mobyshell.moby.image import Image
@@ -104,19 +105,47 @@ class Images(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the documents of a target say: the same for ever, as its digest is theirs."""
+
+    platforms: tuple[str, ...]
+    size: int
+    chain_id: str
+    args: tuple[str, ...]
+
+
 class Survey:
     """`Images` of the namespace that `tenant` says at each call."""
 
     def __init__(self, tenant: Callable[[], Tenant]) -> None:
         self._tenant = tenant
         self._changes: tuple[tuple[str, int], LayerChanges] | None = None
+        self._known: Mapping[str, _Known] = {}
 
     def ls(self) -> list[ImageInfo]:
         tenant = self._tenant()
-        return [
-            _info(Image(tenant, one.name, one.target), int(one.updated * 1e9))
-            for one in tenant.store.images.list()
-        ]
+        snapshots = tenant.snapshotter()
+        known, still = self._known, dict[str, _Known]()
+        there = {"": True}  # by chain id; an image without layers has nothing to unpack
+        found = []
+        for one in tenant.store.images.list():
+            image = Image(tenant, one.name, one.target)
+            plain = ImageInfo(one.name, _familiar(one.name), one.target.digest, None, (), None,
+                              int(one.updated * 1e9))  # fmt: skip
+            try:
+                digest = one.target.digest
+                about = still.get(digest) or known.get(digest) or _read(image)
+                if about.chain_id not in there:
+                    there[about.chain_id] = _has(snapshots, about.chain_id)
+            except MobyshellError as error:  # a list with one bad image is still a list
+                found.append(replace(plain, platforms=_platforms(image), problem=error.message))
+                continue
+            still[digest] = about
+            found.append(replace(plain, size=about.size, platforms=about.platforms,
+                                 unpacked=there[about.chain_id], args=about.args))  # fmt: skip
+        self._known = still
+        return found
 
     def layers(self, name: str) -> list[LayerRow]:
         return look.history(self._image(name))
@@ -197,18 +226,26 @@ def marked(rows: Sequence[FileRow], changes: LayerChanges, path: str) -> list[Tr
     return sorted(found, key=lambda one: (one.file.kind != "directory", one.file.path))
 
 
-def _info(image: Image, updated_ns: int) -> ImageInfo:
-    plain = ImageInfo(image.name, _familiar(image.name), image.target.digest, None, (), None,
-                      updated_ns)  # fmt: skip
+def _read(image: Image) -> _Known:
+    settings = image.resolved.config.config
+    args = (*(settings.entrypoint or ()), *(settings.cmd or ())) if settings else ()
+    return _Known(_platforms(image), image.size, image.chain_id, args)
+
+
+def _platforms(image: Image) -> tuple[str, ...]:
     try:
         found = variants(image.tenant.store.content, image.target)
-        names = dict.fromkeys(str(one.platform) for one in found if one.platform)
-        plain = replace(plain, platforms=tuple(names))
-        settings = image.resolved.config.config
-        args = (*(settings.entrypoint or ()), *(settings.cmd or ())) if settings else ()
-        return replace(plain, size=image.size, unpacked=image.is_unpacked(), args=args)
-    except MobyshellError as error:  # a list with one bad image is still a list
-        return replace(plain, problem=error.message)
+    except MobyshellError:
+        return ()
+    return tuple(dict.fromkeys(str(one.platform) for one in found if one.platform))
+
+
+def _has(snapshots: Snapshotter, key: str) -> bool:
+    try:
+        snapshots.stat(key)
+    except NotFound:
+        return False
+    return True
 
 
 def _familiar(name: str) -> str:

@@ -39,6 +39,7 @@ class ImageList(Vertical):
         self.infos: dict[str, ImageInfo] = {}
         self._wanted = ""
         self._trouble = ""
+        self._listing = False
 
     def compose(self) -> ComposeResult:
         yield Static(id="trouble", classes="hidden", markup=False)
@@ -48,7 +49,7 @@ class ImageList(Vertical):
         yield Sentence()
 
     def on_mount(self) -> None:
-        self.ticker = self.set_interval(AGAIN, self.refresh_list, pause=True)
+        self.ticker = self.set_interval(AGAIN, self._tick, pause=True)
 
     @property
     def table(self) -> ResourceTable:
@@ -78,9 +79,17 @@ class ImageList(Vertical):
         else:
             self.ticker.pause()
 
-    @background(LISTING)
-    def refresh_list(self) -> Message:
+    def _tick(self) -> None:
+        if not self._listing:  # a store with very many is not asked faster than it answers
+            self.refresh_list()
+
+    def refresh_list(self) -> None:
         """List the images."""
+        self._listing = True
+        self._list()
+
+    @background(LISTING)
+    def _list(self) -> Message:
         return self.Changed(self.session.images.ls())
 
     @on(Failed)
@@ -89,6 +98,7 @@ class ImageList(Vertical):
         if event.what != LISTING:
             return
         event.stop()
+        self._listing = False
         if repr(event.error) != self._trouble:
             self._trouble = repr(event.error)
             text = f"✗ the images cannot be listed: {said(self.app, event)}"
@@ -99,7 +109,7 @@ class ImageList(Vertical):
     @on(Changed)
     def listed(self, event: Changed) -> None:
         """Show the images."""
-        self._trouble = ""
+        self._listing, self._trouble = False, ""
         self.query_one("#trouble").add_class("hidden")
         self.infos = {one.name: one for one in event.images}
         self.table.set_rows(image_rows(event.images, self.session.context.clock.now_ns()))

@@ -45,6 +45,7 @@ def test_a_directory_shows_what_was_done_in_it_and_what_is_gone() -> None:
     assert inside[0].touched
 
 
+@pytest.mark.root
 def test_a_list_tells_platforms_sizes_and_what_is_wrong(moby: Moby) -> None:
     space = moby.tenant.store
     here = host_platform()
@@ -56,13 +57,19 @@ def test_a_list_tells_platforms_sizes_and_what_is_wrong(moby: Moby) -> None:
     space.images.put("docker.io/library/both:latest", images.index(space.content, own, other))
     lost = Descriptor(media_type=images.MANIFEST, digest=Digest.of(b"lost"), size=4)
     space.images.put("odd name", lost)
-    both, odd = sorted(Survey(lambda: moby.tenant).ls(), key=lambda one: one.name)
+    survey = Survey(lambda: moby.tenant)
+    both, odd = sorted(survey.ls(), key=lambda one: one.name)
     assert (both.familiar, both.unpacked, both.args) == ("both", False, ("sh", "-c", "true"))
     assert both.platforms == (f"linux/{here.architecture}", "linux/s390x")
     assert both.size is not None
     assert both.size > 100
     assert (odd.familiar, odd.size, odd.unpacked) == ("odd name", None, None)
     assert odd.problem
+    # what was read once is not read again, but what may change is looked at
+    space.images.delete("odd name")
+    assert survey.ls() == [both]
+    moby.image("both").unpack()
+    assert [one.unpacked for one in survey.ls()] == [True]
 
 
 def test_what_an_image_is_made_of(moby: Moby) -> None:
