@@ -57,7 +57,8 @@ class Transfers:
                     blob.there, blob.said = blob.size, "done"
                 case AlreadyThere():
                     blob = self._blob(event.descriptor)
-                    blob.there, blob.said = blob.size, "was there"
+                    # what this very pull has fetched is asked for once more at its end
+                    blob.there, blob.said = blob.size, blob.said if blob.there else "was there"
                 case WaitingForOther():
                     self._blob(event.descriptor).said = "another fetches it"
                 case Retrying():

@@ -16,6 +16,7 @@ from mobyshell.core.oci.descriptor import Descriptor
 from mobyshell.core.oci.digest import Digest
 from mobyshell.core.oci.platform import host_platform
 from mobyshell.core.registry.progress import (
+    AlreadyThere,
     Progress,
     Retrying,
     TransferAdvanced,
@@ -23,6 +24,7 @@ from mobyshell.core.registry.progress import (
     TransferPlanned,
 )
 from mobyshell.core.registry.stop import Stop
+from mobyshell.moby.client import Moby
 from mobyshell.moby.survey import Survey
 from mobyshell.screens.image_details import ImageDetails
 from mobyshell.screens.images import ImagesScreen
@@ -30,6 +32,7 @@ from mobyshell.screens.pull_dialog import PullDialog
 from mobyshell.screens.transfers import Transfers
 from mobyshell.widgets.lines import Lines
 from mobyshell.widgets.resource_table import ResourceTable
+from tests.core.registry.distribution import distribution
 from tests.core.store import images as made
 from tests.fake_images import BOX, WEB
 from tests.fakes import FakeTasks
@@ -133,7 +136,10 @@ def test_each_blob_has_a_line() -> None:
     assert "██████████░░░░░░░░░░" in transfers.lines()[0]
     assert transfers.lines()[1].endswith("waits")
     transfers(TransferDone(first))
+    transfers(AlreadyThere(first))
     assert transfers.lines()[0].endswith("done")
+    transfers(AlreadyThere(second))
+    assert transfers.lines()[1].endswith("was there")
     transfers(Retrying("blob", 1, 2.0, "an odd\x1b[31m answer"))
     assert "\x1b" not in transfers.note
     assert "once more in 2 s" in transfers.note
@@ -235,3 +241,30 @@ async def test_a_real_image_is_unpacked_looked_into_tagged_and_removed(
         await until(pilot, lambda: "1 image " in screen_text(pilot) + " ", told(pilot))
         assert [one.name for one in space.images.list()] == ["docker.io/library/more:latest"]
     app.session.context.store.close()
+
+
+@pytest.mark.root
+@pytest.mark.peer
+async def test_a_real_image_is_pulled_from_a_registry(tmp_path: Path, tasks: FakeTasks) -> None:
+    app = real(tmp_path, tasks)
+    with (
+        distribution() as registry,
+        Moby(tmp_path / "other", tmp_path / "state", "demo") as moby,
+    ):
+        content = moby.tenant.store.content
+        target = made.image(content, architecture=host_platform().architecture)
+        moby.tenant.store.images.put("docker.io/library/made:latest", target)
+        name = f"{registry.host}/team/made:1"
+        moby.push("made", name)
+        async with app.run_test(size=(120, 40), notifications=True) as pilot:
+            await until(pilot, lambda: "No images yet" in screen_text(pilot))
+            await pilot.press("p")
+            pilot.app.screen.query_one(Input).value = name
+            await pilot.press("enter")
+            await until(pilot, lambda: isinstance(pilot.app.screen, ImagesScreen))
+            await until(pilot, lambda: "1 image" in screen_text(pilot))
+            table = pilot.app.screen.query_one("#images", ResourceTable)
+            assert table.chosen == name
+            assert table.row is not None
+            assert table.row["unpacked"] == "yes"
+        app.session.context.store.close()
