@@ -17,16 +17,17 @@ from hypothesis import settings
 from mobyshell.core.runtime.bundle import new_bundle
 from mobyshell.core.tasks.client import TaskClient
 
-# a machine may be as slow as it likes
-settings.register_profile("suite", deadline=None)
+# a machine may be as slow as it likes; and where the tests are run from is nobody's to write to
+settings.register_profile("suite", deadline=None, database=None)
 settings.load_profile("suite")
 
 PROGRAM = str(Path(sys.executable).parent / "mobyshell")
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def nothing_of_the_users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What a test keeps without saying where is not the user's: neither store nor habits."""
+    """What a test keeps without saying where is neither the user's nor the next file's: a store, the
+    namespace that one is in."""
     place = tmp_path_factory.mktemp("kept")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MOBYSHELL_ROOT", str(place / "store"))

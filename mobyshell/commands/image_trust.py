@@ -40,6 +40,9 @@ def keygen(ctx: Context, *, name: str) -> Done:
     """
     from mobyshell.core.trust.keys import generate
 
+    if os.path.basename(name) in ("", ".", ".."):
+        raise UsageError(f"{name!r} names a directory, and the keys need a name of their own",
+                         hint="image keygen DIRECTORY/mine")  # fmt: skip
     private, public = generate(_password(ctx, twice=True))
     for path, data, mode in ((f"{name}.key", private, 0o600), (f"{name}.pub", public, 0o644)):
         _write(path, data, mode)

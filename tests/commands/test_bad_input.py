@@ -18,7 +18,7 @@ import pytest
 from mobyshell.commands import registry as r
 from mobyshell.commands.cli import run
 from mobyshell.commands.registry import Parameter, Verb, all_verbs
-from mobyshell.core.errors import ExitCode
+from mobyshell.core.errors import ExitCode, Unsupported
 from mobyshell.core.events import Event
 from mobyshell.core.registry.values import Limits
 from mobyshell.core.runtime.bundle import new_bundle
@@ -40,7 +40,7 @@ HOSTILE = {
 }  # fmt: skip
 
 # verbs that would do more to this machine than a test may
-LEFT_ALONE = {"ns enter", "bench run"}
+LEFT_ALONE = {"ns enter"}
 
 
 class Ended(FakeTasks):
@@ -57,10 +57,12 @@ class Ended(FakeTasks):
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     directory = tmp_path_factory.mktemp("place")
     new_bundle(directory / "first", "host:true")
-    return directory
+    before = set(os.listdir("/"))
+    yield directory
+    assert set(os.listdir("/")) <= before  # "/" and "//" are among the words
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +78,9 @@ def tasks(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTasks]:
     # nobody is asked who is not on this machine, and who cannot be reached not five times
     monkeypatch.setattr("socket.getaddrinfo", _nobody)
     monkeypatch.setattr("mobyshell.core.registry.client.Limits", lambda: Limits(attempts=1))
+    # nor is anything measured: a good word among the hostile ones would take minutes, and write to /
+    for measuring in ("run.run_all", "compare.compare", "images.measure"):
+        monkeypatch.setattr(f"mobyshell.bench.{measuring}", _no_bench)
     monkeypatch.chdir(place)
     with open(os.devnull) as nothing:
         monkeypatch.setattr("sys.stdin", nothing)
@@ -85,6 +90,10 @@ def tasks(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTasks]:
 
 def _nobody(*_: object, **__: object) -> None:
     raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+
+def _no_bench(*_: object, **__: object) -> None:
+    raise Unsupported("nothing is measured here")
 
 
 def base(verb: Verb) -> tuple[dict[str, str], list[str]]:
