@@ -115,7 +115,9 @@ def bad_calls() -> list[tuple[list[str], int]]:
             calls.append(([*words, "nowhere", *(["x=y"] if len(required) > 1 else [])], 3))
             calls.append(([*words, "", *(["x=y"] if len(required) > 1 else [])], 3))
         if first in (r.IMAGE, r.CONTAINER, r.BLOB, r.TENANT) and required[0].required:
-            more = ["a=b"] * (len(required) - 1)
+            # what is asked of an image that is not there is in itself right
+            example = shlex.split(verb.example)[len(verb.name.split()) + 1 :]
+            more = [word for word in example if word[0] != "-"][: len(required) - 1]
             calls.append(([*words, "f00d" if first == r.BLOB else "nobody", *more], 3))
             calls.append(([*words, "../\x1b[31m", *more], 2))
         if first == r.BUNDLE:
