@@ -1,11 +1,14 @@
-"""A containerd of one's own, in private directories; ended, and nothing left of it, at the end."""
+"""A containerd and a registry of one's own, in private directories; ended, and nothing left of
+them, at the end."""
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from glob import glob
@@ -49,14 +52,55 @@ def containerd(home: Path) -> Iterator[Containerd]:
     name = f"mobyshell-bench-{os.getpid()}"
     words = (ctr, "--address", address, "--namespace", name)
     try:
-        deadline = time.monotonic() + 20
-        while subprocess.run([*words, "version"], capture_output=True, check=False).returncode:
-            if time.monotonic() > deadline:
-                raise TimedOut("containerd did not come up")
-            time.sleep(0.05)
+        ask = [*words, "version"]
+        _await(lambda: not subprocess.run(ask, capture_output=True, check=False).returncode,
+               "containerd")  # fmt: skip
         yield Containerd(words, server.pid)
     finally:
         server.terminate()
         server.wait(10)
         # containerd's namespace is a level above its containers' cgroups, and nobody's to remove
         cgroups.remove_empty([*glob(f"/sys/fs/cgroup/*/{name}"), f"/sys/fs/cgroup/{name}"])
+
+
+@contextmanager
+def distribution(home: Path) -> Iterator[str]:
+    """A registry that keeps its files below `home`: its host and port on 127.0.0.1. Unsupported where
+    docker-registry is not installed."""
+    server = program("docker-registry")
+    home.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    config = {
+        "version": 0.1, "log": {"level": "error", "accesslog": {"disabled": True}},
+        "storage": {"filesystem": {"rootdirectory": str(home / "data")}},
+        "http": {"addr": f"127.0.0.1:{port}"},
+    }  # fmt: skip
+    (home / "config.yml").write_text(json.dumps(config))  # YAML has JSON in it
+    with open(home / "log", "wb") as log:
+        process = subprocess.Popen(
+            [server, "serve", str(home / "config.yml")], stdin=subprocess.DEVNULL, stdout=log,
+            stderr=log, env={**os.environ, "OTEL_TRACES_EXPORTER": "none"},
+        )  # fmt: skip
+    try:
+        _await(lambda: _listens(port), "docker-registry")
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _await(ready: Callable[[], bool], name: str) -> None:
+    deadline = time.monotonic() + 20
+    while not ready():
+        if time.monotonic() > deadline:
+            raise TimedOut(f"{name} did not come up")
+        time.sleep(0.05)

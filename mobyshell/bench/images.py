@@ -6,7 +6,6 @@ not timed. Both sides sync what they say is there, each as it does by default.
 
 from __future__ import annotations
 
-import os
 import resource
 import statistics
 import subprocess
@@ -19,18 +18,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mobyshell.bench.contest import Contestant, Result, alternate
-from mobyshell.bench.engine import Containerd, containerd
+from mobyshell.bench.engine import Containerd, containerd, distribution
 from mobyshell.bench.field import field as make_field
 from mobyshell.bench.field import small, take, write_layout
+from mobyshell.bench.run import Bench, Measurement
 from mobyshell.bench.workshop import must_run
 from mobyshell.core.runtime.bundle import new_bundle
 from mobyshell.moby.client import Moby
 
-OURS = "mobyshell"
+OURS, PEER = "mobyshell", "ctr"
 _PROGRAM = str(Path(sys.executable).parent / "mobyshell")
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Measured:
     """One comparison. `cpu`: the median ratio of processor time, where it was taken."""
 
@@ -46,7 +46,15 @@ class Measured:
         return self.result.ratio(OURS, self.peer)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class _Sides:
+    """`words`: our program, on a store of its own."""
+
+    words: tuple[str, ...]
+    engine: Containerd
+
+
+@dataclass(frozen=True, slots=True)
 class _Taken:
     """Processor time by contestant, turn by turn."""
 
@@ -57,8 +65,24 @@ class _Taken:
         return statistics.median(ours / max(theirs, 0.01) for ours, theirs in pairs)
 
 
-def measure(rounds: int, say: Callable[[str], object], *, scale: float = 1.0) -> Iterator[Measured]:
-    """Measure all; `scale` makes the images smaller, for trying it out."""
+def measure_all(rounds: int, scale: float, say: Callable[[str], object]) -> Bench:
+    """Measure all, as lines of a page. `scale` makes the images smaller, for trying it out.
+
+    Unsupported where a peer is not installed. Root only.
+    """
+    bench = Bench()
+    for one in _measure(rounds, scale, say):
+        ours, theirs = (one.result[name].median / 1e6 for name in (OURS, one.peer))
+        bench.found.append(Measurement(one.name, f"{ours:.1f} ms", f"{one.peer}: {theirs:.1f} ms",
+                                       one.ratio, one.goal))  # fmt: skip
+        if one.cpu is not None:
+            bench.found.append(
+                Measurement(f"{one.name}: processor time", "", one.peer, one.cpu, None)
+            )
+    return bench
+
+
+def _measure(rounds: int, scale: float, say: Callable[[str], object]) -> Iterator[Measured]:
     with ExitStack() as stack:
         place = stack.enter_context(make_field())
         say("making images of this machine's files")
@@ -67,10 +91,13 @@ def measure(rounds: int, say: Callable[[str], object], *, scale: float = 1.0) ->
         # in memory, as /run is; and so that nobody who lingers there keeps the disk
         state = Path(stack.enter_context(TemporaryDirectory(prefix="mobyshell-", dir="/dev/shm")))
         root = place / "root"
-        os.environ["MOBYSHELL_ROOT"], os.environ["MOBYSHELL_STATE"] = str(root), str(state)
+        sides = _Sides((_PROGRAM, "--root", str(root), "--state", str(state)), engine)
         for name, (archive, goal) in archives.items():
             say(f"import of {name}, {rounds} rounds")
-            yield _imports(engine, name, archive, goal, rounds)
+            yield _imports(sides, name, archive, goal, rounds)
+        registry = stack.enter_context(distribution(place / "registry"))
+        say(f"pull of four layers, {rounds} rounds")
+        yield _pulls(sides, registry, archives["four layers"][0], rounds)
         say(f"run of an image, {10 * rounds} rounds")
         yield _runs(engine, place, root, state, 10 * rounds)
 
@@ -93,30 +120,49 @@ def _archives(place: Path, scale: float) -> dict[str, tuple[Path, float]]:
     }  # fmt: skip
 
 
-def _imports(engine: Containerd, name: str, archive: Path, goal: float, rounds: int) -> Measured:
-    taken = _Taken({OURS: [], "ctr": []})
+def _imports(sides: _Sides, name: str, archive: Path, goal: float, rounds: int) -> Measured:
     image = f"docker.io/bench/{archive.stem}:1"
+    ours, theirs = ["import", str(archive)], ["import", str(archive)]
+    return _fetches(sides, f"import and unpack: {name}", image, ours, theirs, goal, rounds)
 
-    def ours() -> int:
+
+def _pulls(sides: _Sides, registry: str, archive: Path, rounds: int) -> Measured:
+    image, kept = f"{registry}/bench/four:1", f"docker.io/bench/{archive.stem}:1"
+    must_run([*sides.words, "image", "import", str(archive)])
+    must_run([*sides.words, "image", "tag", kept, image])
+    must_run([*sides.words, "image", "push", image])
+    must_run([*sides.words, "image", "rm", image, kept])
+    ours, theirs = ["pull", image], ["pull", "--plain-http", image]
+    name = "pull and unpack: four layers, from this machine"
+    return _fetches(sides, name, image, ours, theirs, 0.5, rounds)
+
+
+def _fetches(sides: _Sides, name: str, image: str, ours: list[str], theirs: list[str],
+             goal: float, rounds: int) -> Measured:  # fmt: skip
+    """What brings `image`, by the words of both; it is removed after each turn."""
+    engine = sides.engine
+    taken = _Taken({OURS: [], PEER: []})
+
+    def our_turn() -> int:
         before, begun = _children(), time.perf_counter_ns()
-        must_run([_PROGRAM, "image", "import", str(archive)])
+        must_run([*sides.words, "image", *ours])
         spent = time.perf_counter_ns() - begun
         taken.seconds[OURS].append(_children() - before)
-        must_run([_PROGRAM, "image", "rm", image])
+        must_run([*sides.words, "image", "rm", image])
         return spent
 
-    def theirs() -> int:
+    def their_turn() -> int:
         before, begun = engine.cpu() + _children(), time.perf_counter_ns()
-        must_run([*engine.words, "images", "import", str(archive)])
+        must_run([*engine.words, "images", *theirs])
         spent = time.perf_counter_ns() - begun
-        taken.seconds["ctr"].append(engine.cpu() + _children() - before)
+        taken.seconds[PEER].append(engine.cpu() + _children() - before)
         must_run([*engine.words, "images", "rm", "--sync", image])
         return spent
 
-    result = alternate([Contestant(OURS, ours), Contestant("ctr", theirs)], rounds)
+    result = alternate([Contestant(OURS, our_turn), Contestant(PEER, their_turn)], rounds)
     for one in taken.seconds.values():
         del one[: len(one) - rounds]  # without the warming up
-    return Measured(f"import and unpack: {name}", result, "ctr", goal, taken.ratio("ctr"))
+    return Measured(name, result, PEER, goal, taken.ratio(PEER))
 
 
 def _runs(engine: Containerd, place: Path, root: Path, state: Path, rounds: int) -> Measured:

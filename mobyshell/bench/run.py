@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from mobyshell.bench import keys, many, start
 from mobyshell.bench.contest import Result, alternate
@@ -148,17 +147,17 @@ def _screen(shop: Workshop, number: int, bench: Bench, say: Say) -> None:
     )  # fmt: skip
 
 
-def page(bench: Bench) -> str:
-    """The measurements as a page of Markdown."""
+def page(bench: Bench, title: str, command: str, peers: Sequence[str]) -> str:
+    """The measurements as a page of Markdown. `command`: the words of the verb that made it."""
     names = []
-    for name in ("runc", "crun", "bwrap", "containerd"):
+    for name in peers:
         try:
             names.append(version(program(name)))
         except MobyshellError:
             continue
     lines = [
-        "# Bench", "",
-        "Made by `mobyshell bench run --write docs/bench.md`, as root. Medians; the peers take turns "
+        f"# {title}", "",
+        f"Made by `mobyshell {command}`, as root. Medians; the peers take turns "
         "with us in the same run; a ratio is the median over the rounds of our time divided by the "
         "peer's in the same round. Numbers of different machines, or of different runs, do not "
         "compare.", "",
@@ -174,8 +173,3 @@ def page(bench: Bench) -> str:
     if bench.missing:
         lines += ["", "Not measured:", "", *(f"- {one}" for one in bench.missing)]
     return "\n".join(lines) + "\n"
-
-
-def write_page(path: str, bench: Bench) -> None:
-    """Write the page in place of the old one."""
-    Path(path).write_text(page(bench))

@@ -11,6 +11,7 @@ from mobyshell.commands.results import Rows
 from mobyshell.core.errors import Unsupported, UsageError
 
 if TYPE_CHECKING:
+    from mobyshell.bench.run import Bench
     from mobyshell.commands.context import Context
 
 
@@ -23,25 +24,34 @@ if TYPE_CHECKING:
 )  # fmt: skip
 def run(ctx: Context, *, rounds: int, tasks: int, write: str | None) -> Rows:
     """Measure mobyshell against runc, crun, bubblewrap and containerd, taking turns in one run."""
-    from mobyshell.bench.run import run_all, write_page
+    from mobyshell.bench.run import page, run_all
 
-    if os.geteuid() != 0:
-        raise Unsupported("bench compares with runc as root", hint="run it as root")
-    if not 1 <= rounds <= 10_000 or not 1 <= tasks <= 1000:
-        raise UsageError("bench: 1 to 10000 rounds, 1 to 1000 tasks")
+    _check(rounds, tasks)
     bench = run_all(rounds, tasks, ctx.say)
     if write is not None:
-        write_page(write, bench)
-    columns = (("name", "MEASURED", "id"), ("value", "MOBYSHELL", "text"), ("peer", "PEER", "text"),
-               ("ratio", "RATIO", "text"), ("goal", "GOAL", "text"), ("met", "", "check"))  # fmt: skip
-    rows = [
-        {"name": one.name, "value": one.value, "peer": one.peer,
-         "ratio": None if one.ratio is None else round(one.ratio, 3), "goal": one.goal,
-         "met": one.met}
-        for one in bench.found
-    ]  # fmt: skip
-    said = "\n".join(f"not measured: {line}" for line in bench.missing)
-    return Rows(columns, rows, "name", said)
+        peers = ("runc", "crun", "bwrap", "containerd")
+        Path(write).write_text(page(bench, "Bench", "bench run --write docs/bench.md", peers))
+    return _table(bench)
+
+
+@verb(
+    "bench", "images",
+    option("-n --rounds", "how many turns of each, and ten times as many of `run`", NUMBER, default=5),
+    option("--percent", "how large the images are, of what they should be", NUMBER, default=100),
+    option("--write", "write the page to this file, too", FILE),
+    effect=READ, example="bench images -n 1 --percent 1",
+)  # fmt: skip
+def images(ctx: Context, *, rounds: int, percent: int, write: str | None) -> Rows:
+    """Import, pull and run images beside containerd, taking turns, on a file system of their own."""
+    from mobyshell.bench.images import measure_all
+    from mobyshell.bench.run import page
+
+    _check(rounds, percent)
+    bench = measure_all(rounds, percent / 100, ctx.say)
+    if write is not None:
+        command = "bench images --write docs/bench-images.md"
+        Path(write).write_text(page(bench, "Images", command, ("containerd",)))
+    return _table(bench)
 
 
 @verb(
@@ -55,10 +65,7 @@ def compare(ctx: Context, *, rounds: int, batch: int, write: str | None) -> Rows
     """Let the library, mobyshell-runc, runc, crun, bubblewrap and the plan in C take turns."""
     from mobyshell.bench import compare as contests
 
-    if os.geteuid() != 0:
-        raise Unsupported("bench compares with runc as root", hint="run it as root")
-    if not 1 <= rounds <= 10_000 or not 1 <= batch <= 1000:
-        raise UsageError("bench: 1 to 10000 rounds, 1 to 1000 containers")
+    _check(rounds, batch)
     if write is not None and not os.path.isdir(write):
         raise UsageError(f"{write} is not a directory")
     found = contests.compare(rounds, batch, ctx.say)
@@ -75,4 +82,24 @@ def compare(ctx: Context, *, rounds: int, batch: int, write: str | None) -> Rows
         for one in contest.result.series
     ]  # fmt: skip
     said = "\n".join(f"not there: {line}" for line in found.missing)
+    return Rows(columns, rows, "name", said)
+
+
+def _check(rounds: int, number: int) -> None:
+    if os.geteuid() != 0:
+        raise Unsupported("bench compares with others as root", hint="run it as root")
+    if not 1 <= rounds <= 10_000 or not 1 <= number <= 1000:
+        raise UsageError("bench: 1 to 10000 rounds, and 1 to 1000 of what is asked for besides")
+
+
+def _table(bench: Bench) -> Rows:
+    columns = (("name", "MEASURED", "id"), ("value", "MOBYSHELL", "text"), ("peer", "PEER", "text"),
+               ("ratio", "RATIO", "text"), ("goal", "GOAL", "text"), ("met", "", "check"))  # fmt: skip
+    rows = [
+        {"name": one.name, "value": one.value, "peer": one.peer,
+         "ratio": None if one.ratio is None else round(one.ratio, 3), "goal": one.goal,
+         "met": one.met}
+        for one in bench.found
+    ]  # fmt: skip
+    said = "\n".join(f"not measured: {line}" for line in bench.missing)
     return Rows(columns, rows, "name", said)

@@ -79,7 +79,7 @@ def tasks(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTasks]:
     monkeypatch.setattr("socket.getaddrinfo", _nobody)
     monkeypatch.setattr("mobyshell.core.registry.client.Limits", lambda: Limits(attempts=1))
     # nor is anything measured: a good word among the hostile ones would take minutes, and write to /
-    for measuring in ("run.run_all", "compare.compare", "images.measure"):
+    for measuring in ("run.run_all", "compare.compare", "images.measure_all"):
         monkeypatch.setattr(f"mobyshell.bench.{measuring}", _no_bench)
     monkeypatch.chdir(place)
     with open(os.devnull) as nothing:
