@@ -11,7 +11,7 @@ import time
 from _thread import allocate_lock
 from typing import TYPE_CHECKING
 
-from mobyshell.core.errors import MobyshellError, ShimLost, SyscallFailed, TimedOut
+from mobyshell.core.errors import MobyshellError, ShimLost, TimedOut
 from mobyshell.core.tasks import view
 from mobyshell.core.tasks.paths import (
     EVENTS,
@@ -39,10 +39,6 @@ if TYPE_CHECKING:
     from mobyshell.core.tasks.service import Attachment, LogLine, TaskInfo
 
 _POOLED = 4
-_FOLLOW_PAUSE = 0.5
-"""Seconds after which a follower looks whether it is to end, though nothing was written."""
-_GATHER = 0.01
-"""Seconds in which what is written is gathered: a task that writes much makes no storm of reads."""
 _COME_BACK = 0.05
 
 
@@ -183,34 +179,17 @@ class TaskClient:
         self, id: str, *, follow: bool = False, tail: int | None = None, since_ns: int = 0,
         exec_id: str = "",
     ) -> Iterator[LogLine]:  # fmt: skip
-        """See `service.Tasks.logs`. With `follow`, ends when the process has, and all was read.
-
-        Lines that were written in parts are whole again, as far as they are there.
-        """
-        from mobyshell.core.tasks.logs import Joiner, LogReader, tail_position
+        """See `service.Tasks.logs`. With `follow`, ends when the process has, and all was read."""
+        from mobyshell.core.tasks.follow import read_log
 
         view.require(self.state, self.namespace, id, exec_id)
-        directory = process_dir(self.state, self.namespace, id, exec_id)
-        logs = f"{directory}/logs"
-        reader = LogReader(logs, tail_position(logs, tail) if tail is not None else 0)
-        pause = _Pause(directory, logs) if follow else None
-        try:
-            over, joiner, closings = not follow, Joiner(), self._closings
-            while True:
-                lines = reader.read()
-                found = joiner.feed(lines) if lines else joiner.rest()
-                yield from (line for line in found if line.time_ns >= since_ns)
-                if lines:
-                    continue
-                if over or closings != self._closings:
-                    return
-                over = self._over(directory)
-                if not over and pause is not None:
-                    pause.wait()
-        finally:
-            reader.close()
-            if pause is not None:
-                pause.close()
+        directory, closings = process_dir(self.state, self.namespace, id, exec_id), self._closings
+        for line in read_log(
+            directory, tail, follow=follow, over=lambda: self._over(directory),
+            left=lambda: closings != self._closings,
+        ):  # fmt: skip
+            if line.time_ns >= since_ns:
+                yield line
 
     def _over(self, directory: str) -> bool:
         """Whether a process has ended and its log is complete. A shim is started if one is needed
@@ -397,38 +376,6 @@ class TaskClient:
         """The spec against what the kernel says now."""
         view.require(self.state, self.namespace, id)
         return list(self._runtime().diff(id))
-
-
-class _Pause:
-    """A follower's pause until there is something to read, or something else has happened."""
-
-    def __init__(self, *directories: str) -> None:
-        from mobyshell.core.linux.inotify import Watch
-
-        self._directories = directories
-        self._watch: Watch | None = None
-        try:
-            self._watch = Watch()
-            self._add()
-        except SyscallFailed:  # no watch is left for this user: look again and again
-            self.close()
-
-    def _add(self) -> None:
-        for one in self._directories:
-            if self._watch is not None:
-                self._watch.add(one)
-
-    def wait(self) -> None:
-        if self._watch is None:
-            time.sleep(_GATHER * 5)
-        elif self._watch.wait(_FOLLOW_PAUSE):
-            time.sleep(_GATHER)
-            self._add()
-
-    def close(self) -> None:
-        if self._watch is not None:
-            self._watch.close()
-            self._watch = None
 
 
 def _event(document: Any) -> Event | None:
