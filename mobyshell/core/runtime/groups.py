@@ -17,7 +17,7 @@ from mobyshell.core.linux.cgroup_limits import limits, without_v2
 from mobyshell.core.linux.cgroups import Write, together
 from mobyshell.core.oci import Linux, Mount, Spec, spec_to_json
 from mobyshell.core.runtime.host import Host
-from mobyshell.core.runtime.operations import cgroups, mounts
+from mobyshell.core.runtime.operations import cgroup_mounts, cgroups, mounts
 from mobyshell.core.runtime.plan import Operation, Phase
 
 TYPE_CHECKING = False  # see commands.registry
@@ -203,7 +203,7 @@ def mount(
     """The mount of type cgroup; an empty tmpfs where there are no cgroups to show."""
     if groups:
         inside = any(one.type == "cgroup" for one in linux.namespaces or ())
-        return cgroups.mount(index, entry, groups, host.cgroup_mode, namespace=inside)
+        return cgroup_mounts.mount(index, entry, groups, host.cgroup_mode, namespace=inside)
     notices.append(f"{entry.destination}: no cgroup to show, left empty")
     kept = tuple(one for one in entry.options or () if one in ("nosuid", "noexec", "nodev", "ro"))
     empty = replace(entry, type="tmpfs", source="tmpfs", options=kept)

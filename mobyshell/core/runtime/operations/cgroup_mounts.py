@@ -1,0 +1,122 @@
+"""The operation that shows a container its cgroups: the mount of type `cgroup`."""
+
+from __future__ import annotations
+
+from mobyshell.core.linux import constants as c
+from mobyshell.core.linux.cgroups import together
+from mobyshell.core.linux.mount_options import parse_options
+from mobyshell.core.oci import Mount
+from mobyshell.core.runtime.operations.calls import (
+    ROOT,
+    attach,
+    clone_tree,
+    close,
+    inside,
+    new_filesystem,
+    quote,
+    reach_directory,
+    set_attributes,
+)
+from mobyshell.core.runtime.operations.mounts import MOUNT, TARGET
+from mobyshell.core.runtime.plan import Actor, Call, Cell, Operation, Phase, Text
+
+
+def mount(
+    index: int, entry: Mount, groups: dict[str, str], mode: str, *, namespace: bool
+) -> Operation:
+    """The mount of type `cgroup`: as the machine has it, with the container's own as the root.
+
+    `namespace`: the container has a cgroup namespace, so that a new v2 mount shows only its part.
+    """
+    options = parse_options(entry.options or ())
+    attributes = options.attr_set
+    calls: list[Call]
+    if mode == "v2" and not namespace:
+        calls = [
+            *reach_directory(ROOT, entry.destination, TARGET),
+            clone_tree(groups[""], MOUNT, recursive=False),
+            set_attributes(MOUNT, attributes),
+            attach(MOUNT, TARGET),
+            close(MOUNT),
+            close(TARGET),
+        ]
+        place = inside(entry.destination)
+        words = ",".join(entry.options or ()) or "rw"
+        shell = [
+            f"mkdir -p {place}",
+            f"mount --bind {quote(groups[''])} {place}",
+            f"mount -o {quote(f'remount,bind,{words}')} {place}",
+        ]
+    elif mode == "v2":
+        calls = [
+            *reach_directory(ROOT, entry.destination, TARGET),
+            *new_filesystem("cgroup2", entry.source or "cgroup2", options.data, attributes, MOUNT),
+            attach(MOUNT, TARGET),
+            close(MOUNT),
+            close(TARGET),
+        ]
+        words = ",".join(entry.options or ()) or "defaults"
+        shell = [
+            f"mkdir -p {inside(entry.destination)}",
+            f"mount -t cgroup2 -o {quote(words)} cgroup2 {inside(entry.destination)}",
+        ]
+    else:
+        calls, shell = _mount_v1(entry, groups, attributes)
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.SETUP,
+        title=f"mount the container's cgroups on {entry.destination}",
+        why="Programs (and runtimes) read their own limits here; only this container's part is shown.",
+        source=f"mounts[{index}]",
+        spec="config-linux.md#cgroups-path",
+        man="cgroups(7), move_mount(2)",
+        calls=tuple(calls),
+        shell=tuple(shell),
+    )
+
+
+def _mount_v1(
+    entry: Mount, groups: dict[str, str], attributes: int
+) -> tuple[list[Call], list[str]]:
+    """A tmpfs with one directory per controller, each a bind of the container's own cgroup."""
+    group, place = Cell("group"), Cell("place")
+    destination = inside(entry.destination)
+    words = [word for word in entry.options or () if word not in ("ro", "rw")]
+    shown = quote(",".join([*(["ro"] if attributes & c.MOUNT_ATTR_RDONLY else []), *words]))
+    writable = attributes & ~c.MOUNT_ATTR_RDONLY
+    calls = [
+        *reach_directory(ROOT, entry.destination, TARGET),
+        *new_filesystem("tmpfs", "cgroup", ("mode=755",), writable, MOUNT),
+        attach(MOUNT, TARGET),
+        close(TARGET),
+    ]
+    shell = [
+        f"mkdir -p {destination}",
+        f"mount -t tmpfs -o {quote(','.join([*words, 'mode=755']))} cgroup {destination}",
+    ]
+    for controller, path in together(groups).items():
+        if not controller:
+            continue
+        name = controller.removeprefix("name=")
+        links = name.split(",") if "," in name else []
+        calls += [
+            Call("mkdirat", (MOUNT, Text(name), 0o755)),
+            clone_tree(path, group, recursive=False),
+            set_attributes(group, attributes),
+            Call("openat", (MOUNT, Text(name), c.O_PATH | c.O_CLOEXEC), result=place),
+            attach(group, place),
+            close(place),
+            close(group),
+            # where each is looked for by its own name
+            *(Call("symlinkat", (Text(name), MOUNT, Text(one))) for one in links),
+        ]
+        shell += [
+            f"mkdir {destination}/{name}",
+            f"mount --bind {quote(path)} {destination}/{name}",
+            f"mount -o remount,bind,{shown} {destination}/{name}",
+            *(f"ln -s {name} {destination}/{one}" for one in links),
+        ]
+    if attributes & c.MOUNT_ATTR_RDONLY:
+        calls.append(set_attributes(MOUNT, c.MOUNT_ATTR_RDONLY))
+        shell.append(f"mount -o remount,bind,ro {destination}")
+    return [*calls, close(MOUNT)], shell
