@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from mobyshell.moby import look
-from mobyshell.moby.build.builder import Options, build
+from mobyshell.moby.build.builder import build
 from mobyshell.moby.build.buildfile import parse_buildfile
+from mobyshell.moby.build.options import Options
 from mobyshell.moby.client import Moby
 from tests.undertaker import subreaper
 

@@ -49,8 +49,8 @@ def build(
     a list of programs of this machine, files and commands, for bases that need no network. With an
     epoch the same input makes the same image, wherever it is built.
     """
-    from mobyshell.moby.build.builder import Options
     from mobyshell.moby.build.builder import build as make
+    from mobyshell.moby.build.options import Options
 
     directory, path = _where(context, file)
     stages = _stages(path, build_arg)

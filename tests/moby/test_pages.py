@@ -10,8 +10,9 @@ import pytest
 
 from mobyshell.core.trust import keys
 from mobyshell.core.trust.policy import Require, read_policy
-from mobyshell.moby.build.builder import Options, build
+from mobyshell.moby.build.builder import build
 from mobyshell.moby.build.buildfile import parse_buildfile
+from mobyshell.moby.build.options import Options
 from mobyshell.moby.client import Moby
 from tests.undertaker import subreaper
 

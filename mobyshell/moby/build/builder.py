@@ -36,6 +36,7 @@ from mobyshell.moby.build import running
 from mobyshell.moby.build.cache import Cache, Layer, key_of
 from mobyshell.moby.build.context import Directory, Source, Tree, digest_of
 from mobyshell.moby.build.files import Below, Scratch
+from mobyshell.moby.build.options import Options
 from mobyshell.moby.build.settings import environment_of, history_of, joined, with_set
 from mobyshell.moby.build.stages import stage_of, wanted
 from mobyshell.moby.build.steps import (
@@ -57,23 +58,6 @@ if TYPE_CHECKING:
 
 _FORMAT = 1
 """Counts changes of how layers are made: what an older mobyshell has cached is another thing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How to build. `epoch`: seconds; no time in the image is later (SOURCE_DATE_EPOCH), and its own
-    is this one. `network`: none or host, for RUN. `told`: is told each step, and whether it was
-    cached; `output`: what RUN says."""
-
-    context: Path | None = None
-    target: str = ""
-    cached: bool = True
-    epoch: int | None = None
-    network: str = "none"
-    snapshotter: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    told: Callable[[str, bool], object] = lambda step, cached: None
-    output: Callable[[bytes], object] = lambda data: None
 
 
 @dataclass(slots=True)

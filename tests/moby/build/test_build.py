@@ -13,10 +13,11 @@ from mobyshell.core.errors import MobyshellError, NotFound, UsageError
 from mobyshell.core.oci.digest import Digest
 from mobyshell.core.store.gc.collect import collect
 from mobyshell.moby import look
-from mobyshell.moby.build.builder import Options, build
+from mobyshell.moby.build.builder import build
 from mobyshell.moby.build.buildfile import parse_buildfile
 from mobyshell.moby.build.cache import Cache
 from mobyshell.moby.build.dockerfile import parse_dockerfile
+from mobyshell.moby.build.options import Options
 from mobyshell.moby.client import Moby
 from mobyshell.moby.image import Image
 from tests.moby.test_client import put_image

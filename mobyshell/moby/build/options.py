@@ -1,0 +1,24 @@
+"""What may be asked of a build besides its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to build. `epoch`: seconds; no time in the image is later (SOURCE_DATE_EPOCH), and its own
+    is this one. `network`: none or host, for RUN. `told`: is told each step, and whether it was
+    cached; `output`: what RUN says."""
+
+    context: Path | None = None
+    target: str = ""
+    cached: bool = True
+    epoch: int | None = None
+    network: str = "none"
+    snapshotter: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    told: Callable[[str, bool], object] = lambda step, cached: None
+    output: Callable[[bytes], object] = lambda data: None
