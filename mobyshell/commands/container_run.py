@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mobyshell.commands.image_transfer import find_image, tenant
@@ -311,17 +312,19 @@ def _task(
     """The task of a container, created in its surroundings."""
     from mobyshell.core.oci import dump_spec
     from mobyshell.core.runtime.values import RootMount
+    from mobyshell.core.store.snapshots.mounting import opened
     from mobyshell.core.tasks.surroundings import Surroundings, Wishes
 
     row, id = container.info, container.id
     spec: Spec = container.spec
-    rootfs = None
+    rootfs = files = None
     if row.snapshot_key:
-        (mount,) = tenant(ctx).snapshotter(row.snapshotter).mounts(row.snapshot_key)
+        (mount,) = mounts = tenant(ctx).snapshotter(row.snapshotter).mounts(row.snapshot_key)
         rootfs = RootMount(mount.type, mount.source, mount.options)
+        files = partial(opened, mounts)
     wishes = Wishes.read(*(how.get(name, ()) for name in ("network", "publish", "volume")))
     place = Surroundings(ctx.root, ctx.state, ctx.namespace)
-    with place.around(ctx.tasks, id, spec, wishes) as surrounded:
+    with place.around(ctx.tasks, id, spec, wishes, files) as surrounded:
         info = ctx.tasks.create(
             id, spec=dump_spec(surrounded.spec), rootfs=rootfs, terminal=terminal, stdin=stdin,
             rows=rows, columns=columns, runtime=row.runtime or "mobyshell",

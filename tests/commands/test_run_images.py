@@ -16,6 +16,8 @@ steps:
   - programs: [/bin/busybox]
     links: {sh: busybox, cat: busybox, id: busybox, sleep: busybox, env: busybox, hostname: busybox}
   - directory: /data
+  - file: /data/page
+    content: "from the image"
   - file: /etc/passwd
     content: "root:x:0:0::/:/bin/sh\\nweb:x:33:33::/:/bin/sh\\n"
 env: {PATH: /bin:/usr/bin, FROM: image}
@@ -59,6 +61,19 @@ def test_options_become_the_spec(place: Workplace) -> None:
     assert seen[-2].endswith("moby")
     done = place.run("run", "--rm", "--read-only", "box", "--", "sh", "-c", "echo > /x")
     assert "Read-only" in done.stderr
+
+
+def test_a_volume_begins_with_what_the_image_has_there(place: Workplace) -> None:
+    assert place.ok("run", "--rm", "-v", "kept:/data", "box", "--", "cat", "/data/page") == (
+        "from the image"
+    )
+    place.ok("run", "--rm", "-v", "kept:/data", "box", "--", "sh", "-c", "echo mine > /data/page")
+    assert place.ok("run", "--rm", "-v", "kept:/data:ro", "box", "--", "cat", "/data/page") == (
+        "mine\n"
+    )
+    bare = place.run("run", "--rm", "-v", "bare:/data:nocopy", "box", "--", "cat", "/data/page")
+    assert "No such file" in bare.stderr
+    assert left(place) == ("", "", {"committed"})
 
 
 def test_a_container_lives_on_and_starts_again(place: Workplace) -> None:

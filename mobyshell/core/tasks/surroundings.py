@@ -20,15 +20,22 @@ from mobyshell.core.network.values import Attachment, NetworkPlan, PortMapping, 
 from mobyshell.core.oci import Linux, Mount, Namespace, Spec, load_spec
 from mobyshell.core.tasks.listing import list_fields
 from mobyshell.core.tasks.paths import container_dir
+from mobyshell.core.volumes.copy_up import copy_up
 from mobyshell.core.volumes.volumes import Volumes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
     from mobyshell.core.network.attaching import Attaching
     from mobyshell.core.tasks.service import Tasks
 
+    Root = Callable[[], AbstractContextManager[int]]
+
 CONTAINER = "container:"
+NO_COPY = "nocopy"
 _FLAGS = frozenset({
-    "ro", "rw", "nosuid", "nodev", "noexec", "private", "rprivate", "shared", "rshared", "slave",
+    NO_COPY, "ro", "rw", "nosuid", "nodev", "noexec", "private", "rprivate", "shared", "rshared", "slave",
     "rslave",
 })  # fmt: skip
 
@@ -119,10 +126,16 @@ class Surroundings:
         self.volumes = Volumes(root, namespace)
 
     @contextmanager
-    def around(self, tasks: Tasks, id: str, spec: Spec, wishes: Wishes) -> Iterator[Surrounded]:
-        """Hold what is wished for while the container is made; leave with an error to undo it."""
+    def around(
+        self, tasks: Tasks, id: str, spec: Spec, wishes: Wishes, root: Root | None = None
+    ) -> Iterator[Surrounded]:
+        """Hold what is wished for while the container is made; leave with an error to undo it.
+
+        `root` opens the root of the container's files: what is there where an empty volume is
+        mounted is copied into the volume first, unless it is mounted with `nocopy`.
+        """
         with ExitStack() as held:
-            spec = self._with_volumes(spec, wishes.volumes, held)
+            spec = self._with_volumes(spec, wishes.volumes, held, root)
             if not wishes.networks:
                 yield Surrounded(spec)
             elif wishes.networks[0].startswith(CONTAINER):
@@ -155,17 +168,24 @@ class Surroundings:
                 found.append(str(fields["id"]))
         return tuple(found)
 
-    def _with_volumes(self, spec: Spec, wanted: Sequence[Volume], held: ExitStack) -> Spec:
+    def _with_volumes(
+        self, spec: Spec, wanted: Sequence[Volume], held: ExitStack, root: Root | None
+    ) -> Spec:
         mounts = []
         for one in wanted:
             source = one.source
+            options = tuple(word for word in one.options if word != NO_COPY)
             if one.named:
-                source = self.volumes.ensure(one.source).path
+                volume = self.volumes.ensure(one.source)
                 held.callback(os.close, self.volumes.hold(one.source))
+                source = volume.path
+                if root is not None and NO_COPY not in one.options and not os.listdir(source):
+                    with root() as files:
+                        copy_up(files, one.destination, volume)
             elif not os.path.exists(source):
                 raise NotFound(f"there is no {source} on this machine",
                                hint="make it, or give a volume's name")  # fmt: skip
-            mounts.append(_bind(source, one.destination, one.options or ("rw",)))
+            mounts.append(_bind(source, one.destination, options or ("rw",)))
         return replace(spec, mounts=(*(spec.mounts or ()), *mounts)) if mounts else spec
 
     def _joining(self, tasks: Tasks, other: str, spec: Spec) -> Spec:
