@@ -180,6 +180,10 @@ def convert(parameter: Parameter, word: str) -> Any:
         from mobyshell.core.store.names import check_identifier
 
         check_identifier(word, "container" if kind == r.CONTAINER else "namespace")
+    elif kind == r.LEASE:
+        from mobyshell.core.store.names import check_name
+
+        check_name(word, "lease")
     elif not word and kind in (r.BUNDLE, r.FILE):
         raise UsageError(f"{parameter.metavar} is empty")
     return word

@@ -161,7 +161,7 @@ def values_of(ctx: Context, parameter: Parameter, prefix: str) -> list[str]:
         if prefix.startswith("tar:"):
             return [f"tar:{one}" for one in _directories(prefix[4:], bundles=False)]
         return ["busybox", "host:", "tar:"]
-    if kind in (r.IMAGE, r.CONTAINER, r.BLOB, r.TENANT):
+    if kind in (r.IMAGE, r.CONTAINER, r.BLOB, r.TENANT, r.LEASE):
         return _stored(ctx, kind)
     if kind == r.NETWORK:
         return _networks(ctx, flag=bool(parameter.flags))
@@ -182,6 +182,8 @@ def _stored(ctx: Context, kind: str) -> list[str]:
         return [one.name for one in ctx.space.images.list()]
     if kind == r.CONTAINER:
         return [one.id for one in ctx.space.containers.list()]
+    if kind == r.LEASE:
+        return [one.id for one in ctx.space.leases.list()]
     return [one.digest for one in ctx.space.content.walk()]
 
 

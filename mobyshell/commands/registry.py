@@ -29,7 +29,7 @@ SIZE, SECONDS, SOURCE, NAMESPACE_KIND, SHELL, PID, SNAPSHOT = (
     "size", "seconds", "source", "namespace-kind", "shell", "pid", "snapshot",
 )  # fmt: skip
 IMAGE, CONTAINER, BLOB, TENANT = "image", "container", "blob", "tenant"
-NETWORK, VOLUME = "network", "volume"
+NETWORK, VOLUME, LEASE = "network", "volume", "lease"
 """Kinds of arguments: how they are completed, and how their words are read (`arguments`)."""
 
 
@@ -173,6 +173,7 @@ NOUNS = {
     "container": "containers: what is to run",
     "content": "content: blobs by their digest",
     "namespace": "namespaces: tenants, to whom all of this belongs",
+    "lease": "leases: what holds things that nothing else needs yet",
     "snapshot": "snapshots: trees of files upon each other, of images and containers",
     "store": "the store as a whole: garbage, reasons, soundness",
     "network": "networks: what tasks are joined to",

@@ -9,6 +9,7 @@ from mobyshell.core.oci.descriptor import Descriptor
 from mobyshell.core.oci.digest import Digest
 from mobyshell.core.oci.platform import host_platform
 from mobyshell.core.store.containers import Container
+from mobyshell.core.store.leases import Resource
 from mobyshell.core.store.store import Store
 from mobyshell.core.store.unpack import unpack
 from mobyshell.core.store.walk import resolve
@@ -58,3 +59,11 @@ def furnish(root: Path) -> None:
         space.images.create(ALPINE, target)
         space.containers.create(Container("web", image=ALPINE), {"ociVersion": "1.2.0"})
         store.namespaces.create("tenant")
+
+
+def lease(root: Path) -> None:
+    """The lease `held`, which holds the blob `hello`."""
+    with Store.open(root) as store:
+        leases = store.namespace("default").leases
+        leases.create("held")
+        leases.add("held", Resource("content", HELLO))

@@ -22,7 +22,7 @@ from mobyshell.core.runtime.bundle import new_bundle
 from mobyshell.core.store.snapshots.choose import snapshotter
 from mobyshell.core.tasks.service import Status
 from mobyshell.core.volumes.volumes import Volumes
-from tests.commands.stored import furnish, real_image, signed_image
+from tests.commands.stored import furnish, lease, real_image, signed_image
 from tests.fakes import FakeTasks
 
 LONG = {"bench run"}  # measures for a while; its example runs elsewhere
@@ -34,6 +34,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("place")
     new_bundle(directory / "first", "host:true")
     furnish(directory / "store")
+    lease(directory / "store")
     root = str(directory / "store")
     Networks(root, "default", str(directory / "addresses")).create("lan", subnets=["10.199.0.0/24"])
     Volumes(root, "default").create("kept")

@@ -214,3 +214,27 @@ def test_no_store_is_made_by_looking_at_events(workplace: Workplace) -> None:
     workplace.ok("events", "ls")
     workplace.ok("completion", "words", "--", "image", "rm", "")
     assert not Path(workplace.environment["MOBYSHELL_ROOT"]).exists()
+
+
+def test_a_lease_holds_what_nothing_else_needs(place: Workplace) -> None:
+    id = place.ok("lease", "create", "--expires", "1h", "--label", "for=tests").strip()
+    place.ok("lease", "add", id, HELLO[:20], "snapshots/overlayfs/later", "ingests/started")
+    (found,) = rows(place, "lease", "ls", "labels.for==tests")
+    assert (found["id"], found["held"], 0 < found["left"] <= 3600 * 10**9) == (id, 3, True)
+    place.ok("content", "label", HELLO, "containerd.io/gc.root=")
+    place.ok("image", "rm", "alpine")
+    place.ok("store", "gc")
+    assert len(rows(place, "content", "ls")) == 1
+    held = json.loads(place.ok("lease", "inspect", id))["resources"]
+    assert held == [f"content/{HELLO}", "ingests/started", "snapshots/overlayfs/later"]
+    missing = place.run("lease", "drop", id, HELLO, "ingests/other")
+    assert missing.returncode == 3
+    assert len(rows(place, "content", "ls")) == 1  # nothing of it was done
+    place.ok("lease", "drop", id, HELLO)
+    place.ok("lease", "rm", id)
+    assert rows(place, "content", "ls") == rows(place, "lease", "ls") == []
+    assert place.ok("lease", "create", "for-ever", "-x", "0", "--flat") == "for-ever\n"
+    (found,) = rows(place, "lease", "ls")
+    assert (found["left"], found["labels"]) == (None, {"containerd.io/gc.flat": "true"})
+    wrong = place.run("lease", "add", "for-ever", "elsewhere/x")
+    assert (wrong.returncode, "ingests/REF" in wrong.stderr) == (2, True)

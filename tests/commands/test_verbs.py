@@ -12,7 +12,7 @@ import pytest
 from mobyshell.commands import registry as r
 from mobyshell.commands.help import reference
 from mobyshell.commands.registry import Verb, all_verbs
-from tests.commands.stored import furnish, real_image
+from tests.commands.stored import furnish, lease, real_image
 from tests.conftest import Workplace
 from tests.core.registry.distribution import distribution
 
@@ -42,12 +42,14 @@ REGISTRY = "localhost:5000"
 PASSES_A_CODE = {"task wait": 0, "task attach": 0}
 
 
-STORED = ("image", "container", "content", "namespace", "store")
+STORED = ("image", "container", "content", "namespace", "store", "lease")
 
 
 def prepare(workplace: Workplace, verb: Verb, words: list[str]) -> None:
     if verb.noun in STORED:
         furnish(workplace.directory / "store")
+    if verb.noun == "lease":
+        lease(workplace.directory / "store")
     if "box" in words or "box-image" in words:
         (workplace.directory / "box.yml").write_text(BOX)
         workplace.ok("image", "build", "-t", "box-image", "box.yml")
@@ -114,7 +116,7 @@ def bad_calls() -> list[tuple[list[str], int]]:
         if first == r.SNAPSHOT:
             calls.append(([*words, "nowhere", *(["x=y"] if len(required) > 1 else [])], 3))
             calls.append(([*words, "", *(["x=y"] if len(required) > 1 else [])], 3))
-        if first in (r.IMAGE, r.CONTAINER, r.BLOB, r.TENANT) and required[0].required:
+        if first in (r.IMAGE, r.CONTAINER, r.BLOB, r.TENANT, r.LEASE) and required[0].required:
             # what is asked of an image that is not there is in itself right
             example = shlex.split(verb.example)[len(verb.name.split()) + 1 :]
             more = [word for word in example if word[0] != "-"][: len(required) - 1]
