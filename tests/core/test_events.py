@@ -8,6 +8,7 @@ from dataclasses import MISSING, fields
 import pytest
 
 from mobyshell.core.events import PAYLOADS, Event, Payload
+from mobyshell.core.store.events import STORE_PAYLOADS
 
 
 def example(kind: type[Payload]) -> Payload:
@@ -24,10 +25,11 @@ def test_every_payload_survives_json(kind: type[Payload]) -> None:
 
 
 def test_topics_are_unique_and_every_payload_is_listed() -> None:
-    listed = {kind.__name__ for kind in PAYLOADS.values()}
+    listed = {kind.__name__ for kind in (*PAYLOADS.values(), *STORE_PAYLOADS.values())}
     # by name: `slots=True` makes a second class, and the first may still be around
     assert listed == {kind.__name__ for kind in Payload.__subclasses__()}
-    assert all(topic.startswith("/") for topic in PAYLOADS)
+    assert not PAYLOADS.keys() & STORE_PAYLOADS.keys()
+    assert all(topic.startswith("/") for topic in (*PAYLOADS, *STORE_PAYLOADS))
 
 
 def test_an_unknown_topic_is_a_key_error() -> None:
