@@ -192,8 +192,8 @@ _MODULES = {
     "task": ("task", "task_looks"),
     "container": ("container", "container_run"),
     "image": (
-        "image",
         "image_transfer",
+        "image",
         "image_looks",
         "image_mount",
         "image_build",
@@ -236,9 +236,13 @@ def verbs_of(noun: str) -> dict[str, Verb]:
     if noun not in NOUNS:
         raise UsageError(f"unknown command {noun!r}", hint=_nearest(noun, (*NOUNS, *SHORTCUTS)))
     # not "if it has none yet": a part of a noun may have been imported for something else
-    for module in _MODULES.get(noun, (noun,)):
-        import_module(f"mobyshell.commands.{module}")
-    return _VERBS[noun]
+    modules = [f"mobyshell.commands.{module}" for module in _MODULES.get(noun, (noun,))]
+    for module in modules:
+        import_module(module)
+    # nor as they came: that part would be the first
+    table = _VERBS[noun]
+    return {name: one for module in modules for name, one in table.items()
+            if one.run.__module__ == module}  # fmt: skip
 
 
 def all_verbs() -> Iterator[Verb]:
@@ -249,9 +253,8 @@ def all_verbs() -> Iterator[Verb]:
 
 def find(noun: str, name: str) -> Verb:
     """The verb `noun name`. UsageError, with what was perhaps meant, if there is none."""
-    first = _MODULES.get(noun, ("",))[0]
-    if first:  # often enough
-        import_module(f"mobyshell.commands.{first}")
+    if noun in _MODULES:  # the module of its name, which often is enough
+        import_module(f"mobyshell.commands.{noun}")
         if name in _VERBS[noun]:
             return _VERBS[noun][name]
     table = verbs_of(noun)
