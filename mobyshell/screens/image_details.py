@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container, Vertical
+from textual.containers import Vertical
 from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import TabbedContent, TabPane
@@ -37,6 +37,7 @@ from mobyshell.widgets.listing import Listing
 from mobyshell.widgets.record_view import RecordView
 from mobyshell.widgets.resource_table import ResourceTable
 from mobyshell.widgets.sentence import Sentence
+from mobyshell.widgets.tabs import Tabbed
 
 PAUSE = 0.15
 """Seconds the cursor must rest on an image or a layer before it is read."""
@@ -52,7 +53,7 @@ def leaf(row: TreeRow) -> Leaf[TreeRow]:
     return Leaf(row.file.path, tree_label(row), row.file.kind == "directory", row)
 
 
-class ImageDetails(Container):
+class ImageDetails(Tabbed):
     """Layers; tree, file, wasted, explain."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -109,20 +110,6 @@ class ImageDetails(Container):
     def files(self) -> LayerTree[TreeRow]:
         """The tree."""
         return self.query_one(LayerTree)
-
-    @property
-    def tab(self) -> str:
-        """The tab that is looked at."""
-        return self.query_one(TabbedContent).active
-
-    @tab.setter
-    def tab(self, name: str) -> None:
-        tabs = self.query_one(TabbedContent)
-        going = tabs.active_pane
-        if going is not None and name != tabs.active and going.has_focus_within:
-            # else the focus finds another place in what is hidden, and that is shown again for it
-            self.screen.set_focus(None)
-        tabs.active = name
 
     @property
     def _about(self) -> tuple[str, int]:
@@ -299,17 +286,7 @@ class ImageDetails(Container):
         """Give the keyboard to the layers."""
         self.steps.table.focus()
 
-    def focus_content(self) -> None:
-        """Give the keyboard to what the tab shows."""
-        pane = self.query_one(TabbedContent).active_pane
-        for one in pane.query("*") if pane is not None else ():
-            if one.focusable and one.display:
-                one.focus()
-                return
-
     def action_next_tab(self, step: int = 1) -> None:
         """Round the tabs."""
-        tabs = self.query_one(TabbedContent)
-        names = [str(one.id) for one in tabs.query(TabPane)]
-        self.tab = names[(names.index(tabs.active) + step) % len(names)]
+        self.turn(step)
         self.post_message(self.Entered())

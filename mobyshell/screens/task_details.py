@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container
 from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import TabbedContent, TabPane
@@ -26,6 +25,7 @@ from mobyshell.widgets.listing import Listing
 from mobyshell.widgets.log_view import LogView
 from mobyshell.widgets.plan_view import PlanView
 from mobyshell.widgets.record_view import RecordView
+from mobyshell.widgets.tabs import Tabbed
 
 PAUSE = 0.15
 """Seconds the cursor must rest on a task before its details are read."""
@@ -36,7 +36,7 @@ TABS = {"logs": "logs", "ps": "processes", "trace": "explain", "diff": "diff", "
 READING = "reading about the task"
 
 
-class TaskDetails(Container):
+class TaskDetails(Tabbed):
     """Logs, processes, explain, diff, inspect, terminal."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -89,20 +89,6 @@ class TaskDetails(Container):
             pane: Any = self.query_one(f"#{tab}").query_one(kind)
             self._panes[tab] = pane, partial(read, view=pane)
         self._panes["logs"] = self.query_one(LogView), log
-
-    @property
-    def tab(self) -> str:
-        """The tab that is looked at."""
-        return self.query_one(TabbedContent).active
-
-    @tab.setter
-    def tab(self, name: str) -> None:
-        tabs = self.query_one(TabbedContent)
-        going = tabs.active_pane
-        if going is not None and name != tabs.active and going.has_focus_within:
-            # else the focus finds another place in what is hidden, and that is shown again for it
-            self.screen.set_focus(None)
-        tabs.active = name
 
     @property
     def terminal(self) -> TaskTerminal:
@@ -179,17 +165,7 @@ class TaskDetails(Container):
         event.stop()
         self.post_message(self.Left())
 
-    def focus_content(self) -> None:
-        """Give the keyboard to what the tab shows."""
-        pane = self.query_one(TabbedContent).active_pane
-        for one in pane.query("*") if pane is not None else ():
-            if one.focusable and one.display:
-                one.focus()
-                return
-
     def action_next_tab(self, step: int = 1) -> None:
         """Round the tabs."""
-        tabs = self.query_one(TabbedContent)
-        names = [str(one.id) for one in tabs.query(TabPane)]
-        tabs.active = names[(names.index(tabs.active) + step) % len(names)]
+        self.turn(step)
         self.focus_content()
