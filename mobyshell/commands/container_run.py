@@ -277,32 +277,20 @@ def _new_id(ctx: Context, name: str) -> str:
 
 
 def _start(ctx: Context, container: Container, *, detach: bool, rm: bool, keys: str) -> Done:
-    from mobyshell.commands.foreground import follow, window_size
+    from mobyshell.commands.foreground import start_and_stay, window_size
 
     how = container.info.extensions.get(HOW, {})
     terminal, stdin = bool(how.get("tty")), bool(how.get("interactive"))
     if terminal and not detach and not ctx.interactive:
         raise UsageError("-t needs a terminal, and standard input is none", hint="leave -t away")
     rows, columns = window_size() if terminal and ctx.interactive else (0, 0)
-    id = container.id
     _task(
         ctx, container, how, terminal=terminal, stdin=stdin or terminal, rows=rows, columns=columns
     )
-    try:
-        if detach:
-            ctx.tasks.start(id)
-            return Done(id)
-        attachment = ctx.tasks.attach(id)
-        ctx.tasks.start(id)
-    except BaseException:
-        ctx.tasks.delete(id, force=True)
-        raise
-    status = follow(ctx, id, attachment, terminal=terminal, stdin=stdin, keys=keys)
-    if status is None:
-        return Done(id, said=f"left {id} running; `mobyshell task attach {id}` comes back")
-    if rm:
-        _forget(ctx, container)
-    return Done(code=status)
+    return start_and_stay(
+        ctx, container.id, detach=detach, terminal=terminal, stdin=stdin, keys=keys,
+        forget=partial(_forget, ctx, container) if rm else None,
+    )  # fmt: skip
 
 
 def _task(

@@ -13,9 +13,12 @@ import sys
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from mobyshell.commands.results import Done
 from mobyshell.core.errors import MobyshellError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mobyshell.commands.context import Context
     from mobyshell.core.tasks.service import Attachment
 
@@ -42,6 +45,32 @@ def follow(
     finally:
         attachment.close()
     return None if detached else ctx.tasks.wait(id, exec_id=exec_id)
+
+
+def start_and_stay(
+    ctx: Context, id: str, *, detach: bool, terminal: bool, stdin: bool, keys: str,
+    forget: Callable[[], object] | None,
+) -> Done:  # fmt: skip
+    """Start a task that was just created, and stay with it until it ends, unless `detach`.
+
+    Its exit code is passed on, and `forget` called once it has ended. A task that cannot be started
+    is deleted.
+    """
+    try:
+        if detach:
+            ctx.tasks.start(id)
+            return Done(id)
+        attachment = ctx.tasks.attach(id)
+        ctx.tasks.start(id)
+    except BaseException:
+        ctx.tasks.delete(id, force=True)
+        raise
+    status = follow(ctx, id, attachment, terminal=terminal, stdin=stdin, keys=keys)
+    if status is None:
+        return Done(id, said=f"left {id} running; `mobyshell task attach {id}` comes back")
+    if forget is not None:
+        forget()
+    return Done(code=status)
 
 
 class _Session:

@@ -166,7 +166,7 @@ def run_task(
     runtime: str = "mobyshell", around: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Done:  # fmt: skip
     """Create and start; `tty` or `stdin` None: as the bundle's config says, if we are at a terminal."""
-    from mobyshell.commands.foreground import follow, window_size
+    from mobyshell.commands.foreground import start_and_stay, window_size
     from mobyshell.core.runtime.bundle import load_bundle
 
     path = _bundle(bundle)
@@ -180,21 +180,10 @@ def run_task(
     id = name or _new_id(ctx, path)
     create_task(ctx, id, path, args=command or None, terminal=terminal, stdin=reads or terminal,
                 rows=rows, columns=columns, runtime=runtime, **(around or _NOTHING))  # fmt: skip
-    try:
-        if detach:
-            ctx.tasks.start(id)
-            return Done(id)
-        attachment = ctx.tasks.attach(id)
-        ctx.tasks.start(id)
-    except BaseException:
-        ctx.tasks.delete(id, force=True)
-        raise
-    status = follow(ctx, id, attachment, terminal=terminal, stdin=reads, keys=keys)
-    if status is None:
-        return Done(id, said=f"left {id} running; `mobyshell task attach {id}` comes back")
-    if rm:
-        ctx.tasks.delete(id)
-    return Done(code=status)
+    return start_and_stay(
+        ctx, id, detach=detach, terminal=terminal, stdin=reads, keys=keys,
+        forget=(lambda: ctx.tasks.delete(id)) if rm else None,
+    )  # fmt: skip
 
 
 @verb(
