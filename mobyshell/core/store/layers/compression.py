@@ -7,7 +7,7 @@ standard library's `compression.zstd`, before Python 3.14 by its backport.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from mobyshell.core.errors import InvalidLayer, Unsupported
@@ -126,8 +126,8 @@ class Unpacked:
                 self._count(chunk)
                 yield chunk
             return
-        member = _GzipMember if self._kind is Compression.GZIP else _ZstdFrame
-        decoder: _GzipMember | _ZstdFrame | None = None
+        member: Callable[[], _Part] = _GzipMember if self._kind is Compression.GZIP else _ZstdFrame
+        decoder: _Part | None = None
         for chunk in self._chunks:
             self._taken += len(chunk)
             view, at, size = memoryview(chunk), 0, _FIRST
@@ -169,66 +169,56 @@ class _Damaged(Exception):
     """What any of the libraries says of bytes that it cannot read."""
 
 
-class _GzipMember:
-    """One member of a gzip stream."""
+class _Part:
+    """One member or frame of a stream, and the library's decoder for it."""
 
+    def __init__(self, decoder: Any, error: type[Exception]) -> None:
+        self._decoder, self._error = decoder, error
+
+    @property
+    def eof(self) -> bool:
+        """Whether its end was in what it was fed."""
+        return bool(self._decoder.eof)
+
+    @property
+    def unused(self) -> int:
+        """How many bytes of what it was fed last came after its end."""
+        return len(self._decoder.unused_data)
+
+    def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
+        """What comes out for `data`; for none, what was kept back."""
+        while True:
+            try:
+                out: bytes = self._decoder.decompress(data, CHUNK)
+            except self._error as error:
+                raise _Damaged(str(error)) from None
+            if out:
+                yield out
+            rest = self._rest(out)
+            if self._decoder.eof or rest is None:
+                return
+            data = rest
+
+    def _rest(self, out: bytes) -> bytes | None:
+        """What to feed next, before more is read; None: nothing comes out without more."""
+        raise NotImplementedError
+
+
+class _GzipMember(_Part):
     def __init__(self) -> None:
         zlib = _zlib()
-        self._error: type[Exception] = zlib.error
-        self._decoder = zlib.decompressobj(_WINDOW_BITS)
+        super().__init__(zlib.decompressobj(_WINDOW_BITS), zlib.error)
 
-    @property
-    def eof(self) -> bool:
-        """Whether its end was in what it was fed."""
-        return bool(self._decoder.eof)
-
-    @property
-    def unused(self) -> int:
-        """How many bytes of what it was fed last came after its end."""
-        return len(self._decoder.unused_data)
-
-    def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
-        """What comes out for `data`; for none, what was kept back."""
-        while True:
-            try:
-                out = self._decoder.decompress(data, CHUNK)
-            except self._error as error:
-                raise _Damaged(str(error)) from None
-            if out:
-                yield out
-            data = self._decoder.unconsumed_tail
-            if self._decoder.eof or not (data or len(out) == CHUNK):
-                return
+    def _rest(self, out: bytes) -> bytes | None:
+        tail: bytes = self._decoder.unconsumed_tail
+        return tail if tail or len(out) == CHUNK else None
 
 
-class _ZstdFrame:
-    """One frame of a zstd stream."""
-
+class _ZstdFrame(_Part):
     def __init__(self) -> None:
         zstd = _zstd()
-        self._error: type[Exception] = zstd.ZstdError
         limit = {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}
-        self._decoder = zstd.ZstdDecompressor(options=limit)
+        super().__init__(zstd.ZstdDecompressor(options=limit), zstd.ZstdError)
 
-    @property
-    def eof(self) -> bool:
-        """Whether its end was in what it was fed."""
-        return bool(self._decoder.eof)
-
-    @property
-    def unused(self) -> int:
-        """How many bytes of what it was fed last came after its end."""
-        return len(self._decoder.unused_data)
-
-    def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
-        """What comes out for `data`; for none, what was kept back."""
-        while True:
-            try:
-                out = self._decoder.decompress(data, CHUNK)
-            except self._error as error:
-                raise _Damaged(str(error)) from None
-            if out:
-                yield out
-            if self._decoder.eof or self._decoder.needs_input:
-                return
-            data = b""
+    def _rest(self, out: bytes) -> bytes | None:
+        return None if self._decoder.needs_input else b""
