@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from mobyshell.core.errors import MobyshellError, NotFound, UsageError, WrongState
 from mobyshell.core.oci import Spec, parse_spec, spec_to_json
 from mobyshell.core.oci.image_config import ImageConfig
+from mobyshell.core.oci.labels import check_labels
 from mobyshell.core.runtime.values import RootMount
 from mobyshell.core.store.containers import Container as Row
-from mobyshell.core.store.labels import check_labels
 from mobyshell.core.store.snapshots.protocol import GID_MAPPING, UID_MAPPING
 from mobyshell.core.store.stack import Stack
 from mobyshell.core.tasks.users import Read

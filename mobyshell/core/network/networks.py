@@ -25,12 +25,12 @@ from mobyshell.core.errors import (
 from mobyshell.core.linux.paths import make_private
 from mobyshell.core.network import config, files
 from mobyshell.core.network.config import Network, NetworkConfig
+from mobyshell.core.oci.labels import check_labels
 
 DEFAULT = "bridge"
 """The network of a container that publishes ports and names none; made when first asked for."""
 
 _POOL = ipaddress.ip_network("10.90.0.0/15")
-_LABEL_BYTES = 4096
 
 
 class Networks:
@@ -93,8 +93,9 @@ class Networks:
         device = config.check_device(bridge) if bridge else self.bridge_name(name)
         document = _document(name, device, chosen, gateways, self._addresses, mtu=mtu,
                              internal=internal, isolated=isolated, routed=routed)  # fmt: skip
+        check_labels(labels or {})
         document["mobyshell"] = {
-            "namespace": self._namespace, "labels": _check_labels(labels or {}), "created": created,
+            "namespace": self._namespace, "labels": dict(labels or {}), "created": created,
             **({"engine": engine} if engine else {}),
         }  # fmt: skip
         return config.parse(_text(document), self._path(name), ours=True)
@@ -224,17 +225,6 @@ def _gateways(subnets: Sequence[Network], wanted: str) -> list[str]:
             found[index] = str(address)
             return found
     raise UsageError(f"the gateway {address} is in no subnet of the network")
-
-
-def _check_labels(labels: Mapping[str, str]) -> dict[str, str]:
-    for key, value in labels.items():
-        try:
-            size = len(key.encode()) + len(value.encode())
-        except UnicodeEncodeError:
-            raise UsageError("a label is not UTF-8") from None
-        if not key or size > _LABEL_BYTES:
-            raise UsageError(f"the label {key!r:.60} is empty or longer than {_LABEL_BYTES} bytes")
-    return dict(labels)
 
 
 def _document(

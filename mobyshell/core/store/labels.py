@@ -1,6 +1,6 @@
-"""Labels: what may be one, how they are kept, and the names that mean something.
+"""Labels: how they are kept, and the names that mean something.
 
-Owns containerd's rules for labels and the names of those that steer garbage collection and
+Owns the names of those that steer garbage collection and
 sharing. Pure; knows no table.
 """
 
@@ -9,11 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from mobyshell.core.errors import UsageError
-from mobyshell.core.oci.safejson import show
-
-LONGEST = 4096
-"""Bytes of a key and its value together: containerd's bound (pkg/labels/validate.go)."""
+from mobyshell.core.oci.labels import check_labels
 
 GC_ROOT = "containerd.io/gc.root"
 """Its owner is kept, and what it refers to. The value is of no meaning; a time by custom."""
@@ -38,24 +34,6 @@ SNAPSHOT_PREFIX = "containerd.io/snapshot/"
 """What begins with it is inherited by what is prepared from a snapshot."""
 
 _parse = json.JSONDecoder().raw_decode  # of what we wrote; a third quicker than `loads`
-
-
-def check_labels(labels: Mapping[str, str]) -> None:
-    """UsageError unless all of them can be labels."""
-    for key, value in labels.items():
-        if not isinstance(key, str) or not isinstance(value, str) or not key:
-            raise UsageError(f"not a label: {show(key)}={show(value)}", hint="text=text")
-        try:
-            size = len(key.encode()) + len(value.encode())
-        except UnicodeEncodeError:
-            raise UsageError(f"the label {show(key)} is not Unicode text") from None
-        if size > LONGEST:
-            raise UsageError(
-                f"the label {show(key)} is too long: {size} bytes",
-                hint=f"key and value together have at most {LONGEST}",
-            )
-        if "\0" in key or "\0" in value:
-            raise UsageError(f"the label {show(key)} holds a zero byte")
 
 
 def encode(labels: Mapping[str, str]) -> str:

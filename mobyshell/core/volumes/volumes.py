@@ -25,13 +25,13 @@ from mobyshell.core.errors import (
     WrongState,
 )
 from mobyshell.core.linux.paths import make_private
+from mobyshell.core.oci.labels import check_labels
 from mobyshell.core.oci.safejson import read_json
 
 DATA, _RECORD, _LOCK = "data", "volume.json", "lock"
 _MAKING, _GONE = ".making-", ".gone-"
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 _MORE = _LETTERS | frozenset("_.-")
-_LABEL_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +51,6 @@ def check_name(name: str) -> str:
         raise UsageError(f"{name!r:.80} is no name of a volume",
                          hint="letters, digits and _ . -, beginning with a letter or digit")  # fmt: skip
     return name
-
-
-def _check_labels(labels: Mapping[str, str]) -> None:
-    for key, value in labels.items():
-        try:
-            size = len(key.encode()) + len(value.encode())
-        except UnicodeEncodeError:
-            raise UsageError("a label is not UTF-8") from None
-        if not key or size > _LABEL_BYTES:
-            raise UsageError(f"the label {key!r:.60} is empty or longer than {_LABEL_BYTES} bytes")
 
 
 class Volumes:
@@ -107,7 +97,7 @@ class Volumes:
     ) -> Volume:
         """Make a volume, empty, 0755. AlreadyExists; UsageError for a name or label that cannot be."""
         check_name(name)
-        _check_labels(labels or {})
+        check_labels(labels or {})
         making = f"{self._here}/{_MAKING}{os.getpid()}-{os.urandom(4).hex()}"
         document = {"created": time.time() if created is None else created,
                     "labels": dict(labels or {})}  # fmt: skip

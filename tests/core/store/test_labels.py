@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 
 from mobyshell.core.errors import UsageError
+from mobyshell.core.oci.labels import LONGEST, check_labels
 from mobyshell.core.store import labels
 from mobyshell.core.store.names import check_identifier, check_name
 
 
 def test_key_and_value_have_a_bound_together() -> None:
-    labels.check_labels({"k": "v" * (labels.LONGEST - 1)})
+    check_labels({"k": "v" * (LONGEST - 1)})
     with pytest.raises(UsageError, match="too long: 4097 bytes"):
-        labels.check_labels({"k": "v" * labels.LONGEST})
+        check_labels({"k": "v" * LONGEST})
 
 
 @pytest.mark.parametrize("bad", [{"": "x"}, {"a\0": "x"}, {"a": "\ud800"}, {"a": "x\0"}])

@@ -20,8 +20,9 @@ from pathlib import Path
 
 from mobyshell.core.errors import SyscallFailed, WrongState
 from mobyshell.core.linux.files import sync_filesystem
+from mobyshell.core.oci.labels import check_labels
 from mobyshell.core.store import events
-from mobyshell.core.store.labels import changed, check_labels
+from mobyshell.core.store.labels import changed
 from mobyshell.core.store.names import check_name
 from mobyshell.core.store.scope import Scope
 from mobyshell.core.store.snapshots import rows, trees
