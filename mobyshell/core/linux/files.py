@@ -27,6 +27,15 @@ def sync_filesystem(fd: int, *, path: str = "") -> None:
         raise SyscallFailed("syncfs", ctypes.get_errno(), path=path)
 
 
+def sync_directory(path: str | os.PathLike[str]) -> None:
+    """Have the names in a directory on the disk. OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def clone(source: int, target: int) -> bool:
     """Let the empty file `target` share the blocks of `source`. False where that cannot be done."""
     try:

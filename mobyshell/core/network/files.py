@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mobyshell.core.errors import AlreadyExists, SyscallFailed
+from mobyshell.core.linux.files import sync_directory
 
 
 def write(
@@ -57,15 +58,6 @@ def rewrite(path: str, data: bytes, *, mode: int = 0o644) -> None:
             os.close(fd)
     except OSError as error:
         raise SyscallFailed.of(error, "write", path=path) from None
-
-
-def sync_directory(path: str) -> None:
-    """Have the names in a directory on the disk. OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def lock(path: str, *, wait: bool = True) -> int:

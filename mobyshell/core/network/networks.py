@@ -22,6 +22,7 @@ from mobyshell.core.errors import (
     SyscallFailed,
     UsageError,
 )
+from mobyshell.core.linux.files import sync_directory
 from mobyshell.core.linux.paths import make_private
 from mobyshell.core.network import config, files
 from mobyshell.core.network.config import Network, NetworkConfig
@@ -125,7 +126,7 @@ class Networks:
                           hint="its administrator removes it, by deleting the file")  # fmt: skip
         try:
             os.unlink(found.path)
-            files.sync_directory(os.path.dirname(found.path))
+            sync_directory(os.path.dirname(found.path))
         except OSError as error:
             raise SyscallFailed.of(error, "unlink", path=found.path) from None
 

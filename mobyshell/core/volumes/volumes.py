@@ -24,6 +24,7 @@ from mobyshell.core.errors import (
     UsageError,
     WrongState,
 )
+from mobyshell.core.linux.files import sync_directory
 from mobyshell.core.linux.paths import make_private
 from mobyshell.core.oci.labels import check_labels
 from mobyshell.core.oci.safejson import read_json
@@ -106,9 +107,9 @@ class Volumes:
             os.chmod(f"{making}/{DATA}", 0o755)
             for file, data in ((_RECORD, json.dumps(document).encode()), (_LOCK, b"")):
                 _write(f"{making}/{file}", data)
-            _sync(making)
+            sync_directory(making)
             os.rename(making, f"{self._here}/{name}")
-            _sync(self._here)
+            sync_directory(self._here)
         except OSError as error:
             shutil.rmtree(making, ignore_errors=True)
             if os.path.exists(f"{self._here}/{name}"):
@@ -157,7 +158,7 @@ class Volumes:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             gone = f"{self._here}/{_GONE}{os.urandom(6).hex()}"
             os.rename(f"{self._here}/{name}", gone)
-            _sync(self._here)
+            sync_directory(self._here)
             os.unlink(f"{gone}/{_LOCK}")
         except BlockingIOError:
             raise WrongState(f"a container is being made with the volume {name}") from None
@@ -189,14 +190,6 @@ def _write(path: str, data: bytes) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         os.write(fd, data)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _sync(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
         os.fsync(fd)
     finally:
         os.close(fd)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobyshell.core.errors import StoreDamaged, SyscallFailed
+from mobyshell.core.linux.files import sync_directory
 from mobyshell.core.oci.digest import Digest, is_digest, new_hasher
 from mobyshell.core.store.locks import Door
 from mobyshell.core.store.root import StoreRoot
@@ -181,12 +182,3 @@ def hash_into(
         if left == 0:
             break
     return hasher
-
-
-def sync_directory(path: Path) -> None:
-    """Bring a directory's entries to the disk."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
