@@ -68,7 +68,9 @@ class Applier:
         self._notes = Notes()
         flat = form is Form.FLAT
         self._places = Places(root, self._limits, flat=flat)
-        self._attributes = Attributes(self._notes, owners=owners, inherit=flat or inherits(root))
+        # directories that a layer makes get their attributes last: nothing is inherited from those
+        inherit = self._places.copied or inherits(root)
+        self._attributes = Attributes(self._notes, owners=owners, inherit=inherit)
         members = Members(self._places, self._blocks, self._attributes, self._notes)
         self._makers = members.makers()
         self._whiteouts: Whiteouts = FlatWhiteouts(self._places) if flat else OverlayWhiteouts()

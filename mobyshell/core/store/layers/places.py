@@ -87,7 +87,9 @@ class Places:
         self._open: dict[bytes, Place] = {b"": self.root}
         self._kept: list[Place] = []
         self._real_root = self._link(root)
-        self.root.node.mtime = _mtime_of_copy(root) if flat else 0
+        self.copied = flat and _holds_something(root)
+        """Whether the layers below are in the tree itself."""
+        self.root.node.mtime = os.fstat(root).st_mtime_ns if self.copied else 0
 
     def open(self, path: bytes, *, make: bool = True) -> Place | None:
         """The directory `path`; what is missing of it is made, or with `make` off, None returned.
@@ -202,13 +204,10 @@ class Places:
         return os.readlink(b"/proc/self/fd/%d" % fd)
 
 
-def _mtime_of_copy(root: int) -> int:
-    """The time of a directory that holds the layers below; of an empty one, which is for the bottom
-    layer, the same always."""
+def _holds_something(root: int) -> bool:
     here = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)
     try:
         with os.scandir(here) as entries:
-            holds = next(entries, None) is not None
+            return next(entries, None) is not None
     finally:
         os.close(here)
-    return os.fstat(root).st_mtime_ns if holds else 0
