@@ -136,9 +136,8 @@ class TreeSnapshotter:
             row, above = self._committable(sql, name, key, parent)
             below = rows.lineage(sql, above.id) if above else []
         place = self._directories.of(row.tree.id)
-        with _translated(place):
+        with _translated(place), _synced(place):
             usage = self._driver.measure(place, self._paths(below))
-            _sync(place)
         kept = {one: value for one, value in row.snapshot.labels.items()
                 if one.startswith(INHERITED)}  # fmt: skip
         with self._database.write() as sql:
@@ -299,10 +298,18 @@ def _wanted(filters: Sequence[str]) -> Callable[[Snapshot], bool]:
     return matches
 
 
-def _sync(place: Path) -> None:
+@contextmanager
+def _synced(place: Path) -> Iterator[None]:
+    """At the end all is on the disk. That is waited for in a thread: the block can do something."""
+    # loaded by who commits
+    from concurrent.futures import ThreadPoolExecutor
+
     fd = os.open(place, trees.DIRECTORY)
     try:
-        sync_filesystem(fd, path=str(place))
+        with ThreadPoolExecutor(1, "sync") as pool:
+            synced = pool.submit(sync_filesystem, fd, path=str(place))
+            yield
+        synced.result()
     finally:
         os.close(fd)
 
