@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from mobyshell.commands.registry import (
@@ -134,12 +135,16 @@ def import_(
 
     An image that only has a tag is named after the file.
     """
-    from mobyshell.moby.transfer import import_images
+    from mobyshell.core.store.layers import LayerWorker
 
-    done = import_images(
-        tenant(ctx), 0 if file == "-" else file, name=name, unpack=not no_unpack,
-        platform=_platform(platform), snapshotter=snapshotter or "",
-    )  # fmt: skip
+    with LayerWorker() if not no_unpack else nullcontext() as worker:
+        # it loads what it needs while we do
+        from mobyshell.moby.transfer import import_images
+
+        done = import_images(
+            tenant(ctx), 0 if file == "-" else file, name=name, unpack=not no_unpack,
+            platform=_platform(platform), snapshotter=snapshotter or "", worker=worker,
+        )  # fmt: skip
     rows = [{"name": one.name, "digest": one.target.digest} for one in done]
     return Rows((("name", "IMAGE", "id"), ("digest", "DIGEST", "text")), rows, "name")
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mobyshell.core.registry.progress import Progress
     from mobyshell.core.registry.session import Repository
     from mobyshell.core.registry.stop import Stop
+    from mobyshell.core.store.layers import LayerWorker
     from mobyshell.moby.tenant import Tenant
 
 SYSTEM_POLICY = Path("/etc/mobyshell/trust.toml")
@@ -146,15 +147,16 @@ def _push_signatures(held: Tenant, name: Reference, repository: Repository, dige
 
 def import_images(
     tenant: Tenant, source: str | os.PathLike[str] | int, *, name: str, unpack: bool,
-    platform: Platform | None, snapshotter: str,
+    platform: Platform | None, snapshotter: str, worker: LayerWorker | None = None,
 ) -> list[Image]:  # fmt: skip
-    """See `Moby.import_images`. An image that only has a tag is named after its file."""
+    """See `Moby.import_images`. An image that only has a tag is named after its file. `worker` may be
+    given, who has been started for it."""
     spool = tenant.store.scope.root.ingests
     with archives.open_source(source, spool) as opened:
         done = archives.import_images(
             tenant.store, opened, name=name, base=_base(source),
             platform=matcher(platform) if platform else None, unpacked=unpack,
-            snapshotter=snapshotter,
+            snapshotter=snapshotter, worker=worker,
             admit=lambda full, one: _admit(tenant, parse_reference(full), one.digest),
         )  # fmt: skip
     return [Image(tenant, one.image.name, one.image.target, platform) for one in done]

@@ -67,11 +67,13 @@ Reporter = Callable[[Descriptor, Progress | None], None]
 def unpack(
     namespace: Namespace, image: Resolved, *, snapshotter: str = "", source: Source | None = None,
     limits: Limits | None = None, report: Reporter | None = None, patience: float = PATIENCE,
+    worker: LayerWorker | None = None,
 ) -> str:  # fmt: skip
     """Make the snapshots of an image; the chain id of the last one, "" if it has no layers.
 
-    `source`: what brings the layers (default: the content of the namespace). Afterwards the image's
-    configuration refers to the snapshot, which keeps it from garbage collection.
+    `source`: what brings the layers (default: the content of the namespace). `worker`: one that has
+    been started already; it is closed with the others. Afterwards the image's configuration refers
+    to the snapshot, which keeps it from garbage collection.
 
     Raises:
         NotFound: a layer is not here.
@@ -83,7 +85,7 @@ def unpack(
         snapshots = choose(held.scope, snapshotter)
         chain = image.chain_ids
         work = _Unpacking(
-            held, snapshots, image, source or from_content(held), limits or Limits(), report
+            held, snapshots, image, source or from_content(held), limits or Limits(), report, worker
         )
         missing = work.missing()
         if missing:
@@ -140,14 +142,14 @@ class _Unpacking:
 
     def __init__(
         self, namespace: Namespace, snapshots: Snapshotter, image: Resolved, source: Source,
-        limits: Limits, report: Reporter | None,
+        limits: Limits, report: Reporter | None, worker: LayerWorker | None,
     ) -> None:  # fmt: skip
         self._namespace, self._snapshots, self._source = namespace, snapshots, source
         self._layers, self._diffs = image.layers, image.config.diff_ids
         self._chain = image.chain_ids
         self._limits, self._report = limits, report
-        self._spare: list[LayerWorker] = []
-        self._all: list[LayerWorker] = []
+        self._spare = [worker] if worker is not None else []
+        self._all = [*self._spare]
         self._guard = threading.Lock()
         self._stopped = False
 
@@ -249,6 +251,7 @@ class _Unpacking:
             worker = self._spare.pop() if self._spare else LayerWorker()
             if worker not in self._all:
                 self._all.append(worker)
+        worker.start()  # while the layer is on its way
         done = self._source(job, worker)
         self._spare.append(worker)  # one that has failed is of no more use
         return done

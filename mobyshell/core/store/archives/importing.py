@@ -54,6 +54,7 @@ class Imported:
 def import_images(
     namespace: Namespace, source: ImageSource, *, name: str = "", base: str = "",
     platform: Matcher | None = None, unpacked: bool = True, snapshotter: str = "",
+    worker: LayerWorker | None = None,
     report: Callable[[Descriptor, int], None] | None = None,
     admit: Callable[[str, Descriptor], None] | None = None,
 ) -> list[Imported]:  # fmt: skip
@@ -61,9 +62,9 @@ def import_images(
 
     `name`: for the only image, instead of its own. `base`: the repository of those that have a tag
     only. `platform`: of an index only this is taken, instead of all that is there. With `unpacked`
-    the image for this machine is made a snapshot of, if there is one. `report` is told the bytes of
-    each blob that have been stored so far. `admit` is asked before an image is taken, and raises
-    if it is not to be.
+    the image for this machine is made a snapshot of, if there is one; `worker` may be given, who
+    has been started for it. `report` is told the bytes of each blob that have been stored so far.
+    `admit` is asked before an image is taken, and raises if it is not to be.
 
     Raises:
         InvalidImage, InvalidLayer: it breaks its format, or is not what a digest says.
@@ -73,7 +74,7 @@ def import_images(
     found = find_images(source, base=base)
     wanted = _named(found, name)
     with namespace.leased() as held:
-        importing = _Importing(held, source, found, platform, report)
+        importing = _Importing(held, source, found, platform, report, worker)
         done = []
         for full, target in wanted.items():
             if admit is not None:
@@ -100,10 +101,10 @@ class _Importing:
 
     def __init__(
         self, held: Namespace, source: ImageSource, found: Found, platform: Matcher | None,
-        report: Callable[[Descriptor, int], None] | None,
+        report: Callable[[Descriptor, int], None] | None, worker: LayerWorker | None,
     ) -> None:  # fmt: skip
         self._held, self._source, self._found = held, source, found
-        self._platform, self._report = platform, report
+        self._platform, self._report, self._worker = platform, report, worker
         self._documents: dict[Digest, Manifest | Index] = {}
 
     def bring(self, target: Descriptor, snapshotter: str | None) -> str:
@@ -115,7 +116,9 @@ class _Importing:
         chain = ""
         if ours is not None:
             self._keep(ours.manifest.config)
-            chain = unpack(self._held, ours, snapshotter=snapshotter or "", source=self._source_of)
+            worker, self._worker = self._worker, None  # it is closed then
+            chain = unpack(self._held, ours, snapshotter=snapshotter or "",
+                           source=self._source_of, worker=worker)  # fmt: skip
         for one in needed:
             document = self._documents.get(one.digest)
             if isinstance(document, Manifest):

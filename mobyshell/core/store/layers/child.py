@@ -11,13 +11,16 @@ import signal
 import socket
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 from mobyshell.core.errors import SyscallFailed, WorkerLost
 from mobyshell.core.linux import pidfd
 from mobyshell.core.linux.interpreter import import_paths
-from mobyshell.core.store.layers import process, wire
+from mobyshell.core.store.layers import wire
 
+_PROGRAM = str(Path(__file__).with_name("process.py"))
+"""By its path: what it loads, its owner need not."""
 _LINE = 3
 """The worker's descriptor of the socket."""
 _ABOVE = 10
@@ -118,7 +121,7 @@ class Child:
 
 def _spawn(enter: tuple[str, ...], line: socket.socket, said: int) -> int:
     python = getattr(sys, "_base_executable", None) or sys.executable
-    words = [*enter, python, "-I", "-S", process.__file__, str(_LINE), *import_paths()]
+    words = [*enter, python, "-I", "-S", _PROGRAM, str(_LINE), *import_paths()]
     environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     sources = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _ABOVE) for fd in (null, said, line.fileno())]

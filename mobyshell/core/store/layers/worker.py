@@ -44,11 +44,16 @@ class LayerWorker:
         self._running: Child | None = None
         self._closed = False
 
-    def __enter__(self) -> LayerWorker:
+    def start(self) -> LayerWorker:
+        """Start its process, if it has none: it loads its modules while its owner does other things.
+        SyscallFailed."""
         with self._lock:
             if self._running is None and not self._closed:
-                self._running = Child(self._enter)  # it loads its modules meanwhile
+                self._running = Child(self._enter)
         return self
+
+    def __enter__(self) -> LayerWorker:
+        return self.start()
 
     def __exit__(self, *_: object) -> None:
         self.close()
