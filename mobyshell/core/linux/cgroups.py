@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mobyshell.core.errors import SyscallFailed, TimedOut, Unsupported
@@ -230,14 +230,14 @@ def release(paths: Mapping[str, str]) -> None:
             continue  # gone meanwhile
 
 
-def missing_levels(paths: Iterable[str]) -> tuple[str, ...]:
-    """The directories above `paths` that are not there yet, deepest first."""
+def missing_levels(paths: Iterable[str], firm: Collection[str] = ()) -> tuple[str, ...]:
+    """The directories above `paths` that are not there yet, deepest first; `firm` are always there."""
     found: dict[str, None] = {}
     for path in paths:
-        level = os.path.dirname(path)
-        while len(level) > 1 and level not in found and not os.path.lexists(level):
+        level = path.rpartition("/")[0]
+        while level and level not in firm and level not in found and not os.path.lexists(level):
             found[level] = None
-            level = os.path.dirname(level)
+            level = level.rpartition("/")[0]
     return tuple(sorted(found, key=len, reverse=True))
 
 

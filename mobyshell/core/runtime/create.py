@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,8 @@ from mobyshell.core.runtime.furnish import ASKED, Asking, furnish
 from mobyshell.core.runtime.handing import starting_in, user_namespaces
 from mobyshell.core.runtime.host_root import HostRoot
 from mobyshell.core.runtime.inside import Inside
+from mobyshell.core.runtime.launch import Container as Container
+from mobyshell.core.runtime.launch import Meanwhile as Meanwhile
 from mobyshell.core.runtime.launch import Stdio as Stdio
 from mobyshell.core.runtime.launch import hear, launch, named_kept
 from mobyshell.core.runtime.notification import connected
@@ -35,21 +37,11 @@ from mobyshell.core.runtime.parent import close_all, run_here
 from mobyshell.core.runtime.plan import HOME, Actor, Phase, Plan, Text
 from mobyshell.core.runtime.prepared import Prepared
 from mobyshell.core.runtime.program import Program, put_in
+from mobyshell.core.runtime.spare import Spare
 from mobyshell.core.runtime.steps import Steps
 from mobyshell.core.runtime.values import PLAIN, Options, Status
 
 _NET_DEVICES = "mobyshell.core.linux.netdevices"
-
-
-@dataclass(frozen=True, slots=True)
-class Container:
-    """A created container. `pidfd` and `master` (its terminal, if any) are the caller's to close."""
-
-    id: str
-    pid: int
-    pidfd: int
-    bundle: str
-    master: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,28 +68,31 @@ def create(
     keep: Callable[[str, Waiting], None],
     options: Options = PLAIN,
     snapshot: str = "",
+    spare: Spare,
+    meanwhile: Meanwhile | None = None,
 ) -> Steps[Container]:
     """Execute the plan up to the point where the program would start.
 
     `text` is the spec as JSON; `keep` takes what `start` will need. AlreadyExists if the id is
     taken; SyscallFailed with the operation that failed; HookFailed. `snapshot`: the directory of
-    the container's own layer, where `options.rootfs` has a place for it. After an error nothing is
-    left behind, and where hooks had run, the poststop hooks have, too.
+    the container's own layer, where `options.rootfs` has a place for it. `meanwhile` is called while
+    the child sets itself up. After an error nothing is left behind, and where hooks had run, the
+    poststop hooks have, too.
     """
     begun = clock.monotonic_ns()
-    spare = _spare()
+    spare.take()
     try:
         path = states.reserve(root, id)
         making = _Creation(
             path, id, prepared, spec, text, stdio, executor, sink, clock, options, snapshot
         )
     except BaseException:
-        spare.close()
+        spare.done()
         raise
     try:
-        container = yield from making.run()
+        container = yield from making.run(meanwhile)
     except BaseException as error:
-        spare.close()
+        spare.free()
         making.undo()
         if isinstance(error, MobyshellError):
             sink(id, Failed(verb="create", error=error.to_wire()))
@@ -105,26 +100,12 @@ def create(
             yield from making.poststop()
         raise
     finally:
-        spare.close()
+        spare.done()
         making.close()
     keep(id, Waiting(spec, prepared, making.program, making.reported))
     duration = clock.monotonic_ns() - begun
     sink(id, TaskCreated(bundle=container.bundle, pid=container.pid, duration_ns=duration))
     return container
-
-
-def _spare() -> ExitStack:
-    """Descriptors kept free for taking everything back, should the limit be reached meanwhile."""
-    with ExitStack() as stack:
-        try:
-            for _ in range(_SPARE):
-                stack.callback(os.close, os.open("/", os.O_PATH | os.O_CLOEXEC))
-        except OSError as error:
-            raise SyscallFailed.of(error, "open", path="/") from None
-        return stack.pop_all()
-
-
-_SPARE = 8
 
 
 class _Creation:
@@ -161,7 +142,7 @@ class _Creation:
     def emit(self, program: Program) -> int:
         return report.emit(self.id, self.plan, program, self.sink, template=self.template)
 
-    def run(self) -> Steps[Container]:
+    def run(self, meanwhile: Meanwhile | None) -> Steps[Container]:
         if self.options.rootfs is None and not os.path.isdir(self.rootfs):
             raise NotFound(
                 f"no root filesystem at {self.rootfs}",
@@ -170,19 +151,22 @@ class _Creation:
         self.host_root = HostRoot("" if "mount" in self.state_namespaces() else self.rootfs)
         self.groups.classes = own_directories(self.spec, self.template.resctrl, self.id)
         # known before they are made: the next start can clear away what a killed creator left
-        states.write_file(self.path / states.CGROUPS, json.dumps(self.groups.known()).encode())
-        states.write_file(self.path / states.CONFIG, self.text.encode())
+        states.write_new(self.path, states.CGROUPS, json.dumps(self.groups.known()).encode())
         for name in self.options.directories:
             os.mkdir(self.path / name, 0o755)
         with ExitStack() as held:
             ours = self._spawn(self._prepare(held))
         assert self.child is not None
         yield from self._attach()
+        # what the child does not need is done while it sets itself up
+        states.write_new(self.path, states.CONFIG, self.text.encode())
         self._write_state()
         if self.template.agent:
             self.program.fill(self.values)
         if self.template.attended:
             self._tell(ours, b"1")
+        if meanwhile is not None:
+            meanwhile(self._container())
         while True:
             told, handed = yield from self._hear(ours)
             if told == b"r":
@@ -204,7 +188,19 @@ class _Creation:
         if "home" in self.values:
             self.program.fill(self.values, HOME)
         self.reported = self.emit(self.program)
-        return Container(self.id, self.child.pid, self.child.pidfd, self.bundle, self.master)
+        return self._container()
+
+    def _container(self) -> Container:
+        assert self.child is not None
+        assert self.state is not None
+        return Container(
+            self.id,
+            self.child.pid,
+            self.child.pidfd,
+            self.bundle,
+            self.master,
+            self.state.pid_start,
+        )
 
     def _prepare(self, held: ExitStack) -> dict[str, int]:
         """The parent's part before there is a child; the descriptors it left open, by their cells,
@@ -235,7 +231,7 @@ class _Creation:
 
     def _spawn(self, opened: dict[str, int]) -> socket.socket:
         """Make the child; returns our end of the socket to it."""
-        fifo_path = self.path / states.FIFO
+        fifo_path = f"{self.path}/{states.FIFO}"
         os.mkfifo(fifo_path, 0o600)
         # for writing too: so that the child's read waits for `start`, whoever comes and goes
         fifo = os.open(fifo_path, os.O_RDWR | os.O_CLOEXEC)
@@ -385,8 +381,9 @@ class _Creation:
 
     def close(self) -> None:
         self._open.close()
-        (self.path / states.CREATOR).unlink(missing_ok=True)
-        (self.path / states.CGROUPS).unlink(missing_ok=True)
+        for name in (states.CREATOR, states.CGROUPS):
+            with suppress(FileNotFoundError):
+                os.unlink(f"{self.path}/{name}")
 
 
 def namespace_flags(state: states.State) -> int:

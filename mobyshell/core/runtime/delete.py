@@ -6,6 +6,7 @@ import errno
 import os
 import signal as signals
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from mobyshell.core.errors import MobyshellError, NotFound, SyscallFailed, TimedOut, WrongState
@@ -24,13 +25,15 @@ PATIENCE = 30.0  # a process 1 waits for those around it to be reaped by whoever
 """Seconds for killed processes to be gone, and again for their cgroups to be free."""
 
 
-def delete(root: Path, id: str, *, force: bool = False, sink: EventSink) -> Steps[None]:
+def delete(
+    root: Path, id: str, *, force: bool = False, sink: EventSink, sweep: states.Sweep | None = None
+) -> Steps[None]:
     """Remove a stopped container; a created one is killed first; `force` kills any.
 
     WrongState if it runs; NotFound if there is none (unless `force`); TimedOut or SyscallFailed,
     naming it, for what does not go away. A delete that was interrupted, or failed, can be
     repeated. Poststop hooks run at the end; that one fails is reported as an event and does not
-    bring the container back.
+    bring the container back. `sweep`: see `state.forget`.
     """
     try:
         state = states.read(root, id)
@@ -47,26 +50,44 @@ def delete(root: Path, id: str, *, force: bool = False, sink: EventSink) -> Step
     path = states.directory(root, id)
     given = _hooks(path)
     try:
-        yield from _end(state)
+        empty = now is Status.STOPPED and not state.unit and _emptied(state)
+        if not empty:
+            yield from _end(state)
         if state.unit:
             from mobyshell.core.runtime import systemd
 
             systemd.stop(state.unit, owner=state.owner)
         release(path, state.rootfs)
-        yield from _remove(state)
+        if not empty:
+            yield from _remove(state)
+        cgroups.remove_empty(state.cgroup_levels)
         resctrl.remove(state.resctrl)
     except MobyshellError as error:
         sink(id, Failed(verb="delete", error=error.to_wire()))
         raise
-    if states.forget(path, state) and given is not None and given.poststop:
+    if states.forget(path, state, sweep) and given is not None and given.poststop:
         yield from hooks.run_poststop(
             given.poststop, states.oci_state(state, Status.STOPPED), sink=sink
         )
 
 
+def _emptied(state: states.State) -> bool:
+    """Whether its cgroups are gone: those can be removed at once that have nobody in them and no
+    group below, as the kernel says by doing it."""
+    if not state.cgroups:
+        return False
+    try:
+        for path in state.cgroups.values():
+            with suppress(FileNotFoundError):
+                os.rmdir(path)
+    except OSError:
+        return False
+    return True
+
+
 def _hooks(path: Path) -> Hooks | None:
     try:
-        if b'"poststop"' not in (path / states.CONFIG).read_bytes():
+        if b'"poststop"' not in states.read_small(path, states.CONFIG):
             return None
         return load_spec(path).hooks
     except (MobyshellError, OSError):
@@ -127,7 +148,6 @@ def _remove(state: states.State) -> Steps[None]:
     while True:
         try:
             cgroups.remove(state.cgroups.values(), timeout=0)
-            cgroups.remove_empty(state.cgroup_levels)
             return
         except SyscallFailed as error:
             if error.errno != errno.EBUSY or time.monotonic() > deadline:

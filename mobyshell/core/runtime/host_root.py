@@ -39,7 +39,8 @@ class HostRoot:
 def release(directory: Path, rootfs: str) -> None:
     """Unmount what a container left, if it left anything. SyscallFailed if that is refused."""
     try:
-        number = int((directory / FILE).read_text())
+        with open(f"{directory}/{FILE}") as file:
+            number = int(file.read())
         if _mount_at(rootfs) == number:
             _unmount(rootfs)
     except (FileNotFoundError, NotADirectoryError):

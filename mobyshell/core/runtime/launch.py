@@ -6,6 +6,7 @@ import fcntl
 import os
 import socket
 import struct
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -29,6 +30,23 @@ class Stdio:
     stdin: int
     stdout: int
     stderr: int
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A created container. `pidfd` and `master` (its terminal, if any) are the caller's to close."""
+
+    id: str
+    pid: int
+    pidfd: int
+    bundle: str
+    master: int | None = None
+    pid_start: int = 0
+    """Field 22 of /proc/PID/stat, if who made it has looked."""
+
+
+Meanwhile = Callable[[Container], None]
+"""What its maker has to do for a container that is under way, and has no terminal yet."""
 
 
 def given(fd: int, first: int = FIRST_GIVEN) -> int:

@@ -11,7 +11,7 @@ from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.executor import Executor
 from mobyshell.core.runtime.plan import Operation, Plan
 from mobyshell.core.runtime.prepared import Prepared
-from mobyshell.core.runtime.program import Program
+from mobyshell.core.runtime.program import ID, Program
 
 # how often the way to our cgroups may be taken away while we make them
 _PARENT_GONE = 5
@@ -26,14 +26,18 @@ class OwnGroups:
         self.classes: tuple[str, ...] = ()
         self.paths = prepared.cgroups(id)
         self.unit = prepared.unit(id)
-        # a cgroupsPath may name groups that are somebody else's: those are not ours to remove
-        self._foreign = {path for path in self.paths.values() if os.path.lexists(path)}
+        # a cgroupsPath may name groups that are somebody else's: those are not ours to remove.
+        # Whose they are the kernel says when they are made; systemd makes its own behind our back
+        there = os.path.lexists if self.unit else bool
+        self._foreign = {path for path in self.paths.values() if there(path)}
+        self._made = prepared.groups_made
+        self._id = id
         made = [
             path
             for name, path in self.paths.items()
             if not self.unit or name in groups.UNMANAGED  # systemd keeps its slices itself
         ]
-        self.levels = cgroups.missing_levels(made)
+        self.levels = cgroups.missing_levels(made, prepared.firm)
         self._started = False
 
     def known(self) -> dict[str, object]:
@@ -45,7 +49,7 @@ class OwnGroups:
         """Run the program of the phase PREPARE, as `Executor.run`; once more if the way to our
         cgroups is taken away meanwhile, by the delete of the last other container below a level
         that we share."""
-        failed = executor.run(program)
+        failed = self._run(executor, program)
         for _ in range(_PARENT_GONE):
             if failed is None or program.report(failed)[1] != errno.ENOENT:
                 break
@@ -54,7 +58,18 @@ class OwnGroups:
             self._remove()
             missing = cgroups.missing_levels(self.paths.values())
             self.levels = tuple(dict.fromkeys((*missing, *self.levels)))
-            failed = executor.run(program)
+            failed = self._run(executor, program)
+        return failed
+
+    def _run(self, executor: Executor, program: Program) -> int | None:
+        failed = executor.run(program)
+        if not self.unit:
+            ran = program.length if failed is None else failed
+            self._foreign = set(self.paths.values()) - {
+                path.replace(ID, self._id)
+                for index, path in self._made(program)
+                if index < ran and program.report(index)[1] == 0
+            }
         return failed
 
     def start_unit(self, operation: Operation, pid: int) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from mobyshell.core.runtime.plan import SNAPSHOT, Actor, Operation, Phase, Plan, named
+from mobyshell.core.runtime.plan import SNAPSHOT, Actor, Operation, Phase, Plan, Text, named
 from mobyshell.core.runtime.program import ID, Program, assemble
 
 KEPT_PROGRAMS = 4
@@ -21,10 +21,14 @@ CHILD = (Phase.SETUP, Phase.PIVOT, Phase.WAIT, Phase.EXEC)
 
 
 class Prepared:
-    """A plan whose id is a placeholder, and the programs of its parts."""
+    """A plan whose id is a placeholder, and the programs of its parts.
 
-    def __init__(self, plan: Plan) -> None:
-        self.template = plan
+    `firm`: directories of cgroups that are there as long as we are.
+    """
+
+    def __init__(self, plan: Plan, firm: frozenset[str] = frozenset()) -> None:
+        self.template, self.firm = plan, firm
+        self._groups: tuple[tuple[int, str], ...] | None = None
         self._free: dict[str, list[Program]] = {}
         self._parts: dict[str, tuple[tuple[int, Operation], ...]] = {
             "prepare": plan.of(Actor.PARENT, Phase.PREPARE),
@@ -45,6 +49,20 @@ class Prepared:
     def cgroups(self, id: str) -> dict[str, str]:
         """The cgroups of container `id`."""
         return {name: path.replace(ID, id) for name, path in self.template.cgroups.items()}
+
+    def groups_made(self, program: Program) -> tuple[tuple[int, str], ...]:
+        """Which records of the program `prepare` make the container's cgroups, and which of them."""
+        if self._groups is None:
+            wanted, found = set(self.template.cgroups.values()), []
+            for index, origin in enumerate(program.origins):
+                calls = self.template.operations[origin.operation].calls
+                call = calls[origin.call] if origin.call >= 0 else None
+                if call is not None and call.name == "mkdirat":
+                    path = call.args[1]
+                    if isinstance(path, Text) and path.value in wanted:
+                        found.append((index, path.value))
+            self._groups = tuple(found)
+        return self._groups
 
     def unit(self, id: str) -> str:
         """The unit of systemd of container `id`; "" if it has none."""

@@ -21,7 +21,7 @@ from mobyshell.core.linux.cgroups import entrances
 from mobyshell.core.oci import Process, Spec, check_id, load_spec, spec_to_json
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.choose import choose
-from mobyshell.core.runtime.create import Container, Stdio, Waiting, create
+from mobyshell.core.runtime.create import Container, Meanwhile, Stdio, Waiting, create
 from mobyshell.core.runtime.delete import delete
 from mobyshell.core.runtime.diff import diff
 from mobyshell.core.runtime.exec import ExecProcess, check_running, exec_process
@@ -39,6 +39,7 @@ from mobyshell.core.runtime.prepared import KEPT_EXECS, KEPT_PLANS, Prepared
 from mobyshell.core.runtime.program import ID
 from mobyshell.core.runtime.ps import ps
 from mobyshell.core.runtime.seccomp import SeccompCompiler
+from mobyshell.core.runtime.spare import Spare
 from mobyshell.core.runtime.start import start
 from mobyshell.core.runtime.stats import stats
 from mobyshell.core.runtime.steps import Steps
@@ -78,7 +79,7 @@ class Runtime:
     """Containers below `root`. What forks (create, exec) needs a process with one thread.
 
     With `systemd` the containers it creates have their cgroups from systemd; what it does to
-    those that are there goes by how they were made.
+    those that are there goes by how they were made. `spare`, `sweep`: of one who makes many.
     """
 
     def __init__(
@@ -90,6 +91,8 @@ class Runtime:
         executor: Executor | None = None,
         host: Host | None = None,
         systemd: bool = False,
+        spare: Spare | None = None,
+        sweep: states.Sweep | None = None,
     ) -> None:
         self.root = Path(root)
         self.sink = sink
@@ -97,6 +100,7 @@ class Runtime:
         self._executor = executor
         self._host = host
         self._systemd = systemd
+        self._spare, self._sweep = spare or Spare(), sweep
         self._seccomp = SeccompCompiler()
         self._waiting: dict[str, Waiting] = {}
         self._texts: dict[int, tuple[Spec, str]] = {}
@@ -152,11 +156,13 @@ class Runtime:
         columns: int = 0,
         options: Options = PLAIN,
         rootfs: RootMount | None = None,
+        meanwhile: Meanwhile | None = None,
     ) -> Steps[Container]:
         """Make container `id` from `bundle` (with `spec` instead of its config.json, if given).
 
         `rootfs` is mounted on the spec's root.path; then the bundle is the container's directory
-        below this root, and nothing of it is mounted in the host's mount namespace.
+        below this root, and nothing of it is mounted in the host's mount namespace. `meanwhile` is
+        called while its first process sets itself up.
         """
         spec = spec or load_spec(bundle)
         check_id(id)
@@ -172,6 +178,7 @@ class Runtime:
         return create(
             self.root, id, prepared, spec, text, stdio=stdio, executor=self.executor,
             sink=self.sink, clock=self.clock, keep=self._keep, options=options, snapshot=snapshot,
+            spare=self._spare, meanwhile=meanwhile,
         )  # fmt: skip
 
     def _text(self, spec: Spec) -> str:
@@ -194,7 +201,8 @@ class Runtime:
             while len(self._prepared) >= KEPT_PLANS:
                 del self._prepared[next(iter(self._prepared))]
             plan = self.plan(ID, bundle, spec=spec, rows=rows, columns=columns, options=options)
-            found = self._prepared[key] = Prepared(plan)
+            firm = (*self.host.cgroup_own.values(), *self.host.cgroup_roots.values())
+            found = self._prepared[key] = Prepared(plan, frozenset(firm))
         return found
 
     def _keep(self, id: str, waiting: Waiting) -> None:
@@ -206,14 +214,16 @@ class Runtime:
         if waiting is not None:
             waiting.prepared.give("child", waiting.program)
 
-    def start(self, id: str) -> Steps[states.State]:
-        """Let the program of a created container run."""
+    def start(
+        self, id: str, *, meanwhile: Callable[[states.State], None] | None = None
+    ) -> Steps[states.State]:
+        """Let the program of a created container run; `meanwhile`: see `start.start`."""
         states.read(self.root, id)
         waiting = self._waiting.get(id)
         spec = waiting.spec if waiting else load_spec(states.directory(self.root, id))
         state = yield from start(
             self.root, id, spec, waiting, executor=self.executor, sink=self.sink, clock=self.clock,
-            bounds=lambda: confinement(spec, self.host, self._seccomp),
+            bounds=lambda: confinement(spec, self.host, self._seccomp), meanwhile=meanwhile,
         )  # fmt: skip
         self._drop(id)
         return state
@@ -286,7 +296,7 @@ class Runtime:
 
     def delete(self, id: str, *, force: bool = False) -> Steps[None]:
         """Take back what create made."""
-        yield from delete(self.root, id, force=force, sink=self.sink)
+        yield from delete(self.root, id, force=force, sink=self.sink, sweep=self._sweep)
         self._forget(id)
 
     def _forget(self, id: str) -> None:

@@ -45,12 +45,14 @@ def start(
     sink: EventSink,
     clock: Clock,
     bounds: Callable[[], tuple[Operation, ...]],
+    meanwhile: Callable[[states.State], None] | None = None,
 ) -> Steps[states.State]:
     """Start container `id`; returns when its program has been executed.
 
     `waiting` is what its creator kept, None in another process. WrongState unless it is created;
     SyscallFailed with the reason if the program cannot be executed; HookFailed, and then the
-    container is killed, if a hook fails. `bounds`: what hooks inside become.
+    container is killed, if a hook fails. `bounds`: what hooks inside become. `meanwhile` is told
+    that it runs while it gets there, and perhaps does not.
     """
     state = states.read(root, id)
     now = states.status(root, state)
@@ -78,17 +80,25 @@ def start(
                 "startContainer", given.start_container, document, sink=sink, enter=inside,
                 env=_environment(spec, state),
             ))  # fmt: skip
-        fifo = _claim(path, id)
+        fifo, created = _claim(path, id), state
         try:
-            yield from _let_go(fifo)
+            os.write(fifo, b"1")
+            # written down while it becomes its program, which is seldom refused
+            state = states.started(path, state, clock.now_ns())
+            if meanwhile is not None:
+                meanwhile(state)
+            yield from _gone(fifo)
+            with suppress(FileNotFoundError):
+                os.unlink(f"{path}/{_CLAIMED}")
+            _check(id, waiting, sink)
+        except MobyshellError:
+            states.write(path, created)
+            raise
         finally:
             os.close(fifo)
-        (path / _CLAIMED).unlink(missing_ok=True)
-        _check(id, waiting, sink)
     except MobyshellError as error:
         sink(id, Failed(verb="start", error=error.to_wire()))
         raise
-    state = states.started(path, state, clock.now_ns())
     sink(id, TaskStarted(pid=state.pid))
     if given is not None and given.poststart:
         document = states.oci_state(state, Status.RUNNING)
@@ -129,20 +139,19 @@ _CLAIMED = states.FIFO + ".claimed"
 def _claim(path: Path, id: str) -> int:
     """Of several that start it at once, the one whose rename succeeds."""
     try:
-        os.rename(path / states.FIFO, path / _CLAIMED)
+        os.rename(f"{path}/{states.FIFO}", f"{path}/{_CLAIMED}")
     except FileNotFoundError:
         raise WrongState(f"cannot start an already running container: {id}") from None
     try:
-        return os.open(path / _CLAIMED, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return os.open(f"{path}/{_CLAIMED}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if error.errno == errno.ENXIO:  # nobody has it open for reading: the init is gone
             raise WrongState(f"cannot start a container that has stopped: {id}") from None
         raise SyscallFailed.of(error, "open", path=str(path / _CLAIMED)) from None
 
 
-def _let_go(fifo: int) -> Steps[None]:
-    """Write the byte the child waits for; wait until execve (or its death) closes the other end."""
-    os.write(fifo, b"1")
+def _gone(fifo: int) -> Steps[None]:
+    """Wait until execve of the child that was let go (or its death) closes the other end."""
     # a writing end reports an error, and nothing else, when its last reader is gone
     if not (yield Readable((fifo,), PATIENCE)):
         raise TimedOut(

@@ -17,11 +17,11 @@ import fcntl
 import json
 import os
 import shutil
-import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,10 @@ from mobyshell.core.clock import rfc3339
 from mobyshell.core.errors import AlreadyExists, MobyshellError, NotFound, SyscallFailed
 from mobyshell.core.linux import cgroups, procfs
 from mobyshell.core.oci import check_id
+from mobyshell.core.runtime.small_files import LARGEST as LARGEST
+from mobyshell.core.runtime.small_files import read_small as read_small
+from mobyshell.core.runtime.small_files import write_file as write_file
+from mobyshell.core.runtime.small_files import write_new as write_new
 from mobyshell.core.runtime.values import Status
 
 STATE = "state.json"
@@ -41,11 +45,11 @@ LEVELS = "levels"
 
 OCI_VERSION = "1.2.0"
 
-LARGEST = 4 << 20
-"""Bytes: a state.json is a few hundred; what is larger is not one."""
-
 _GONE = ".gone-"
 _GRACE = 10.0
+
+Sweep = Callable[[], str]
+"""A place, on the same file system, whose owner removes what is renamed to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +100,12 @@ def reserve(root: Path, id: str) -> Path:
     """
     path = directory(root, id)
     try:
-        root.mkdir(mode=0o711, parents=True, exist_ok=True)
         try:
-            path.mkdir(mode=0o711)
+            try:
+                os.mkdir(path, 0o711)
+            except FileNotFoundError:  # the first one
+                root.mkdir(mode=0o711, parents=True, exist_ok=True)
+                os.mkdir(path, 0o711)
         except FileExistsError:
             # one at a time: of two that find it abandoned, the second must not clear away the
             # directory that the first has made anew
@@ -141,14 +148,18 @@ def _locked(root: Path) -> Iterator[None]:
 
 
 def _sign(path: Path) -> None:
-    pid = os.getpid()
-    write_file(path / CREATOR, f"{pid} {procfs.start_time(pid)}".encode())
+    write_new(path, CREATOR, b"%d %d" % _ourselves(os.getpid()))
+
+
+@lru_cache(maxsize=1)
+def _ourselves(pid: int) -> tuple[int, int]:
+    return pid, procfs.start_time(pid)
 
 
 def _creator_lives(path: Path) -> bool | None:
     """Whether who makes this container is alive; None if it is not (any more) being made."""
     try:
-        pid, start = _read_small(path / CREATOR).split()
+        pid, start = read_small(path, CREATOR).split()
         return procfs.alive(int(pid), int(start))
     except (OSError, ValueError):
         return None
@@ -170,7 +181,7 @@ def _clear_abandoned(path: Path) -> bool:
     if _creator_lives(path) is not False:
         return False
     try:
-        state = decode(_read_small(path / STATE), path)
+        state = decode(read_small(path, STATE), path)
         if procfs.alive(state.pid, state.pid_start):
             return False  # created completely; only the last clean-up is missing
     except (OSError, MobyshellError):
@@ -194,7 +205,7 @@ def _remove_empty(path: Path) -> bool:
 def _clear_cgroups(path: Path) -> None:
     """Remove the cgroups that were made for it. Its init ended when its creator did."""
     try:
-        groups = json.loads(_read_small(path / CGROUPS))
+        groups = json.loads(read_small(path, CGROUPS))
     except (OSError, ValueError):
         return
     if isinstance(groups, dict):
@@ -216,32 +227,18 @@ def _clear_gone(root: Path) -> None:
 def write(path: Path, state: State) -> None:
     """Put `state` in place at once: a reader sees the old or the new one."""
     write_file(
-        path / STATE, json.dumps({name: getattr(state, name) for name in State.__slots__}).encode()
+        path / STATE, _encode({name: getattr(state, name) for name in State.__slots__}).encode()
     )
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file by rename. No fsync: pids and FIFOs do not survive a power loss either."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(fd, rest) :]
-        finally:
-            os.close(fd)
-        os.rename(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise SyscallFailed.of(error, "write", path=str(path)) from None
+_encode = json.JSONEncoder(check_circular=False).encode
 
 
 def read(root: Path, id: str) -> State:
     """The state of a container. NotFound if there is no such container."""
     path = directory(root, id)
     try:
-        data = _read_small(path / STATE)
+        data = read_small(path, STATE)
     except (FileNotFoundError, NotADirectoryError):
         raise NotFound(
             f"container does not exist: {id}", hint="`mobyshell task ls` lists those there are"
@@ -251,20 +248,19 @@ def read(root: Path, id: str) -> State:
     return decode(data, path)
 
 
-def _read_small(path: Path) -> bytes:
-    """A regular file of ours, whole. OSError for anything else: not even a FIFO makes us wait."""
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST:
-            raise OSError(22, "not a file of the runtime", str(path))
-        return os.read(fd, found.st_size)
-    finally:
-        os.close(fd)
-
-
 def decode(data: bytes, path: Path) -> State:
     """The state in `data`, which lies in `path`. MobyshellError if it is not one."""
+    state = _decoded(data, path.name)
+    if state is None:
+        raise MobyshellError(
+            f"{path / STATE} is damaged", hint="remove the directory if its container is gone"
+        )
+    return state
+
+
+@lru_cache(maxsize=128)
+def _decoded(data: bytes, id: str) -> State | None:
+    """A state is a value: what was understood once need not be looked at again, verb after verb."""
     try:
         document: dict[str, Any] = json.loads(data)
         known = {name: document[name] for name in State.__slots__ if name in document}
@@ -274,13 +270,11 @@ def decode(data: bytes, path: Path) -> State:
         known["root_mount"] = tuple(known.get("root_mount", ()))
         known["resctrl"] = tuple(known.get("resctrl", ()))
         state = State(**known)
-        if state.id == path.name and _well_formed(state):
+        if state.id == id and _well_formed(state):
             return state
     except (ValueError, TypeError, AttributeError, RecursionError):
         pass
-    raise MobyshellError(
-        f"{path / STATE} is damaged", hint="remove the directory if its container is gone"
-    )
+    return None
 
 
 def _well_formed(state: State) -> bool:
@@ -315,13 +309,14 @@ def record_exit(root: Path, state: State, status: int, now_ns: int) -> None:
         return  # another user's container: then the kernel's answer is not kept
 
 
-def forget(path: Path, state: State | None = None) -> bool:
+def forget(path: Path, state: State | None = None, sweep: Sweep | None = None) -> bool:
     """Remove the state directory; False if another has done so already.
 
     With `state`, only if it still is that container's: meanwhile the id may have been deleted by
-    another process, and taken anew. It is renamed first, so that it is there whole or not at all.
+    another process, and taken anew. It is renamed first, so that it is there whole or not at all;
+    `sweep` names the place where, and sees to it that what comes there goes.
     """
-    gone = path.with_name(f"{_GONE}{os.getpid()}-{os.urandom(4).hex()}")
+    gone = sweep() if sweep else f"{path.parent}/{_GONE}{os.getpid()}-{os.urandom(4).hex()}"
     try:
         with _locked(path.parent):
             if state is not None and not _same(path, state):
@@ -329,13 +324,14 @@ def forget(path: Path, state: State | None = None) -> bool:
             os.rename(path, gone)
     except FileNotFoundError:
         return False
-    shutil.rmtree(gone, ignore_errors=True)
+    if sweep is None:
+        shutil.rmtree(gone, ignore_errors=True)
     return True
 
 
 def _same(path: Path, state: State) -> bool:
     try:
-        now = decode(_read_small(path / STATE), path)
+        now = decode(read_small(path, STATE), path)
     except (OSError, MobyshellError):
         return False
     return (now.pid, now.pid_start) == (state.pid, state.pid_start)
@@ -346,7 +342,7 @@ def status(root: Path, state: State) -> Status:
     if not procfs.alive(state.pid, state.pid_start):
         return Status.STOPPED
     path = root / state.id
-    if os.path.lexists(path / FIFO):
+    if os.path.lexists(f"{path}/{FIFO}"):
         return Status.CREATING if _creator_lives(path) else Status.CREATED
     if state.cgroups and cgroups.frozen(state.cgroups):
         return Status.PAUSED
