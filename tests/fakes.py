@@ -194,10 +194,12 @@ class FakeTasks:
             Difference("mounts[3] /tmp", "tmpfs ro", "tmpfs rw", False),
         ]
 
-    def recent_events(self) -> list[Event]:
+    def recent_events(self, *, everywhere: bool = False) -> list[Event]:
         return [Event(self.clock.now_ns(), "default", id, TaskStarted(pid=1)) for id in self.tasks]
 
-    def events(self, subscribed: Callable[[], object] | None = None) -> Iterator[Event]:
+    def events(
+        self, subscribed: Callable[[], object] | None = None, *, everywhere: bool = False
+    ) -> Iterator[Event]:
         """As after `reconnect`, a None in the queue is a gap; `close` ends it."""
         while not self._closed:
             if subscribed is not None:

@@ -8,24 +8,32 @@ from mobyshell.core.errors import MobyshellError
 
 TYPE_CHECKING = False  # see commands.registry
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from mobyshell.commands.context import Context
     from mobyshell.core.events import Event
 
+_LOOK = 1.0
+"""Seconds between two looks whether the caller has enough, where nothing happens."""
 
-def recent(ctx: Context) -> list[Event]:
-    """What happened lately, the oldest first. A store that is not there is not made for it."""
-    found = list(ctx.tasks.recent_events())
+
+def recent(ctx: Context, *, everywhere: bool = False) -> list[Event]:
+    """What happened lately in this namespace, or `everywhere`; the oldest first. A store that is not
+    there is not made for it."""
+    found = list(ctx.tasks.recent_events(everywhere=everywhere))
     if os.path.exists(os.path.join(ctx.root, "meta.db")):
         from mobyshell.core.store import events
 
-        found += events.recent(ctx.store.database, namespace=ctx.namespace)
+        found += events.recent(ctx.store.database, namespace=None if everywhere else ctx.namespace)
     return sorted(found, key=lambda one: one.time_ns)
 
 
-def follow(ctx: Context) -> Iterator[Event]:
-    """What happens from now on, until the caller has enough."""
+def follow(
+    ctx: Context, *, everywhere: bool = False, stopped: Callable[[], bool] = lambda: False,
+    subscribed: Callable[[], object] | None = None,
+) -> Iterator[Event]:  # fmt: skip
+    """What happens from now on, until the caller has enough, or `stopped` says so (it is asked once
+    a second). `subscribed` is called as `Tasks.events` calls it."""
     import queue
     import threading
 
@@ -45,18 +53,24 @@ def follow(ctx: Context) -> Iterator[Event]:
         else:
             told.put(None)
 
-    sources: list[Iterable[Event]] = [ctx.tasks.events()]
+    sources: list[Iterable[Event]] = [ctx.tasks.events(subscribed, everywhere=everywhere)]
     try:
         database = ctx.store.database
-        sources.append(events.follow(database, events.last(database), namespace=ctx.namespace,
-                                     stopped=enough.is_set))  # fmt: skip
+        sources.append(events.follow(database, events.last(database), stopped=enough.is_set,
+                                     namespace=None if everywhere else ctx.namespace))  # fmt: skip
     except MobyshellError as error:
         ctx.say(f"note: no events of the store: {error.message}")
     threads = [threading.Thread(target=pass_on, args=(one,), daemon=True) for one in sources]
     for one in threads:
         one.start()
     try:
-        while (event := told.get()) is not None:  # the shim's end is the end
+        while not stopped():
+            try:
+                event = told.get(timeout=_LOOK)
+            except queue.Empty:
+                continue
+            if event is None:  # the shim's end is the end
+                return
             if isinstance(event, BaseException):
                 raise event
             yield event

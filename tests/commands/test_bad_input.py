@@ -52,7 +52,9 @@ class Ended(FakeTasks):
         made.end()
         return made
 
-    def events(self, subscribed: Callable[[], object] | None = None) -> Iterator[Event]:
+    def events(
+        self, subscribed: Callable[[], object] | None = None, *, everywhere: bool = False
+    ) -> Iterator[Event]:
         return iter(())
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from mobyshell.commands.cli import Options, call, run, show
 from mobyshell.commands.context import Context
-from mobyshell.core.errors import Refused
+from mobyshell.core.errors import Refused, UsageError
 from mobyshell.core.runtime.bundle import new_bundle
 from tests.fakes import FakeTasks
 
@@ -102,12 +102,15 @@ def test_events_that_were(capsys: pytest.CaptureFixture[str]) -> None:
     for words, ids in (
         (["-n", "3"], ["task9", "task10", "task11"]), ([], [f"task{n}" for n in range(12)]),
         (["--id", "task4"], ["task4"]), (["--topic", "/no"], []), (["-n", "100"], list(tasks.tasks)),
-        (["-n", "0"], []),
+        (["-n", "0"], []), (["--filter", "id==task3", "--filter", "id~=11$"], ["task3", "task11"]),
+        (["-A", "--filter", "namespace==default,event.pid==1", "-n", "1"], ["task11"]),
     ):  # fmt: skip
         show(call(context, ["events", "ls", *words]), options)
         rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         assert [row["id"] for row in rows] == ids, words
         assert all(row["topic"] == "/tasks/start" for row in rows)
+    with pytest.raises(UsageError, match="character 6: expected"):
+        call(context, ["events", "ls", "--filter", "topic=x"])
     tasks.close()
 
 

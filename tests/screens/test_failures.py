@@ -106,7 +106,7 @@ async def test_a_fault_of_ours_is_shown_written_down_and_survived(
 async def test_an_answer_that_breaks_off_says_so(
     opened: Open, tasks: FakeTasks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def events(subscribed: object = None) -> Iterator[Any]:
+    def events(subscribed: object = None, *, everywhere: bool = False) -> Iterator[Any]:
         raise ShimLost("the shim went away", hint="it will be back")
         yield
 

@@ -11,7 +11,7 @@ import time
 from _thread import allocate_lock
 from typing import TYPE_CHECKING
 
-from mobyshell.core.errors import MobyshellError, ShimLost, TimedOut
+from mobyshell.core.errors import MobyshellError, ShimLost, TimedOut, Unsupported
 from mobyshell.core.tasks import view
 from mobyshell.core.tasks.paths import (
     EVENTS,
@@ -154,13 +154,15 @@ class TaskClient:
 
         return read_events(f"{container_dir(self.state, self.namespace, id)}/{EVENTS}")
 
-    def recent_events(self) -> list[Event]:
+    def recent_events(self, *, everywhere: bool = False) -> list[Event]:
         """See `service.Tasks.recent_events`."""
         self._sync()
         from mobyshell.core.runtime.trace import read_events
 
-        path = f"{self.state}/{self.namespace}/{EVENTS}"
-        return [*read_events(f"{path}.1"), *read_events(path)]
+        names = view.namespaces(self.state) if everywhere else [self.namespace]
+        paths = [f"{self.state}/{name}/{EVENTS}" for name in names]
+        return [event for path in paths
+                for event in (*read_events(f"{path}.1"), *read_events(path))]  # fmt: skip
 
     def _sync(self) -> None:
         """Have a living shim write what it has not written yet; a dead one has nothing."""
@@ -334,13 +336,20 @@ class TaskClient:
         except ShimLost:
             self._call("update", id=check_name(id), resources=dict(resources))
 
-    def events(self, subscribed: Callable[[], object] | None = None) -> Iterator[Event]:
-        """See `service.Tasks.events`. Goes on with the successor if the shim dies."""
+    def events(
+        self, subscribed: Callable[[], object] | None = None, *, everywhere: bool = False
+    ) -> Iterator[Event]:
+        """See `service.Tasks.events`. Goes on with the successor if the shim dies. Unsupported if
+        a shim of an older version, which tells one namespace only, is asked for all."""
         closings = self._closings
         while closings == self._closings:
             connection = self._take()
             try:
-                connection.request("events", self.namespace, {})
+                answer = connection.request("events", self.namespace, {"everywhere": everywhere})
+                if everywhere and not answer.get("everywhere"):
+                    raise Unsupported("this shim tells the events of one namespace only",
+                                      hint="it is of an older version, and leaves with its last "
+                                      "task")  # fmt: skip
                 if subscribed is not None:
                     subscribed()
                 while True:

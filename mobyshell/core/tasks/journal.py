@@ -25,6 +25,8 @@ RECENT_BYTES = 256 << 10
 TRACE_BYTES = 4 << 20
 """Per task; past it only what is about the task is added, no more kernel calls."""
 LISTENER_BYTES = 1 << 20
+EVERYWHERE = ""
+"""What a listener listens to who listens to all namespaces."""
 _CALL_TOPICS = "/runtime/call"
 _MOMENT = 0.1
 """Seconds until events are written, where nobody listens. A shim that is killed loses as much."""
@@ -83,7 +85,7 @@ class Journal:
         self._waiting: list[Event | _Promise] = []
         self._making: dict[tuple[str, str], list[_Line]] = {}
         self.listeners: dict[Listener, str] = {}
-        """Who listens, and to which namespace."""
+        """Who listens, and to which namespace; or EVERYWHERE."""
 
     def sink(self, namespace: str) -> EventSink:
         """The sink for the runtime of `namespace`."""
@@ -155,7 +157,7 @@ class Journal:
         limit = LISTENER_BYTES // 2 if line.call else LISTENER_BYTES
         data = b""
         for listener, namespace in tuple(self.listeners.items()):
-            if namespace == line.namespace and listener.backlog < limit:
+            if namespace in (line.namespace, EVERYWHERE) and listener.backlog < limit:
                 data = data or wire.frame(wire.MESSAGE, f'{{"event":{line.text}}}'.encode())
                 listener.send(data)
 

@@ -182,8 +182,11 @@ class Tasks(Protocol):
 
     def diff(self, id: str) -> list[Difference]: ...
 
-    def events(self, subscribed: Callable[[], object] | None = None) -> Iterator[Event]:
-        """Every event from now on; ends when the caller closes the iterator.
+    def events(
+        self, subscribed: Callable[[], object] | None = None, *, everywhere: bool = False
+    ) -> Iterator[Event]:
+        """Every event from now on, of this namespace or `everywhere`; ends when the caller closes
+        the iterator.
 
         `subscribed` is called once nothing is missed any more: when the following has begun, and
         again after each gap (the shim died, its successor was found). Who shows a state reads it
@@ -191,6 +194,7 @@ class Tasks(Protocol):
         """
         ...
 
-    def recent_events(self) -> list[Event]:
-        """What happened in this namespace lately (not the kernel calls), oldest first."""
+    def recent_events(self, *, everywhere: bool = False) -> list[Event]:
+        """What happened in this namespace (`everywhere`: in each) lately, not the kernel calls;
+        of a namespace, the oldest first."""
         ...

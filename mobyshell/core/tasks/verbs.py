@@ -19,6 +19,7 @@ from mobyshell.core.events import ExecStarted, TaskDeleted, TaskSignalled
 from mobyshell.core.oci import Spec, load_spec, parse_spec
 from mobyshell.core.runtime.steps import Sleep, Steps
 from mobyshell.core.tasks import users
+from mobyshell.core.tasks.journal import EVERYWHERE
 from mobyshell.core.tasks.making import adapted, make_exec, make_task
 from mobyshell.core.tasks.paths import check_name, container_dir, task_dir
 from mobyshell.core.tasks.process import House, Process
@@ -75,8 +76,9 @@ class Verbs:
                 self._attach(namespace, words, connection, reply)
             elif verb == "events":
                 self._house.journal.flush()  # what was before is nobody's news
-                self._house.journal.listeners[connection] = namespace
-                reply({}, None)
+                everywhere = words.flag("everywhere")
+                self._house.journal.listeners[connection] = EVERYWHERE if everywhere else namespace
+                reply({"everywhere": everywhere}, None)
             elif verb in self._driven:
                 self._house.loop.drive(self._driven[verb](namespace, words), reply)
             else:

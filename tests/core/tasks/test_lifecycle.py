@@ -478,3 +478,30 @@ def test_a_shim_whose_state_root_was_removed_leaves_too(house: House) -> None:
         assert (house.state / "shim.lock").exists()
         client.kill(id, signal.SIGKILL)
         assert client.wait(id, timeout=60) == 137
+
+
+def test_events_of_every_namespace(house: House) -> None:
+    found: list[Event] = []
+    subscribed = threading.Event()
+
+    def listen() -> None:
+        with TaskClient(house.state) as client:
+            for event in client.events(subscribed.set, everywhere=True):
+                if event.topic == "/tasks/delete":
+                    found.append(event)
+                    if len(found) == 2:
+                        return
+
+    thread = threading.Thread(target=listen, daemon=True)
+    thread.start()
+    assert subscribed.wait(60)
+    with TaskClient(house.state, "other") as other:
+        for client in (other, house.client):
+            id = house.run("true", client=client)
+            client.wait(id, timeout=60)
+            client.delete(id)
+    thread.join(60)
+    assert [event.namespace for event in found] == ["other", "default"]
+    told = house.client.recent_events(everywhere=True)
+    assert {event.namespace for event in told} == {"other", "default"}
+    assert {event.namespace for event in house.client.recent_events()} == {"default"}
