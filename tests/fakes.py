@@ -212,6 +212,28 @@ class FakeTasks:
         self._events.put(None)
 
 
+class FakeStoreEvents:
+    """What happens in a store, as a test says it."""
+
+    def __init__(self) -> None:
+        self._told: queue.Queue[Event | None] = queue.Queue()
+
+    def happen(self, namespace: str, id: str, payload: Any) -> None:
+        self._told.put(Event(0, namespace, id, payload))
+
+    def __call__(
+        self, subscribed: Callable[[], object], stopped: Callable[[], bool]
+    ) -> Iterator[Event]:
+        subscribed()
+        while not stopped():
+            try:
+                event = self._told.get(timeout=0.1)
+            except queue.Empty:
+                continue
+            if event is not None:
+                yield event
+
+
 def three_tasks() -> FakeTasks:
     """A running, a paused and a failed one."""
     tasks = FakeTasks()

@@ -78,3 +78,18 @@ def follow(
         enough.set()
         for one in threads[1:]:
             one.join()  # before the store is closed; it looks once a second
+
+
+def of_store(
+    ctx: Context, subscribed: Callable[[], object], stopped: Callable[[], bool]
+) -> Iterator[Event]:
+    """What happens in the store, in every namespace, from when `subscribed` is called until
+    `stopped`, which is asked once a second. For a thread: it has a connection of its own, and the
+    session may close the store meanwhile."""
+    from mobyshell.core.store import events
+    from mobyshell.core.store.database import Database
+
+    with Database(ctx.store.database.path) as database:
+        after = events.last(database)
+        subscribed()
+        yield from events.follow(database, after, stopped=stopped)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable
 from functools import partial
 from pathlib import PurePath
 from typing import Any, ClassVar
@@ -22,31 +21,11 @@ from mobyshell.screens import bindings, journal, settings
 from mobyshell.screens.base import MobyScreen
 from mobyshell.screens.help import HelpScreen, live_keys
 from mobyshell.screens.leader import Leader
+from mobyshell.screens.places import LETTERS, modes, place_bindings, styles
 from mobyshell.screens.session import Session, tell
 from mobyshell.styles.themes import DARK, THEMES, default_theme
 from mobyshell.widgets.background import Failed
 from mobyshell.widgets.terminal import TerminalView
-
-MODE_NAMES = {"b": "bundles", "t": "tasks", "i": "images"}
-"""Letters after `g`, and the screens they lead to; F1, F2 … in the same order."""
-
-
-def _tasks(session: Session) -> Screen[Any]:
-    from mobyshell.screens.tasks import TasksScreen
-
-    return TasksScreen(session)
-
-
-def _bundles(session: Session) -> Screen[Any]:
-    from mobyshell.screens.bundles import BundlesScreen
-
-    return BundlesScreen(session)
-
-
-def _images(session: Session) -> Screen[Any]:
-    from mobyshell.screens.images import ImagesScreen
-
-    return ImagesScreen(session)
 
 
 class MobyshellApp(App[int]):
@@ -54,13 +33,11 @@ class MobyshellApp(App[int]):
 
     TITLE = "mobyshell"
     CSS_PATH: ClassVar[list[str | PurePath]] = [
-        "../styles/tokens.tcss", "app.tcss", "tasks.tcss", "bundles.tcss", "images.tcss",
+        "../styles/tokens.tcss", "app.tcss", "list.tcss", *styles(),
     ]  # fmt: skip
     ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f1", "go('bundles')", "Bundles", id="go.bundles"),
-        Binding("f2", "go('tasks')", "Tasks", id="go.tasks"),
-        Binding("f3", "go('images')", "Images", id="go.images"),
+        *place_bindings(),
         Binding("g", "leader", "Go", show=False, id="go"),
         Binding("question_mark", "help", "Help", id="help"),
         Binding("ctrl+r", "readonly", "Read-only", show=False, id="readonly"),
@@ -78,11 +55,7 @@ class MobyshellApp(App[int]):
         """The theme of who has not chosen one."""
         self._visited: list[str] = []
         self._place = -1
-        modes: dict[str, Callable[[], Screen[Any]]] = {
-            "tasks": partial(_tasks, self.session), "bundles": partial(_bundles, self.session),
-            "images": partial(_images, self.session),
-        }  # fmt: skip
-        self._modes = {**modes}
+        self._modes = {**modes(self.session)}
         for theme in THEMES:
             self.register_theme(theme)
 
@@ -116,8 +89,8 @@ class MobyshellApp(App[int]):
         """Wait for the letter of a screen."""
 
         def pressed(key: str | None) -> None:
-            if key in MODE_NAMES:
-                self.action_go(MODE_NAMES[key])
+            if key in LETTERS:
+                self.action_go(LETTERS[key])
             elif key == "g":
                 focused = self.screen.focused
                 if focused is not None:
@@ -126,7 +99,7 @@ class MobyshellApp(App[int]):
                     if top is not None:
                         top()
 
-        self.push_screen(Leader(MODE_NAMES), pressed)
+        self.push_screen(Leader(LETTERS), pressed)
 
     def show_task(self, id: str) -> None:
         """Go to the tasks, with the cursor on one of them."""
@@ -148,7 +121,7 @@ class MobyshellApp(App[int]):
             self.exit(0)
         elif words[:1] == ["help"]:
             self.action_help()
-        elif len(words) == 1 and words[0] in MODE_NAMES.values():
+        elif len(words) == 1 and words[0] in LETTERS.values():
             self.action_go(words[0])
         else:
             self.session.perform(self, words)

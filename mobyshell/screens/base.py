@@ -103,6 +103,12 @@ class MobyScreen(Screen[None]):
         elif self.focused is not None:
             self.maximize(self.focused)
 
+    def action_copy(self) -> None:
+        """The name of what is under the cursor, to the clipboard."""
+        if self.subject is not None:
+            self.app.copy_to_clipboard(self.subject[1])
+            self.notify(f"copied {self.subject[1]}", markup=False)
+
     # verbs
 
     @property

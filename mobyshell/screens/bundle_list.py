@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import Vertical
+from textual.binding import BindingType
 from textual.message import Message
 from textual.widgets import Tree
 
@@ -21,6 +20,7 @@ from mobyshell.core.oci import load_spec
 from mobyshell.screens.session import Session, said
 from mobyshell.widgets.background import Failed, background
 from mobyshell.widgets.sentence import Sentence
+from mobyshell.widgets.tree_keys import TreeKeys, tree_bindings
 
 EMPTY = "No bundles here yet: press n to make one."
 SCANNING = "looking for bundles"
@@ -44,14 +44,10 @@ def entry_label(entry: Entry, name: str) -> Text:
     return label
 
 
-class BundleList(Vertical):
+class BundleList(TreeKeys):
     """Which bundles there are."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("j", "cursor(1)", "Down", show=False, id="bundle.down"),
-        Binding("k", "cursor(-1)", "Up", show=False, id="bundle.up"),
-        Binding("G", "last", "Last", show=False, id="bundle.last"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*tree_bindings("bundle")]
 
     @dataclass
     class Scanned(Message):
@@ -72,11 +68,6 @@ class BundleList(Vertical):
         tree.guide_depth = 2
         yield tree
         yield Sentence(id="no-bundles")
-
-    @property
-    def tree_view(self) -> Tree[str]:
-        """The tree itself."""
-        return self.query_one("#bundles", Tree)
 
     @property
     def current(self) -> str:
@@ -148,14 +139,3 @@ class BundleList(Vertical):
 
     def _sentence(self, text: str) -> None:
         self.query_one(Sentence).say(text)
-
-    def action_cursor(self, step: int) -> None:
-        """Vim movement."""
-        if step > 0:
-            self.tree_view.action_cursor_down()
-        else:
-            self.tree_view.action_cursor_up()
-
-    def action_last(self) -> None:
-        """To the last."""
-        self.tree_view.move_cursor_to_line(max(self.tree_view.last_line, 0))

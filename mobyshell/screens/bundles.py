@@ -217,9 +217,3 @@ class BundlesScreen(MobyScreen):
             editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
             suspended(self.moby, [*editor, os.path.join(self._open, "config.json")])
             self.editor.look_at_file()
-
-    def action_copy(self) -> None:
-        """The path, to the clipboard."""
-        if self.bundles.current:
-            self.app.copy_to_clipboard(self.bundles.current)
-            self.notify(f"copied {self.bundles.current}", markup=False)

@@ -120,7 +120,7 @@ class ImageDetails(Tabbed):
 
     # which one
 
-    def show_image(self, info: ImageInfo | None) -> None:
+    def show(self, info: ImageInfo | None) -> None:
         """Another image, or the same with news; read once the cursor rests."""
         before = self._info
         if info == before:
@@ -282,7 +282,7 @@ class ImageDetails(Tabbed):
         """Whether the layers have the keyboard."""
         return self.steps.has_focus_within
 
-    def focus_layers(self) -> None:
+    def enter(self) -> None:
         """Give the keyboard to the layers."""
         self.steps.table.focus()
 

@@ -34,6 +34,7 @@ IMAGES = ResourceSpec(
     ),
     health=image_health,
     empty="No images yet: press p to pull one, I to import one; or :image build.",
+    sort="familiar",
 )  # fmt: skip
 
 LAYERS = ResourceSpec(

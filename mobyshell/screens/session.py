@@ -20,11 +20,13 @@ from textual.app import App
 from mobyshell.commands import output
 from mobyshell.commands import results as r
 from mobyshell.commands.context import Context
+from mobyshell.commands.event_sources import of_store
 from mobyshell.commands.image_transfer import tenant
 from mobyshell.commands.registry import Verb
 from mobyshell.core.errors import MobyshellError, SyscallFailed, UsageError
 from mobyshell.core.tasks.service import Tasks
 from mobyshell.moby.survey import Images, Survey
+from mobyshell.screens.news import Follow, News
 from mobyshell.screens.request import Request, question, request, word_to_type
 from mobyshell.screens.result import ResultScreen
 from mobyshell.widgets.background import Failed, in_thread
@@ -41,11 +43,13 @@ Done = Callable[[r.Done], object]
 
 class Session:
     """One per app. `context` is the verbs'; `tasks` and `images` are services, which only threads
-    may call."""
+    may call; `news` tells what happens."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
         self.images: Images = Survey(lambda: tenant(context))
+        self.news = News(self)
+        self.store_events: Follow = partial(of_store, context)
 
     @property
     def tasks(self) -> Tasks:
@@ -134,6 +138,7 @@ class Session:
             self.context.narrate = say
             return wanted.verb.run(self.context, **wanted.arguments)
 
+        here = self.context.namespace
         try:
             result = await in_thread(run)
         except MobyshellError as error:
@@ -141,6 +146,8 @@ class Session:
         except Exception as error:
             app.unexpected(wanted.verb.name, error)
         else:
+            if self.context.namespace != here:
+                self.news.again()
             show(app, wanted, result)
             return result
         return None

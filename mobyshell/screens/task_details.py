@@ -97,25 +97,15 @@ class TaskDetails(Tabbed):
 
     # reading
 
-    def show_task(self, info: TaskInfo | None) -> None:
-        """Another task; read once the cursor rests."""
-        same = info is not None and self._info is not None and info.id == self._info.id
-        self._info = info
-        if not same:
+    def show(self, info: TaskInfo | None) -> None:
+        """Another task, or news of the same; read once the cursor rests."""
+        before, self._info = self._info, info
+        if info is None or before is None or info.id != before.id:
             self._log.forget()
             if info is None:
                 for pane, _ in self._panes.values():
                     pane.say("No task is chosen.")
-            self.refresh_soon()
-
-    def update_task(self, info: TaskInfo | None) -> None:
-        """News of the same task."""
-        if info is None or self._info is None or info.id != self._info.id:
-            self.show_task(info)
-            return
-        changed = info != self._info
-        self._info = info
-        if changed:
+        if info is None or info != before:
             self.refresh_soon()
 
     def refresh_soon(self) -> None:
@@ -164,6 +154,10 @@ class TaskDetails(Tabbed):
         """Back to the list."""
         event.stop()
         self.post_message(self.Left())
+
+    def enter(self) -> None:
+        """Give the keyboard to what the tab shows."""
+        self.focus_content()
 
     def action_next_tab(self, step: int = 1) -> None:
         """Round the tabs."""

@@ -8,13 +8,13 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import Vertical
+from textual.binding import BindingType
 from textual.message import Message
 from textual.widgets import Tree
 from textual.widgets.tree import TreeNode
 
 from mobyshell.widgets.sentence import Sentence
+from mobyshell.widgets.tree_keys import TreeKeys, tree_bindings
 
 T = TypeVar("T")
 
@@ -29,14 +29,10 @@ class Leaf(Generic[T]):
     value: T
 
 
-class LayerTree(Vertical, Generic[T]):
+class LayerTree(TreeKeys, Generic[T]):
     """Shows leaves; asks by `Wanted` for those of a directory."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("j", "cursor(1)", "Down", show=False, id="tree.down"),
-        Binding("k", "cursor(-1)", "Up", show=False, id="tree.up"),
-        Binding("G", "last", "Last", show=False, id="tree.last"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*tree_bindings("tree")]
 
     @dataclass
     class Wanted(Message):
@@ -61,11 +57,6 @@ class LayerTree(Vertical, Generic[T]):
         tree.guide_depth = 2
         yield tree
         yield Sentence()
-
-    @property
-    def tree_view(self) -> Tree[Leaf[T]]:
-        """The tree itself."""
-        return self.query_one("#files", Tree)
 
     def say(self, sentence: str) -> None:
         """No tree, and why."""
@@ -109,14 +100,3 @@ class LayerTree(Vertical, Generic[T]):
         one = event.node.data
         if one is not None and not one.opens:
             self.post_message(self.Picked(one.value))
-
-    def action_cursor(self, step: int) -> None:
-        """Vim movement."""
-        if step > 0:
-            self.tree_view.action_cursor_down()
-        else:
-            self.tree_view.action_cursor_up()
-
-    def action_last(self) -> None:
-        """To the last."""
-        self.tree_view.move_cursor_to_line(max(self.tree_view.last_line, 0))

@@ -28,13 +28,20 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class ResourceSpec:
-    """How one kind of thing is shown. `health` gives good, busy, bad or off for a row."""
+    """How one kind of thing is shown. `health` gives good, busy, bad or off for a row; `sort` is
+    the column by which rows are in order at first, if that is not their `key`."""
 
     noun: str
     key: str
     columns: Sequence[Column]
     health: Callable[[Row], str]
     empty: str
+    sort: str = ""
+
+    @property
+    def plural(self) -> str:
+        """What several of them are called."""
+        return f"{self.noun}s"
 
 
 def visible_columns(spec: ResourceSpec, width: int) -> tuple[Column, ...]:

@@ -48,7 +48,7 @@ class ResourceTable(DataTable[Text]):
         super().__init__(cursor_type="row", zebra_stripes=False, **more)
         self.spec = spec
         self.query_text = ""
-        self.sort_key, self.reversed = spec.key, False
+        self.sort_key, self.reversed = spec.sort or spec.key, False
         self.marked: set[str] = set()
         self._rows: dict[str, Row] = {}
         self._shown: list[str] = []

@@ -19,7 +19,7 @@ from mobyshell.commands.context import Context
 from mobyshell.core.runtime import Host
 from mobyshell.screens.app import MobyshellApp
 from tests.fake_images import FakeImages
-from tests.fakes import FakeTasks, three_tasks
+from tests.fakes import FakeStoreEvents, FakeTasks, three_tasks
 
 HOST = Host(
     cgroup_mode="v2", cgroup_own={"": "/sys/fs/cgroup"}, cgroup_v2_controllers=("cpu", "memory"),
@@ -55,6 +55,7 @@ def make_app(tasks: FakeTasks, start: str, *, readonly: bool = False) -> Mobyshe
     context._host = HOST
     app = MobyshellApp(context, start=start)
     app.session.images = FakeImages(tasks.clock.now_ns())
+    app.session.store_events = FakeStoreEvents()
     return app
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Tree
 
 from mobyshell.commands.context import Context
+from mobyshell.commands.event_sources import of_store
 from mobyshell.core.errors import NotFound, WrongState
 from mobyshell.core.oci.descriptor import Descriptor
 from mobyshell.core.oci.digest import Digest
@@ -24,9 +26,12 @@ from mobyshell.core.registry.progress import (
     TransferPlanned,
 )
 from mobyshell.core.registry.stop import Stop
+from mobyshell.core.store.events import ContainerDeleted, ImageDeleted
+from mobyshell.core.store.store import Store
 from mobyshell.moby.client import Moby
 from mobyshell.moby.survey import Survey
 from mobyshell.screens.image_details import ImageDetails
+from mobyshell.screens.image_list import ImageList
 from mobyshell.screens.images import ImagesScreen
 from mobyshell.screens.pull_dialog import PullDialog
 from mobyshell.screens.transfers import Transfers
@@ -124,6 +129,31 @@ async def test_what_cannot_be_listed_is_said_and_what_was_known_stays(opened: Op
         assert "1.1M" in screen_text(pilot)
 
 
+async def test_the_list_follows_the_events_of_the_store(opened: Open) -> None:
+    async with opened("images") as pilot:
+        app: Any = pilot.app
+        app.session.images.infos = app.session.images.infos[:1]
+        app.session.store_events.happen("other", WEB, ImageDeleted(WEB))
+        app.session.store_events.happen("default", WEB, ImageDeleted(WEB))
+        await until(pilot, lambda: "1 image" in screen_text(pilot))
+        assert WEB not in screen_text(pilot)
+
+
+async def test_nothing_is_read_while_nobody_looks(opened: Open) -> None:
+    async with opened("images") as pilot:
+        app: Any = pilot.app
+        await pilot.press("f2")
+        await settle(pilot)
+        app.session.images.infos = app.session.images.infos[:1]
+        app.session.store_events.happen("default", WEB, ImageDeleted(WEB))
+        app.session.store_events.happen("default", WEB, ContainerDeleted(WEB))
+        await settle(pilot)
+        images = app._screen_stacks["images"][0].live_list
+        assert len(images.infos) == 2
+        await pilot.press("f3")
+        await until(pilot, lambda: "1 image" in screen_text(pilot))
+
+
 def blob(word: str, size: int, media_type: str = LAYER) -> Descriptor:
     return Descriptor(media_type=media_type, digest=Digest.of(word.encode()), size=size)
 
@@ -206,6 +236,7 @@ def real(tmp_path: Path, tasks: FakeTasks) -> Any:
 
     app.session.context = context
     app.session.images = Survey(lambda: tenant(context))
+    app.session.store_events = partial(of_store, context)
     return app
 
 
@@ -240,6 +271,21 @@ async def test_a_real_image_is_unpacked_looked_into_tagged_and_removed(
         await pilot.press("D", "y")
         await until(pilot, lambda: "1 image " in screen_text(pilot) + " ", told(pilot))
         assert [one.name for one in space.images.list()] == ["docker.io/library/more:latest"]
+    app.session.context.store.close()
+
+
+async def test_what_another_process_does_to_the_store_is_seen_at_once(
+    tmp_path: Path, tasks: FakeTasks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ImageList, "POLL", 3600.0)
+    app = real(tmp_path, tasks)
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await until(pilot, lambda: "No images yet" in screen_text(pilot))
+        with Store.open(tmp_path / "root") as store:
+            space = store.namespace("demo")
+            target = made.image(space.content, architecture=host_platform().architecture)
+            space.images.put("docker.io/library/made:latest", target)
+        await until(pilot, lambda: "1 image" in screen_text(pilot))
     app.session.context.store.close()
 
 

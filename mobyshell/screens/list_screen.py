@@ -1,0 +1,201 @@
+"""What screens of a list have in common: the list, all about one of it, and the verbs for both.
+
+A screen is made in five steps:
+
+1.  A seam: a Protocol that answers frozen values (`moby/survey.Images`), given to `Session`. Tests
+    put one in memory in its place.
+2.  A `ResourceSpec` and a pure function from values to rows (`image_rows`).
+3.  A `LiveList` that says what it reads, and after which events (`image_list`, 25 lines).
+4.  A details pane (`Details`): what it shows of the one under the cursor is read in a thread, when
+    it is looked at (`image_details`).
+5.  A `ListScreen` of both, with `list_bindings(NOUN, …)` for its keys; a line in `places.PLACES`,
+    and `<name>.tcss` beside it if it needs more than `list.tcss`.
+
+Filter, sort order, marks, the menu of verbs, plans and questions before what changes something,
+reading again, the crumbs, and one pane at a time on 80 columns come with it. A verb is declared
+once in the verb table, with its key; `verb_<name>` is only for one that wants more than its subject.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection, Sequence
+from typing import ClassVar, Generic, Protocol, TypeVar, cast
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Container
+from textual.widget import Widget
+
+from mobyshell.commands.registry import Verb, verbs_of
+from mobyshell.screens.base import MobyScreen, number_of
+from mobyshell.screens.live_list import LiveList
+from mobyshell.screens.verb_keys import verb_bindings
+from mobyshell.widgets.confirm import Choose
+from mobyshell.widgets.resource_table import ResourceTable
+
+Info = TypeVar("Info")
+Shown = TypeVar("Shown", contravariant=True)
+
+
+class Details(Protocol[Shown]):
+    """All about one thing of the list."""
+
+    def show(self, info: Shown | None) -> None:
+        """Another one, or news of the same; None if there is none."""
+
+    def enter(self) -> None:
+        """Take the keyboard."""
+
+
+def list_bindings(noun: str, *more: Binding, shown: Collection[str]) -> list[Binding]:
+    """The keys of the verbs of `noun`, `shown` ones in the footer, `more`, and those of every list."""
+    return [
+        *verb_bindings(noun, shown=shown),
+        *more,
+        Binding("enter", "details", "Details", show=False, id=f"{noun}.details"),
+        Binding("x", "menu", "Actions", id=f"{noun}.menu"),
+        Binding("c", "copy", "Copy the name", show=False, id=f"{noun}.copy"),
+        Binding("escape", "back", "Back", show=False, id=f"{noun}.back"),
+    ]
+
+
+class ListScreen(MobyScreen, Generic[Info]):
+    """A list and its details; see the module."""
+
+    ASKED: ClassVar[Collection[str]] = ()
+    """Verbs of which more than the subject is to be said, though they could do without."""
+
+    _count = ""
+
+    def make_list(self) -> LiveList[Info]:
+        """A new list, with the id `list`."""
+        raise NotImplementedError
+
+    def make_details(self) -> Widget:
+        """A new details pane (`Details`), with the id `details`."""
+        raise NotImplementedError
+
+    def count(self, infos: Sequence[Info]) -> str:
+        """How many there are, for the crumbs."""
+        return number_of(len(infos), self.NOUN)
+
+    def called(self, info: Info) -> str:
+        """What a person calls one, where it is more than its key."""
+        return self.table.chosen or ""
+
+    def body(self) -> ComposeResult:
+        with Container(id="list-body"):
+            yield self.make_list()
+            yield self.make_details()
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.table.focus()
+
+    def on_screen_resume(self) -> None:
+        """Seen again: what happened meanwhile?"""
+        self.live_list.look(True)
+
+    def on_screen_suspend(self) -> None:
+        """Nobody looks: nothing is read."""
+        self.live_list.look(False)
+
+    @property
+    def live_list(self) -> LiveList[Info]:
+        """The list."""
+        return self.query_one("#list", LiveList)
+
+    @property
+    def table(self) -> ResourceTable:
+        """The table in it."""
+        return self.live_list.table
+
+    @property
+    def pane(self) -> Details[Info]:
+        """All about one."""
+        return cast("Details[Info]", self.query_one("#details"))
+
+    @property
+    def subjects(self) -> list[str]:
+        return self.table.subjects
+
+    @property
+    def subject(self) -> tuple[str, str] | None:
+        return (self.NOUN, self.table.chosen) if self.table.chosen else None
+
+    def choose(self, key: str) -> None:
+        """Put the cursor on one, as soon as it is there."""
+        self.live_list.choose(key)
+
+    def reread(self) -> None:
+        self.live_list.refresh_list()
+
+    @property
+    def filter_text(self) -> str:
+        return self.table.query_text
+
+    def set_filter(self, text: str) -> None:
+        self.live_list.filter(text)
+
+    # what happens
+
+    @on(LiveList.Changed)
+    def listed(self, event: LiveList.Changed) -> None:
+        """News of them."""
+        self._count = self.count(event.infos)
+        self.follow()
+
+    @on(ResourceTable.Chosen, "#list ResourceTable")
+    def follow(self) -> None:
+        """All about the one under the cursor; in the crumbs how many there are, and who is looked at."""
+        chosen = self.live_list.chosen
+        self.pane.show(chosen)
+        inside = chosen is not None and self.has_class("detailed")
+        self.crumb(self._count, *([self.called(chosen)] if inside and chosen is not None else []))
+
+    @on(ResourceTable.RowSelected, "#list ResourceTable")
+    def action_details(self) -> None:
+        """Into the details."""
+        self.add_class("detailed")
+        self.follow()
+        self.pane.enter()
+
+    def action_back(self) -> None:
+        """Out of the details."""
+        self.remove_class("detailed")
+        self.follow()
+        self.table.focus()
+
+    # the menu
+
+    def wants_more(self, one: Verb) -> bool:
+        """Whether more than the subject must be said."""
+        return one.verb in self.ASKED or sum(p.required for p in one.positional) > 1
+
+    def action_menu(self) -> None:
+        """Every verb for what is under the cursor; what wants more is asked for it."""
+        chosen = self.live_list.chosen
+        if chosen is None:
+            return
+        fitting = {one.verb: one for one in verbs_of(self.NOUN).values()
+                   if one.subject == self.NOUN and self.fits(one.verb)}  # fmt: skip
+
+        def picked(verb: str | None) -> None:
+            if verb is None:
+                return
+            if not fitting[verb].key and self.wants_more(fitting[verb]):
+                self.ask_more(verb)
+            else:
+                self.action_verb(verb)
+
+        options = [(verb, f"{verb:9} {one.key:2} {one.summary}") for verb, one in fitting.items()]
+        title = ", ".join(self.subjects) if self.table.marked else self.called(chosen)
+        self.app.push_screen(Choose(title, options), picked)
+
+    def ask_more(self, verb: str) -> None:
+        """Ask by the `:` line for what a verb wants beside its subject."""
+        chosen = self.live_list.chosen
+        if chosen is not None:
+            self.ask(f"{self.NOUN} {verb} {shlex.quote(self.called(chosen))} ")
