@@ -172,10 +172,11 @@ def convert(parameter: Parameter, word: str) -> Any:
         return parse_size(word, parameter.metavar)
     if kind == r.SIGNAL:
         return parse_signal(word)
-    if kind == r.TASK:
+    if kind in (r.TASK, r.WHERE):
         from mobyshell.core.oci.ids import check_id
 
-        check_id(word)
+        for part in word.split(",") if kind == r.WHERE else (word,):
+            check_id(part)
     elif kind in (r.CONTAINER, r.TENANT):
         from mobyshell.core.store.names import check_identifier
 

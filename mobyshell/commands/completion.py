@@ -149,7 +149,7 @@ def values_of(ctx: Context, parameter: Parameter, prefix: str) -> list[str]:
     if parameter.choices:
         return list(parameter.choices)
     kind = parameter.kind
-    if kind == r.TASK:
+    if kind in (r.TASK, r.WHERE):
         return [str(task_row(one)["id"]) for one in ctx.listed()]
     if kind == r.SNAPSHOT:
         from mobyshell.core.store.snapshots.choose import snapshotter

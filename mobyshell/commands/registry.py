@@ -29,7 +29,7 @@ SIZE, SECONDS, SOURCE, NAMESPACE_KIND, SHELL, PID, SNAPSHOT = (
     "size", "seconds", "source", "namespace-kind", "shell", "pid", "snapshot",
 )  # fmt: skip
 IMAGE, CONTAINER, BLOB, TENANT = "image", "container", "blob", "tenant"
-NETWORK, VOLUME, LEASE = "network", "volume", "lease"
+NETWORK, VOLUME, LEASE, WHERE = "network", "volume", "lease", "where"
 """Kinds of arguments: how they are completed, and how their words are read (`arguments`)."""
 
 

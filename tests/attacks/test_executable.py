@@ -24,6 +24,9 @@ from typing import Any
 import pytest
 
 from mobyshell.core.errors import HookFailed
+from mobyshell.core.linux.namespaces.entry import enter_process
+from mobyshell.core.linux.namespaces.entry import program as entering
+from mobyshell.core.linux.namespaces.survey import survey
 from mobyshell.core.runtime import Container, Runtime
 from mobyshell.core.runtime.executor import Executor
 from mobyshell.core.runtime.native.executor import NativeExecutor
@@ -264,16 +267,16 @@ def test_a_command_in_namespaces_that_is_the_helper_itself(
     run(victim.runtime.start("c"))
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "mobyshell.core.linux.enter", str(made.pid), "mnt,pid,uts",
-             program], capture_output=True, text=True, timeout=60, check=False,
+            entering(enter_process(survey(), made.pid, ("mnt", "pid", "uts")), [program]),
+            capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         # its loader is the image's: it did run, and could not write, busy or sealed
         assert done.stdout.splitlines() in (["open 26"], ["open 0", "write 1", "truncate 1"]), (
             done.stderr
         )
         done = subprocess.run(
-            [sys.executable, "-m", "mobyshell.core.linux.enter", str(made.pid), "mnt,pid",
-             "sh", "-c", "echo $LD_LIBRARY_PATH; readlink /proc/self/exe"],
+            entering(enter_process(survey(), made.pid, ("mnt", "pid")),
+                     ["sh", "-c", "echo $LD_LIBRARY_PATH; readlink /proc/self/exe"]),
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert done.stdout.splitlines() == ["", "/bin/busybox"], done.stderr
