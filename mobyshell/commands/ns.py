@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from mobyshell.commands.registry import (
     NAMESPACE_KIND,
-    NUMBER,
     READ,
     TEXT,
     WHERE,
@@ -38,7 +37,7 @@ def _look(ctx: Context) -> Look:
         ctx.say(f"note: tasks are not known: {look.untold}")
     if look.survey.unreadable:
         count = len(look.survey.unreadable)
-        ctx.say(f"note: {count} process{'es'[: 2 * (count != 1)]} did not let us look")
+        ctx.say(f"note: {count} process{'es'[: 2 * (count != 1)]} may not be looked at")
     return look
 
 
@@ -91,17 +90,18 @@ def tree(ctx: Context, *, kind: str | None, by: str) -> Rows:
     return Rows((("tree", "NAMESPACE", "text"), *_COLUMNS), rows, "inode")
 
 
-@verb("ns", "inspect", argument("inode", NUMBER, "the inode, or a pid"), effect=READ,
-      example="ns inspect 1")  # fmt: skip
-def inspect(ctx: Context, *, inode: int) -> Record:
-    """Show one namespace with what is inside; or, given a pid, the namespaces of that process."""
+@verb("ns", "inspect", argument("target", WHERE, "an inode, a pid, or a task"), effect=READ,
+      example="ns inspect up")  # fmt: skip
+def inspect(ctx: Context, *, target: str) -> Record:
+    """Show one namespace with what is inside; or the namespaces of a process, or of a task's."""
     from mobyshell.core.linux.namespaces.details import details
     from mobyshell.core.linux.namespaces.explain import EXPLANATIONS
 
     look = _look(ctx)
-    one = look.survey.find(inode)
+    number = int(target) if target.isdecimal() else _pid_of(ctx, target)
+    one = look.survey.find(number)
     if one is None:
-        return _process(look, inode)
+        return _process(look, number)
     told = EXPLANATIONS[one.kind]
     inside: dict[str, Any] = {}
     for fact in details(look.survey, one):
@@ -139,6 +139,13 @@ def _process(look: Look, pid: int) -> Record:
     raise NotFound(f"no namespace and no process {pid}", hint="`mobyshell ns ls` lists them")
 
 
+def _pid_of(ctx: Context, task: str) -> int:
+    pid = ctx.tasks.get(task).pid
+    if pid <= 0:
+        raise UsageError(f"{task} has no process now", hint="start it first")
+    return pid
+
+
 def entry_of(ctx: Context, target: str, kinds: tuple[str, ...]) -> Entry:
     """The way to what `target` names: a task, a pid, or inodes with commas between them."""
     from mobyshell.core.linux.namespaces.entry import enter_namespaces, enter_process
@@ -156,9 +163,7 @@ def entry_of(ctx: Context, target: str, kinds: tuple[str, ...]) -> Entry:
             raise NotFound(f"no namespace and no process {pid}",
                            hint="`mobyshell ns ls` lists them")  # fmt: skip
     else:
-        pid = ctx.tasks.get(target).pid
-        if pid <= 0:
-            raise UsageError(f"{target} has no process now", hint="start it first")
+        pid = _pid_of(ctx, target)
     return enter_process(found, pid, kinds)
 
 
