@@ -17,14 +17,15 @@ from mobyshell.commands.registry import (
     switch,
     verb,
 )  # fmt: skip
-from mobyshell.commands.results import Done, Record, Rows
-from mobyshell.core.errors import MobyshellError, UsageError
+from mobyshell.commands.results import Done, Record, Rows, done_each
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mobyshell.commands.context import Context
     from mobyshell.core.network.attach import Networking
     from mobyshell.core.network.config import NetworkConfig
-    from mobyshell.core.network.values import Attachment
+    from mobyshell.core.network.values import Attachment, Operation
 
 N = "network"
 
@@ -65,6 +66,41 @@ def ls(ctx: Context) -> Rows:
     return Rows(columns, rows, "name")
 
 
+def _choices(
+    ctx: Context, networking: Networking, *, subnet: tuple[str, ...], gateway: str, ipv6: bool,
+    internal: bool, routed: bool, open: bool, bridge: str, mtu: int, label: tuple[str, ...],
+    engine: str,
+) -> dict[str, Any]:  # fmt: skip
+    """The words of `network create` as `Networks.draft` takes them."""
+    from mobyshell.commands.stored import bare_labels
+
+    routes = networking.routes() if os.geteuid() == 0 and not subnet else ()
+    return {
+        "subnets": subnet, "gateway": gateway, "bridge": bridge, "mtu": mtu, "internal": internal,
+        "ipv6": ipv6, "isolated": not open, "routed": routed, "labels": bare_labels(label),
+        "engine": "cni" if engine == "cni" else "", "created": ctx.clock.now_ns() / 1e9,
+        "routes": routes,
+    }  # fmt: skip
+
+
+def _step_rows(steps: Sequence[Operation], said: str) -> Rows:
+    from mobyshell.commands.task_surroundings import step_rows
+
+    columns = (("n", "#", "number"), ("phase", "WHERE", "text"), ("title", "OPERATION", "text"))
+    return Rows(columns, step_rows(steps), "title", said)
+
+
+def _plan_create(ctx: Context, *, name: str, **how: Any) -> Rows:
+    """The file, and what the first task that is joined brings about."""
+    from mobyshell.core.network.look import plan_create
+
+    networking = _networking(ctx)
+    steps = plan_create(networking, name, **_choices(ctx, networking, **how))
+    return _step_rows(
+        steps, "step 1 is what `network create` does; the rest comes with the first task"
+    )
+
+
 @verb(
     N, "create",
     option("--subnet", "its addresses, as in 10.5.0.0/24; one more for IPv6 (default: a free one)",
@@ -80,36 +116,18 @@ def ls(ctx: Context) -> Rows:
     option("--engine", "who joins tasks to it: mobyshell itself, or CNI's plugins", default="",
            choices=("builtin", "cni")),
     argument("name", TEXT, "its name"),
-    effect=WRITE, example="network create --internal --label for=tests inner",
+    effect=WRITE, example="network create --internal --label for=tests inner", key="n",
+    plan=_plan_create,
 )  # fmt: skip
-def create(
-    ctx: Context, *, name: str, subnet: tuple[str, ...], gateway: str, ipv6: bool, internal: bool,
-    routed: bool, open: bool, bridge: str, mtu: int, label: tuple[str, ...], engine: str,
-) -> Done:  # fmt: skip
+def create(ctx: Context, *, name: str, **how: Any) -> Done:
     """Make a network: a bridge of the host that tasks are plugged into.
 
     It is a configuration list of CNI, in the store's directory; the bridge comes with the first
     task, and goes with the network.
     """
     networking = _networking(ctx)
-    routes = networking.routes() if os.geteuid() == 0 and not subnet else ()
-    networking.networks.create(
-        name, subnets=subnet, gateway=gateway, bridge=bridge, mtu=mtu, internal=internal,
-        ipv6=ipv6, isolated=not open, routed=routed, labels=read_labels(label),
-        engine="cni" if engine == "cni" else "", created=ctx.clock.now_ns() / 1e9, routes=routes,
-    )  # fmt: skip
+    networking.networks.create(name, **_choices(ctx, networking, **how))
     return Done(name)
-
-
-def read_labels(words: tuple[str, ...]) -> dict[str, str]:
-    """`NAME=VALUE …`. UsageError for a word without a name."""
-    found = {}
-    for word in words:
-        name, _, value = word.partition("=")
-        if not name:
-            raise UsageError(f"the label {word!r:.60} has no name", hint="NAME=VALUE")
-        found[name] = value
-    return found
 
 
 @verb(N, "inspect", argument("name", NETWORK, "the network"), effect=READ,
@@ -126,6 +144,26 @@ def inspect(ctx: Context, *, name: str) -> Record:
     ]
     fields["configuration"] = dict(one.document)
     return Record(fields, "name")
+
+
+@verb(
+    N, "plan",
+    option("-p --publish", "[[IP:]HOST:]CONTAINER[/udp]: with this port", TEXT, many=True),
+    argument("name", NETWORK, "the network"),
+    effect=READ, example="network plan -p 8080:80 lan", key="y",
+)  # fmt: skip
+def plan(ctx: Context, *, name: str, publish: tuple[str, ...]) -> Rows:
+    """Print what joining one more task would do, one operation a line, without doing it.
+
+    `--json` has for each why it is done, and what does the same in a shell.
+    """
+    from mobyshell.core.network import ports
+    from mobyshell.core.network.look import plan_join
+
+    networking = _networking(ctx)
+    wanted = tuple(one for word in publish for one in ports.parse(word))
+    steps = plan_join(networking, networking.configuration(name, dry=True), wanted)
+    return _step_rows(steps, "")
 
 
 @verb(
@@ -161,12 +199,4 @@ def check(ctx: Context, *, repair: bool) -> Rows:
       example="network rm lan", key="D")  # fmt: skip
 def rm(ctx: Context, *, name: tuple[str, ...]) -> Done:
     """Remove networks that no task is in, and their bridges."""
-    networking, failed = _networking(ctx), []
-    for one in name:
-        try:
-            networking.remove_network(one)
-        except MobyshellError as error:
-            failed.append(error)
-    if failed:
-        raise failed[0]
-    return Done(" ".join(name))
+    return done_each(name, _networking(ctx).remove_network)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # see commands.registry
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any, TypeAlias
 
     Row: TypeAlias = Mapping[str, Any]
@@ -63,6 +63,21 @@ class Done:
 
     def __init__(self, id: str = "", *, code: int = 0, said: str = "") -> None:
         self.id, self.code, self.said = id, code, said
+
+
+def done_each(subjects: Sequence[str], do: Callable[[str], object]) -> Done:
+    """Do it to each, also after one for which it failed; the first failure is raised then."""
+    from mobyshell.core.errors import MobyshellError
+
+    failed: list[MobyshellError] = []
+    for one in subjects:
+        try:
+            do(one)
+        except MobyshellError as error:
+            failed.append(error)
+    if failed:
+        raise failed[0]
+    return Done(" ".join(subjects))
 
 
 if TYPE_CHECKING:

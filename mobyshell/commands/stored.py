@@ -24,6 +24,18 @@ def labels_of(words: Sequence[str]) -> dict[str, str]:
     return {key: value or "" for key, value in changes_of(words).items()}
 
 
+def bare_labels(words: Sequence[str]) -> dict[str, str]:
+    """As `labels_of`, and a word alone is a label without a value, as docker takes it for networks
+    and volumes. UsageError for a word without a name."""
+    found = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        if not name:
+            raise UsageError(f"the label {word!r:.60} has no name", hint="NAME=VALUE")
+        found[name] = value
+    return found
+
+
 def changes_of(words: Sequence[str]) -> dict[str, str | None]:
     """`key=value` words as changes of labels; `key=` takes one away."""
     found: dict[str, str | None] = {}

@@ -22,10 +22,10 @@ from mobyshell.commands.registry import (
     switch,
     verb,
 )  # fmt: skip
-from mobyshell.commands.results import Done, Rows, Stream
+from mobyshell.commands.results import Done, Rows, Stream, done_each
 from mobyshell.commands.rows import task_row
 from mobyshell.commands.task_surroundings import OPTIONS, create_task
-from mobyshell.core.errors import MobyshellError, NotFound, TimedOut, UsageError
+from mobyshell.core.errors import NotFound, TimedOut, UsageError
 
 TYPE_CHECKING = False  # see commands.registry
 if TYPE_CHECKING:
@@ -333,12 +333,4 @@ def stop(ctx: Context, *, id: tuple[str, ...], time: float) -> Done:
 )  # fmt: skip
 def delete(ctx: Context, *, id: tuple[str, ...], force: bool) -> Done:
     """Forget stopped tasks: their state, their cgroups, their logs."""
-    failed: list[MobyshellError] = []
-    for one in id:
-        try:
-            ctx.tasks.delete(one, force=force)
-        except MobyshellError as error:
-            failed.append(error)
-    if failed:
-        raise failed[0]
-    return Done(" ".join(id))
+    return done_each(id, lambda one: ctx.tasks.delete(one, force=force))

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mobyshell.commands.context import Context
+    from mobyshell.core.network.values import Operation
     from mobyshell.core.oci import Spec
     from mobyshell.core.tasks.service import TaskInfo
 
@@ -58,10 +59,15 @@ def plan_rows(
 
     wishes = Wishes.read(network, publish, volume)
     plan = Surroundings(ctx.root, ctx.state, ctx.namespace).plan(id, spec, wishes)
+    return step_rows(plan.operations)
+
+
+def step_rows(steps: Sequence[Operation]) -> list[dict[str, Any]]:
+    """Steps of a network's plan as rows of one."""
     return [
         {"n": number, "actor": "network", "phase": one.where, "title": one.shell.split("\n")[0],
          **one.to_json()}
-        for number, one in enumerate(plan.operations, 1)
+        for number, one in enumerate(steps, 1)
     ]  # fmt: skip
 
 

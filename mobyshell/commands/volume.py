@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mobyshell.commands.network import read_labels
 from mobyshell.commands.registry import (
     DESTROY,
     READ,
@@ -15,8 +14,7 @@ from mobyshell.commands.registry import (
     option,
     verb,
 )  # fmt: skip
-from mobyshell.commands.results import Done, Record, Rows
-from mobyshell.core.errors import MobyshellError
+from mobyshell.commands.results import Done, Record, Rows, done_each
 
 if TYPE_CHECKING:
     from mobyshell.commands.context import Context
@@ -57,8 +55,10 @@ def ls(ctx: Context) -> Rows:
 )  # fmt: skip
 def create(ctx: Context, *, name: str, label: tuple[str, ...]) -> Done:
     """Make a volume, empty. `run -v NAME:/path` makes one too, if there is none."""
+    from mobyshell.commands.stored import bare_labels
+
     created = ctx.clock.now_ns() / 1e9
-    _surroundings(ctx).volumes.create(name, read_labels(label), created=created)
+    _surroundings(ctx).volumes.create(name, bare_labels(label), created=created)
     return Done(name)
 
 
@@ -74,12 +74,5 @@ def inspect(ctx: Context, *, name: str) -> Record:
       example="volume rm kept", key="D", confirm="delete everything in it?")  # fmt: skip
 def rm(ctx: Context, *, name: tuple[str, ...]) -> Done:
     """Remove volumes that no task has mounted, with everything in them."""
-    place, failed = _surroundings(ctx), []
-    for one in name:
-        try:
-            place.volumes.remove(one, place.users(one))
-        except MobyshellError as error:
-            failed.append(error)
-    if failed:
-        raise failed[0]
-    return Done(" ".join(name))
+    place = _surroundings(ctx)
+    return done_each(name, lambda one: place.volumes.remove(one, place.users(one)))

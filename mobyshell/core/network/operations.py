@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -121,6 +122,31 @@ def owned(places: Places, *, tag: str) -> list[tuple[str, str, str]]:
     marks = dict.fromkeys(mark for _, _, mark in ruleset.rules() if mark.startswith(mine))
     ruleset.close()
     return [*found, *(("rules", "", mark) for mark in marks)]
+
+
+def seen(places: Places) -> dict[str, Any]:
+    """`devices`: name, up, hardware address, MTU, kind and the name of its bridge, of each; `rules`:
+    how many there are by mark, None where we may not look."""
+    every = places.links().all()
+    names = {one.index: one.name for one in every}
+    devices = [(one.name, one.up, one.mac, one.mtu, one.kind, names.get(one.master, ""))
+               for one in every]  # fmt: skip
+    return {"devices": devices, "rules": _marks()}
+
+
+def _marks() -> dict[str, int] | None:
+    try:
+        ruleset = Ruleset()
+    except Unsupported:
+        return {}
+    except (OSError, SyscallFailed):
+        return None  # not for this user
+    try:
+        return dict(Counter(mark for _, _, mark in ruleset.rules()))
+    except SyscallFailed:
+        return None
+    finally:
+        ruleset.close()
 
 
 def sysctl(places: Places, *, name: str, value: str) -> None:
@@ -249,7 +275,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "pin": pin, "unpin": unpin, "bridge": bridge, "unbridge": unbridge, "veth": veth,
     "unlink": unlink, "plug": plug, "up": up, "address": address, "route": route, "routes": routes,
     "sysctl": sysctl, "rules": rules, "unrule": unrule, "ports": ports, "proxy": proxy,
-    "stop": stop, "owned": owned, "cni-add": _in("cni", "add"), "cni-del": _in("cni", "delete"),
+    "stop": stop, "owned": owned, "seen": seen, "cni-add": _in("cni", "add"), "cni-del": _in("cni", "delete"),
     "slirp": _in("slirp", "start"), "hold": _in("holder", "hold"),
 }  # fmt: skip
 """The verbs of plans."""

@@ -159,7 +159,7 @@ def _join_bridge(
                           "packets of containers are passed on")  # fmt: skip
     yield _up(HOST, name, "the bridge carries packets", terms, promiscuous=bridge.promiscuous)
     host, inside = identity.device(wanted.interface), wanted.interface
-    mac = _mac(wanted.leases)
+    mac = mac_of(wanted.leases)
     yield Operation(
         "veth", HOST,
         {"name": host, "peer": inside, "mtu": mtu, "mac": mac, "alias": identity.mark},
@@ -248,7 +248,7 @@ def _port_rules(one: PortMapping, ip: str, *, four: bool) -> Iterator[Rule]:
         )  # fmt: skip
 
 
-def _mac(leases: Sequence[Lease]) -> str:
+def mac_of(leases: Sequence[Lease]) -> str:
     """An address for a device that follows from its first IP address (0a:58, as CNI had it)."""
     packed = ipaddress.ip_address(leases[0].ip).packed
     return b"".join((b"\x0a\x58", packed[-4:])).hex(":")
