@@ -23,7 +23,7 @@ check: $(VENV)/.dev
 
 unit: $(VENV)/.dev .ci/packages
 	sh .ci/packages
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 # kill -9 at every step of what changes the store, not at some of them (ten minutes)
 sweep: $(VENV)/.dev .ci/packages
