@@ -242,6 +242,7 @@ def start_keeper(state: str, lock: int) -> None:
     from mobyshell.core.linux.interpreter import import_paths
     from mobyshell.core.tasks import keeper
 
+    before = _diary(state)
     ready, told = os.pipe2(os.O_CLOEXEC)
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     # out of the way of the numbers they get in the keeper
@@ -273,11 +274,25 @@ def start_keeper(state: str, lock: int) -> None:
         poller = select.poll()
         poller.register(ready, select.POLLIN)
         if not poller.poll(int(_PATIENCE * 1000)) or not os.read(ready, 1):
+            last = (
+                _diary(state)[len(before) :].strip().rpartition(b"\n")[2].decode(errors="replace")
+            )
             raise ShimLost(
-                f"the shim of {state} could not be started", hint=f"{state}/{DIARY} says why"
+                f"the shim of {state} could not be started{': ' if last else ''}{last}",
+                hint=f"{state}/{DIARY} says why",
             )
     finally:
         os.close(ready)
 
 
+def _diary(state: str) -> bytes:
+    """What the shims of a state root had to say; little, and for people."""
+    try:
+        with open(f"{state}/{DIARY}", "rb") as file:
+            return file.read(_MOST_READ)
+    except OSError:
+        return b""
+
+
+_MOST_READ = 1 << 20
 _UNCHANGEABLE = (signal.SIGKILL, signal.SIGSTOP)

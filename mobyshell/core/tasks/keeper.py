@@ -39,6 +39,8 @@ LOCK_FD, READY_FD = 3, 4
 _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 36
 _DIARY_BYTES = 256 << 10
 _FIRST_DELAY, _LAST_DELAY = 0.05, 5.0
+_GIVE_UP = 0.8
+"""Without a task, a delay this long is the last: some six tries in two seconds."""
 _STEADY = 10.0
 """A shim that lived this long, in seconds, did not die of its start."""
 
@@ -67,7 +69,8 @@ class Keeper:
         self._shim, self._line, self._born = shim, line, time.monotonic()
 
     def run(self) -> int:
-        """Until the shim has left; its exit status."""
+        """Until the shim has left; its exit status. Also when none can be had that stays, and no task
+        needs one: whoever wants a shim next starts another keeper."""
         while True:
             if self._shim == 0:
                 if self._delay:
@@ -78,6 +81,8 @@ class Keeper:
                 return 0
             if status is None:
                 self._listen(None)
+            elif self._delay >= _GIVE_UP and not self.watched:
+                return status
             else:
                 self._mourn()
 

@@ -207,7 +207,11 @@ def run(
     `ready` gets a byte, and is closed, once clients can come.
     """
     keeper.name_process("mobyshell-shim")
-    shim = Shim(state, line, dict(held), linger)
+    try:
+        shim = Shim(state, line, dict(held), linger)
+    except Exception as error:
+        report(f"{state}/{DIARY}", error)  # nobody else would say why none comes up
+        return 1
     if ready >= 0:
         try:
             os.write(ready, b"\n")

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from mobyshell.core.errors import MobyshellError
+from mobyshell.core.tasks.connect import connect
+
 SCRIPT = """
 import os, signal, socket, sys, time
 from mobyshell.core.tasks.keeper import Keeper, become_subreaper
@@ -71,6 +74,14 @@ print(Keeper(shim).run())
 """
 
 
+NEVER = """
+def shim(line, held):
+    note("born")
+    raise SystemExit(3)
+print(Keeper(shim).run())
+"""
+
+
 def run(script: str, directory: Path) -> tuple[str, list[str]]:
     found = subprocess.run(
         [sys.executable, "-c", SCRIPT + script, str(directory)], capture_output=True, text=True,
@@ -96,6 +107,23 @@ def test_a_shim_that_dies_at_its_start_is_not_forked_in_a_frenzy(tmp_path: Path)
     printed, notes = run(DIES, tmp_path)
     assert printed == "0"
     assert 3 <= len(notes) <= 8
+
+
+def test_it_ends_when_no_shim_comes_up_and_no_task_needs_one(tmp_path: Path) -> None:
+    """As on a full disk: a process that tries for ever would be all that is left of a failed run."""
+    printed, notes = run(NEVER, tmp_path)
+    assert printed == "1"
+    assert 3 <= len(notes) <= 12
+
+
+def test_the_diary_says_why_no_shim_comes_up(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "staging").mkdir()  # where a file has to be
+    with pytest.raises(MobyshellError) as caught:
+        connect(str(tmp_path / "state"))
+    assert "Is a directory" in caught.value.message
+    assert "shim.log says why" in caught.value.hint
+    assert "Is a directory" in (tmp_path / "state" / "shim.log").read_text()
 
 
 @pytest.mark.parametrize("how", ["keeper.py", "-m"])
