@@ -33,6 +33,7 @@ from mobyshell.core.errors import (
     UsageError,
 )
 from mobyshell.core.oci.safejson import show
+from mobyshell.core.store import reserve
 from mobyshell.core.store.schema import APPLICATION_ID, MIGRATIONS
 
 PATIENCE = 60.0
@@ -81,9 +82,10 @@ class Database:
             yield mine.sql
 
     @contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
+    def write(self, *, frees: bool = False) -> Iterator[sqlite3.Connection]:
         """A transaction that changes all it changes or nothing, and is on the disk when it ends.
-        Within another one of the same thread it is a part of that.
+        Within another one of the same thread it is a part of that. One that `frees` room may use
+        what is kept for it on a full disk (`reserve`).
 
         Raises:
             TimedOut: others have held the lock for too long; it says who.
@@ -96,6 +98,8 @@ class Database:
             yield mine.sql
             return
         mine.after.clear()
+        if frees:
+            reserve.give_up_if_full(self.path)
         with _translated(self.path), mine.locked(self._patience):
             with mine.transaction("BEGIN IMMEDIATE", writes=True):
                 yield mine.sql
@@ -148,13 +152,23 @@ class Database:
     def _connection(self) -> _Connection:
         mine: _Connection | None = getattr(self._mine, "connection", None)
         if mine is None:
-            with _translated(self.path):
-                mine = _Connection(self.path)
+            mine = self._connect()
             self._mine.connection = mine
             with self._guard:
                 self._forget_ended()
                 self._all.append((threading.current_thread(), mine))
         return mine
+
+    def _connect(self) -> _Connection:
+        try:
+            with _translated(self.path):
+                return _Connection(self.path)
+        except (MobyshellError, OSError) as error:
+            # on a full disk there is no room for the log
+            if isinstance(error, (StoreDamaged, Unsupported)) or not reserve.give_up(self.path):
+                raise
+        with _translated(self.path):
+            return _Connection(self.path)
 
     def _forget_ended(self) -> None:
         """Close what threads have left behind that are no more: a face may start one a second."""
@@ -176,6 +190,7 @@ class Database:
                         f"BEGIN IMMEDIATE; {statements}\n; PRAGMA user_version = {number};"
                         f"PRAGMA application_id = {APPLICATION_ID}; COMMIT;"
                     )
+                reserve.keep(self.path)
 
     def _move_log(self, mine: _Connection) -> None:
         try:
@@ -206,6 +221,8 @@ class _Connection:
                 with self.locked(PATIENCE):
                     self.sql.execute("PRAGMA journal_mode = WAL").fetchone()
         except BaseException:
+            if sql := getattr(self, "sql", None):
+                sql.close()  # by hand: the error holds what would close it by itself
             os.close(self.lock)
             raise
 

@@ -89,7 +89,7 @@ class Images:
     def delete(self, name: str, *, target: Digest | None = None) -> None:
         """Forget a name; with `target`, only if it still is of that (else NotFound). Its bytes go
         with the next garbage collection, if nothing else needs them."""
-        with self._scope.database.write() as sql:
+        with self._scope.database.write(frees=True) as sql:
             found = self._get(sql, name)
             if target is not None and found.target.digest != target:
                 raise NotFound(f"image {name} is of {found.target.digest} now, not of {target}")

@@ -103,7 +103,7 @@ class Leases:
 
     def delete(self, id: str) -> None:
         """Let go of what it holds. NotFound."""
-        with self._scope.database.write() as sql:
+        with self._scope.database.write(frees=True) as sql:
             self._get(sql, id)
             sql.execute("DELETE FROM leases WHERE namespace = ? AND id = ?",
                         (self._scope.namespace, id))  # fmt: skip
@@ -117,7 +117,7 @@ class Leases:
 
     def remove(self, id: str, resource: Resource) -> None:
         """Hold this no more. NotFound if it does not, or is not there."""
-        with self._scope.database.write() as sql:
+        with self._scope.database.write(frees=True) as sql:
             self._get(sql, id)
             gone = sql.execute(
                 "DELETE FROM lease_resources WHERE namespace = ? AND lease = ? AND type = ?"

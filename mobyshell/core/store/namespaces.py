@@ -84,7 +84,7 @@ class Namespaces:
 
     def delete(self, name: str) -> None:
         """Remove an empty one. NotFound; WrongState says what is in it."""
-        with self._database.write() as sql:
+        with self._database.write(frees=True) as sql:
             _get(sql, name)
             inside = _inside(sql, name)
             if inside:

@@ -107,3 +107,24 @@ def test_no_inodes_left(small: Path) -> None:
             held.content.verify(put(held, "again", b"again"))
             store.collect()
     assert [one for one in check_root(small / "store") if one.kind != "ingest"] == []
+
+
+def test_what_fills_the_disk_can_be_removed(small: Path) -> None:
+    """With no byte left, and nobody who had the store open before."""
+    with Store.open(small / "store") as store:
+        demo = store.namespace("demo")
+        with demo.leased() as held:
+            digest = put(held, "big", os.urandom(3 << 20))
+            held.images.create("big", Descriptor(media_type="m/m", digest=digest, size=3 << 20))
+    with pytest.raises(OSError, match="No space"):
+        fill(small / "filler")
+    with Store.open(small / "store") as store:
+        demo = store.namespace("demo")
+        assert [one.name for one in demo.images.list()] == ["big"]
+        demo.images.delete("big")
+        assert store.collect().freed > 3_000_000
+    with Store.open(small / "store") as store:
+        store.namespace("demo").images.create("small", TARGET)
+        store.collect()  # keeps room again
+    assert list((small / "store").glob("meta.db-reserve-*")) == []  # too little for that
+    (small / "filler").unlink()

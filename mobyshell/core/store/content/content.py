@@ -78,7 +78,7 @@ class Content:
 
     def delete(self, digest: Digest) -> None:
         """Have it no more. Its bytes go with the next garbage collection, if nobody has them."""
-        with self._scope.database.write() as sql:
+        with self._scope.database.write(frees=True) as sql:
             self._info(sql, digest)
             sql.execute("DELETE FROM content WHERE namespace = ? AND digest = ?",
                         (self._scope.namespace, digest))  # fmt: skip

@@ -133,7 +133,7 @@ class Ingests:
     def forget(self, ref: str) -> None:
         """Remove row and bytes: the row first, and only who has the lock."""
         scope = self._scope
-        with scope.database.write() as sql:
+        with scope.database.write(frees=True) as sql:
             sql.execute("DELETE FROM ingests WHERE namespace = ? AND ref = ?",
                         (scope.namespace, ref))  # fmt: skip
             sql.execute("DELETE FROM lease_resources WHERE namespace = ? AND type = 'ingests'"

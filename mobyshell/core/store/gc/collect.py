@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mobyshell.core.clock import Clock
-from mobyshell.core.store import events
+from mobyshell.core.store import events, reserve
 from mobyshell.core.store.database import Database
 from mobyshell.core.store.gc.files import sweep_blobs, sweep_ingests
 from mobyshell.core.store.gc.gather import gather
@@ -90,7 +90,7 @@ def collect(
     graph, marks = look(database, clock)
     gone = dead(graph, marks)
     if gone or _has_orphans(database):  # else there is nothing to lock for
-        with database.write() as sql:
+        with database.write(frees=True) as sql:
             graph = gather(sql, clock.now_ns() / 1e9)
             marks = mark(graph)
             gone = dead(graph, marks)
@@ -99,6 +99,7 @@ def collect(
     freed = sweep_ingests(root, database, stale, clock.now_ns() / 1e9)
     freed += sweep_blobs(root, database)
     freed += sum(cleanup().size for cleanup in cleanups)
+    reserve.keep(database.path)
     removed = tuple(Removed(node, graph.nodes[node]) for node in gone)
     return Collected(removed, len(marks.reached), freed, time.monotonic() - began)
 

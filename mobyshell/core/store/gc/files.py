@@ -70,7 +70,7 @@ def _sweep_ingest(
     if row is not None:
         if row not in old or _touched(directory) + YOUNG > now:
             return 0
-        with database.write() as sql:
+        with database.write(frees=True) as sql:
             sql.execute("DELETE FROM ingests WHERE namespace = ? AND ref = ?", row)
     try:
         size = sum(entry.stat().st_blocks * 512 for entry in directory.iterdir())

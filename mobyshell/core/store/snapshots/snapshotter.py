@@ -174,7 +174,7 @@ class TreeSnapshotter:
         return True
 
     def remove(self, key: str) -> None:
-        with self._database.write() as sql:
+        with self._database.write(frees=True) as sql:
             row = rows.get(sql, self._place, key)
             gone = rows.delete(sql, self._place, row)
             self._scope.record(sql, key, events.SnapshotRemoved(key, self.name))
@@ -188,7 +188,7 @@ class TreeSnapshotter:
         return (one for one in found if wanted(one))
 
     def cleanup(self) -> Usage:
-        with self._database.write() as sql:
+        with self._database.write(frees=True) as sql:
             garbage = self._directories.clean(rows.tree_ids(sql, self.name))
         freed = Usage()
         for path in garbage:
