@@ -27,9 +27,15 @@ class Image:
 
     @cached_property
     def resolved(self) -> Resolved:
-        """Its manifest and configuration. NotFound if there are none for the platform."""
+        """Its manifest and configuration. NotFound if there are none for the platform, or if it was
+        removed since it was asked for."""
         content = self.tenant.store.content
-        return resolve(content, self.target, matcher(self.platform) if self.platform else None)
+        try:
+            return resolve(content, self.target, matcher(self.platform) if self.platform else None)
+        except NotFound:
+            if not content.has(self.target.digest):
+                self.tenant.store.images.get(self.name)  # says so, in a user's words
+            raise
 
     @property
     def config(self) -> ImageConfig:

@@ -318,3 +318,12 @@ def test_an_image_for_another_machine_is_named(moby: Moby) -> None:
     moby.tenant.store.images.put(NAME, target)
     with pytest.raises(MobyshellError, match="no image for"):
         _ = moby.image("busybox").config
+
+
+def test_an_image_that_was_removed_meanwhile_is_named(moby: Moby) -> None:
+    image = put_image(moby)
+    image.delete()
+    with moby.store.database.write() as sql:  # as a collection does, an hour later
+        sql.execute("DELETE FROM content")
+    with pytest.raises(NotFound, match=r"no image docker\.io/library/busybox:latest"):
+        _ = image.config
