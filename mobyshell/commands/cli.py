@@ -204,7 +204,7 @@ def show(result: Result, options: Options) -> int:
     form = options.form or ("table" if tty else "json")
     write = sys.stdout.write
     if isinstance(result, r.Done):
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() or result.code:  # why something ended as it did, a script wants too
             _say(result.said, options)
         if result.id:
             from mobyshell.commands.output import clean

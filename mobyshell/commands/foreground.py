@@ -68,9 +68,22 @@ def start_and_stay(
     status = follow(ctx, id, attachment, terminal=terminal, stdin=stdin, keys=keys)
     if status is None:
         return Done(id, said=f"left {id} running; `mobyshell task attach {id}` comes back")
+    said = _why(ctx, id) if status == _KILLED else ""
     if forget is not None:
         forget()
-    return Done(code=status)
+    return Done(code=status, said=said)
+
+
+_KILLED = 128 + signal.SIGKILL
+
+
+def _why(ctx: Context, id: str) -> str:
+    """Whether it was for want of memory that somebody was killed in there."""
+    try:
+        kills = ctx.tasks.stats(id).oom_kills
+    except MobyshellError:
+        return ""  # its cgroups have gone
+    return f"{id} was killed at its memory limit (oom_kill {kills})" if kills else ""
 
 
 class _Session:
