@@ -45,7 +45,17 @@ def open_directory_in_root(root: int, path: bytes) -> int:
 
     OSError, in the class for its errno: callers ask for what may not be there, and often.
     """
-    openat2, how = number("openat2"), _DIRECTORY_IN_ROOT
+    return _open_in_root(root, path, _DIRECTORY_IN_ROOT)
+
+
+def open_file_in_root(root: int, path: bytes) -> int:
+    """A descriptor of what `path` is, for looking at only; found and refused as by
+    `open_directory_in_root`."""
+    return _open_in_root(root, path, _FILE_IN_ROOT)
+
+
+def _open_in_root(root: int, path: bytes, how: bytes) -> int:
+    openat2 = number("openat2")
     while True:
         fd: int = _syscall(openat2, root, path or b".", how, len(how))
         if fd >= 0:
@@ -58,6 +68,9 @@ def open_directory_in_root(root: int, path: bytes) -> int:
 
 _DIRECTORY_IN_ROOT = struct.pack(
     "=QQQ", c.O_PATH | c.O_DIRECTORY | c.O_CLOEXEC, 0, c.RESOLVE_IN_ROOT | c.RESOLVE_NO_MAGICLINKS
+)
+_FILE_IN_ROOT = struct.pack(
+    "=QQQ", c.O_PATH | c.O_CLOEXEC, 0, c.RESOLVE_IN_ROOT | c.RESOLVE_NO_MAGICLINKS
 )
 _syscall = libc["syscall"]  # a way of its own, without the copies that `call` makes
 _syscall.restype = ctypes.c_long

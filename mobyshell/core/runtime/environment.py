@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable
 
 from mobyshell.core.errors import SyscallFailed
-from mobyshell.core.linux.paths import read_in_root
+from mobyshell.core.linux.paths import open_file_in_root, read_in_root
 from mobyshell.core.runtime.plan import HOME
 from mobyshell.core.runtime.program import LONGEST_HOME
 
@@ -53,12 +53,49 @@ def home(uid: int, *places: str) -> str:
         except OSError:
             continue
         try:
-            return _look_up(uid, read_in_root(root, "etc/passwd", _LARGEST_PASSWD)) or "/"
-        except (OSError, SyscallFailed):
-            return "/"
+            return _home(root, uid)
         finally:
             os.close(root)
     return "/"
+
+
+class Homes:
+    """The homes in one root, an O_PATH descriptor that is closed by `close`: as `home` finds them,
+    but the file is read only when it is another, or has changed."""
+
+    def __init__(self, root: int) -> None:
+        self._root = root
+        self._known: dict[int, str] = {}
+        self._seen: tuple[int, ...] = ()
+
+    def of(self, uid: int) -> str:
+        """Where `uid` is at home now."""
+        try:
+            fd = open_file_in_root(self._root, b"etc/passwd")
+        except OSError:
+            return "/"
+        try:
+            found = os.fstat(fd)
+        finally:
+            os.close(fd)
+        seen = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        if seen != self._seen:
+            self._seen = seen
+            self._known.clear()
+        if uid not in self._known:
+            self._known[uid] = _home(self._root, uid)
+        return self._known[uid]
+
+    def close(self) -> None:
+        """Let go of the root."""
+        os.close(self._root)
+
+
+def _home(root: int, uid: int) -> str:
+    try:
+        return _look_up(uid, read_in_root(root, "etc/passwd", _LARGEST_PASSWD)) or "/"
+    except (OSError, SyscallFailed):
+        return "/"
 
 
 def _look_up(uid: int, passwd: bytes) -> str:

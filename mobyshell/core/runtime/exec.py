@@ -15,13 +15,15 @@ from mobyshell.core.linux import procfs
 from mobyshell.core.runtime import report
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.environment import home
-from mobyshell.core.runtime.executor import Executor
+from mobyshell.core.runtime.executor import Executor, Spawned
 from mobyshell.core.runtime.launch import Launched, Stdio, hear, launch, named_kept
 from mobyshell.core.runtime.notification import connected
 from mobyshell.core.runtime.parent import run_program
 from mobyshell.core.runtime.plan import HOME, INNER
 from mobyshell.core.runtime.prepared import Prepared
-from mobyshell.core.runtime.steps import Readable, Steps
+from mobyshell.core.runtime.steps import HungUp, Readable, Steps
+from mobyshell.core.runtime.usher import child_of
+from mobyshell.core.runtime.ushers import Known
 from mobyshell.core.runtime.values import PLAIN, Options, Status
 
 
@@ -58,7 +60,7 @@ def exec_process(
     plan = prepared.template
     values = {"id": plan.id, "init": str(state.pid)}
     held = ExitStack()
-    opened = _open(prepared, values, executor, sink, held)
+    opened = open_groups(prepared, values, executor, sink, held)
     main = prepared.take("child", values)
     before = prepared.take("join", values)
     if main.wants(HOME):
@@ -79,9 +81,7 @@ def exec_process(
         return (yield from _follow(prepared, launched, values, executor, sink))
     except BaseException as error:
         if launched is not None:
-            signal.pidfd_send_signal(launched.child.pidfd, signal.SIGKILL)
-            os.waitid(os.P_PIDFD, launched.child.pidfd, os.WEXITED)
-            os.close(launched.child.pidfd)
+            _end(launched.child)
         elif isinstance(error, SyscallFailed) and error.errno == 0:
             raise report.failure(plan, before) from None
         if isinstance(error, MobyshellError):
@@ -96,7 +96,54 @@ def exec_process(
         prepared.give("join", before)
 
 
-def _open(
+def exec_by_usher(
+    known: Known, prepared: Prepared, uid: int, *, stdio: Stdio, sink: EventSink
+) -> Steps[ExecProcess | int]:
+    """As `exec_process`, by the container's usher; an errno (or 0) if that has made no process."""
+    plan, usher = prepared.template, known.usher
+    values = {"id": plan.id, "init": str(known.state.pid)}
+    program = prepared.borrow("child")
+    if program.wants(HOME):
+        values["home"] = usher.homes.of(uid)
+    program.fill(values)
+    usher.busy = True  # and stays so if nobody waits for the end of this
+    try:
+        ready = usher.order(program, stdio)
+    except OSError as gone:
+        return gone.errno or 0
+    try:
+        yield HungUp(ready)
+        told = os.read(ready, 2)
+    finally:
+        os.close(ready)
+    usher.busy = False
+    pid = child_of(program)
+    if pid <= 0:
+        return -pid
+    # our child, not yet reaped: the pid cannot have been reused
+    child = Spawned(pid, os.pidfd_open(pid))
+    if not usher.told:
+        usher.told = True
+        report.emit(plan.id, lambda: plan, usher.program, sink)
+    try:
+        report.emit(plan.id, lambda: plan, program, sink)
+        if told != b"r" or report.has_failed(plan, program):
+            _end(child)
+            error = report.failure(plan, program)
+            sink(plan.id, Failed(verb="exec", error=error.to_wire()))
+            raise error
+    finally:
+        prepared.give("child", program)
+    return ExecProcess(child.pid, child.pidfd)
+
+
+def _end(child: Spawned) -> None:
+    signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
+    os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED)
+    os.close(child.pidfd)
+
+
+def open_groups(
     prepared: Prepared, values: dict[str, str], executor: Executor, sink: EventSink, held: ExitStack
 ) -> dict[str, int]:  # fmt: skip
     """The parent's part before there is a child: the descriptors of the cgroups, which `held`

@@ -15,7 +15,7 @@ import os
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.linux.constants import CLONE_PARENT
@@ -26,8 +26,8 @@ from mobyshell.core.runtime.program import CLONE_ARGS, Header, Program
 CLONE_CLEAR_SIGHAND = 0x100000000
 CLONE_INTO_CGROUP = 0x200000000
 
-MAIN, BEFORE = 3, 4
-"""The descriptors under which a launcher is given its programs."""
+MAIN, BEFORE, LINE = 3, 4, 5
+"""The descriptors under which a launcher is given its programs, and an usher its orders."""
 
 FAILED = 255
 """The exit status of a child whose program failed; the report says where."""
@@ -64,6 +64,18 @@ class Executor(Protocol):
         when this returns): joined namespaces must be entered before others are made in them.
         The child is always a child of the caller. Raises SyscallFailed if it cannot be made,
         or if `before` failed, with errno 0 and the reports of `before` telling where.
+        """
+        ...
+
+
+@runtime_checkable
+class Standing(Protocol):
+    """An executor that has ushers (see `usher`)."""
+
+    def stand(self, program: Program, line: int, given: Iterable[int]) -> Spawned:
+        """A process that runs `program` and then takes orders from the socket `line`.
+
+        `given` and `line` as in `Executor.spawn`. SyscallFailed if it cannot be made.
         """
         ...
 

@@ -28,7 +28,8 @@ class Header(IntEnum):
     """Base and bytes of the program to be walked first, or 0."""
     BEFORE_BYTES = 6
     BEHIND = 7
-    """Not 0: whoever maps this makes the child that walks it, beside itself (CLONE_PARENT)."""
+    """1: whoever maps this makes the child that walks it, beside itself (CLONE_PARENT); 2: it walks
+    it itself, and then makes such children of the programs that it is sent (`usher`)."""
     CHILD = 8
     """That child's pid, or -errno."""
     NAME = 10

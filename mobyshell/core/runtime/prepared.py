@@ -74,10 +74,18 @@ class Prepared:
 
     def take(self, part: str, values: Mapping[str, str]) -> Program:
         """A program of a part (prepare, join, attach, child), filled with `values`, for one run."""
-        free = self._free.setdefault(part, [])
-        program = free.pop() if free else assemble(self._parts[part])
+        program = self.borrow(part)
         program.fill(values)
         return program
+
+    def borrow(self, part: str) -> Program:
+        """A program of a part as it is, for one run."""
+        free = self._free.setdefault(part, [])
+        return free.pop() if free else assemble(self._parts[part])
+
+    def operations(self, part: str) -> tuple[Operation, ...]:
+        """The operations of a part."""
+        return tuple(operation for _, operation in self._parts[part])
 
     def give(self, part: str, program: Program) -> None:
         """The program has run, and nobody will read its reports any more."""

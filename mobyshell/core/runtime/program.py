@@ -121,6 +121,8 @@ class Program:
         """Texts with placeholders: where they lie in the mapping, and what they say."""
         self.values: Mapping[str, str] = {}
         """What was last put in their places."""
+        self._filled: Mapping[str, str] | None = None
+        self._measured = False
         self.scratch: dict[str, tuple[int, int]] = {}
         """Where memory lies that calls share, by its name, and its size: zero before each run."""
         self.layout: Layout | None = None
@@ -149,6 +151,19 @@ class Program:
         if index is not None:
             self.words[self.cells_at + index] = value & MASK
 
+    def cells_of(self, values: Mapping[str, int]) -> bytes:
+        """All cells as `put_cells` takes them: those of `values` filled, the others zero."""
+        cells = [0] * len(self.cells)
+        for name, value in values.items():
+            if name in self.cells:
+                cells[self.cells[name]] = value & MASK
+        return struct.pack(f"={len(cells)}Q", *cells)
+
+    def put_cells(self, cells: bytes) -> None:
+        """Fill all cells at once, before the program runs."""
+        at = 8 * self.cells_at
+        self.mapping[at : at + len(cells)] = cells
+
     def get(self, name: str) -> int:
         """The cell `name` as a signed number."""
         value: int = self.words[self.cells_at + self.cells[name]]
@@ -158,12 +173,16 @@ class Program:
         """Put `values` in the places of the texts' placeholders: `id`, `home`, `pid`, `init`,
         `snapshot`; of texts that have `only`, if that is given: the others were filled before."""
         self.values = values
+        if values == self._filled and not self._measured:
+            return  # they still stand there
+        self._filled = dict(values)
         for at, text in self.slots:
             if only not in text:
                 continue
             data = self.filled(text).encode("utf-8", "surrogateescape") + b"\0"
             self.mapping[at : at + len(data)] = data
             if PID in text:
+                self._measured = True
                 self.set(LENGTH.name, len(data) - 1)
 
     def filled(self, text: str) -> str:

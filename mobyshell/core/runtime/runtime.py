@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os.path
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -17,15 +17,14 @@ from zlib import crc32
 from mobyshell.core.clock import Clock, SystemClock
 from mobyshell.core.errors import InvalidSpec
 from mobyshell.core.events import EventSink, discard
-from mobyshell.core.linux.cgroups import entrances
 from mobyshell.core.oci import Process, Spec, check_id, load_spec, spec_to_json
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.choose import choose
 from mobyshell.core.runtime.create import Container, Meanwhile, Stdio, Waiting, create
 from mobyshell.core.runtime.delete import delete
 from mobyshell.core.runtime.diff import diff
-from mobyshell.core.runtime.exec import ExecProcess, check_running, exec_process
-from mobyshell.core.runtime.exec_planner import make_exec_plan
+from mobyshell.core.runtime.exec import ExecProcess
+from mobyshell.core.runtime.execs import Execs, Wanted
 from mobyshell.core.runtime.execution import confinement
 from mobyshell.core.runtime.executor import Executor
 from mobyshell.core.runtime.host import Host
@@ -35,7 +34,7 @@ from mobyshell.core.runtime.operations.snapshot_root import templated
 from mobyshell.core.runtime.pause import pause, resume
 from mobyshell.core.runtime.plan import Plan
 from mobyshell.core.runtime.planner import make_plan
-from mobyshell.core.runtime.prepared import KEPT_EXECS, KEPT_PLANS, Prepared
+from mobyshell.core.runtime.prepared import KEPT_PLANS, Prepared
 from mobyshell.core.runtime.program import ID
 from mobyshell.core.runtime.ps import ps
 from mobyshell.core.runtime.seccomp import SeccompCompiler
@@ -65,21 +64,13 @@ def _unheard(line: str) -> None:
     """For callers who do not read what an engine's log says."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Exec:
-    """A process that was executed, with its plan. `place`: the container, and what else is asked."""
-
-    place: tuple[object, ...]
-    process: Process
-    spec: Spec
-    prepared: Prepared
-
-
 class Runtime:
     """Containers below `root`. What forks (create, exec) needs a process with one thread.
 
     With `systemd` the containers it creates have their cgroups from systemd; what it does to
-    those that are there goes by how they were made. `spare`, `sweep`: of one who makes many.
+    those that are there goes by how they were made. `spare`, `sweep`: of one who makes many. With
+    `ushers` it holds on to containers in which processes were executed, until `rest`, `leave` or
+    `delete`: for a process that stays.
     """
 
     def __init__(
@@ -93,6 +84,7 @@ class Runtime:
         systemd: bool = False,
         spare: Spare | None = None,
         sweep: states.Sweep | None = None,
+        ushers: bool = False,
     ) -> None:
         self.root = Path(root)
         self.sink = sink
@@ -104,7 +96,7 @@ class Runtime:
         self._seccomp = SeccompCompiler()
         self._waiting: dict[str, Waiting] = {}
         self._texts: dict[int, tuple[Spec, str]] = {}
-        self._execs: list[_Exec] = []
+        self._execs = Execs(self.root, sink, self._seccomp, keep=ushers)
         self._prepared: dict[tuple[str, str, int, int, Options], Prepared] = {}
 
     @property
@@ -241,41 +233,10 @@ class Runtime:
         options: Options = PLAIN,
     ) -> Steps[ExecProcess]:
         """Run one more process in a container, in `cgroups` instead of the container's own."""
-        state = check_running(self.root, id, ignore_paused=ignore_paused)
-        options = with_owned(options, stdio, process)
-        groups = entrances(state.cgroups, state.pid) if cgroups is None else dict(cgroups)
-        prepared = self._prepare_exec(state, process, groups, rows, columns, options)
-        return (
-            yield from exec_process(
-                state,
-                prepared,
-                process.user.uid,
-                stdio=stdio,
-                executor=self.executor,
-                sink=self.sink,
-                options=options,
-            )
-        )
-
-    def _prepare_exec(
-        self, state: states.State, process: Process, groups: dict[str, str], rows: int,
-        columns: int, options: Options,
-    ) -> Prepared:  # fmt: skip
-        """The plan and programs of one process in one container, made when it is first run."""
-        spec = load_spec(states.directory(self.root, state.id))
-        place = (state.id, state.pid, state.pid_start, *groups.items(), rows, columns, options)
-        # looked at one after the other: they are few, and a hash of it all costs more than that
-        for one in self._execs:
-            if one.place == place and one.process == process and one.spec == spec:
-                return one.prepared
-        del self._execs[: 1 - KEPT_EXECS]
-        plan = make_exec_plan(
-            spec, process, id=state.id, bundle=state.bundle, host=self.host, cgroups=groups,
-            rows=rows, columns=columns, compile_seccomp=self._seccomp, options=options,
+        return self._execs.exec(
+            id, Wanted(process, stdio, rows, columns, options), self.executor, self.host,
+            cgroups=cgroups, ignore_paused=ignore_paused,
         )  # fmt: skip
-        found = Prepared(plan)
-        self._execs.append(_Exec(place, process, spec, found))
-        return found
 
     def state(self, id: str) -> tuple[states.State, Status]:
         """What is known of a container, and what it is doing now."""
@@ -296,12 +257,21 @@ class Runtime:
 
     def delete(self, id: str, *, force: bool = False) -> Steps[None]:
         """Take back what create made."""
+        self.leave(id)
         yield from delete(self.root, id, force=force, sink=self.sink, sweep=self._sweep)
         self._forget(id)
 
     def _forget(self, id: str) -> None:
         self._drop(id)
-        self._execs = [one for one in self._execs if one.place[0] != id]
+        self._execs.forget(id)
+
+    def leave(self, id: str) -> None:
+        """Hold nothing of a container that would outlast it."""
+        self._execs.leave(id)
+
+    def rest(self, seconds: float) -> bool:
+        """Hold nothing of those in which nothing was executed for so long; whether others are held."""
+        return self._execs.rest(seconds)
 
     def checkpoint(
         self, id: str, settings: Settings, *, note: Callable[[str], None] = _unheard
@@ -309,6 +279,7 @@ class Runtime:
         """Write a running container to images, by criu; it is gone then, unless it is to go on."""
         from mobyshell.core.runtime.checkpoint import checkpoint
 
+        self.leave(id)
         yield from checkpoint(self.root, id, settings, sink=self.sink, note=note)
         if not (settings.leave_running or settings.pre_dump):
             self._forget(id)

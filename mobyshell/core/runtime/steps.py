@@ -25,13 +25,20 @@ class Readable:
 
 
 @dataclass(frozen=True, slots=True)
+class HungUp:
+    """Wait until nobody has the other end of `fd` any more; what can be read before is no news."""
+
+    fd: int
+
+
+@dataclass(frozen=True, slots=True)
 class Sleep:
     """Wait `seconds`. For what the kernel has no event for."""
 
     seconds: float
 
 
-Steps: TypeAlias = Generator[Readable | Sleep, tuple[int, ...], T]
+Steps: TypeAlias = Generator[Readable | HungUp | Sleep, tuple[int, ...], T]
 """A verb in steps. It is sent the descriptors that became readable (none: timed out, or slept)."""
 
 
@@ -49,12 +56,16 @@ def run(steps: Steps[T]) -> T:
         steps.close()
 
 
-def wait_for(wanted: Readable | Sleep) -> tuple[int, ...]:
+def wait_for(wanted: Readable | HungUp | Sleep) -> tuple[int, ...]:
     """Block until `wanted` holds; the readable descriptors, or () after the time ran out."""
     if isinstance(wanted, Sleep):
         select.select([], [], [], wanted.seconds)
         return ()
     poller = select.poll()
+    if isinstance(wanted, HungUp):
+        poller.register(wanted.fd, 0)
+        poller.poll()
+        return (wanted.fd,)
     for fd in wanted.fds:
         poller.register(fd, select.POLLIN)
     timeout = None if wanted.timeout is None else max(0, int(wanted.timeout * 1000))

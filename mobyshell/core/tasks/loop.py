@@ -14,12 +14,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from mobyshell.core.runtime.steps import Readable, Sleep, Steps
+from mobyshell.core.runtime.steps import HungUp, Readable, Sleep, Steps
 
 T = TypeVar("T")
 
 _IN = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
 _OUT = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
+_END = select.EPOLLHUP | select.EPOLLERR
 
 
 class Watch:
@@ -76,7 +77,14 @@ class Loop:
 
         Raises PermissionError for what epoll cannot watch (regular files).
         """
-        watch = Watch(self, fd, _OUT if write else _IN, callback)
+        return self._watch(Watch(self, fd, _OUT if write else _IN, callback))
+
+    def watch_end(self, fd: int, callback: Callable[[], None]) -> Watch:
+        """Call back once nobody has the other end of `fd` any more, or it has failed."""
+        return self._watch(Watch(self, fd, _END, callback))
+
+    def _watch(self, watch: Watch) -> Watch:
+        fd = watch.fd
         others = self._watches.get(fd)
         if others is None:
             self._epoll.register(fd, watch.mask)
@@ -207,9 +215,13 @@ class _Drive(Generic[T]):
         self._loop.driving -= 1
         self._done(result, error)
 
-    def _wait(self, wanted: Readable | Sleep) -> None:
+    def _wait(self, wanted: Readable | HungUp | Sleep) -> None:
         if isinstance(wanted, Sleep):
             self._timer = self._loop.call_later(wanted.seconds, lambda: self.go(()))
+            return
+        if isinstance(wanted, HungUp):
+            ended = (wanted.fd,)
+            self._watches.append(self._loop.watch_end(wanted.fd, lambda: self.go(ended)))
             return
         fds = wanted.fds
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mobyshell.core.clock import Clock
 from mobyshell.core.errors import WrongState
@@ -47,6 +47,8 @@ class House:
     intake: Intake
     holder: Holder
     journal: Journal
+    endings: list[Callable[[Record], None]] = field(default_factory=list)
+    """Who hears of a process's end before anybody is told."""
 
 
 class Process:
@@ -258,6 +260,8 @@ class Process:
         record.exit_status = status
         record.exited_ns = time_ns or self._house.clock.now_ns()
         record.paused = False
+        for hear in self._house.endings:
+            hear(record)
         try:
             self.save()
         except FileNotFoundError:

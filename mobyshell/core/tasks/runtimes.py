@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mobyshell.core.runtime.steps import Steps
     from mobyshell.core.runtime.values import RootMount
     from mobyshell.core.tasks.foreign import ForeignRuntime
+    from mobyshell.core.tasks.loop import Timer
     from mobyshell.core.tasks.process import House
 
 OWN = "mobyshell"
@@ -51,6 +52,10 @@ class TaskRuntime(Protocol):
     def delete(self, id: str, *, force: bool = False) -> Steps[None]: ...
 
     def update(self, id: str, resources: Mapping[str, Any]) -> Steps[None]: ...
+
+
+_RESTING = 60.0
+"""Seconds without an exec after which nothing is kept ready for the next one."""
 
 
 def find_program(name: str) -> str:
@@ -84,6 +89,8 @@ class Runtimes:
     def __init__(self, house: House) -> None:
         self._house = house
         self._own: dict[str, Runtime] = {}
+        self._timer: Timer | None = None
+        house.endings.append(self._ended)
 
     def own(self, namespace: str) -> Runtime:
         """Our own runtime for a namespace."""
@@ -95,8 +102,29 @@ class Runtimes:
                 Path(self._house.state) / namespace,
                 sink=self._house.journal.sink(namespace),
                 clock=self._house.clock,
+                ushers=True,
             )
         return found
+
+    def executed(self) -> None:
+        """Our own runtime may hold on to a container now: let go of it in a while."""
+        if self._timer is None:
+            self._timer = self._house.loop.call_later(_RESTING / 2, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self.rest(_RESTING):
+            self.executed()
+
+    def rest(self, seconds: float = 0) -> bool:
+        """Have nothing kept ready that was not used for so long; whether there is something else."""
+        left = [runtime.rest(seconds) for runtime in self._own.values()]
+        return any(left)
+
+    def _ended(self, record: Record) -> None:
+        found = self._own.get(record.namespace)
+        if found is not None and not record.exec_id:
+            found.leave(record.id)
 
     def foreign(self, record: Record) -> ForeignRuntime:
         """The one of a record that is not our own's."""

@@ -51,9 +51,9 @@ class Shim:
         self.house = House(state, self.loop, clock, intake, self.holder, journal)
         self.tables = Tables(self.house, self._consider)
         self._strays = Strays(self.loop, self._known)
-        runtimes = Runtimes(self.house)
-        self._verbs = Verbs(self.house, self.tables, runtimes, self._strays)
-        adopt.adopt_all(self.house, self.tables, runtimes)
+        self._runtimes = Runtimes(self.house)
+        self._verbs = Verbs(self.house, self.tables, self._runtimes, self._strays)
+        adopt.adopt_all(self.house, self.tables, self._runtimes)
         if any(process.record.runtime_path for process in self.tables.processes()):
             self._strays.begin()
         self.holder.leftovers()
@@ -141,6 +141,7 @@ class Shim:
         if not self._keeper_lost or self.loop.driving:
             return
         self._keeper_lost = False
+        self._runtimes.rest()  # what they make would be ours, not the fork's
         line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         pid = os.fork()
         if pid == 0:

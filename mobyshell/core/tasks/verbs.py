@@ -171,6 +171,7 @@ class Verbs:
             )  # fmt: skip
         finally:
             self._tables.release(namespace, id, exec_id)
+        self._runtimes.executed()
         self._emit(namespace, id, ExecStarted(exec_id, record.pid, list(args)))
         return record.to_json()
 

@@ -32,6 +32,7 @@ from mobyshell.core.linux.syscalls import hint, number
 from mobyshell.core.runtime.executor import (
     CLONE_CLEAR_SIGHAND,
     CLONE_INTO_CGROUP,
+    LINE,
     MAIN,
     Spawned,
     spawn_behind,
@@ -43,8 +44,10 @@ from mobyshell.core.runtime.program import CLONE_ARGS, REPORT, WORDS, Header, Pr
 CLONE_VFORK = 0x4000
 _RECORD = struct.Struct(f"={WORDS}Q")
 _STACK = 16 << 10
-_NAME = b"mobyshell:init".ljust(16, b"\0")
+_NAME, _USHER_NAME = b"mobyshell:init".ljust(16, b"\0"), b"mobyshell:usher".ljust(16, b"\0")
+_USHER = 2
 _F_SETFD = 2
+_CLOSE_RANGE_CLOEXEC = 4
 
 _ENTERED_LATE = CLONE_NEWUSER | CLONE_NEWTIME
 
@@ -71,9 +74,7 @@ class NativeExecutor:
         self, program: Program, *, flags: int, before: Program | None = None, cgroup: int = -1,
         given: Iterable[int] = (),
     ) -> Spawned:  # fmt: skip
-        header = program.header
-        header[Header.CLOCK] = self._clock_offset
-        program.memory.view[Header.NAME * 8 : Header.NAME * 8 + len(_NAME)] = _NAME
+        header = self._named(program, _NAME)
         if before is not None or flags & _ENTERED_LATE:
             return spawn_behind(
                 partial(self._launch, 0, -1), program, flags=flags, before=before, cgroup=cgroup,
@@ -82,11 +83,28 @@ class NativeExecutor:
         header[Header.BEFORE] = header[Header.BEHIND] = 0
         return self._launch(flags, cgroup, list(given), [(program.memory.fd, MAIN)])
 
+    def stand(self, program: Program, line: int, given: Iterable[int]) -> Spawned:
+        header = self._named(program, _USHER_NAME)
+        header[Header.BEFORE], header[Header.BEHIND] = 0, _USHER
+        passed = [(program.memory.fd, MAIN), (line, LINE)]
+        return self._launch(0, -1, list(given), passed, alone=True)
+
+    def _named(self, program: Program, name: bytes) -> memoryview:
+        """The header of a program, with what every launcher looks for in it."""
+        program.header[Header.CLOCK] = self._clock_offset
+        program.memory.view[Header.NAME * 8 : Header.NAME * 8 + len(name)] = name
+        return program.header
+
     def _launch(
-        self, flags: int, cgroup: int, inherited: Sequence[int], passed: Sequence[tuple[int, int]]
-    ) -> Spawned:
-        """The launcher, in new namespaces of `flags`; returns when it is executed."""
-        calls = [(number("fcntl"), fd, _F_SETFD, 0, 0, 0) for fd in inherited]
+        self, flags: int, cgroup: int, inherited: Sequence[int], passed: Sequence[tuple[int, int]],
+        *, alone: bool = False,
+    ) -> Spawned:  # fmt: skip
+        """The launcher, in new namespaces of `flags`; returns when it is executed. `alone`: it has no
+        other descriptors, not even those of ours that every program inherits."""
+        calls = []
+        if alone:
+            calls.append((number("close_range"), 0, 0xFFFFFFFF, _CLOSE_RANGE_CLOEXEC, 0, 0))
+        calls += [(number("fcntl"), fd, _F_SETFD, 0, 0, 0) for fd in inherited]
         calls += [(number("dup3"), fd, place, 0, 0, 0) for fd, place in passed]
         calls.append(
             (number("execveat"), self._image.fd, ctypes.addressof(self._empty),

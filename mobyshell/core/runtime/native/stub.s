@@ -5,6 +5,8 @@
 #   run     walks a program
 #   start   the launcher: the entry of the executable that `image` makes of these bytes
 #
+# A launcher becomes what its program says, or an usher, which makes children as it is told.
+#
 # `make native` assembles it into code.py; the tests let GNU as do the same.
 
 .set RECORD, 80
@@ -25,7 +27,7 @@
 .set CLOCK, 32          # of clock_gettime in the vdso; 0 if unknown
 .set BEFORE, 40         # base and bytes of the program that is to be walked first
 .set BEFORE_BYTES, 48
-.set BEHIND, 56         # the child is to be made by us, beside us
+.set BEHIND, 56         # the child is to be made by us, beside us; or we are an usher
 .set CHILD, 64          # its pid, or -errno
 .set NAME, 80
 .set CLONE_ARGS, 128
@@ -34,10 +36,17 @@
 .set SYS_munmap, 11
 .set SYS_rt_sigaction, 13
 .set SYS_rt_sigprocmask, 14
+.set SYS_recvmsg, 47
 .set SYS_prctl, 157
 .set SYS_exit_group, 231
 .set SYS_clone3, 435
+.set SYS_close_range, 436
 .set CLONE_ARGS_SIZE, 88
+.set USHER, 2
+.set LINE, 5            # where an usher's orders come from
+.set GIVEN, 4           # the last of the descriptors that come with one, as they come from 0 on
+.set ORDER, 16          # bytes: where a program lies, and how long it is
+.set BESIDE, 40         # bytes of a struct cmsghdr with all of them
 .set PROT_READ_WRITE, 3
 .set MAP_SHARED_FIXED_NOREPLACE_POPULATE, 0x108001
 .set LOW, 0x10000       # where the header is read before it says where it belongs
@@ -352,6 +361,8 @@ alone:
     mov rax, [rbx+BEHIND]
     test rax, rax
     jz become
+    cmp eax, USHER
+    je usher
     lea rdi, [rbx+CLONE_ARGS]
     mov esi, CLONE_ARGS_SIZE
     mov eax, SYS_clone3
@@ -374,6 +385,66 @@ refuse:
 exit:
     mov eax, SYS_exit_group
     syscall
+
+# An usher first walks its own program. Then every order is a child beside us, which walks the
+# program of the order's first descriptor; the end of the line is the end of us.
+usher:
+    lea rdi, [rbx+HEADER]
+    mov rsi, [rbx+LENGTH]
+    mov rdx, r15
+    call run
+    test rax, rax
+    jns refuse
+    sub rsp, 144                    # struct msghdr, at 64 struct iovec, at 80 the order, at 96 beside
+    xor eax, eax
+    mov [rsp], rax                  # no name
+    mov [rsp+8], rax
+    lea rdx, [rsp+64]
+    mov [rsp+16], rdx
+    mov qword ptr [rsp+24], 1
+    lea rdx, [rsp+96]
+    mov [rsp+32], rdx
+    lea rdx, [rsp+80]
+    mov [rsp+64], rdx
+    mov qword ptr [rsp+72], ORDER
+order:
+    xor edi, edi                    # what comes with an order takes the lowest numbers
+    mov esi, GIVEN
+    xor edx, edx
+    mov eax, SYS_close_range
+    syscall
+    mov qword ptr [rsp+40], BESIDE
+    mov edi, LINE
+    mov rsi, rsp
+    xor edx, edx
+    mov eax, SYS_recvmsg
+    syscall
+    xor edi, edi
+    cmp rax, ORDER
+    jne exit
+    mov rax, [rsp+40]
+    cmp rax, BESIDE
+    jne exit
+    mov rbx, [rsp+80]
+    mov r12, [rsp+88]
+    mov rdi, rbx
+    mov rsi, r12
+    xor r8d, r8d
+    call map
+    lea rdi, [rbx+CLONE_ARGS]
+    mov esi, CLONE_ARGS_SIZE
+    mov eax, SYS_clone3             # it writes the pid itself, before the child begins
+    syscall
+    test rax, rax
+    jz become
+    jns made
+    mov [rbx+CHILD], rax
+made:
+    mov rdi, rbx
+    mov rsi, r12
+    mov eax, SYS_munmap
+    syscall
+    jmp order
 
 # map(rdi: address, rsi: bytes, r8: descriptor): there, shared, or the end of the process
 map:
