@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 
 from mobyshell.core.errors import NotFound
@@ -58,6 +59,11 @@ def stat(pid: int) -> Stat:
         threads=int(words[17]),
         rss=int(words[21]) * _PAGE,
     )
+
+
+def ticks() -> int:
+    """Now, as `start_time` tells it."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // _TICK_NS
 
 
 def start_time(pid: int) -> int:

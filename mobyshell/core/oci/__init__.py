@@ -71,6 +71,7 @@ if TYPE_CHECKING:
         check,
         dump_spec,
         examine,
+        load_kept_spec,
         load_spec,
         parse_spec,
         read_spec,
@@ -87,9 +88,9 @@ __all__ = [
     "Problem", "Process", "Rdma", "Reference", "Resources", "Rlimit", "Root", "Scheduler",
     "Seccomp", "SeccompArg", "SeccompSyscall", "Spec", "ThrottleDevice", "TimeOffset", "User",
     "WeightDevice", "chain_id", "chain_ids", "check", "check_id", "default_spec", "describe",
-    "dump_image", "dump_spec", "examine", "host_platform", "load_spec", "matcher", "parse_document",
-    "parse_image_config", "parse_index", "parse_manifest", "parse_platform", "parse_reference",
-    "parse_spec", "read_spec", "spec_to_json", "warnings_of", "with_process",
+    "dump_image", "dump_spec", "examine", "host_platform", "load_kept_spec", "load_spec", "matcher",
+    "parse_document", "parse_image_config", "parse_index", "parse_manifest", "parse_platform",
+    "parse_reference", "parse_spec", "read_spec", "spec_to_json", "warnings_of", "with_process",
 ]  # fmt: skip
 
 _MODULES = {
@@ -110,7 +111,7 @@ _MODULES = {
     "resources": "CPU BlockIO DeviceCgroup HugepageLimit InterfacePriority Memory Network Pids Rdma "
     "Resources ThrottleDevice WeightDevice",
     "seccomp": "Seccomp SeccompArg SeccompSyscall",
-    "spec": "Spec check dump_spec examine load_spec parse_spec read_spec spec_to_json "
+    "spec": "Spec check dump_spec examine load_kept_spec load_spec parse_spec read_spec spec_to_json "
     "warnings_of with_process",
 }  # fmt: skip
 _WHERE = {name: module for module, names in _MODULES.items() for name in names.split()}

@@ -29,11 +29,15 @@ from mobyshell.core.runtime.values import PLAIN, Options, Status
 
 @dataclass(frozen=True, slots=True)
 class ExecProcess:
-    """A process in a container. `pidfd` and `master` are the caller's to close."""
+    """A process in a container. `pidfd` and `master` are the caller's to close.
+
+    `start`: when it started, in clock ticks since boot, where that is known (else 0).
+    """
 
     pid: int
     pidfd: int
     master: int | None = None
+    start: int = 0
 
 
 def check_running(root: Path, id: str, *, ignore_paused: bool = False) -> states.State:
@@ -107,6 +111,7 @@ def exec_by_usher(
         values["home"] = usher.homes.of(uid)
     program.fill(values)
     usher.busy = True  # and stays so if nobody waits for the end of this
+    before = procfs.ticks()
     try:
         ready = usher.order(program, stdio)
     except OSError as gone:
@@ -134,7 +139,8 @@ def exec_by_usher(
             raise error
     finally:
         prepared.give("child", program)
-    return ExecProcess(child.pid, child.pidfd)
+    # within one tick of the clock by which the kernel tells, so there is no need to ask it
+    return ExecProcess(child.pid, child.pidfd, start=before if before == procfs.ticks() else 0)
 
 
 def _end(child: Spawned) -> None:

@@ -2,7 +2,8 @@
 
 Owns the language between the two: datagrams of words between NUL bytes over a socketpair, with
 descriptors beside them. The keeper keeps its copies while the shim lives; a successor inherits
-them by being forked from it. Names are `namespace/id/exec_id/kind`.
+them by being forked from it. Names are `namespace/id/exec_id/kind`. A datagram has one thing to
+say or several, with an empty word after each but the last.
 
     hold NAME + fd      drop NAME      watch PID DIRECTORY      unwatch PID
 """
@@ -11,9 +12,11 @@ from __future__ import annotations
 
 import array
 import os
+import signal
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from mobyshell.core.tasks.loop import Loop, Watch
 
@@ -31,7 +34,9 @@ class Holder:
         self._line = line
         self._inherited = held
         self._lost = lost
-        self._waiting: deque[tuple[bytes, int]] = deque()
+        self._waiting: deque[tuple[bytes, list[int]]] = deque()
+        self._together: list[str] | None = None
+        self._beside: list[int] = []
         self._writing: Watch | None = None
         self.held: dict[str, int] = {}
         self.watched: dict[int, str] = {}
@@ -58,9 +63,16 @@ class Holder:
         self._send(f"hold\0{name}", fd)
 
     def drop(self, name: str) -> None:
-        """Have the keeper close its copy."""
+        """Have the keeper close its copy, in a moment."""
         if self.held.pop(name, None) is not None:
             self._send(f"drop\0{name}")
+
+    def drop_now(self, name: str) -> None:
+        """`drop` what somebody waits for to be closed."""
+        if name in self.held:
+            self.drop(name)
+            if self._reading is not None:
+                os.kill(os.getppid(), signal.SIGCHLD)  # it looks at once
 
     def watch(self, pid: int, directory: str) -> None:
         """If `pid` becomes the keeper's child and ends, have it written to `directory`/exit."""
@@ -72,18 +84,46 @@ class Holder:
         if self.watched.pop(pid, None) is not None:
             self._send(f"unwatch\0{pid}")
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is said meanwhile is one datagram, which wakes the keeper once. A few things; their
+        descriptors must stay open until the end of it."""
+        self._together, self._beside = [], []
+        try:
+            yield
+        finally:
+            words, self._together = self._together, None
+            if words:
+                self._say("\0\0".join(words).encode(), self._beside)
+
     def _send(self, words: str, fd: int = -1) -> None:
-        # a copy, as the caller may close its own before the keeper takes it
-        copy = os.dup(fd) if fd >= 0 else -1
-        self._waiting.append((words.encode(), copy))
+        beside = [fd] if fd >= 0 else []
+        if self._together is not None:
+            self._together.append(words)
+            self._beside += beside
+        else:
+            self._say(words.encode(), beside)
+
+    def _say(self, words: bytes, fds: list[int]) -> None:
+        if not self._waiting and self._sent(words, fds):
+            return
+        # copies, as the caller may close its own before the keeper takes them
+        self._waiting.append((words, [os.dup(fd) for fd in fds]))
         self._flush()
+
+    def _sent(self, words: bytes, fds: list[int]) -> bool:
+        """Whether the keeper's queue had room; False also if there is no keeper: `_flush` finds out."""
+        try:
+            self._line.sendmsg([words], _beside(fds), socket.MSG_NOSIGNAL)
+        except OSError:
+            return False
+        return True
 
     def _flush(self) -> None:
         while self._waiting:
-            words, fd = self._waiting[0]
-            beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
+            words, fds = self._waiting[0]
             try:
-                self._line.sendmsg([words], beside if fd >= 0 else [], socket.MSG_NOSIGNAL)
+                self._line.sendmsg([words], _beside(fds), socket.MSG_NOSIGNAL)
             except BlockingIOError:
                 if self._writing is None:
                     self._writing = self._loop.watch(self._line.fileno(), self._flush, write=True)
@@ -92,7 +132,7 @@ class Holder:
                 self._gone()
                 return
             self._waiting.popleft()
-            if fd >= 0:
+            for fd in fds:
                 os.close(fd)
         if self._writing is not None:
             self._writing.close()
@@ -119,8 +159,8 @@ class Holder:
             if watch is not None:
                 watch.close()
         self._reading = self._writing = None
-        for _, fd in self._waiting:
-            if fd >= 0:
+        for _, fds in self._waiting:
+            for fd in fds:
                 os.close(fd)
         self._waiting.clear()
         self._line.close()
@@ -131,3 +171,7 @@ class Holder:
         self._lost = lost
         line.setblocking(False)
         self._reading = self._loop.watch(line.fileno(), self._read)
+
+
+def _beside(fds: list[int]) -> list[tuple[int, int, array.array[int]]]:
+    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []

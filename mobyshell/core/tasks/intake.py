@@ -100,7 +100,8 @@ class Intake:
             count = 0
         at = _HEAD.size + _WHERE.size
         directory = os.fsdecode(bytes(self._page[at : at + length]))
-        if 0 < count <= CHUNK and os.path.isdir(directory):
+        # the log may not have begun; but of a process that was deleted nothing is made anew
+        if 0 < count <= CHUNK and os.path.isdir(os.path.dirname(directory)):
             log = LogWriter(directory)
             log.cut(position)
             self._store(log, count)

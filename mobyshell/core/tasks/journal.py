@@ -109,20 +109,30 @@ class Journal:
                 self._loop.call_later(_MOMENT, self.flush)
 
     def _made(self, waiting: list[Event | _Promise]) -> list[_Line]:
-        """The events that wait. The calls of a task that is gone already are not worth it."""
+        """The events that wait. The calls of a task that is gone already are not worth it, nor those
+        that its trace has no room for."""
         found: list[_Line] = []
+        wanted: dict[tuple[str, str], bool] = {}
         for one in waiting:
             namespace, id = one.namespace, one.id
             if isinstance(one, Event):
                 found.append(_Line(namespace, id, encode(one), one.topic == _CALL_TOPICS))
-            elif self.listeners or self._wanted(namespace, id):
+                continue
+            if (namespace, id) not in wanted:
+                wanted[namespace, id] = bool(self.listeners) or self._wanted(namespace, id)
+            if wanted[namespace, id]:
                 head = _head(one.time_ns, namespace, _CALL_TOPICS, id)
                 found += [_Line(namespace, id, f"{head}{it}}}", True) for it in one.make()]
         return found
 
     def _wanted(self, namespace: str, id: str) -> bool:
-        making = (namespace, id) in self._making
-        return making or os.path.isdir(container_dir(self._state, namespace, id))
+        if (namespace, id) in self._making:
+            return True
+        directory = container_dir(self._state, namespace, id)
+        try:
+            return os.stat(f"{directory}/{EVENTS}").st_size <= TRACE_BYTES
+        except OSError:
+            return os.path.isdir(directory)
 
     def begin(self, namespace: str, id: str) -> None:
         """`id` is being made: keep its trace until it has a directory."""

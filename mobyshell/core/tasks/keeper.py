@@ -28,6 +28,7 @@ import select
 import signal
 import socket
 import time
+from collections import deque
 from collections.abc import Callable
 
 from mobyshell.core.linux.syscalls import call
@@ -41,6 +42,10 @@ _DIARY_BYTES = 256 << 10
 _FIRST_DELAY, _LAST_DELAY = 0.05, 5.0
 _GIVE_UP = 0.8
 """Without a task, a delay this long is the last: some six tries in two seconds."""
+_MOMENT = 0.02
+_LONGEST = 16 << 10
+_MOST_BESIDE = 8
+"""Descriptors with one datagram: of a process there are at most five."""
 _STEADY = 10.0
 """A shim that lived this long, in seconds, did not die of its start."""
 
@@ -107,32 +112,55 @@ class Keeper:
         os.close(self._ring)
 
     def _listen(self, timeout: float | None) -> None:
-        """Take what the shim says until a child ends (or the time is over)."""
+        """Take what the shim says until a child ends (or the time is over).
+
+        Nothing of it is urgent, and what was sent is safe: so it waits a moment, in which the shim
+        and its tasks have the processors for themselves, and more may come. A SIGCHLD ends that.
+        """
         until = None if timeout is None else time.monotonic() + timeout
         while True:
-            poller = select.poll()
-            poller.register(self._alarm, select.POLLIN)
-            if self._line is not None:
-                poller.register(self._line.fileno(), select.POLLIN)
-            left = None if until is None else max(0, int((until - time.monotonic()) * 1000))
-            ready = [fd for fd, _ in poller.poll(left)]
-            if self._line is not None and self._line.fileno() in ready and not self._hear():
-                self._line.close()
-                self._line = None
+            ready = self._poll(until, line=True)
+            if ready and self._alarm not in ready:
+                ready = self._poll(time.monotonic() + _MOMENT, line=False)
+                self._hear_all()
             if self._alarm in ready:
                 os.read(self._alarm, 4096)
+                self._hear_all()
                 if until is None:
                     return
                 self._reap()
             if until is not None and time.monotonic() >= until:
                 return
 
-    def _hear(self) -> bool:
-        """One datagram from the shim; False when it has hung up."""
-        assert self._line is not None
-        room = socket.CMSG_SPACE(array.array("i").itemsize)
+    def _poll(self, until: float | None, *, line: bool) -> list[int]:
+        """What of the alarm, and of the `line`, can be read before `until`."""
+        poller = select.poll()
+        poller.register(self._alarm, select.POLLIN)
+        if line and self._line is not None:
+            poller.register(self._line.fileno(), select.POLLIN)
+        left = None if until is None else max(0, int((until - time.monotonic()) * 1000))
+        return [fd for fd, _ in poller.poll(left)]
+
+    def _hear_all(self) -> None:
+        """Everything that the shim has said up to now."""
         try:
-            data, beside, _, _ = self._line.recvmsg(8192, room, socket.MSG_CMSG_CLOEXEC)
+            while self._line is not None and self._hear():
+                pass
+        except BlockingIOError:
+            return
+        if self._line is not None:
+            self._line.close()
+            self._line = None
+
+    def _hear(self) -> bool:
+        """One datagram from the shim; False when it has hung up. BlockingIOError if there is none."""
+        assert self._line is not None
+        room = socket.CMSG_SPACE(_MOST_BESIDE * array.array("i").itemsize)
+        try:
+            how = socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
+            data, beside, _, _ = self._line.recvmsg(_LONGEST, room, how)
+        except BlockingIOError:
+            raise
         except OSError:
             return False
         fds = array.array("i")
@@ -141,18 +169,25 @@ class Keeper:
                 fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
         if not data:
             return False
-        match data.decode().split("\0"):
-            case ["hold", name] if len(fds) == 1:
+        handed = deque(fds)
+        for words in data.decode().split("\0\0"):
+            self._do(words.split("\0"), handed)
+        return True
+
+    def _do(self, words: list[str], beside: deque[int]) -> None:
+        match words:
+            case ["hold", name]:
+                fd = beside.popleft() if beside else -1
                 self._drop(name)
-                self.held[name] = fds[0]
-                make_room(len(self.held))
+                if fd >= 0:
+                    self.held[name] = fd
+                    make_room(len(self.held))
             case ["drop", name]:
                 self._drop(name)
             case ["watch", pid, directory]:
                 self.watched[int(pid)] = directory
             case ["unwatch", pid]:
                 self.watched.pop(int(pid), None)
-        return True
 
     def _drop(self, name: str) -> None:
         fd = self.held.pop(name, -1)
@@ -179,10 +214,8 @@ class Keeper:
 
     def _hear_out(self) -> None:
         """What the shim said before it died still counts."""
+        self._hear_all()
         if self._line is not None:
-            self._line.setblocking(False)
-            while self._hear():
-                pass
             self._line.close()
             self._line = None
 

@@ -92,18 +92,30 @@ def _days_since_epoch(year: int, month: int, day: int) -> int:
 
 
 class LogWriter:
-    """The shim's end. Appends whole lines; rotates; can be cut back to an earlier position."""
+    """The shim's end. Appends whole lines; rotates; can be cut back to an earlier position.
+
+    `fresh`: there is no log there yet, and there will be none before the first line.
+    """
 
     def __init__(
-        self, directory: str, *, segment_bytes: int = SEGMENT_BYTES, keep: int = SEGMENTS
-    ) -> None:
-        os.makedirs(directory, 0o700, exist_ok=True)
+        self, directory: str, *, segment_bytes: int = SEGMENT_BYTES, keep: int = SEGMENTS,
+        fresh: bool = False,
+    ) -> None:  # fmt: skip
         self._directory = directory
         self._limit = segment_bytes
         self._keep = keep
-        found = segments(directory)
-        self._start = found[-1] if found else 0
-        self._starts = found or [0]
+        self._start = self._size = 0
+        self._starts = [0]
+        self._fd = -1
+        self._fresh = fresh
+        if not fresh:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._fresh = False
+        os.makedirs(self._directory, 0o700, exist_ok=True)
+        self._starts = segments(self._directory) or self._starts
+        self._start = self._starts[-1]
         self._fd = self._open(self._start)
         self._size = os.fstat(self._fd).st_size
 
@@ -125,6 +137,8 @@ class LogWriter:
 
         OSError if the disk takes no more; then nothing of `lines` is kept.
         """
+        if self._fresh:
+            self._begin()
         before = self.end
         try:
             if self._size and self._size + len(lines) > self._limit:
@@ -149,12 +163,15 @@ class LogWriter:
 
     def cut(self, position: int) -> None:
         """Forget what comes after `position`, as far as it is in the newest segment."""
+        if self._fresh:
+            return
         size = max(0, min(self._size, position - self._start))
         os.ftruncate(self._fd, size)
         self._size = size
 
     def close(self) -> None:
         """Close the log; what is written stays."""
+        self._fresh = False
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

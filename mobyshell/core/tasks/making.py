@@ -57,7 +57,7 @@ def make_task(
     final = task_dir(house.state, record.namespace, record.id)
     os.rename(directory, final)
     process = Process(
-        house, record.namespace, final, record, container.pidfd, ends.ours, tables.ended
+        house, record.namespace, final, record, container.pidfd, ends.ours, tables.ended, fresh=True
     )
     tables.add(process)
     return process
@@ -88,11 +88,11 @@ def make_exec(
     if made.master is not None:
         ends.ours["master"] = made.master
     record.pid = made.pid
-    record.pid_start = process_start(made.pid)
+    record.pid_start = made.start or process_start(made.pid)
     record.created_ns = record.started_ns = house.clock.now_ns()
     write_record(directory, record)
     further = Process(
-        house, record.namespace, directory, record, made.pidfd, ends.ours, tables.ended
+        house, record.namespace, directory, record, made.pidfd, ends.ours, tables.ended, fresh=True
     )
     tables.add(further)
     return further
@@ -100,8 +100,11 @@ def make_exec(
 
 def _make_directory(directory: str, record: Record) -> None:
     try:
-        os.makedirs(os.path.dirname(directory), 0o700, exist_ok=True)
-        os.mkdir(directory, 0o700)
+        try:
+            os.mkdir(directory, 0o700)
+        except FileNotFoundError:  # the first one of this task
+            os.makedirs(os.path.dirname(directory), 0o700, exist_ok=True)
+            os.mkdir(directory, 0o700)
     except FileExistsError:
         raise AlreadyExists(
             f"process {record.exec_id} of task {record.id} exists already",

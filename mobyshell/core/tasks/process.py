@@ -54,12 +54,13 @@ class House:
 class Process:
     """A live (or just ended) process. `ended` is called once, after its end was written down.
 
-    `ours`: the shim's ends: stdin, stdout, stderr, or master. All are closed in `close`.
+    `ours`: the shim's ends: stdin, stdout, stderr, or master. All are closed in `close`. `fresh`:
+    its directory was made just now.
     """
 
     def __init__(
         self, house: House, namespace: str, directory: str, record: Record, pidfd: int,
-        ours: dict[str, int], ended: Callable[[Process], None],
+        ours: dict[str, int], ended: Callable[[Process], None], *, fresh: bool = False,
     ) -> None:  # fmt: skip
         self.namespace = namespace
         self.directory = directory
@@ -78,17 +79,19 @@ class Process:
         self._timer: Timer | None = None
         self._log: LogWriter | None = None
         if self.alive or ours:
-            self._log = LogWriter(f"{directory}/{LOGS}")
+            self._log = LogWriter(f"{directory}/{LOGS}", fresh=fresh)
         self.terminal: Terminal | None = None
         self.input: Input | None = None
         self._outputs: list[Output] = []
         self._wire_up(ours)
-        for kind, fd in ours.items():
-            house.holder.hold(self._name(kind), fd)
+        with house.holder.together():
+            for kind, fd in ours.items():
+                house.holder.hold(self._name(kind), fd)
+            if pidfd >= 0:
+                house.holder.hold(self._name("pidfd"), pidfd)
+                house.holder.watch(record.pid, directory)
         self._watch: Watch | None = None
         if pidfd >= 0:
-            house.holder.hold(self._name("pidfd"), pidfd)
-            house.holder.watch(record.pid, directory)
             self._watch = house.loop.watch(pidfd, self._ask)
         elif self.alive:
             house.loop.call_soon(self._ask)
@@ -190,7 +193,7 @@ class Process:
         if self.input is not None:
             self.input.finish()
             if self.terminal is None:  # the keeper's copy would keep the FIFO from ending
-                self._house.holder.drop(self._name("stdin"))
+                self._house.holder.drop_now(self._name("stdin"))
 
     @property
     def label(self) -> str:
@@ -266,23 +269,26 @@ class Process:
             self.save()
         except FileNotFoundError:
             pass  # being deleted: who deletes it is told, and nobody else will ask
-        self._let_go()
         self._house.journal.emit(
             self.namespace, record.id, TaskExited(record.pid, status, record.exec_id)
         )
-        for attached in tuple(self.attached):
-            attached.end(status)
+        if self.pidfd >= 0:
+            exits.reap(self.pidfd)
+        # it is written, and it is gone: whoever waits need not wait for the rest
         waiters, self.waiters = self.waiters, []
         for waiter in waiters:
             waiter(status)
+        with self._house.holder.together():
+            self._let_go()
+        for attached in tuple(self.attached):
+            attached.end(status)
         self._close_log()
         self._ended(self)
 
     def _let_go(self) -> None:
-        """Of what only a live process needs. The zombie goes now that its status is written."""
+        """Of what only a live process needs."""
         holder = self._house.holder
         if self.pidfd >= 0:
-            exits.reap(self.pidfd)
             holder.drop(self._name("pidfd"))
             holder.unwatch(self.record.pid)
             os.close(self.pidfd)
@@ -302,6 +308,8 @@ class Process:
         if self._timer is not None:
             self._timer.cancel()
         self._unwatch()
+        if self.pidfd >= 0:
+            exits.reap(self.pidfd)
         self._let_go()
         for output in tuple(self._outputs):
             self._house.holder.drop(self._name(output.name))

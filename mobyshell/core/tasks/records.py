@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import TYPE_CHECKING
 
 from mobyshell.core.runtime.values import Status
@@ -24,6 +25,7 @@ from mobyshell.core.tasks.listing import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 __all__ = [
@@ -73,9 +75,14 @@ _FIELDS = frozenset(_NAMES)
 
 def write_record(directory: str, record: Record) -> None:
     """Put `record` in place at once: a reader sees the old or the new one."""
+    write_atomically(f"{directory}/{RECORD}", _encoder()(record.to_json()).encode())
+
+
+@cache
+def _encoder() -> Callable[[object], str]:
     import json
 
-    write_atomically(f"{directory}/{RECORD}", json.dumps(record.to_json()).encode())
+    return json.JSONEncoder(check_circular=False).encode
 
 
 def write_atomically(path: str, data: bytes) -> None:

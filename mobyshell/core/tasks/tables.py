@@ -6,6 +6,7 @@ processes too, but only the last ones.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from dataclasses import dataclass, field
 from mobyshell.core.errors import AlreadyExists, NotFound, WrongState
 from mobyshell.core.tasks.limits import make_room
 from mobyshell.core.tasks.process import House, Process
+from mobyshell.core.tasks.records import RECORD
+from mobyshell.core.tasks.streams import OUTPUTS
 
 _EXECS_KEPT = 32
 _DESCRIPTORS = 5
@@ -109,10 +112,25 @@ class Tables:
         self._changed()
 
     def forget_old_execs(self, namespace: str, id: str) -> None:
-        """Of the processes that ended, keep the last ones."""
-        task = self.task(namespace, id)
+        """Of the processes that ended, keep the last ones: in a moment, when nobody waits for it."""
+        self._house.loop.call_soon(lambda: self._forget(namespace, id))
+
+    def _forget(self, namespace: str, id: str) -> None:
+        task = self._tasks.get((namespace, id))
+        if task is None or len(task.execs) <= _EXECS_KEPT:
+            return
         ended = [process for process in task.execs.values() if not process.alive]
         for process in ended[: max(0, len(ended) - _EXECS_KEPT)]:
             del task.execs[process.record.exec_id]
             process.close()
-            shutil.rmtree(process.directory, ignore_errors=True)
+            _remove(process.directory)
+
+
+def _remove(directory: str) -> None:
+    """What is there of a process that ended. Usually that is little, and then taken away by name."""
+    try:
+        for name in (RECORD, *OUTPUTS):
+            os.unlink(f"{directory}/{name}")
+        os.rmdir(directory)
+    except OSError:
+        shutil.rmtree(directory, ignore_errors=True)

@@ -16,7 +16,8 @@ from typing import Any, TypeAlias
 
 from mobyshell.core.errors import NotFound, SyscallFailed, UsageError, WrongState
 from mobyshell.core.events import ExecStarted, TaskDeleted, TaskSignalled
-from mobyshell.core.oci import Spec, load_spec, parse_spec
+from mobyshell.core.oci import Process as SpecProcess
+from mobyshell.core.oci import Spec, load_kept_spec, load_spec, parse_spec
 from mobyshell.core.runtime.steps import Sleep, Steps
 from mobyshell.core.tasks import users
 from mobyshell.core.tasks.journal import EVERYWHERE
@@ -33,6 +34,7 @@ from mobyshell.core.tasks.words import Words
 Reply: TypeAlias = Callable[[Any, BaseException | None], None]
 _BUSY_PAUSE = 0.01
 _KEPT_SPECS = 32
+_KEPT_PROCESSES = 8
 
 
 class Verbs:
@@ -46,6 +48,7 @@ class Verbs:
         self._runtimes = runtimes
         self._strays = strays
         self._specs: dict[str, Spec] = {}
+        self._processes: list[tuple[Spec, object, SpecProcess]] = []
         self._driven: dict[str, Callable[[str, Words], Steps[Any]]] = {
             "create": self._create,
             "start": self._start,
@@ -147,33 +150,45 @@ class Verbs:
         if not args:
             raise UsageError("args must not be empty")
         rows, columns = words.size("rows"), words.size("columns")
-        spec = load_spec(container_dir(self._house.state, namespace, id))
-        if spec.process is None:
-            raise WrongState(f"task {id} has no process to take the environment from")
-        process = replace(
-            spec.process, args=args, terminal=words.flag("terminal"),
-            env=_merged(spec.process.env or (), words.texts("env") or ()),
-            cwd=words.text("cwd", "") or spec.process.cwd,
-            user=users.resolve(
-                words.text("user", ""), spec.process.user, users.inside(task.init.record.pid)
-            ),
-        )  # fmt: skip
+        spec = load_kept_spec(container_dir(self._house.state, namespace, id))
+        process = self._process(spec, words, task.init.record)
         record = Record(
             id, namespace, exec_id, stdin=words.flag("stdin"), terminal=bool(process.terminal),
             args=list(args),
         )  # fmt: skip
         self._tables.reserve(namespace, id, exec_id)
         try:
-            self._tables.forget_old_execs(namespace, id)
             yield from make_exec(
                 self._house, self._tables, self._runtimes.of(task.init.record), record, process, spec,
                 rows=rows, columns=columns,
             )  # fmt: skip
         finally:
             self._tables.release(namespace, id, exec_id)
+        self._tables.forget_old_execs(namespace, id)
         self._runtimes.executed()
         self._emit(namespace, id, ExecStarted(exec_id, record.pid, list(args)))
         return record.to_json()
+
+    def _process(self, spec: Spec, words: Words, init: Record) -> SpecProcess:
+        """The process that a request wants in a task of `spec`: the same value for the same words, so
+        that what was prepared for it is found again."""
+        if spec.process is None:
+            raise WrongState(f"task {init.id} has no process to take the environment from")
+        args, env = words.texts("args"), words.texts("env") or ()
+        terminal, cwd = words.flag("terminal"), words.text("cwd", "")
+        user = words.text("user", "")
+        asked = (args, env, terminal, cwd)
+        for base, words_before, process in self._processes:
+            if base is spec and words_before == asked and not user:
+                return process
+        process = replace(
+            spec.process, args=args, terminal=terminal, cwd=cwd or spec.process.cwd,
+            env=_merged(spec.process.env or (), env),
+            user=users.resolve(user, spec.process.user, users.inside(init.pid)),
+        )  # fmt: skip
+        if not user:  # whom a name means may change
+            self._processes = [*self._processes[1 - _KEPT_PROCESSES :], (spec, asked, process)]
+        return process
 
     # changing
 

@@ -33,7 +33,10 @@ def frame(kind: int, payload: bytes = b"") -> bytes:
 
 def message(document: dict[str, Any]) -> bytes:
     """A MESSAGE frame of `document`."""
-    return frame(MESSAGE, json.dumps(document, separators=(",", ":")).encode())
+    return frame(MESSAGE, _encode(document).encode())
+
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def parse_message(payload: bytes) -> dict[str, Any]:
