@@ -94,6 +94,7 @@ def run(argv: list[str]) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         words = options.take(argv)
+        _hang_door(options)
         code = _dispatch(words, options)
         sys.stdout.flush()  # what cannot be written is told while there is somebody to tell it
         return code
@@ -118,6 +119,20 @@ def run(argv: list[str]) -> int:
         if options.debug:
             raise
         return _bug(error)
+
+
+def _hang_door(options: Options) -> None:
+    """`mobyshell debug` can ask this process from now on."""
+    from mobyshell.core.debug.door import hang
+
+    def state() -> str:
+        from mobyshell.core.tasks.paths import prepare_state_root, state_root
+
+        root = os.path.abspath(options.state or state_root())
+        prepare_state_root(root)
+        return root
+
+    hang(state)
 
 
 def _give_up_stdout() -> None:

@@ -163,6 +163,10 @@ def values_of(ctx: Context, parameter: Parameter, prefix: str) -> list[str]:
         return ["busybox", "host:", "tar:"]
     if kind in (r.IMAGE, r.CONTAINER, r.BLOB, r.TENANT, r.LEASE):
         return _stored(ctx, kind)
+    if kind == r.PROCESS:
+        from mobyshell.core.tasks.attachable import processes
+
+        return ["shim", *(str(one.pid) for one in processes())]
     if kind == r.NETWORK:
         return _networks(ctx, flag=bool(parameter.flags))
     if kind == r.VOLUME:

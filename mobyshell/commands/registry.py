@@ -29,7 +29,7 @@ SIZE, SECONDS, SOURCE, NAMESPACE_KIND, SHELL, PID, SNAPSHOT = (
     "size", "seconds", "source", "namespace-kind", "shell", "pid", "snapshot",
 )  # fmt: skip
 IMAGE, CONTAINER, BLOB, TENANT = "image", "container", "blob", "tenant"
-NETWORK, VOLUME, LEASE, WHERE = "network", "volume", "lease", "where"
+NETWORK, VOLUME, LEASE, WHERE, PROCESS = "network", "volume", "lease", "where", "process"
 """Kinds of arguments: how they are completed, and how their words are read (`arguments`)."""
 
 
@@ -179,6 +179,7 @@ NOUNS = {
     "network": "networks: what tasks are joined to",
     "volume": "volumes: directories that outlive tasks",
     "metrics": "metrics: numbers for Prometheus",
+    "debug": "processes of mobyshell: what they do, hold, and spend their time on",
     "ns": "the kernel's namespaces",
     "events": "what happens, as it happens",
     "bench": "measuring against runc and others",

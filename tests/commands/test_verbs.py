@@ -23,6 +23,7 @@ VERBS = list(all_verbs())
 # what the examples' names stand for
 PREPARE = {
     "up": ["task", "run", "-d", "--name", "up", "first", "--", "sleep", "1000"],
+    "shim": ["task", "run", "-d", "--name", "up", "first", "--", "sleep", "1000"],
     "made": ["task", "create", "--name", "made", "first"],
     "done": ["task", "run", "--name", "done", "first", "--", "echo", "said"],
     "scratch": ["bundle", "new", "scratch"],

@@ -21,6 +21,7 @@ from contextlib import suppress
 from typing import Any
 
 from mobyshell.core.errors import MobyshellError, ShimLost, TimedOut, from_wire
+from mobyshell.core.linux import unix_sockets
 from mobyshell.core.tasks import wire
 from mobyshell.core.tasks.paths import DIARY, LOCK, SOCKET, prepare_state_root
 
@@ -154,7 +155,7 @@ def dial(state: str) -> Connection | None:
     """A greeted connection; None if there is no shim, or it was just leaving."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        _connect(sock, f"{state}/{SOCKET}")
+        unix_sockets.connect(sock, f"{state}/{SOCKET}")
         connection = Connection(sock)
         greeting = connection.receive(_PATIENCE)
         hello = wire.parse_message(greeting[1]) if greeting is not None else {}
@@ -174,19 +175,6 @@ def dial(state: str) -> Connection | None:
         raise
     sock.close()
     return None
-
-
-def _connect(sock: socket.socket, path: str) -> None:
-    """Connect also where the path is longer than the 107 bytes of sun_path."""
-    if len(os.fsencode(path)) < 108:
-        sock.connect(path)
-        return
-    directory, name = os.path.split(path)
-    parent = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        sock.connect(f"/proc/self/fd/{parent}/{name}")
-    finally:
-        os.close(parent)
 
 
 def connect(state: str) -> Connection:

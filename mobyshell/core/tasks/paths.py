@@ -4,6 +4,8 @@ Owns path arithmetic and the defaults; reads the environment, never touches a fi
 who owns a directory. Nothing heavy is imported: `task ls` runs through here.
 
     <state>/shim.lock shim.sock shim.log    one keeper and shim per state root
+    <state>/debug.sock                      where the shim tells of itself (core/tasks/debugging)
+    <state>/.debug/                         the same of faces that were asked (core/debug/door)
     <state>/.making/                        what is being put together or taken apart
     <state>/.networks/                      what is attached to networks (core/network/records)
     <state>/<namespace>/events.jsonl        what happened lately, bounded
@@ -19,13 +21,14 @@ from mobyshell.core.errors import UsageError
 
 SOCKET = "shim.sock"
 LOCK = "shim.lock"
+DEBUG_SOCKET = "debug.sock"
 DIARY = "shim.log"
 STAGING = "staging"
 MAKING = ".making"
 EVENTS = "events.jsonl"
 NETWORKS = ".networks"
 
-RESERVED = frozenset({SOCKET, LOCK, DIARY, STAGING})
+RESERVED = frozenset({SOCKET, LOCK, DIARY, STAGING, DEBUG_SOCKET})
 """Names in the state root that cannot be namespaces."""
 
 DEFAULT_NAMESPACE = "default"

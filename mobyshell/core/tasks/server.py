@@ -10,12 +10,12 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import struct
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
 from mobyshell.core.errors import MobyshellError, UsageError
+from mobyshell.core.linux.unix_sockets import allowed, bind
 from mobyshell.core.tasks import wire
 from mobyshell.core.tasks.attach import Attached, LogAttachment
 from mobyshell.core.tasks.loop import Loop, Watch
@@ -23,7 +23,6 @@ from mobyshell.core.tasks.process import Process
 
 _PENDING_REQUESTS = 64
 _PENDING_BYTES = 1 << 20
-_CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid
 _OUT_OF_FILES_PAUSE = 0.5
 VERSION = 1
 
@@ -301,26 +300,3 @@ class Server:
             self._listen()
             return False
         return not came
-
-
-def bind(sock: socket.socket, path: str) -> None:
-    """Bind to `path`, for the owner only; also where it is longer than the 107 bytes of sun_path."""
-    directory, name = os.path.split(path)
-    parent = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    mask = os.umask(0o177)
-    try:
-        try:
-            os.unlink(path)  # of a predecessor that was killed: we have the lock
-        except FileNotFoundError:
-            pass
-        sock.bind(f"/proc/self/fd/{parent}/{name}")
-    finally:
-        os.umask(mask)
-        os.close(parent)
-
-
-def allowed(peer: socket.socket) -> bool:
-    """The same user, or root (SO_PEERCRED: as it was when the client connected)."""
-    raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    _, uid, _ = _CREDENTIALS.unpack(raw)
-    return uid in (0, os.geteuid())

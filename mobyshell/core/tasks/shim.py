@@ -17,11 +17,12 @@ from typing import Any
 
 from mobyshell.core.clock import SystemClock
 from mobyshell.core.tasks import adopt, keeper
+from mobyshell.core.tasks.debugging import DebugDoor
 from mobyshell.core.tasks.holder import Holder
 from mobyshell.core.tasks.intake import Intake
 from mobyshell.core.tasks.journal import Journal
 from mobyshell.core.tasks.loop import Loop, Timer
-from mobyshell.core.tasks.paths import DIARY, SOCKET, STAGING
+from mobyshell.core.tasks.paths import DEBUG_SOCKET, DIARY, SOCKET, STAGING
 from mobyshell.core.tasks.process import House
 from mobyshell.core.tasks.runtimes import Runtimes
 from mobyshell.core.tasks.server import Connection, Server
@@ -57,6 +58,7 @@ class Shim:
         if any(process.record.runtime_path for process in self.tables.processes()):
             self._strays.begin()
         self.holder.leftovers()
+        self._debug = DebugDoor(self.loop, f"{state}/{DEBUG_SOCKET}", self._consider)
         self._server = Server(self.loop, f"{state}/{SOCKET}", self)
 
     def _make_intake(self, clock: SystemClock) -> Intake:
@@ -107,6 +109,7 @@ class Shim:
     def _idle(self) -> bool:
         return (
             not self._server.connections
+            and not self._debug.sessions
             and not self.loop.driving
             and not any(process.alive for process in self.tables.processes())
         )
@@ -128,6 +131,7 @@ class Shim:
     def _leave(self) -> None:
         self._timer = None
         if self._idle() and self._server.leave():
+            self._debug.close()
             self.house.journal.flush()
             self.loop.stop()
 
@@ -142,6 +146,7 @@ class Shim:
             return
         self._keeper_lost = False
         self._runtimes.rest()  # what they make would be ours, not the fork's
+        self._debug.hang_up()
         line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         pid = os.fork()
         if pid == 0:
@@ -149,6 +154,7 @@ class Shim:
             self.loop.renew()
             self.holder.renew(theirs, self._lost_keeper)
             self._strays.renew()
+            self._debug.renew()
             return
         try:
             self._become_keeper(pid, line)
