@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from mobyshell.core.errors import SyscallFailed
 
@@ -11,10 +12,11 @@ _NUMBER = 8
 
 class Spare:
     """Some descriptors that are open for nothing: taken before a container is made, and given back
-    at its end, or before it is undone. `lasting`: kept for the next container."""
+    at its end, or before it is undone. `later` calls back after a while: until then they are kept
+    for the next container."""
 
-    def __init__(self, *, lasting: bool = False) -> None:
-        self._lasting = lasting
+    def __init__(self, later: Callable[[Callable[[], None]], object] | None = None) -> None:
+        self._later, self._called = later, False
         self._open: list[int] = []
 
     def take(self) -> None:
@@ -28,8 +30,15 @@ class Spare:
 
     def done(self) -> None:
         """All went well."""
-        if not self._lasting:
+        if self._later is None:
             self.free()
+        elif not self._called:
+            self._called = True
+            self._later(self._after_a_while)
+
+    def _after_a_while(self) -> None:
+        self._called = False
+        self.free()
 
     def free(self) -> None:
         """Now they are needed."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -74,8 +74,10 @@ class ForeignRuntime:
     def create(
         self, id: str, bundle: str, *, stdio: Stdio, spec: Spec | None = None, rows: int = 0,
         columns: int = 0, rootfs: RootMount | None = None,
+        meanwhile: Callable[[Container], None] | None = None,
     ) -> Steps[Container]:  # fmt: skip
-        """Make container `id`; see `Runtime.create`. After an error nothing is left behind."""
+        """Make container `id`; see `Runtime.create`. After an error nothing is left behind. A program
+        tells nobody how far it is: `meanwhile` is never called, here or in `start`."""
         assert spec is not None
         begun = self._clock.monotonic_ns()
         path = states.reserve(self.root, id)
@@ -178,7 +180,7 @@ class ForeignRuntime:
 
     # changing
 
-    def start(self, id: str) -> Steps[State]:
+    def start(self, id: str, *, meanwhile: Callable[[State], None] | None = None) -> Steps[State]:
         """Let the program run."""
         state = states.read(self.root, id)
         try:

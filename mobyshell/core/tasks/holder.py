@@ -59,8 +59,9 @@ class Holder:
 
     def hold(self, name: str, fd: int) -> None:
         """Have the keeper keep a copy of `fd`; it stays the caller's to close, after `drop`."""
-        self.held[name] = fd
-        self._send(f"hold\0{name}", fd)
+        if self.held.get(name) != fd:
+            self.held[name] = fd
+            self._send(f"hold\0{name}", fd)
 
     def drop(self, name: str) -> None:
         """Have the keeper close its copy, in a moment."""
@@ -76,8 +77,9 @@ class Holder:
 
     def watch(self, pid: int, directory: str) -> None:
         """If `pid` becomes the keeper's child and ends, have it written to `directory`/exit."""
-        self.watched[pid] = directory
-        self._send(f"watch\0{pid}\0{directory}")
+        if self.watched.get(pid) != directory:
+            self.watched[pid] = directory
+            self._send(f"watch\0{pid}\0{directory}")
 
     def unwatch(self, pid: int) -> None:
         """Forget `pid`."""

@@ -15,10 +15,11 @@ from mobyshell.core.errors import AlreadyExists, SyscallFailed, UsageError
 from mobyshell.core.oci import IDMapping, Spec, User
 from mobyshell.core.oci import Process as SpecProcess
 from mobyshell.core.runtime import Stdio
+from mobyshell.core.runtime.create import Container
 from mobyshell.core.runtime.steps import Steps
 from mobyshell.core.runtime.values import RootMount
 from mobyshell.core.tasks.paths import MAKING, exec_dir, task_dir
-from mobyshell.core.tasks.process import House, Process
+from mobyshell.core.tasks.process import House, Process, hold, let_go
 from mobyshell.core.tasks.records import Record, process_start, write_record
 from mobyshell.core.tasks.runtimes import TaskRuntime
 from mobyshell.core.tasks.streams import Ends, open_ends
@@ -31,8 +32,18 @@ def make_task(
 ) -> Steps[Process]:  # fmt: skip
     """The container of `record` and `spec`, created, with its process in the tables."""
     directory = f"{house.state}/{MAKING}/{house.clock.new_id()}"
+    final = task_dir(house.state, record.namespace, record.id)
     os.mkdir(directory, 0o700)
     ends: Ends | None = None
+
+    def meanwhile(container: Container) -> None:
+        """All that can be done for a container that is not ready yet."""
+        assert ends is not None
+        record.pid = container.pid
+        record.pid_start = container.pid_start or process_start(container.pid)
+        write_record(directory, record)
+        hold(house, record, final, container.pidfd, ends.ours)
+
     try:
         write_record(directory, record)
         ends = open_ends(
@@ -40,21 +51,19 @@ def make_task(
         )
         container = yield from runtime.create(
             record.id, record.bundle, stdio=Stdio(*ends.theirs), spec=spec, rows=rows,
-            columns=columns, rootfs=rootfs,
+            columns=columns, rootfs=rootfs, meanwhile=meanwhile,
         )  # fmt: skip
+        if not record.pid:  # a runtime that says nothing before all is done
+            meanwhile(container)
     except BaseException:
         if ends is not None:
+            let_go(house, record, ends.ours)
             ends.close()
         shutil.rmtree(directory, ignore_errors=True)
         raise
     ends.close_theirs()
     if container.master is not None:
         ends.ours["master"] = container.master
-    record.pid = container.pid
-    record.pid_start = process_start(container.pid)
-    record.created_ns = house.clock.now_ns()
-    write_record(directory, record)
-    final = task_dir(house.state, record.namespace, record.id)
     os.rename(directory, final)
     process = Process(
         house, record.namespace, final, record, container.pidfd, ends.ours, tables.ended, fresh=True

@@ -21,6 +21,7 @@ from mobyshell.core.tasks.attach import (
     LiveAttachment,
     LogAttachment,
 )
+from mobyshell.core.tasks.broom import Broom
 from mobyshell.core.tasks.holder import Holder
 from mobyshell.core.tasks.intake import Intake
 from mobyshell.core.tasks.journal import Journal
@@ -47,6 +48,7 @@ class House:
     intake: Intake
     holder: Holder
     journal: Journal
+    broom: Broom
     endings: list[Callable[[Record], None]] = field(default_factory=list)
     """Who hears of a process's end before anybody is told."""
 
@@ -84,12 +86,7 @@ class Process:
         self.input: Input | None = None
         self._outputs: list[Output] = []
         self._wire_up(ours)
-        with house.holder.together():
-            for kind, fd in ours.items():
-                house.holder.hold(self._name(kind), fd)
-            if pidfd >= 0:
-                house.holder.hold(self._name("pidfd"), pidfd)
-                house.holder.watch(record.pid, directory)
+        hold(house, record, directory, pidfd, ours)
         self._watch: Watch | None = None
         if pidfd >= 0:
             self._watch = house.loop.watch(pidfd, self._ask)
@@ -318,6 +315,27 @@ class Process:
         if self._log is not None:
             self._log.close()
             self._log = None
+
+
+def hold(
+    house: House, record: Record, directory: str, pidfd: int, ours: dict[str, int]
+) -> None:  # fmt: skip
+    """Have the keeper keep what a process must not lose with the shim. Again: nothing."""
+    names = (record.namespace, record.id, record.exec_id)
+    with house.holder.together():
+        for kind, fd in ours.items():
+            house.holder.hold(held_name(*names, kind), fd)
+        if pidfd >= 0:
+            house.holder.hold(held_name(*names, "pidfd"), pidfd)
+            house.holder.watch(record.pid, directory)
+
+
+def let_go(house: House, record: Record, ours: dict[str, int]) -> None:
+    """Undo `hold`, for a process that was not to be."""
+    with house.holder.together():
+        for kind in (*ours, "pidfd"):
+            house.holder.drop(held_name(record.namespace, record.id, record.exec_id, kind))
+        house.holder.unwatch(record.pid)
 
 
 def held_name(namespace: str, id: str, exec_id: str, kind: str) -> str:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mobyshell.core.errors import Unsupported, UsageError
+from mobyshell.core.runtime.spare import Spare
 from mobyshell.core.tasks.records import Record
 
 if TYPE_CHECKING:
@@ -25,19 +26,26 @@ if TYPE_CHECKING:
     from mobyshell.core.tasks.process import House
 
 OWN = "mobyshell"
+_A_WHILE = 0.2
 _ALSO = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin")
 """Where runtimes are that a user's $PATH may not name."""
 
 
 class TaskRuntime(Protocol):
-    """The verbs of a runtime, as the shim drives them. Errors are the tree of `core.errors`."""
+    """The verbs of a runtime, as the shim drives them. Errors are the tree of `core.errors`.
+
+    `meanwhile` is called, by a runtime that can, when what it makes is under way, and may still fail.
+    """
 
     def create(
         self, id: str, bundle: str, *, stdio: Stdio, spec: Spec | None = None, rows: int = 0,
         columns: int = 0, rootfs: RootMount | None = None,
+        meanwhile: Callable[[Container], None] | None = None,
     ) -> Steps[Container]: ...  # fmt: skip
 
-    def start(self, id: str) -> Steps[State]: ...
+    def start(
+        self, id: str, *, meanwhile: Callable[[State], None] | None = None
+    ) -> Steps[State]: ...
 
     def exec(
         self, id: str, process: Process, *, stdio: Stdio, rows: int = 0, columns: int = 0
@@ -91,6 +99,7 @@ class Runtimes:
         self._own: dict[str, Runtime] = {}
         self._timer: Timer | None = None
         house.endings.append(self._ended)
+        self._spare = Spare(lambda free: house.loop.call_later(_A_WHILE, free))
 
     def own(self, namespace: str) -> Runtime:
         """Our own runtime for a namespace."""
@@ -103,6 +112,8 @@ class Runtimes:
                 sink=self._house.journal.sink(namespace),
                 clock=self._house.clock,
                 ushers=True,
+                spare=self._spare,
+                sweep=self._house.broom.place,
             )
         return found
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from mobyshell.core.clock import SystemClock
 from mobyshell.core.tasks import adopt, keeper
+from mobyshell.core.tasks.broom import Broom
 from mobyshell.core.tasks.debugging import DebugDoor
 from mobyshell.core.tasks.holder import Holder
 from mobyshell.core.tasks.intake import Intake
@@ -49,7 +50,8 @@ class Shim:
         self.holder = Holder(self.loop, line, held, self._lost_keeper)
         intake = self._make_intake(clock)
         journal = Journal(state, self.loop, clock)
-        self.house = House(state, self.loop, clock, intake, self.holder, journal)
+        broom = Broom(state, self.loop)
+        self.house = House(state, self.loop, clock, intake, self.holder, journal, broom)
         self.tables = Tables(self.house, self._consider)
         self._strays = Strays(self.loop, self._known)
         self._runtimes = Runtimes(self.house)
@@ -133,6 +135,7 @@ class Shim:
         if self._idle() and self._server.leave():
             self._debug.close()
             self.house.journal.flush()
+            self.house.broom.sweep()
             self.loop.stop()
 
     def _lost_keeper(self) -> None:

@@ -18,6 +18,7 @@ from mobyshell.core.errors import NotFound, SyscallFailed, UsageError, WrongStat
 from mobyshell.core.events import ExecStarted, TaskDeleted, TaskSignalled
 from mobyshell.core.oci import Process as SpecProcess
 from mobyshell.core.oci import Spec, load_kept_spec, load_spec, parse_spec
+from mobyshell.core.runtime.state import State
 from mobyshell.core.runtime.steps import Sleep, Steps
 from mobyshell.core.tasks import users
 from mobyshell.core.tasks.journal import EVERYWHERE
@@ -210,13 +211,24 @@ class Verbs:
     def _start(self, namespace: str, words: Words) -> Steps[Any]:
         id = words.text("id")
         process = self._tables.process(namespace, id)
+        record = process.record
+
+        def started(state: State) -> None:
+            record.started_ns = state.started_ns or self._house.clock.now_ns()
+            process.save()
 
         def steps() -> Steps[Any]:
             process.start_begins()
+            before = record.started_ns
             try:
-                state = yield from self._runtime(namespace, id).start(id)
-                process.record.started_ns = state.started_ns or self._house.clock.now_ns()
-                process.save()
+                state = yield from self._runtime(namespace, id).start(id, meanwhile=started)
+                if record.started_ns == before:
+                    started(state)
+            except BaseException:
+                if record.started_ns != before:
+                    record.started_ns = before
+                    process.save()
+                raise
             finally:
                 process.start_ended()
             return process.record.to_json()
