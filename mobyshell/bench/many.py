@@ -18,7 +18,9 @@ from mobyshell.core.errors import MobyshellError
 @contextmanager
 def running(shop: Workshop, number: int) -> Iterator[None]:
     """`number` sleeping tasks in the shop's state root, deleted at the end."""
-    bundle = shop.with_args("sleep", "/bin/sleep", "100000")
+    bundle = shop.directory / "sleep"
+    if not bundle.exists():
+        shop.with_args("sleep", "/bin/sleep", "100000")
     ids = [f"t{index:03}" for index in range(number)]
     made: list[str] = []
     try:
@@ -60,15 +62,12 @@ def processes(*needles: str) -> list[int]:
 def containerd_shim(shop: Workshop) -> Iterator[list[int]]:
     """One real containerd with one running task, in private directories; the pids of its shim."""
     with containerd(shop.directory / "containerd") as engine:
-        base, rootfs = [*engine.words], str(shop.bundle / "rootfs")
+        rootfs = str(shop.bundle / "rootfs")
         try:
-            must_run([*base, "run", "-d", "--rootfs", rootfs, "k", "/bin/sleep", "100000"])
-            yield processes("containerd-shim", engine.words[2])
+            must_run([*engine.words, "run", "-d", "--rootfs", rootfs, "k", "/bin/sleep", "100000"])
+            yield processes("containerd-shim", engine.address)
         finally:
-            for tail in (
-                ["task", "kill", "-s", "9", "k"], ["task", "rm", "-f", "k"], ["c", "rm", "k"],
-            ):  # fmt: skip
-                subprocess.run([*base, *tail], capture_output=True, check=False)
+            engine.remove("k")
 
 
 @contextmanager

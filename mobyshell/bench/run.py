@@ -147,8 +147,18 @@ def _screen(shop: Workshop, number: int, bench: Bench, say: Say) -> None:
     )  # fmt: skip
 
 
-def page(bench: Bench, title: str, command: str, peers: Sequence[str]) -> str:
-    """The measurements as a page of Markdown. `command`: the words of the verb that made it."""
+_MEDIANS = (
+    "Medians; the peers take turns with us in the same run; a ratio is the median over the rounds of "
+    "our time divided by the peer's in the same round. Numbers of different machines, or of different "
+    "runs, do not compare."
+)
+
+
+def page(
+    bench: Bench, title: str, command: str, peers: Sequence[str], note: str = _MEDIANS
+) -> str:  # fmt: skip
+    """The measurements as a page of Markdown. `command`: the words of the verb that made it;
+    `note`: how the numbers came to be."""
     names = []
     for name in peers:
         try:
@@ -157,17 +167,14 @@ def page(bench: Bench, title: str, command: str, peers: Sequence[str]) -> str:
             continue
     lines = [
         f"# {title}", "",
-        f"Made by `mobyshell {command}`, as root. Medians; the peers take turns "
-        "with us in the same run; a ratio is the median over the rounds of our time divided by the "
-        "peer's in the same round. Numbers of different machines, or of different runs, do not "
-        "compare.", "",
+        f"Made by `mobyshell {command}`, as root. {note}", "",
         f"Linux {platform.release()}, {os.cpu_count()} processors, Python {platform.python_version()}; "
         + "; ".join(names) + ".", "",
         "| | mobyshell | peer | ratio | goal | |", "|---|---|---|---|---|---|",
     ]  # fmt: skip
     for one in bench.found:
         ratio = "" if one.ratio is None else f"{one.ratio:.2f}"
-        goal = "" if one.goal is None else f"≤ {one.goal:g}"
+        goal = "" if one.goal is None else f"≤ {one.goal:.3g}"
         met = {True: "✓", False: "missed", None: ""}[one.met]
         lines.append(f"| {one.name} | {one.value} | {one.peer} | {ratio} | {goal} | {met} |")
     if bench.missing:

@@ -55,6 +55,28 @@ def images(ctx: Context, *, rounds: int, percent: int, write: str | None) -> Row
 
 
 @verb(
+    "bench", "memory",
+    option("--tasks", "how many tasks at once", NUMBER, default=50),
+    option("--write", "write the page to this file, too", FILE),
+    effect=READ, example="bench memory --tasks 2",
+)  # fmt: skip
+def memory(ctx: Context, *, tasks: int, write: str | None) -> Rows:
+    """Measure resident memory, idle and per running task, beside containerd and its shims."""
+    from mobyshell.bench.memory import NOTE, measure_memory
+    from mobyshell.bench.run import page
+
+    _check(1, tasks)
+    if tasks < 2:
+        raise UsageError("bench memory: two tasks or more")
+    bench = measure_memory(tasks, ctx.say)
+    if write is not None:
+        command = f"bench memory --tasks {tasks} --write docs/bench-memory.md"
+        text = page(bench, "Memory", command, ("containerd",), NOTE)
+        Path(write).write_text(text)
+    return _table(bench)
+
+
+@verb(
     "bench", "compare",
     option("-n --rounds", "how many turns of each contestant", NUMBER, default=60),
     option("--batch", "how many containers at once", NUMBER, default=200),
@@ -97,7 +119,8 @@ def _table(bench: Bench) -> Rows:
                ("ratio", "RATIO", "text"), ("goal", "GOAL", "text"), ("met", "", "check"))  # fmt: skip
     rows = [
         {"name": one.name, "value": one.value, "peer": one.peer,
-         "ratio": None if one.ratio is None else round(one.ratio, 3), "goal": one.goal,
+         "ratio": None if one.ratio is None else round(one.ratio, 3),
+         "goal": None if one.goal is None else round(one.goal, 3),
          "met": one.met}
         for one in bench.found
     ]  # fmt: skip
