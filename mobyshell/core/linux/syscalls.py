@@ -125,8 +125,13 @@ def hint(name: str, code: int) -> str:
         return "raising a hard limit needs CAP_SYS_RESOURCE"
     if code == errno.ENODEV and name in ("fsopen", "mount"):
         return "this kernel does not know the file system: /proc/filesystems lists them"
-    if code == errno.EINVAL and name in ("fsconfig", "mount"):
+    if code == errno.EINVAL and name == "fsconfig":
         return "the file system does not know the option, or not its value; dmesg may say why"
+    if code == errno.EINVAL and name == "mount":
+        return (
+            "the file system does not know the option, or not its value (dmesg may say why); or how a "
+            "mount propagates was asked of what is none, as the root of a chroot"
+        )
     if code == errno.EPERM and name in ("fsconfig", "fsmount", "fsopen", "mount"):
         return "in a user namespace the kernel lets few file systems be mounted"
     if code == errno.EPERM and name == "mount_setattr":
