@@ -10,6 +10,7 @@ from mobyshell.core.runtime.host import Host
 from mobyshell.core.runtime.operations import cgroups as group_operations
 from mobyshell.core.runtime.operations import (
     consoles,
+    identity,
     joining,
     namespaces,
     null_streams,
@@ -60,7 +61,7 @@ class _ExecPlanner(Planner):
         kinds = tuple(one.type for _, one in (*self.new, *self.joined))
         own, attached = self._entered()
         classes = resctrl.attach(self.linux.intel_rdt, self.host.resctrl, self.id)
-        rest = self._rest()
+        early, rest = self._bounded(self._rest())
         # else there is nothing that somebody else has to do, or to tell it, meanwhile
         attended = bool(attached or classes or self.agent or _mentions(rest, INNER))
         operations = [
@@ -73,6 +74,7 @@ class _ExecPlanner(Planner):
             *([] if self.own_mounts else [joining.hold_root()]),
             *([namespaces.enter(kinds)] if kinds else []),
             *([] if self.own_mounts else [joining.chroot(Phase.JOIN)]),
+            *early,
             *(group_operations.attach_child(name, self.groups[name]) for name in attached),
             *classes,
             *([group_operations.enter([name for name in own if name])] if any(own) else []),
@@ -121,6 +123,16 @@ class _ExecPlanner(Planner):
             *self._hand_over(),
             *becoming,
             *executing,
+        ]
+
+    def _bounded(self, rest: list[Operation]) -> tuple[list[Operation], list[Operation]]:
+        """What of `rest` whoever makes the process can have done before, for it and for others: the
+        bounding set is inherited. But one that enters a user namespace has a full one again."""
+        if self.user_namespace:
+            return [], rest
+        early = [one for one in rest if one.source == identity.BOUNDING]
+        return [replace(one, phase=Phase.JOIN) for one in early], [
+            one for one in rest if one not in early
         ]
 
     def _entered(self) -> tuple[list[str], list[str]]:

@@ -123,6 +123,9 @@ def mask_for_setup() -> Operation:
     )
 
 
+BOUNDING = "process.capabilities.bounding"
+
+
 def bounding_set(capabilities: Capabilities, last: int) -> Operation:
     """Drop from the bounding set what the spec does not list."""
     keep = {capability_number(name) for name in capabilities.bounding or ()}
@@ -132,7 +135,7 @@ def bounding_set(capabilities: Capabilities, last: int) -> Operation:
         phase=Phase.EXEC,
         title=f"drop {len(drop)} of {last + 1} capabilities from the bounding set",
         why="What is not in the bounding set can never be gained again, not even by a set-uid program.",
-        source="process.capabilities.bounding",
+        source=BOUNDING,
         spec="config.md#linux-process",
         man="capabilities(7)",
         calls=tuple(
