@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 N = "network"
 
 
-def _networking(ctx: Context) -> Networking:
+def home_of(ctx: Context) -> Networking:
+    """The networks and attachments of the session's namespace."""
     from mobyshell.core.network.attach import Networking
 
     return Networking(ctx.root, ctx.state, ctx.namespace)
@@ -54,7 +55,7 @@ def ls(ctx: Context) -> Rows:
 
     Those of the machine (/etc/cni/net.d) are among them.
     """
-    networking = _networking(ctx)
+    networking = home_of(ctx)
     rows = []
     for one in networking.networks.ls():
         row = _row(one, networking.attached(one.name))
@@ -94,7 +95,7 @@ def _plan_create(ctx: Context, *, name: str, **how: Any) -> Rows:
     """The file, and what the first task that is joined brings about."""
     from mobyshell.core.network.look import plan_create
 
-    networking = _networking(ctx)
+    networking = home_of(ctx)
     steps = plan_create(networking, name, **_choices(ctx, networking, **how))
     return _step_rows(
         steps, "step 1 is what `network create` does; the rest comes with the first task"
@@ -125,7 +126,7 @@ def create(ctx: Context, *, name: str, **how: Any) -> Done:
     It is a configuration list of CNI, in the store's directory; the bridge comes with the first
     task, and goes with the network.
     """
-    networking = _networking(ctx)
+    networking = home_of(ctx)
     networking.networks.create(name, **_choices(ctx, networking, **how))
     return Done(name)
 
@@ -134,7 +135,7 @@ def create(ctx: Context, *, name: str, **how: Any) -> Done:
       example="network inspect lan", key="i")  # fmt: skip
 def inspect(ctx: Context, *, name: str) -> Record:
     """Show a network: its configuration, who does it and why, and the tasks that are in it."""
-    networking = _networking(ctx)
+    networking = home_of(ctx)
     one = networking.networks.get(name)
     attached = networking.attached(name)
     fields = _row(one, attached)
@@ -160,7 +161,7 @@ def plan(ctx: Context, *, name: str, publish: tuple[str, ...]) -> Rows:
     from mobyshell.core.network import ports
     from mobyshell.core.network.look import plan_join
 
-    networking = _networking(ctx)
+    networking = home_of(ctx)
     wanted = tuple(one for word in publish for one in ports.parse(word))
     steps = plan_join(networking, networking.configuration(name, dry=True), wanted)
     return _step_rows(steps, "")
@@ -179,7 +180,7 @@ def check(ctx: Context, *, repair: bool) -> Rows:
     """
     from mobyshell.core.network import orphans
 
-    networking = _networking(ctx)
+    networking = home_of(ctx)
     rows = [{"kind": "attachment", "name": one, "whose": one, "repaired": repair}
             for one in networking.stale()]  # fmt: skip
     if repair:
@@ -199,4 +200,4 @@ def check(ctx: Context, *, repair: bool) -> Rows:
       example="network rm lan", key="D")  # fmt: skip
 def rm(ctx: Context, *, name: tuple[str, ...]) -> Done:
     """Remove networks that no task is in, and their bridges."""
-    return done_each(name, _networking(ctx).remove_network)
+    return done_each(name, home_of(ctx).remove_network)

@@ -67,7 +67,7 @@ class ListScreen(MobyScreen, Generic[Info]):
     ASKED: ClassVar[Collection[str]] = ()
     """Verbs of which more than the subject is to be said, though they could do without."""
 
-    _count = ""
+    _count = _wanted = ""
 
     def make_list(self) -> LiveList[Info]:
         """A new list, with the id `list`."""
@@ -93,6 +93,8 @@ class ListScreen(MobyScreen, Generic[Info]):
     def on_mount(self) -> None:
         super().on_mount()
         self.table.focus()
+        if self._wanted:
+            self.choose(self._wanted)
 
     def on_screen_resume(self) -> None:
         """Seen again: what happened meanwhile?"""
@@ -126,8 +128,10 @@ class ListScreen(MobyScreen, Generic[Info]):
         return (self.NOUN, self.table.chosen) if self.table.chosen else None
 
     def choose(self, key: str) -> None:
-        """Put the cursor on one, as soon as it is there."""
-        self.live_list.choose(key)
+        """Put the cursor on one, as soon as it is there; and the screen, if it is gone to just now."""
+        self._wanted = "" if self.query("#list") else key
+        if not self._wanted:
+            self.live_list.choose(key)
 
     def reread(self) -> None:
         self.live_list.refresh_list()

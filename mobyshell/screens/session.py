@@ -22,9 +22,11 @@ from mobyshell.commands import results as r
 from mobyshell.commands.context import Context
 from mobyshell.commands.event_sources import of_store
 from mobyshell.commands.image_transfer import tenant
+from mobyshell.commands.network import home_of
 from mobyshell.commands.registry import Verb
 from mobyshell.core.errors import MobyshellError, SyscallFailed, UsageError
 from mobyshell.core.tasks.service import Tasks
+from mobyshell.moby.networks import Networks, NetworkSurvey
 from mobyshell.moby.survey import Images, Survey
 from mobyshell.screens.news import Follow, News
 from mobyshell.screens.request import Request, question, request, word_to_type
@@ -42,12 +44,13 @@ Done = Callable[[r.Done], object]
 
 
 class Session:
-    """One per app. `context` is the verbs'; `tasks` and `images` are services, which only threads
-    may call; `news` tells what happens."""
+    """One per app. `context` is the verbs'; `tasks`, `images` and `networks` are services, which only
+    threads may call; `news` tells what happens."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
         self.images: Images = Survey(lambda: tenant(context))
+        self.networks: Networks = NetworkSurvey(lambda: home_of(context))
         self.news = News(self)
         self.store_events: Follow = partial(of_store, context)
 
@@ -60,6 +63,15 @@ class Session:
         from mobyshell.commands.image_transfer import pull_watched
 
         return pull_watched(self.context, name, progress, stop)
+
+    def plan(self, words: Sequence[str]) -> r.Rows:
+        """What a line would do, as `--plan` shows it. For a thread. UsageError where the line is
+        wrong, or its verb has no plan."""
+        wanted = request(words)
+        made = wanted.verb.plan(self.context, **wanted.arguments) if wanted.verb.plan else None
+        if not isinstance(made, r.Rows):
+            raise UsageError(f"{wanted.verb.name} has no plan to show")
+        return made
 
     @property
     def readonly(self) -> bool:

@@ -19,6 +19,7 @@ from mobyshell.commands.context import Context
 from mobyshell.core.runtime import Host
 from mobyshell.screens.app import MobyshellApp
 from tests.fake_images import FakeImages
+from tests.fake_networks import FakeNetworks
 from tests.fakes import FakeStoreEvents, FakeTasks, three_tasks
 
 HOST = Host(
@@ -55,6 +56,7 @@ def make_app(tasks: FakeTasks, start: str, *, readonly: bool = False) -> Mobyshe
     context._host = HOST
     app = MobyshellApp(context, start=start)
     app.session.images = FakeImages(tasks.clock.now_ns())
+    app.session.networks = FakeNetworks()
     app.session.store_events = FakeStoreEvents()
     return app
 

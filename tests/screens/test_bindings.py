@@ -28,6 +28,9 @@ from mobyshell.screens.help import HelpScreen
 from mobyshell.screens.image_details import ImageDetails
 from mobyshell.screens.images import ImagesScreen
 from mobyshell.screens.leader import Leader
+from mobyshell.screens.network_details import NetworkDetails
+from mobyshell.screens.network_dialog import NetworkDialog
+from mobyshell.screens.networks import NetworksScreen
 from mobyshell.screens.pull_dialog import PullDialog
 from mobyshell.screens.result import ResultScreen
 from mobyshell.screens.tasks import TasksScreen
@@ -39,6 +42,7 @@ from mobyshell.widgets.prompt import Prompt
 from mobyshell.widgets.record_view import RecordView
 from mobyshell.widgets.resource_table import ResourceTable
 from mobyshell.widgets.spec_editor import SpecEditor
+from mobyshell.widgets.step_list import StepList
 from mobyshell.widgets.terminal import TerminalView
 from tests.fake_images import BOX
 from tests.fakes import FakeTasks
@@ -740,6 +744,79 @@ async def _(t: Trial) -> AsyncIterator[Condition]:
     yield lambda: t.find(Tree, "#files").cursor_line == 3
 
 
+# networks
+
+
+def network_tab(t: Trial) -> str:
+    return t.find(NetworkDetails).tab  # type: ignore[no-any-return]
+
+
+@case("go.networks")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.on(NetworksScreen) and "2 networks" in screen_text(t.pilot)
+
+
+@case("network.create", "networks")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.on(NetworkDialog)
+
+
+@case("new-network.leave", "networks")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    await t.press("n")
+    yield lambda: t.on(NetworksScreen)
+
+
+@case("network.inspect", "networks")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield (
+        lambda: network_tab(t) == "config" and t.find(RecordView, "*").screen.has_class("detailed")
+    )
+
+
+@case("network.plan", "networks")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: network_tab(t) == "explain" and t.find(StepList).table.has_focus
+
+
+@case("network.rm", "networks")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.on(Confirm) and "network rm lan?" in screen_text(t.pilot)
+
+
+@case("network.details", "networks")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.find(NetworkDetails).members.table.has_focus
+
+
+@case("network.menu", "networks")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.on(Choose) and "inspect" in screen_text(t.pilot)
+
+
+@case("network.copy", "networks")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.pilot.app.clipboard == "lan"
+
+
+@case("network.back", "networks")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    await t.press("enter")
+    yield lambda: t.find(ResourceTable, "#networks").has_focus
+
+
+@case("network-details.next", "networks")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    await t.press("enter")
+    yield lambda: network_tab(t) == "topology"
+
+
+@case("network-details.previous", "networks")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    await t.press("enter")
+    yield lambda: network_tab(t) == "config"
+
+
 # dialogs
 
 
@@ -839,9 +916,10 @@ def test_every_binding_has_a_name_of_its_own() -> None:
     assert set(seen) <= actions()
 
 
-@pytest.mark.parametrize("noun", ["task", "bundle", "image"])
+@pytest.mark.parametrize("noun", ["task", "bundle", "image", "network"])
 def test_keys_are_declared_with_their_verbs(noun: str) -> None:
-    kind = {"task": TasksScreen, "bundle": BundlesScreen, "image": ImagesScreen}[noun]
+    kind = {"task": TasksScreen, "bundle": BundlesScreen, "image": ImagesScreen,
+            "network": NetworksScreen}[noun]  # fmt: skip
     ours = {one.id: one.key for one in bindings_of(kind)}
     keyed = [one for one in verbs_of(noun).values() if one.key]
     assert {one.key for one in verb_bindings(noun, shown=())} == {one.key for one in keyed}
@@ -852,7 +930,7 @@ def test_keys_are_declared_with_their_verbs(noun: str) -> None:
 
 
 CHANGING = [
-    (noun, verb) for noun in ("task", "bundle", "image")
+    (noun, verb) for noun in ("task", "bundle", "image", "network")
     for verb, one in verbs_of(noun).items() if one.key and one.effect != READ
 ]  # fmt: skip
 

@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from mobyshell.commands.results import Rows
 from mobyshell.core.runtime.plan import Actor, Call, Operation, Phase, Plan
 from mobyshell.screens.task_list import TaskList
 from mobyshell.widgets.plan_view import PlanView
 from mobyshell.widgets.spec_editor import SpecEditor
+from tests.fake_networks import STEPS
 from tests.fakes import FakeTasks
 from tests.screens.conftest import make_app, settle, until
 
@@ -119,6 +121,36 @@ async def the_layer(pilot: Pilot[Any]) -> None:
 @pytest.mark.parametrize("size", SIZES[:2], ids=lambda size: f"{size[0]}x{size[1]}")
 def test_images(snap_compare: Compare, tasks: FakeTasks, size: tuple[int, int]) -> None:
     assert snap_compare(make_app(tasks, "images"), terminal_size=size, run_before=the_layer)
+
+
+async def the_topology(pilot: Pilot[Any]) -> None:
+    """The first network as a drawing."""
+    await settle(pilot)
+    await pilot.press("enter", "tab")
+    await settle(pilot)
+
+
+@pytest.mark.parametrize("size", SIZES[:2], ids=lambda size: f"{size[0]}x{size[1]}")
+def test_networks(snap_compare: Compare, tasks: FakeTasks, size: tuple[int, int]) -> None:
+    assert snap_compare(make_app(tasks, "networks"), terminal_size=size, run_before=the_topology)
+
+
+async def the_new_network(pilot: Pilot[Any]) -> None:
+    """What making a network would do."""
+    await settle(pilot)
+    words = pilot.app.session  # type: ignore[attr-defined]
+    words.plan = lambda line: Rows((), [
+        {"n": number, "where": one.where, "verb": one.verb, "why": one.why, "shell": one.shell}
+        for number, one in enumerate(STEPS, 1)
+    ])  # fmt: skip
+    await pilot.press("n", "l", "a", "n")
+    await settle(pilot)
+
+
+def test_a_new_network(snap_compare: Compare, tasks: FakeTasks) -> None:
+    assert snap_compare(
+        make_app(tasks, "networks"), terminal_size=(80, 24), run_before=the_new_network
+    )
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
