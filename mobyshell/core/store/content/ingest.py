@@ -12,7 +12,6 @@ an ingest with all its bytes.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
 import sqlite3
@@ -20,8 +19,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mobyshell.core.errors import AlreadyExists, OutOfRange, SyscallFailed, WrongState
-from mobyshell.core.oci.digest import Digest, is_digest, new_hasher
-from mobyshell.core.store.content.blobs import Blobs, hash_file, hash_into
+from mobyshell.core.oci.digest import Digest, is_digest
+from mobyshell.core.store.content.blobs import Blobs, hash_file
+from mobyshell.core.store.content.hashing import Hashing
 from mobyshell.core.store.content.values import FRESH, Info, Status
 from mobyshell.core.store.events import ContentCreated
 from mobyshell.core.store.labels import decode, encode
@@ -45,6 +45,7 @@ class Ingest:
         self._status, self._directory = status, directory
         self.directory_fd = directory_fd
         self.fd = -1
+        self._hashing: Hashing | None = None
         try:
             self.fd = _open_data(scope, directory)
             self._offset = os.fstat(self.fd).st_size
@@ -52,7 +53,6 @@ class Ingest:
             self.close()
             raise
         self._algorithm = status.expected.algorithm if status.expected else "sha256"
-        self._hasher: hashlib._Hash | None = None
         self._adopted: Digest | None = None
 
     @property
@@ -85,15 +85,16 @@ class Ingest:
                     f"ingest {self.ref}: a write at {at}, but {self._offset} bytes are there"
                 )
             self.truncate()
-        hasher = self._hash()
+        hashing = self._hash()
         self._adopted = None
-        view = memoryview(data).cast("B")
+        data = bytes(data)  # it may be hashed when its owner has something else there
+        view = memoryview(data)
         while len(view):
             try:
                 count = os.pwrite(self.fd, view, self._offset)
             except OSError as error:
                 raise self._failed(error, "write") from error
-            hasher.update(view[:count])
+            hashing.update(data if count == len(data) else bytes(view[:count]))
             self._offset += count
             view = view[count:]
         return self._offset
@@ -101,7 +102,8 @@ class Ingest:
     def truncate(self) -> None:
         """Begin anew."""
         os.ftruncate(self.fd, 0)
-        self._offset, self._hasher, self._adopted = 0, None, None
+        self._forget_hash()
+        self._offset, self._adopted = 0, None
 
     def adopt(self, digest: Digest, size: int) -> None:
         """Take over what a worker of ours wrote into `fd` and hashed. WrongState if it is of
@@ -109,7 +111,8 @@ class Ingest:
         found = os.fstat(self.fd).st_size
         if found != size:
             raise WrongState(f"ingest {self.ref}: {size} bytes were written, {found} are there")
-        self._offset, self._hasher, self._adopted = size, None, digest
+        self._forget_hash()
+        self._offset, self._adopted = size, digest
 
     def digest(self, algorithm: str = "") -> Digest:
         """What has been written so far hashes to."""
@@ -117,7 +120,7 @@ class Ingest:
         if self._adopted is not None and self._adopted.algorithm == algorithm:
             return self._adopted
         if algorithm == self._algorithm:
-            return Digest.from_hasher(self._hash())
+            return self._hash().digest()
         return hash_file(self.fd, algorithm)
 
     def commit(
@@ -187,13 +190,18 @@ class Ingest:
             scope.record(sql, digest, ContentCreated(digest, size))
         return Info(digest, size, decode(labels), now, now), bool(made.rowcount)
 
-    def _hash(self) -> hashlib._Hash:
+    def _hash(self) -> Hashing:
         """The state of hashing: made anew from the file where others wrote it."""
-        if self._hasher is None:
-            self._hasher = new_hasher(self._algorithm)
+        if self._hashing is None:
+            self._hashing = Hashing(self._algorithm)
             if self._offset:
-                hash_into(self._hasher, self.fd)
-        return self._hasher
+                self._hashing.add_file(self.fd)
+        return self._hashing
+
+    def _forget_hash(self) -> None:
+        hashing, self._hashing = self._hashing, None
+        if hashing is not None:
+            hashing.close()
 
     def _failed(self, error: OSError, call: str) -> SyscallFailed:
         hint = ""
@@ -207,6 +215,7 @@ class Ingest:
 
     def close(self) -> None:
         """Give the lock back. The bytes stay."""
+        self._forget_hash()
         for fd in (self.fd, self.directory_fd):
             if fd >= 0:
                 os.close(fd)

@@ -101,6 +101,27 @@ def test_a_write_at_zero_begins_anew_and_elsewhere_is_refused(demo: Namespace) -
         ingest.commit(expected=DIGEST)
 
 
+def test_much_is_hashed_beside_the_writing(demo: Namespace) -> None:
+    piece = bytearray(range(256)) * 4096
+    whole = hashlib.sha256()
+    with demo.content.writer("much") as ingest:
+        for number in range(12):
+            piece[0] = number
+            whole.update(piece)
+            ingest.write(piece)
+            piece[0] = 255  # the caller's again, whatever the thread has got to
+            if number in (6, 9):
+                assert ingest.digest() == f"sha256:{whole.hexdigest()}"
+        assert any(one.name == "hash" for one in threading.enumerate())
+        done = ingest.commit()
+    assert done.digest == f"sha256:{whole.hexdigest()}"
+    demo.content.verify(done.digest)
+    with demo.content.writer("given up") as ingest:
+        for _ in range(12):
+            ingest.write(piece)
+    assert not any(one.name == "hash" for one in threading.enumerate())
+
+
 @pytest.mark.parametrize(
     ("total", "expected", "message"),
     [
