@@ -109,7 +109,7 @@ def from_content(namespace: Namespace) -> Source:
                 Region(blob.fd), job.tree, form=job.form, limits=job.limits,
                 owners=can_give_away(),
                 algorithm=job.layer.digest.algorithm, diff_algorithm=job.diff_id.algorithm,
-                progress=job.progress,
+                writeback=True, progress=job.progress,
             )  # fmt: skip
         if done.digest != job.layer.digest:
             raise StoreDamaged(f"blob {job.layer.digest} holds other bytes: {done.digest}",

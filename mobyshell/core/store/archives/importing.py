@@ -258,7 +258,7 @@ class _Importing:
             done = worker.apply(
                 self._region(one), job.tree, ingest=ingest.fd, form=job.form, limits=job.limits,
                 algorithm=one.digest.algorithm, diff_algorithm=job.diff_id.algorithm,
-                progress=job.progress,
+                writeback=True, progress=job.progress,
             )  # fmt: skip
             if done.digest != one.digest:
                 raise InvalidLayer(f"{one.digest} is not what is in the archive: {done.digest}")

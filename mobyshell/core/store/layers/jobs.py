@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 from mobyshell.core.errors import InvalidLayer
@@ -16,6 +17,7 @@ from mobyshell.core.store.layers.contents import Contents
 from mobyshell.core.store.layers.upper import upper_changes
 from mobyshell.core.store.layers.values import Compression, Form, Limits, Progress, Region
 from mobyshell.core.store.layers.wire import plain
+from mobyshell.core.store.layers.writeback import Writeback
 
 
 class Job(Protocol):
@@ -69,7 +71,8 @@ class ApplyJob:
         self._archive = archive
         form = Form(asked["form"])
         self._applier = Applier(chunks, tree, form, limits, owners=asked["owners"])
-        done = self._applier.run()
+        with Writeback(tree) if asked["writeback"] else nullcontext():
+            done = self._applier.run()
         if asked["sync"]:
             sync(tree)
         return {

@@ -68,6 +68,7 @@ class LayerWorker:
         compression: Compression | None = None,
         limits: Limits | None = None,
         sync: bool = False,
+        writeback: bool = False,
         owners: bool = True,
         algorithm: str = "sha256",
         diff_algorithm: str = "sha256",
@@ -79,8 +80,9 @@ class LayerWorker:
 
         The bytes of the blob are also written to `ingest`. The compression is told by the bytes;
         another than `compression` is an error. With `sync`, the copy and the tree are on the disk
-        afterwards. Without `owners` all files belong to the worker. `progress` is called about ten
-        times a second; what it raises ends the job, and the worker's process.
+        afterwards; with `writeback` the tree is on its way there, for one who will sync it. Without
+        `owners` all files belong to the worker. `progress` is called about ten times a second; what
+        it raises ends the job, and the worker's process.
 
         Whether `digest` and `diff_id` are the expected ones is the caller's to check, *before* the
         tree is used. On any error the tree is half made: remove it
@@ -96,7 +98,7 @@ class LayerWorker:
             "job": "apply", "form": form, "compression": compression, "sync": sync,
             "region": (source.offset, source.length) if isinstance(source, Region) else None,
             "limits": wire.plain(limits or Limits()), "owners": owners,
-            "algorithm": algorithm, "diff_algorithm": diff_algorithm,
+            "algorithm": algorithm, "diff_algorithm": diff_algorithm, "writeback": writeback,
         }  # fmt: skip
         return Applied(**_values(self._ask(request, fds, progress)))
 
