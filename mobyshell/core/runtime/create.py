@@ -70,19 +70,20 @@ def create(
     snapshot: str = "",
     spare: Spare,
     meanwhile: Meanwhile | None = None,
+    tidy: bool = True,
 ) -> Steps[Container]:
     """Execute the plan up to the point where the program would start.
 
     `text` is the spec as JSON; `keep` takes what `start` will need. AlreadyExists if the id is
     taken; SyscallFailed with the operation that failed; HookFailed. `snapshot`: the directory of
     the container's own layer, where `options.rootfs` has a place for it. `meanwhile` is called while
-    the child sets itself up. After an error nothing is left behind, and where hooks had run, the
-    poststop hooks have, too.
+    the child sets itself up. `tidy`: see `state.reserve`. After an error nothing is left behind, and
+    where hooks had run, the poststop hooks have, too.
     """
     begun = clock.monotonic_ns()
     spare.take()
     try:
-        path = states.reserve(root, id)
+        path = states.reserve(root, id, tidy=tidy)
         making = _Creation(
             path, id, prepared, spec, text, stdio, executor, sink, clock, options, snapshot
         )
@@ -324,14 +325,19 @@ class _Creation:
         try:
             ours.send(byte)
         except OSError:
-            raise report.failure(self.plan(), self.program) from None
+            raise self._failure() from None
 
     def _hear(self, ours: socket.socket) -> Steps[tuple[bytes, tuple[int, ...]]]:
         told, handed = yield from hear(ours)
         if not told:
             self.emit(self.program)
-            raise report.failure(self.plan(), self.program)
+            raise self._failure()
         return told, handed
+
+    def _failure(self) -> MobyshellError:
+        """Why the child is gone."""
+        refusal = self.child.refused() if self.child is not None else None
+        return refusal or report.failure(self.plan(), self.program)
 
     def _hooks(self) -> Steps[None]:
         assert self.state is not None

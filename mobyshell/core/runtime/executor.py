@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -33,12 +33,18 @@ FAILED = 255
 """The exit status of a child whose program failed; the report says where."""
 
 
+def _accepted() -> SyscallFailed | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Spawned:
-    """A child that runs a program. `pidfd` is ours to close."""
+    """A child that runs a program. `pidfd` is ours to close. `refused`: once it is gone, why it
+    never began; it is to be kept for that until the child has been heard of."""
 
     pid: int
     pidfd: int
+    refused: Callable[[], SyscallFailed | None] = _accepted
 
 
 class Executor(Protocol):

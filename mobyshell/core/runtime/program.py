@@ -28,6 +28,10 @@ from mobyshell.core.linux.syscalls import number
 from mobyshell.core.runtime.layout import WORDS as WORDS
 from mobyshell.core.runtime.layout import Header as Header
 from mobyshell.core.runtime.layout import Layout
+from mobyshell.core.runtime.placeholders import ID as ID
+from mobyshell.core.runtime.placeholders import LONGEST_HOME as LONGEST_HOME
+from mobyshell.core.runtime.placeholders import LONGEST_ID, LONGEST_SNAPSHOT, encoded, only_id
+from mobyshell.core.runtime.placeholders import put_in as put_in
 from mobyshell.core.runtime.plan import (
     HOME,
     INIT,
@@ -58,21 +62,8 @@ CLONE_ARGS = struct.Struct("=11Q")
 COOKIE = int.from_bytes(b"moby", "little")
 
 
-ID = "\0id\0"
-"""Stands in texts for the container's id, so that a program can be made once for many: no string
-of a spec can hold a NUL."""
-
-LONGEST_ID = 80
-"""Bytes kept for an id, or a pid, in the place of its placeholder."""
-
 LENGTH = Cell("length")
 """The bytes of the text that has a pid in it: the one text whose length the kernel is told."""
-
-LONGEST_SNAPSHOT = 256
-"""Bytes kept for a snapshot's directory; of an option of a filesystem the kernel takes no more."""
-
-LONGEST_HOME = 4096
-"""Bytes kept for a home in the place of its placeholder."""
 
 NOT_RUN = 0
 """A report's nanoseconds before its record ran (a skipped call keeps it)."""
@@ -86,25 +77,7 @@ class Origin:
     call: int
 
 
-_PLACEHOLDERS = (
-    (ID, "id", ""), (HOME, "home", "/"), (PID, "pid", "0"), (INIT, "init", "0"),
-    (INNER, "inner", "0"),
-    (SNAPSHOT, "snapshot", ""),
-)  # fmt: skip
-
-
-def put_in(text: str, values: Mapping[str, str]) -> str:
-    """`text` with `values` in the places of its placeholders."""
-    filled = text
-    for placeholder, name, default in _PLACEHOLDERS:
-        if placeholder in filled:
-            filled = filled.replace(placeholder, values.get(name, default))
-    # what holds a pid already is no template, whatever braces the spec puts in it
-    if "pid" not in values or PID in text:
-        return filled
-    # not str.format: a path may have braces of its own, and what is in them is a stranger's
-    pid = values["pid"]
-    return filled.replace("{pid}", pid).replace("{pid:<10}", f"{pid:<10}")
+_ID = ID.encode()
 
 
 class Program:
@@ -123,6 +96,8 @@ class Program:
         """What was last put in their places."""
         self._filled: Mapping[str, str] | None = None
         self._measured = False
+        self._named: dict[int, bytes] = {}
+        """The texts with nothing but the id to put in, as they lie there; empty for others."""
         self.scratch: dict[str, tuple[int, int]] = {}
         """Where memory lies that calls share, by its name, and its size: zero before each run."""
         self.layout: Layout | None = None
@@ -176,10 +151,18 @@ class Program:
         if values == self._filled and not self._measured:
             return  # they still stand there
         self._filled = dict(values)
+        id = values.get("id", "").encode()
         for at, text in self.slots:
             if only not in text:
                 continue
-            data = self.filled(text).encode("utf-8", "surrogateescape") + b"\0"
+            named = self._named.get(at)
+            if named is None:
+                named = self._named[at] = only_id(text)
+            if named:
+                named = named.replace(_ID, id)
+                self.mapping[at : at + len(named)] = named
+                continue
+            data = encoded(self.filled(text))
             self.mapping[at : at + len(data)] = data
             if PID in text:
                 self._measured = True
@@ -247,7 +230,7 @@ class _Arena:
     def text(self, value: str, template: bool = False) -> int:
         at = self._texts.get(value)
         if at is None:
-            data = value.encode("utf-8", "surrogateescape") + b"\0"
+            data = encoded(value)
             short = template + sum(value.count(one) for one in (ID, PID, INIT, INNER))
             room = LONGEST_ID * short + LONGEST_HOME * value.count(HOME)
             room += LONGEST_SNAPSHOT * value.count(SNAPSHOT)

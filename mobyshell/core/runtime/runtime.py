@@ -93,6 +93,7 @@ class Runtime:
         self._host = host
         self._systemd = systemd
         self._spare, self._sweep = spare or Spare(), sweep
+        self._tidy = True
         self._seccomp = SeccompCompiler()
         self._waiting: dict[str, Waiting] = {}
         self._texts: dict[int, tuple[Spec, str]] = {}
@@ -165,12 +166,13 @@ class Runtime:
             options = replace(
                 options, rootfs=template, directories=(*options.directories, root_path(spec))
             )
+        tidy, self._tidy = self._tidy, False
         text = self._text(spec)
         prepared = self._prepare(bundle, spec, text, rows, columns, options)
         return create(
             self.root, id, prepared, spec, text, stdio=stdio, executor=self.executor,
             sink=self.sink, clock=self.clock, keep=self._keep, options=options, snapshot=snapshot,
-            spare=self._spare, meanwhile=meanwhile,
+            spare=self._spare, meanwhile=meanwhile, tidy=tidy,
         )  # fmt: skip
 
     def _text(self, spec: Spec) -> str:
@@ -210,8 +212,9 @@ class Runtime:
         self, id: str, *, meanwhile: Callable[[states.State], None] | None = None
     ) -> Steps[states.State]:
         """Let the program of a created container run; `meanwhile`: see `start.start`."""
-        states.read(self.root, id)
         waiting = self._waiting.get(id)
+        if waiting is None:
+            states.read(self.root, id)
         spec = waiting.spec if waiting else load_spec(states.directory(self.root, id))
         state = yield from start(
             self.root, id, spec, waiting, executor=self.executor, sink=self.sink, clock=self.clock,

@@ -93,10 +93,11 @@ def directory(root: Path, id: str) -> Path:
     return root / id
 
 
-def reserve(root: Path, id: str) -> Path:
+def reserve(root: Path, id: str, *, tidy: bool = True) -> Path:
     """Take the id: whoever makes its directory has it. AlreadyExists for everybody else.
 
-    What a killed creator left half made (its creator gone, no init alive) is cleared away first.
+    What a killed creator left half made (its creator gone, no init alive) is cleared away first; with
+    `tidy` also what was being deleted by somebody who was killed.
     """
     path = directory(root, id)
     try:
@@ -121,7 +122,8 @@ def reserve(root: Path, id: str) -> Path:
                 with suppress(OSError):
                     path.rmdir()
                 raise
-        _clear_gone(root)
+        if tidy:
+            _clear_gone(root)
     except FileExistsError:
         raise _taken(id) from None
     except OSError as error:

@@ -42,6 +42,7 @@ def make_task(
         record.pid = container.pid
         record.pid_start = container.pid_start or process_start(container.pid)
         write_record(directory, record)
+        ends.close_theirs()
         hold(house, record, final, container.pidfd, ends.ours)
 
     try:
@@ -61,7 +62,6 @@ def make_task(
             ends.close()
         shutil.rmtree(directory, ignore_errors=True)
         raise
-    ends.close_theirs()
     if container.master is not None:
         ends.ours["master"] = container.master
     os.rename(directory, final)

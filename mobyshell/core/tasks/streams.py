@@ -34,11 +34,14 @@ class Ends:
 
     theirs: tuple[int, int, int]
     ours: dict[str, int]
+    handed: bool = False
 
     def close_theirs(self) -> None:
-        """Once the process has them."""
-        for fd in set(self.theirs):
-            os.close(fd)
+        """Once the process has them. Again: nothing."""
+        if not self.handed:
+            self.handed = True
+            for fd in set(self.theirs):
+                os.close(fd)
 
     def close(self) -> None:
         """Everything, when no process came of it."""

@@ -2,7 +2,8 @@
 
 Owns how the launcher is started. A child in new namespaces is made by clone3(2) like vfork(2),
 which copies nothing of this process, and at once executes the launcher (execveat(2) of a sealed
-memfd). The launcher maps the program at the same address and walks it. So the child never has a
+memfd). We do not wait for that: it has a stack of its own, and a few words of memory that we leave
+alone. The launcher maps the program at the same address and walks it. So the child never has a
 byte of this process's memory, no program of the host as its /proc/PID/exe, and of its descriptors
 only those it is given.
 
@@ -17,6 +18,7 @@ import ctypes
 import os
 import signal
 import struct
+from collections import deque
 from collections.abc import Iterable, Sequence
 from functools import partial
 
@@ -43,7 +45,8 @@ from mobyshell.core.runtime.program import CLONE_ARGS, REPORT, WORDS, Header, Pr
 
 CLONE_VFORK = 0x4000
 _RECORD = struct.Struct(f"={WORDS}Q")
-_STACK = 16 << 10
+_STACK = 4 << 10
+_LENT = 64
 _NAME, _USHER_NAME = b"mobyshell:init".ljust(16, b"\0"), b"mobyshell:usher".ljust(16, b"\0")
 _USHER = 2
 _F_SETFD = 2
@@ -61,7 +64,7 @@ class NativeExecutor:
         word = ctypes.c_size_t
         self._run = ctypes.CFUNCTYPE(ctypes.c_long, word, word, word)(self._image.code + RUN)
         self._spawn = ctypes.CFUNCTYPE(ctypes.c_long, *[word] * 5)(self._image.code + SPAWN)
-        self._stack = ctypes.create_string_buffer(_STACK)
+        self._lent: deque[object] = deque(maxlen=_LENT)
         self._argv = ctypes.create_string_buffer(b"mobyshell init")
         self._vector = (ctypes.c_void_p * 2)(ctypes.addressof(self._argv), None)
         self._empty = ctypes.create_string_buffer(8)
@@ -81,7 +84,7 @@ class NativeExecutor:
                 given=given,
             )  # fmt: skip
         header[Header.BEFORE] = header[Header.BEHIND] = 0
-        return self._launch(flags, cgroup, list(given), [(program.memory.fd, MAIN)])
+        return self._begin(flags, cgroup, list(given), [(program.memory.fd, MAIN)])
 
     def stand(self, program: Program, line: int, given: Iterable[int]) -> Spawned:
         header = self._named(program, _USHER_NAME)
@@ -99,8 +102,21 @@ class NativeExecutor:
         self, flags: int, cgroup: int, inherited: Sequence[int], passed: Sequence[tuple[int, int]],
         *, alone: bool = False,
     ) -> Spawned:  # fmt: skip
-        """The launcher, in new namespaces of `flags`; returns when it is executed. `alone`: it has no
-        other descriptors, not even those of ours that every program inherits."""
+        """As `_begin`; returns when the launcher is executed."""
+        child = self._begin(flags, cgroup, inherited, passed, alone=alone, wait=CLONE_VFORK)
+        refusal = child.refused()
+        if refusal is not None:
+            os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED)
+            os.close(child.pidfd)
+            raise refusal
+        return child
+
+    def _begin(
+        self, flags: int, cgroup: int, inherited: Sequence[int], passed: Sequence[tuple[int, int]],
+        *, alone: bool = False, wait: int = 0,
+    ) -> Spawned:  # fmt: skip
+        """The launcher, in new namespaces of `flags`. `alone`: it has no other descriptors, not even
+        those of ours that every program inherits. `wait`: CLONE_VFORK, to return when it is executed."""
         calls = []
         if alone:
             calls.append((number("close_range"), 0, 0xFFFFFFFF, _CLOSE_RANGE_CLOEXEC, 0, 0))
@@ -113,13 +129,16 @@ class NativeExecutor:
         records = b"".join(_RECORD.pack(*call, 0, 0, 0, 0) for call in calls)
         size = len(records)
         buffer = ctypes.create_string_buffer(records, size + len(calls) * REPORT * 8)
+        stack = ctypes.create_string_buffer(_STACK)
+        # whatever becomes of who wants it, the child has this until it is the launcher
+        self._lent.append((buffer, stack))
         pidfd = ctypes.c_int(-1)
         arguments = ctypes.create_string_buffer(
             CLONE_ARGS.pack(
-                flags | CLONE_PIDFD | CLONE_VM | CLONE_VFORK | CLONE_CLEAR_SIGHAND
+                flags | CLONE_PIDFD | CLONE_VM | wait | CLONE_CLEAR_SIGHAND
                 | (CLONE_INTO_CGROUP if cgroup >= 0 else 0),
                 ctypes.addressof(pidfd), 0, 0, signal.SIGCHLD,
-                ctypes.addressof(self._stack), _STACK, 0, 0, 0, max(cgroup, 0),
+                ctypes.addressof(stack), _STACK, 0, 0, 0, max(cgroup, 0),
             ),
             CLONE_ARGS.size,
         )  # fmt: skip
@@ -129,17 +148,13 @@ class NativeExecutor:
         )  # fmt: skip
         if pid < 0:
             raise SyscallFailed("clone3", -pid, hint=hint("clone3", -pid))
-        return self._executed(Spawned(pid, pidfd.value), buffer, size, len(calls))
+        return Spawned(pid, pidfd.value, partial(_refusal, buffer, stack, size, len(calls)))
 
-    @staticmethod
-    def _executed(
-        child: Spawned, buffer: ctypes.Array[ctypes.c_char], at: int, length: int
-    ) -> Spawned:
-        """The child, if it has become the launcher; SyscallFailed if it could not."""
-        reports = struct.unpack_from(f"={length * REPORT}Q", buffer, at)
-        code = next((one for one in reports[1::REPORT] if one), 0)
-        if code:
-            os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED)
-            os.close(child.pidfd)
-            raise SyscallFailed("execveat", code, what="starting the launcher")
-        return child
+
+def _refusal(
+    buffer: ctypes.Array[ctypes.c_char], stack: object, at: int, length: int
+) -> SyscallFailed | None:
+    """Why a child could not become the launcher, if it could not. `stack` was the child's."""
+    reports = struct.unpack_from(f"={length * REPORT}Q", buffer, at)
+    code = next((one for one in reports[1::REPORT] if one), 0)
+    return SyscallFailed("execveat", code, what="starting the launcher") if code else None
