@@ -75,7 +75,7 @@ def _plan(ctx: Context, *, image: str, command: tuple[str, ...], **how: Any) -> 
     from mobyshell.core.runtime.planner import make_plan
     from mobyshell.core.runtime.values import PLAIN, RootMount
     from mobyshell.core.store.stack import Stack
-    from mobyshell.moby.defaults import container_spec
+    from mobyshell.moby.defaults import spec_in
     from mobyshell.moby.spec_options import Making, apply
 
     around = {name: how[name] for name in ("network", "publish", "volume")}
@@ -95,7 +95,9 @@ def _plan(ctx: Context, *, image: str, command: tuple[str, ...], **how: Any) -> 
             return stack.read(path, most)
 
     id = how["name"] or _new_id(ctx, found.name)
-    spec = apply(container_spec(), _options(command, how), Making(id, read, found.config))
+    spec = apply(
+        spec_in(ctx.space.scope.root), _options(command, how), Making(id, read, found.config)
+    )
     own = f"{ctx.root}/snapshots/{snapshots.name}/<new>"
     mount = RootMount("overlay", "overlay", (
         "index=off", f"workdir={own}/work", f"upperdir={own}/fs", f"lowerdir={':'.join(layers)}",

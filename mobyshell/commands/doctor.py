@@ -33,7 +33,7 @@ def doctor(ctx: Context, *, all: bool, store: bool) -> Rows:
         {"ok": one.ok, "feature": one.feature, "detail": one.detail, "costs": one.costs,
          "remedy": one.remedy}
         for one in probe()
-    ] + [_executor(), _criu(), *_places(ctx)]  # fmt: skip
+    ] + [_executor(), _criu(), *_places(ctx), *_owners(ctx)]  # fmt: skip
     rows = [one for one in found if all or not one["ok"]]
     works = sum(one["ok"] for one in found)
     said = f"{works} of {len(found)} work here" + ("" if all else "; --all shows them")
@@ -73,6 +73,30 @@ def _criu() -> dict[str, Any]:
         "costs": "mobyshell-runc checkpoint and restore do not work" if why else "",
         "remedy": program.REMEDY if why else "",
     }  # fmt: skip
+
+
+def _owners(ctx: Context) -> list[dict[str, Any]]:
+    """For a user who is not root: whether files of the store can belong to several."""
+    if os.geteuid() == 0:
+        return []
+    from pathlib import Path
+
+    from mobyshell.core.errors import MobyshellError
+    from mobyshell.core.store import owners
+    from mobyshell.core.store.root import StoreRoot
+
+    try:
+        found = owners.of_store(StoreRoot(Path(ctx.root)))
+        why, remedy = found.why, "a range for you in /etc/subuid and /etc/subgid, newuidmap"
+        detail = why or f"{sum(count for _, _, count in found.uids)} users, by /etc/subuid"
+    except MobyshellError as error:
+        why = detail = error.message
+        remedy = error.hint
+    return [{
+        "ok": not why, "feature": "files of several owners", "detail": detail,
+        "costs": "all files of an image are yours, and root's inside" if why else "",
+        "remedy": remedy if why else "",
+    }]  # fmt: skip
 
 
 def _places(ctx: Context) -> list[dict[str, Any]]:

@@ -135,9 +135,14 @@ def import_(
 
     An image that only has a tag is named after the file.
     """
-    from mobyshell.core.store.layers import LayerWorker
+    from pathlib import Path
 
-    with LayerWorker() if not no_unpack else nullcontext() as worker:
+    from mobyshell.core.store import owners
+    from mobyshell.core.store.layers import LayerWorker
+    from mobyshell.core.store.root import StoreRoot
+
+    enter = owners.of_store(StoreRoot(Path(ctx.root))).enter if not no_unpack else ()
+    with LayerWorker(enter=enter) if not no_unpack else nullcontext() as worker:
         # it loads what it needs while we do
         from mobyshell.moby.transfer import import_images
 

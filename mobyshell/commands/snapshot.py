@@ -203,11 +203,12 @@ def tree(ctx: Context, *, snapshotter: str | None) -> Text:
 )  # fmt: skip
 def diff(ctx: Context, *, key: str, output: str | None, snapshotter: str | None) -> Rows | Record:
     """Show what a snapshot has added, changed and deleted of its parent's files."""
+    from mobyshell.core.store import owners
     from mobyshell.core.store.differences import differences
 
     snapshots = _snapshots(ctx, snapshotter)
     if output is not None:
-        return _write(snapshots, key, output)
+        return _write(snapshots, key, output, owners.of_store(ctx.space.scope.root).enter)
     rows = [
         {"way": str(one.way), "path": one.path, "size": one.size, "mode": oct(one.mode)}
         for one in differences(snapshots, key)
@@ -216,7 +217,7 @@ def diff(ctx: Context, *, key: str, output: str | None, snapshotter: str | None)
     return Rows(columns, rows, "path")
 
 
-def _write(snapshots: Snapshotter, key: str, output: str) -> Record:
+def _write(snapshots: Snapshotter, key: str, output: str, enter: Sequence[str]) -> Record:
     import os
 
     from mobyshell.core.errors import SyscallFailed
@@ -227,7 +228,7 @@ def _write(snapshots: Snapshotter, key: str, output: str) -> Record:
     except OSError as error:
         raise SyscallFailed.of(error, "open", path=output) from error
     try:
-        done = write_layer(snapshots, key, fd, sync=True)
+        done = write_layer(snapshots, key, fd, sync=True, enter=enter)
     except BaseException:
         os.unlink(output)
         raise

@@ -21,7 +21,7 @@ from mobyshell.core.store.containers import Container as Row
 from mobyshell.core.store.snapshots.protocol import GID_MAPPING, UID_MAPPING
 from mobyshell.core.store.stack import Stack
 from mobyshell.core.tasks.users import Read
-from mobyshell.moby.defaults import container_spec
+from mobyshell.moby.defaults import spec_in
 from mobyshell.moby.spec_options import Making, SpecOption, apply
 from mobyshell.moby.task import IO, Task, null_io
 
@@ -122,7 +122,7 @@ def with_new_spec(*options: SpecOption) -> ContainerOption:
 
     def option(draft: Draft) -> None:
         making = Making(draft.row.id, _reader(draft), draft.config)
-        draft.spec = apply(container_spec(), options, making)
+        draft.spec = apply(spec_in(draft.tenant.store.scope.root), options, making)
 
     return option
 

@@ -6,9 +6,15 @@ limit of open files, no terminal.
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from mobyshell.core.oci import Capabilities, Mount, Root, Spec, default_spec
+from mobyshell.core.oci import Capabilities, IDMapping, Mount, Root, Spec, default_spec
+
+if TYPE_CHECKING:
+    from mobyshell.core.store.owners import Owners
+    from mobyshell.core.store.root import StoreRoot
 
 CAPABILITIES = (
     "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW",
@@ -25,9 +31,11 @@ _MORE_MASKED = ("/proc/interrupts", "/sys/devices/virtual/powercap",
 (CVE-2020-8694 and its kin)."""
 
 
-def container_spec() -> Spec:
-    """A container's spec before any option is applied."""
-    spec = default_spec()
+def container_spec(owners: Owners | None = None) -> Spec:
+    """A container's spec before any option is applied. `owners`: those of the store that its files are
+    in; for who is not root it is in a user namespace of these."""
+    mapped = owners is not None and bool(owners.uids)
+    spec = default_spec(rootless=mapped)
     assert spec.process is not None
     assert spec.linux is not None
     process = replace(
@@ -39,7 +47,25 @@ def container_spec() -> Spec:
     run = Mount(destination="/run", type="tmpfs", source="tmpfs",
                 options=("nosuid", "strictatime", "mode=755", "size=65536k"))  # fmt: skip
     linux = replace(spec.linux, masked_paths=(*(spec.linux.masked_paths or ()), *_MORE_MASKED))
+    if owners is not None and mapped:
+        linux = replace(
+            linux, uid_mappings=_mappings(owners.uids), gid_mappings=_mappings(owners.gids)
+        )
     return replace(
         spec, process=process, root=Root(path=ROOTFS), hostname=None,
         mounts=(*(spec.mounts or ()), run), linux=linux,
     )  # fmt: skip
+
+
+def spec_in(root: StoreRoot) -> Spec:
+    """`container_spec` for a container whose files are in this store."""
+    if os.geteuid() == 0:
+        return container_spec()
+    from mobyshell.core.store import owners  # of no use to root
+
+    return container_spec(owners.of_store(root))
+
+
+def _mappings(lines: tuple[tuple[int, int, int], ...]) -> tuple[IDMapping, ...]:
+    return tuple(IDMapping(container_id=inside, host_id=outside, size=count)
+                 for inside, outside, count in lines)  # fmt: skip

@@ -43,6 +43,14 @@ def import_paths() -> list[str]:
     return [package, *(path for path in beside if path != package)]
 
 
+def module(name: str) -> list[str]:
+    """The words of a program that is `main(arguments)` of a module of ours, wherever this installation
+    is; more words are its arguments."""
+    code = (f"import sys; sys.path[:0] = {import_paths()!r}; from {name} import main; "
+            "sys.exit(main(sys.argv[1:]))")  # fmt: skip
+    return [sys.executable, "-I", "-c", code]
+
+
 def become_sealed(words: list[str]) -> None:
     """Execute this interpreter again from a copy, with `words` after its name; once, then return.
 

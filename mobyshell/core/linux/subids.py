@@ -62,6 +62,23 @@ def advice(kind: str, wanted: list[tuple[int, int]], directory: str = "/etc") ->
     )
 
 
+def own_map(kind: str, directory: str = "/etc") -> list[tuple[int, int, int]]:
+    """All ids that the calling user may have in a namespace: their own as 0, then what the ranges
+    hold, one after the other. Lines of (inside, outside, count); without ranges one."""
+    uid = os.geteuid()
+    lines = [(0, uid if kind == "uid" else os.getegid(), 1)]
+    inside = 1
+    for one in ranges(kind, uid, directory)[:_MOST_RANGES]:
+        if one.count > 0:
+            lines.append((inside, one.start, one.count))
+            inside += one.count
+    return lines
+
+
+_MOST_RANGES = 339
+"""One less than a map may have lines (user_namespaces(7))."""
+
+
 def _name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name

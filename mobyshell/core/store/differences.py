@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
@@ -72,14 +72,15 @@ def differences(snapshots: Snapshotter, key: str) -> Iterator[Difference]:
 
 def write_layer(
     snapshots: Snapshotter, key: str, output: int, *, compression: Compression = Compression.NONE,
-    newest: float | None = None, sync: bool = False,
+    newest: float | None = None, sync: bool = False, enter: Sequence[str] = (),
 ) -> Written:  # fmt: skip
     """The same as a layer, written to the descriptor `output` by a `LayerWorker`, whose errors
-    these are. `newest`: times are not later (see there). Owners are as a container of it sees them.
+    these are. `newest`: times are not later (see there). Owners are as a container of it sees them;
+    `enter` as `owners.Owners` has it.
     """
     with ExitStack() as held:
         own, _, flat = _places(snapshots, key, held)
-        worker = held.enter_context(LayerWorker())
+        worker = held.enter_context(LayerWorker(enter=enter))
         if own is not None and flat is None:
             return worker.diff_upper(own, output, form=_form(snapshots, key),
                                      compression=compression, newest=newest, sync=sync)  # fmt: skip

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mobyshell.core.errors import AlreadyExists, SyscallFailed
 from mobyshell.core.linux.files import sync_filesystem
+from mobyshell.core.linux.own_ids import can_give_away
 from mobyshell.core.linux.trees import remove_tree
 from mobyshell.core.oci.descriptor import Descriptor
 from mobyshell.core.store.layers import Form, LayerWorker, Limits, Progress
@@ -60,7 +61,8 @@ def _apply(
     namespace: Namespace, image: Resolved, tree: int, worker: LayerWorker, limits: Limits,
     report: Callable[[Descriptor, Progress | None], None] | None,
 ) -> None:  # fmt: skip
-    source = from_content(namespace)
+    # a directory of one's own: who is not root could not remove what belongs to others
+    source = from_content(namespace, several=can_give_away())
     for layer, diff_id in zip(image.layers, image.config.diff_ids, strict=True):
 
         def tell(progress: Progress, layer: Descriptor = layer) -> None:

@@ -47,6 +47,11 @@ class StoreRoot:
     def snapshots(self) -> Path:
         return self.path / "snapshots"
 
+    @property
+    def scratch(self) -> Path:
+        """What is in the making, and no snapshot: gone with who makes it, or collected."""
+        return self.path / "build"
+
     def make(self) -> None:
         """Make what is missing, for the owner alone.
 

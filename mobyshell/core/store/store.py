@@ -156,7 +156,19 @@ class Store:
         from mobyshell.core.store.snapshots.choose import DRIVERS, snapshotter
 
         used = [name for name in DRIVERS if (self.root.snapshots / name).is_dir()]
-        return [snapshotter(self.scope("default"), name).cleanup for name in used]
+        found = [snapshotter(self.scope("default"), name).cleanup for name in used]
+        return [*found, self._clean_scratch] if self.root.scratch.is_dir() else found
+
+    def _clean_scratch(self) -> Usage:
+        """What a killed build left."""
+        from mobyshell.core.store.snapshots.choose import directories
+        from mobyshell.core.store.snapshots.protocol import Usage
+
+        place = directories(self.root, self.root.scratch.name)
+        freed = Usage()
+        for path in place.clean(set()):
+            freed += place.remove(path)
+        return freed
 
     def close(self) -> None:
         """Close the database. No thread may be at work in it."""

@@ -18,10 +18,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 from mobyshell.core.errors import AlreadyExists, Interrupted, InvalidImage, NotFound, StoreDamaged
-from mobyshell.core.linux.own_ids import can_give_away
 from mobyshell.core.linux.range_locks import RangeLocks
 from mobyshell.core.oci.descriptor import Descriptor
 from mobyshell.core.oci.digest import Digest
+from mobyshell.core.store import owners
 from mobyshell.core.store.labels import GC_REF_SNAPSHOT, UNCOMPRESSED
 from mobyshell.core.store.layers import (
     Applied,
@@ -100,14 +100,17 @@ def unpack(
         return chain[-1]
 
 
-def from_content(namespace: Namespace) -> Source:
-    """Layers that the namespace has."""
+def from_content(namespace: Namespace, *, several: bool | None = None) -> Source:
+    """Layers that the namespace has. `several`: whether files belong to whom the layer says
+    (default: if they can, in this store)."""
+    if several is None:
+        several = owners.of_store(namespace.scope.root).several
 
     def apply(job: Job, worker: LayerWorker) -> Applied:
         with namespace.content.open(job.layer.digest) as blob:
             done = worker.apply(
                 Region(blob.fd), job.tree, form=job.form, limits=job.limits,
-                owners=can_give_away(),
+                owners=several,
                 algorithm=job.layer.digest.algorithm, diff_algorithm=job.diff_id.algorithm,
                 writeback=True, progress=job.progress,
             )  # fmt: skip
@@ -148,6 +151,7 @@ class _Unpacking:
         self._layers, self._diffs = image.layers, image.config.diff_ids
         self._chain = image.chain_ids
         self._limits, self._report = limits, report
+        self._enter = owners.of_store(namespace.scope.root).enter
         self._spare = [worker] if worker is not None else []
         self._all = [*self._spare]
         self._guard = threading.Lock()
@@ -248,7 +252,7 @@ class _Unpacking:
         with self._guard:
             if self._stopped:
                 raise Interrupted("unpacking was ended")
-            worker = self._spare.pop() if self._spare else LayerWorker()
+            worker = self._spare.pop() if self._spare else LayerWorker(enter=self._enter)
             if worker not in self._all:
                 self._all.append(worker)
         worker.start()  # while the layer is on its way
@@ -265,15 +269,22 @@ class _Unpacking:
             self._namespace.content.update(layer.digest, {UNCOMPRESSED: diff_id})
         parent = self._parent(number)
         if parent and target.form is not Form.FLAT:
-            below = self._snapshots.directories(parent)
-            with Stack([below.directory, *below.lowers]) as stack:
-                settle(target.tree, stack, done)
+            found = self._snapshots.directories(parent)
+            self._settle(target, [str(one) for one in (found.directory, *found.lowers)], done)
         with suppress(AlreadyExists):  # as good
             self._snapshots.commit(
                 name, target.key, {REF: name}, parent=parent,
                 layer=Layer(diff_id, done.opaque_root),
             )  # fmt: skip
         self._told(number, None)
+
+    def _settle(self, target: _Target, below: list[str], done: Applied) -> None:
+        if self._enter:
+            with LayerWorker(enter=self._enter) as worker:
+                worker.settle(target.tree, below, done)
+            return
+        with Stack(below) as stack:
+            settle(target.tree, stack, done)
 
     def _parent(self, number: int) -> str:
         return self._chain[number - 1] if number else ""

@@ -8,8 +8,6 @@ in its blob: the snapshot that a container wrote is thrown away, and the blob un
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -26,9 +24,11 @@ from mobyshell.core.oci.image_spec import dump_image, image_to_json
 from mobyshell.core.oci.manifest import Manifest
 from mobyshell.core.oci.platform import host_platform, matcher, parse_platform
 from mobyshell.core.oci.reference import parse_reference
+from mobyshell.core.store import owners
 from mobyshell.core.store.differences import write_layer
 from mobyshell.core.store.layers import Compression, LayerWorker, Written
 from mobyshell.core.store.references import child_labels
+from mobyshell.core.store.snapshots.choose import directories
 from mobyshell.core.store.stack import Stack
 from mobyshell.core.store.unpack import unpack
 from mobyshell.core.store.walk import Resolved, resolve
@@ -37,6 +37,7 @@ from mobyshell.moby.build.cache import Cache, Layer, key_of
 from mobyshell.moby.build.context import Directory, Source, Tree, digest_of
 from mobyshell.moby.build.files import Below, Scratch
 from mobyshell.moby.build.options import Options
+from mobyshell.moby.build.owning import Owning
 from mobyshell.moby.build.settings import environment_of, history_of, joined, with_set
 from mobyshell.moby.build.stages import stage_of, wanted
 from mobyshell.moby.build.steps import (
@@ -107,10 +108,10 @@ class _Builder:
         self._states: dict[int, _State] = {}
         self._names: dict[str, int] = {}
         self._context: Directory | None = None
-        scratch = held.store.scope.root.path / "build"
-        scratch.mkdir(mode=0o700, exist_ok=True)
-        self._scratch = Path(tempfile.mkdtemp(dir=scratch))
-        stack.callback(shutil.rmtree, self._scratch, True)
+        root = held.store.scope.root
+        self._owners = owners.of_store(root)
+        self._count = 0
+        self._scratch = stack.enter_context(directories(root, root.scratch.name).new())
 
     # stages
 
@@ -255,14 +256,13 @@ class _Builder:
         layer = self._cache.find(key) if key and self._options.cached else None
         cached = layer is not None
         if layer is None:
-            place = self._scratch / "tree"
+            self._count += 1
+            place = self._scratch / str(self._count)
             with self._below(state) as below:
-                scratch = Scratch(place, below)
-                try:
-                    fill(scratch)
-                    layer = self._written(lambda fd: self._diff(place, fd))
-                finally:
-                    scratch.remove()
+                scratch = Scratch(place, below, Owning(self._owners))
+                fill(scratch)
+                scratch.finish()
+                layer = self._written(lambda fd: self._diff(place, fd))
         self._add(state, step, key or key_of(state.key, layer.diff_id), layer, cached=cached)
 
     def _run(self, state: _State, step: Run) -> None:
@@ -289,7 +289,7 @@ class _Builder:
                         self._options.output)  # fmt: skip
             return self._written(
                 lambda fd: write_layer(self._snapshots, scratch, fd, compression=Compression.GZIP,
-                                       newest=self._newest(), sync=False)
+                                       newest=self._newest(), enter=self._owners.enter)
             )  # fmt: skip
         finally:
             with suppress(NotFound):
@@ -301,7 +301,7 @@ class _Builder:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         lower, upper = os.open(nothing, flags), os.open(place, flags)
         try:
-            with LayerWorker() as worker:
+            with LayerWorker(enter=self._owners.enter) as worker:
                 return worker.diff_trees(lower, upper, output, compression=Compression.GZIP,
                                          newest=self._newest())  # fmt: skip
         finally:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
@@ -22,6 +21,7 @@ from mobyshell.core.runtime.bundle import programs
 from mobyshell.core.store.stack import Stack
 from mobyshell.core.tasks import users
 from mobyshell.moby.build.context import Item, Source
+from mobyshell.moby.build.owning import Owning
 from mobyshell.moby.build.steps import Copy, Programs, Write
 
 
@@ -83,8 +83,8 @@ class Below:
 class Scratch:
     """A directory that will be a layer: only what is put into it is in there."""
 
-    def __init__(self, place: Path, below: Below) -> None:
-        self._place, self._below = place, below
+    def __init__(self, place: Path, below: Below, owning: Owning) -> None:
+        self._place, self._below, self._owning = place, below, owning
         self._copied: set[str] = set()
         place.mkdir(mode=0o755)
 
@@ -113,10 +113,10 @@ class Scratch:
             inside.mkdir()
             found = self._below.stat(known)
             if found is None:
-                os.chown(inside, *owner)
+                self._owning.give(inside, *owner)
                 inside.chmod(mode)
             elif stat.S_ISDIR(found.st_mode):
-                os.chown(inside, found.st_uid, found.st_gid)
+                self._owning.give(inside, *self._owning.of(found))
                 inside.chmod(stat.S_IMODE(found.st_mode))
                 os.utime(inside, ns=(found.st_mtime_ns, found.st_mtime_ns))
                 self._copied.add(known)
@@ -129,7 +129,7 @@ class Scratch:
         owner = self._below.owner(step.owner)
         if step.content is None:
             inside = self.directory(step.path, step.mode, owner)
-            os.chown(inside, *owner)
+            self._owning.give(inside, *owner)
             inside.chmod(step.mode)
             return
         parent, name = posixpath.split(posixpath.normpath(posixpath.join("/", step.path)))
@@ -137,7 +137,7 @@ class Scratch:
             raise UsageError(f"{step.path!r:.60} is no file's name")
         inside = self.directory(parent) / name
         inside.write_text(step.content)
-        os.chown(inside, *owner)
+        self._owning.give(inside, *owner)
         inside.chmod(step.mode)
 
     def programs(self, step: Programs) -> None:
@@ -208,15 +208,15 @@ class Scratch:
         else:
             raise UsageError(f"{item.place:.60} is neither file, directory nor link",
                              hint="leave it out by .dockerignore")  # fmt: skip
-        os.chown(inside, *(owner or (0, 0)), follow_symlinks=False)
+        self._owning.give(inside, *(owner or (0, 0)))
         if stat.S_ISREG(mode):  # after chown(2), which takes setuid bits away
             inside.chmod(step.mode if step.mode is not None else stat.S_IMODE(mode))
         times = (item.found.st_mtime_ns, item.found.st_mtime_ns)
         os.utime(inside, ns=times, follow_symlinks=False)
 
-    def remove(self) -> None:
-        """Take it away."""
-        shutil.rmtree(self._place, ignore_errors=True)
+    def finish(self) -> None:
+        """Nothing more is put into it: all belongs to whom it shall. SyscallFailed."""
+        self._owning.finish()
 
 
 def _is_archive(source: Source, item: Item) -> bool:

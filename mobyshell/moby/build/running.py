@@ -13,7 +13,7 @@ from mobyshell.core.runtime.values import RootMount
 from mobyshell.core.store.snapshots.protocol import Snapshotter
 from mobyshell.core.store.stack import Stack
 from mobyshell.moby import spec_options as so
-from mobyshell.moby.defaults import container_spec
+from mobyshell.moby.defaults import spec_in
 
 if TYPE_CHECKING:
     from mobyshell.moby.tenant import Tenant
@@ -50,7 +50,7 @@ def run(
     ]  # fmt: skip
     if network == "host":
         options.append(so.with_host_namespace("network"))
-    spec = so.apply(container_spec(), options, so.Making(key, read))
+    spec = so.apply(spec_in(held.store.scope.root), options, so.Making(key, read))
     mount, *more = snapshots.mounts(key)
     assert not more
     tasks = held.tasks

@@ -28,6 +28,7 @@ from mobyshell.core.oci.manifest import Manifest
 from mobyshell.core.oci.platform import Matcher, matcher
 from mobyshell.core.oci.reference import parse_reference
 from mobyshell.core.oci.safejson import LARGEST
+from mobyshell.core.store import owners
 from mobyshell.core.store.archives.formats import Found, find_images
 from mobyshell.core.store.archives.source import ImageSource
 from mobyshell.core.store.content.ingest import Ingest
@@ -106,6 +107,7 @@ class _Importing:
         self._held, self._source, self._found = held, source, found
         self._platform, self._report, self._worker = platform, report, worker
         self._documents: dict[Digest, Manifest | Index] = {}
+        self._several = owners.of_store(held.scope.root).several
 
     def bring(self, target: Descriptor, snapshotter: str | None) -> str:
         """Have all of it; the chain id of the snapshot made of it. `snapshotter` None: make none."""
@@ -257,6 +259,7 @@ class _Importing:
             ingest.truncate()
             done = worker.apply(
                 self._region(one), job.tree, ingest=ingest.fd, form=job.form, limits=job.limits,
+                owners=self._several,
                 algorithm=one.digest.algorithm, diff_algorithm=job.diff_id.algorithm,
                 writeback=True, progress=job.progress,
             )  # fmt: skip

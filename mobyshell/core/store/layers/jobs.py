@@ -9,15 +9,25 @@ from typing import Any, Protocol
 
 from mobyshell.core.errors import InvalidLayer
 from mobyshell.core.linux.files import sync_filesystem
+from mobyshell.core.oci.digest import Digest
 from mobyshell.core.store.layers import streams
 from mobyshell.core.store.layers.apply import Applier
 from mobyshell.core.store.layers.compare import tree_changes
 from mobyshell.core.store.layers.compression import Unpacked, detect, packed, peeked
 from mobyshell.core.store.layers.contents import Contents
+from mobyshell.core.store.layers.settling import settle
 from mobyshell.core.store.layers.upper import upper_changes
-from mobyshell.core.store.layers.values import Compression, Form, Limits, Progress, Region
+from mobyshell.core.store.layers.values import (
+    Applied,
+    Compression,
+    Form,
+    Limits,
+    Progress,
+    Region,
+)
 from mobyshell.core.store.layers.wire import plain
 from mobyshell.core.store.layers.writeback import Writeback
+from mobyshell.core.store.stack import Stack
 
 
 class Job(Protocol):
@@ -130,7 +140,33 @@ class DiffJob:
         }  # fmt: skip
 
 
-JOBS: dict[str, Callable[[dict[str, Any], list[int]], Job]] = {"apply": ApplyJob, "diff": DiffJob}
+class SettleJob:
+    """A layer put upon those below it, where only their owners may look."""
+
+    def __init__(self, request: dict[str, Any], fds: list[int]) -> None:
+        told = request["done"]
+        self._done = Applied(**{
+            **told, "digest": Digest(told["digest"]), "diff_id": Digest(told["diff_id"]),
+            "compression": Compression(told["compression"]),
+        })  # fmt: skip
+        self._tree, self._below = fds[0], request["below"]
+
+    def progress(self) -> Progress:
+        """See Job."""
+        return Progress(self._done.size, self._done.unpacked, self._done.entries)
+
+    def run(self) -> dict[str, Any]:
+        """Nothing to say."""
+        with Stack(self._below) as stack:
+            settle(self._tree, stack, self._done)
+        return {}
+
+
+JOBS: dict[str, Callable[[dict[str, Any], list[int]], Job]] = {
+    "apply": ApplyJob,
+    "diff": DiffJob,
+    "settle": SettleJob,
+}
 """By their names in a request."""
 
 

@@ -146,6 +146,11 @@ class LayerWorker:
         request = _diff_request(Form.FLAT, compression, level, newest, sync)
         return Written(**_values(self._ask(request, [output, lower, upper], progress)))
 
+    def settle(self, tree: int, below: Sequence[str], done: Applied) -> None:
+        """`settling.settle`, for layers that only the worker may look into. `below`: the directories
+        of those below, the topmost first. SyscallFailed; WorkerLost, Interrupted."""
+        self._ask({"job": "settle", "below": list(below), "done": wire.plain(done)}, [tree], None)
+
     @property
     def closed(self) -> bool:
         """Whether it was cancelled or closed: it does nothing any more."""

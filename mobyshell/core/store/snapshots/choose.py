@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mobyshell.core.errors import Unsupported, UsageError
+from mobyshell.core.store.root import StoreRoot
 from mobyshell.core.store.scope import Scope
+from mobyshell.core.store.snapshots.directories import Directories
 from mobyshell.core.store.snapshots.driver import Driver
 from mobyshell.core.store.snapshots.protocol import Snapshotter
 from mobyshell.core.store.snapshots.snapshotter import TreeSnapshotter
@@ -28,6 +30,18 @@ def _native() -> Driver:
 DRIVERS: dict[str, Callable[[], Driver]] = {"overlayfs": _overlay, "native": _native}
 """By name, the better first; loaded when wanted. Another kind of snapshotter is entered here."""
 
+
+def directories(root: StoreRoot, name: str) -> Directories:
+    """Directories like those of trees, below the store's root: locked while they are used, and garbage
+    afterwards."""
+    if os.geteuid() == 0:
+        return Directories(root.path / name)
+    from mobyshell.core.store import owners
+    from mobyshell.core.store.snapshots.inside import Inside
+
+    return Directories(root.path / name, Inside(owners.of_store(root).enter).remove)
+
+
 _KNOWN = ".chosen"
 """A file that remembers the trial for as long as the machine runs."""
 
@@ -38,7 +52,13 @@ def snapshotter(scope: Scope, name: str = "") -> Snapshotter:
         name = default(scope)
     if name not in DRIVERS:
         raise UsageError(f"no snapshotter {name!r}", hint=f"there are {', '.join(DRIVERS)}")
-    return TreeSnapshotter(scope, DRIVERS[name]())
+    if os.geteuid() == 0:
+        return TreeSnapshotter(scope, DRIVERS[name]())
+    from mobyshell.core.store import owners  # of no use to root
+    from mobyshell.core.store.snapshots.inside import Entered, Inside
+
+    inside = Inside(owners.of_store(scope.root).enter)
+    return TreeSnapshotter(scope, Entered(DRIVERS[name](), inside), remove=inside.remove)
 
 
 def default(scope: Scope) -> str:

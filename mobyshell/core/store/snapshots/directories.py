@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -26,9 +26,11 @@ _NEW, _OLD = "new-", "rm-"
 class Directories:
     """Those of one snapshotter, of all namespaces."""
 
-    def __init__(self, path: Path) -> None:
-        """`path` is made when the first tree is."""
+    def __init__(self, path: Path, remove: Callable[[Path], Usage] | None = None) -> None:
+        """`path` is made when the first tree is. `remove`: by whom a directory is removed, if that
+        takes others; it raises OSError."""
         self.path = path
+        self._by_others = remove
 
     def of(self, tree: int) -> Path:
         """Where a tree lies."""
@@ -114,6 +116,8 @@ class Directories:
 
     def _remove(self, name: str) -> Usage:
         try:
+            if self._by_others is not None:
+                return self._by_others(self.path / name)
             parent = os.open(self.path, trees.DIRECTORY)
             try:
                 return trees.remove(parent, name)

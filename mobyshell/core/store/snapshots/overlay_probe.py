@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from mobyshell.core.errors import MobyshellError, SyscallFailed, Unsupported
 from mobyshell.core.linux import constants as c
+from mobyshell.core.linux.interpreter import module
 from mobyshell.core.linux.syscalls import call
 from mobyshell.core.store.snapshots import mounting
 from mobyshell.core.store.snapshots.directories import Directories
@@ -61,14 +63,14 @@ def _trial(place: Path, words: list[str]) -> Mount:
 
 def _check_as_root_of_ones_own(directory: Path) -> None:
     """In a user namespace, which takes a program of its own."""
-    words = [sys.executable, "-I", "-m", "mobyshell.core.store.snapshots.overlay_probe"]
-    done = subprocess.run([*words, str(directory)], capture_output=True, text=True, check=False)
+    words = [*module("mobyshell.core.store.snapshots.overlay_probe"), str(directory)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         said = done.stderr.strip().rpartition("\n")[2]
         raise Unsupported(f"overlayfs cannot be used in {directory}: {said}", hint=_HINT)
 
 
-def main(directory: str) -> int:
+def main(argv: Sequence[str]) -> int:
     """The program: in a user namespace of its own, the same trial."""
     uid, gid = os.geteuid(), os.getegid()
     try:
@@ -76,7 +78,7 @@ def main(directory: str) -> int:
         for name, text in (("setgroups", "deny"), ("gid_map", f"0 {gid} 1"),
                            ("uid_map", f"0 {uid} 1")):  # fmt: skip
             Path(f"/proc/self/{name}").write_text(text)
-        check(Path(directory), userxattr=True)
+        check(Path(argv[0]), userxattr=True)
     except (MobyshellError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -84,4 +86,4 @@ def main(directory: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1:]))

@@ -45,11 +45,16 @@ from mobyshell.core.store.snapshots.protocol import (
 class TreeSnapshotter:
     """A `protocol.Snapshotter`, of one namespace."""
 
-    def __init__(self, scope: Scope, driver: Driver) -> None:
+    def __init__(
+        self, scope: Scope, driver: Driver, *, remove: Callable[[Path], Usage] | None = None
+    ) -> None:
+        """`remove`: what removes a tree's directory, where its owners have to (`inside`)."""
         self._scope, self._driver = scope, driver
         self._database = scope.database
         self._place = rows.Place(scope, driver.name)
-        self._directories = Directories(Path(os.path.abspath(scope.root.snapshots)) / driver.name)
+        place = Path(os.path.abspath(scope.root.snapshots)) / driver.name
+        self._directories = Directories(place, remove)
+        self._note = remove is not None
 
     @property
     def name(self) -> str:
@@ -210,6 +215,10 @@ class TreeSnapshotter:
             self._driver.check(self._directories.path)  # better now than when somebody mounts it
         with self._directories.new() as new:
             try:
+                if self._note:
+                    from mobyshell.core.store import owners  # of no use to root
+
+                    owners.note(self._scope.root)
                 self._driver.make(new, kind, self._paths(below), maps)
             except OSError as error:
                 with self._database.read() as sql:

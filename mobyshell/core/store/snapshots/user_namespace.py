@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.linux.constants import CLONE_NEWUSER
+from mobyshell.core.linux.interpreter import module
 from mobyshell.core.linux.syscalls import call
 from mobyshell.core.store.snapshots.idmaps import IdMaps
 
@@ -21,7 +22,7 @@ from mobyshell.core.store.snapshots.idmaps import IdMaps
 @contextmanager
 def made(maps: IdMaps) -> Iterator[int]:
     """A descriptor of one with these maps. SyscallFailed if it is refused: mapping takes root."""
-    words = [sys.executable, "-I", "-m", "mobyshell.core.store.snapshots.user_namespace"]
+    words = module("mobyshell.core.store.snapshots.user_namespace")
     child = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert child.stdin is not None
     assert child.stdout is not None
@@ -51,7 +52,7 @@ def made(maps: IdMaps) -> Iterator[int]:
         os.close(namespace)
 
 
-def main() -> int:
+def main(_: Sequence[str] = ()) -> int:
     """The program: the errno of what failed, or 0."""
     try:
         call("unshare", CLONE_NEWUSER)

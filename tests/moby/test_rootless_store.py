@@ -1,0 +1,238 @@
+"""A user without privileges keeps, runs, builds and removes images: with ranges of ids as the images
+say, without them as files of one owner. The machine is left as it was: what such a user needs in
+/etc is seen by these processes alone.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from mobyshell.core.store.snapshots.choose import DRIVERS
+from mobyshell.moby.client import Moby
+from tests.core.store import images
+from tests.core.tasks.conftest import bury, eventually, processes_of
+from tests.core.tasks.test_rootless import python_for
+from tests.moby.test_client import busybox_layer
+
+pytestmark = [pytest.mark.root, pytest.mark.peer]
+
+UID = 61234
+RANGES = f"tester:{UID * 10}:1000\ntester:{UID * 20}:65536\n"
+FIRST = UID * 10
+"""Who is user 1 inside."""
+
+IN_PRIVATE = """
+set -e
+for file in passwd group subuid subgid; do mount --bind "$1/$file" "/etc/$file"; done
+shift
+exec setpriv --reuid=61234 --regid=61234 --clear-groups "$@"
+"""
+MAIN = """
+import sys
+sys.path[:0] = [sys.argv.pop(1)]
+from mobyshell.__main__ import main
+sys.exit(main())
+"""
+DOCKERFILE = """
+FROM made
+COPY --chown=web:www text /www/text
+RUN echo x > /run-made; chown 33:34 /run-made; chmod 4755 /run-made; rm /www/file
+WORKDIR /www/deep
+"""
+
+
+def layers() -> list[bytes]:
+    """Two: one with directories of a user web, closed to others; one with something in these."""
+    first, second = io.BytesIO(), io.BytesIO()
+    with tarfile.open(fileobj=first, mode="w") as archive:
+        with tarfile.open(fileobj=io.BytesIO(busybox_layer())) as base:
+            for member in base:
+                archive.addfile(member, base.extractfile(member) if member.isreg() else None)
+        for name, mode in (("secret", 0o700), ("www", 0o755)):
+            directory = tarfile.TarInfo(name)
+            directory.type, directory.mode, directory.uid, directory.gid = (
+                tarfile.DIRTYPE,
+                mode,
+                33,
+                34,
+            )
+            archive.addfile(directory)
+            _file(archive, f"{name}/file", 2000)
+    with tarfile.open(fileobj=second, mode="w") as archive:
+        _file(archive, "secret/more", 33)
+    return [first.getvalue(), second.getvalue()]
+
+
+def _file(archive: tarfile.TarFile, name: str, uid: int) -> None:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode, member.uid, member.gid = 3, 0o640, uid, 34
+    archive.addfile(member, io.BytesIO(b"abc"))
+
+
+@dataclass
+class User:
+    """Somebody with a home, and what of /etc is about them."""
+
+    python: str
+    home: Path
+    etc: Path
+
+    def give(self, ranges: str) -> None:
+        for name in ("subuid", "subgid"):
+            (self.etc / name).write_text(ranges)
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """`mobyshell`, as this user."""
+        variables = {"HOME": str(self.home), "XDG_RUNTIME_DIR": str(self.home / "run"),
+                     "PATH": "/usr/local/bin:/usr/bin:/bin", "MOBYSHELL_LINGER": "0.2"}  # fmt: skip
+        return subprocess.run(
+            ["unshare", "-m", "sh", "-c", IN_PRIVATE, "sh", str(self.etc), self.python, "-c", MAIN,
+             str(Path(__file__).parents[2]), *words],
+            env=variables, cwd="/", capture_output=True, text=True, timeout=120, check=False,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def ok(self, *words: str) -> str:
+        """What it prints; it must succeed."""
+        done = self.run(*words)
+        assert done.returncode == 0, (words, done.stderr)
+        return done.stdout
+
+    def owners(self, image: str, *paths: str, snapshotter: str) -> list[str]:
+        """Whose these are, as a container of the image sees it."""
+        return self.ok("run", "--rm", "--snapshotter", snapshotter, image, "--", "busybox", "stat",
+                       "-c", "%u:%g %a", *paths).splitlines()  # fmt: skip
+
+    @property
+    def store(self) -> Path:
+        return self.home / ".local/share/mobyshell"
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> Iterator[User]:
+    python = python_for(UID)
+    with tempfile.TemporaryDirectory(prefix="moby-user-") as name:
+        top = Path(name)
+        top.chmod(0o755)
+        one = User(python, top / "home", top / "etc")
+        one.etc.mkdir()
+        one.home.mkdir()
+        (one.home / "run").mkdir(mode=0o700)
+        for path in (one.home, one.home / "run"):
+            shutil.chown(path, UID, UID)
+        for file, line in (("passwd", f"tester:x:{UID}:{UID}::{one.home}:/bin/sh\n"),
+                           ("group", f"tester:x:{UID}:\n")):  # fmt: skip
+            (one.etc / file).write_text(Path(f"/etc/{file}").read_text() + line)
+        one.give(RANGES)
+        (top / "context").mkdir()
+        (top / "context" / "Dockerfile").write_text(DOCKERFILE)
+        (top / "context" / "text").write_text("text\n")
+        with Moby(tmp_path / "source", tmp_path / "state", "demo") as moby:
+            content = moby.tenant.store.content
+            tars = layers()
+            blobs = [images.put(content, one, images.LAYER.removesuffix("+gzip")) for one in tars]
+            config = images.put_json(content, {
+                "architecture": "amd64", "os": "linux", "config": {"Env": ["PATH=/bin"]},
+                "rootfs": {"type": "layers", "diff_ids": [images.Digest.of(one) for one in tars]},
+            }, images.CONFIG)  # fmt: skip
+            target = images.put_json(content, {
+                "schemaVersion": 2, "mediaType": images.MANIFEST, "config": images.plain(config),
+                "layers": [images.plain(one) for one in blobs],
+            }, images.MANIFEST)  # fmt: skip
+            moby.tenant.store.images.put("docker.io/library/made:latest", target)
+            with (top / "made.tar").open("wb") as file:
+                moby.export_images(["made"], file)
+        try:
+            yield one
+        finally:
+            state = one.home / "run" / "mobyshell"
+
+            def gone() -> bool:
+                bury()
+                return not processes_of(state)
+
+            eventually(gone)
+
+
+@pytest.mark.parametrize("snapshotter", sorted(DRIVERS))
+def test_files_belong_to_whom_the_image_says(user: User, snapshotter: str) -> None:
+    top, how = user.home.parent, ("--snapshotter", snapshotter)
+    user.ok("image", "import", *how, str(top / "made.tar"))
+    assert user.owners("made", "/bin", "/secret", "/secret/file", "/secret/more", "/www",
+                       snapshotter=snapshotter) == [
+        "0:0 755", "33:34 700", "2000:34 640", "33:34 640", "33:34 755",
+    ]  # fmt: skip
+    trees = [
+        one for one in (user.store / "snapshots" / snapshotter).iterdir() if one.name.isdecimal()
+    ]
+    seen = {one.stat().st_uid for tree in trees for one in (tree / "fs").rglob("*")}
+    # 2000 lies in the second range: the first has a thousand
+    assert {UID, FIRST + 32, UID * 20 + 999} <= seen
+    user.ok("image", "build", *how, "-t", "built", str(top / "context"))
+    assert user.owners("built", "/www/text", "/run-made", "/www/deep", snapshotter=snapshotter) == [
+        "33:34 644", "33:34 4755", "0:0 755",
+    ]  # fmt: skip
+    user.ok("image", "export", "built", "-o", str(user.home / "built.tar"))
+    found = owners_in(user.home / "built.tar")
+    assert (found["www/text"], found["run-made"]) == ((33, 34), (33, 34))
+    assert user.ok("store", "check") == ""
+    for name in ("made", "built"):
+        user.ok("image", "rm", name)
+    user.ok("image", "prune-cache")
+    user.ok("store", "gc")
+    assert list((user.store / "snapshots" / snapshotter).iterdir()) == []
+    assert list((user.store / "build").iterdir()) == []
+
+
+def owners_in(archive: Path) -> dict[str, tuple[int, int]]:
+    """Of all files in all layers of an exported image."""
+    found = {}
+    with tarfile.open(archive) as outer:
+        for member in outer:
+            if member.isreg() and (file := outer.extractfile(member)):
+                data = file.read()
+                try:
+                    with tarfile.open(fileobj=io.BytesIO(data)) as layer:
+                        found |= {one.name.rstrip("/"): (one.uid, one.gid) for one in layer}
+                except tarfile.TarError:
+                    continue
+    return found
+
+
+def test_without_ranges_all_is_of_one_owner(user: User) -> None:
+    user.give("")
+    user.ok("image", "import", str(user.home.parent / "made.tar"))
+    assert user.owners("made", "/bin", "/secret", "/www", snapshotter="overlayfs") == [
+        "0:0 755", "0:0 700", "0:0 755",
+    ]  # fmt: skip
+    (line,) = [one for one in map(json.loads, user.ok("doctor", "--all", "--json").splitlines())
+               if one["feature"] == "files of several owners"]  # fmt: skip
+    assert not line["ok"]
+    assert "tester has nothing in /etc/subuid" in line["detail"]
+    # ranges that come later do not change what is there
+    user.give(RANGES)
+    assert user.owners("made", "/secret", snapshotter="overlayfs") == ["0:0 700"]
+    user.ok("image", "rm", "made")
+    user.ok("store", "gc")
+
+
+def test_ranges_that_were_taken_away_are_named(user: User) -> None:
+    user.ok("image", "import", str(user.home.parent / "made.tar"))
+    user.give(f"tester:{UID * 30}:65536\n")
+    done = user.run("run", "--rm", "made", "--", "true")
+    assert done.returncode != 0
+    assert f"1:{FIRST}:1000" in done.stderr
+    user.give(RANGES + f"tester:{UID * 30}:65536\n")  # more is as good
+    user.ok("run", "--rm", "made", "--", "true")
+    user.ok("image", "rm", "made")
+    assert user.ok("store", "check") == ""
