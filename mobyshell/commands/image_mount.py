@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from mobyshell.commands.image_transfer import find_image
 from mobyshell.commands.registry import FILE, IMAGE, TEXT, WRITE, argument, option, switch, verb
 from mobyshell.commands.results import Done
-from mobyshell.commands.stored import kept_labels
 
 if TYPE_CHECKING:
     from mobyshell.commands.context import Context
@@ -32,25 +31,12 @@ def mount(
     They are unpacked first, if they are not. A snapshot named like the directory keeps them until
     `image unmount`. Setuid programs and devices in there are of no effect.
     """
-    import os
-    from pathlib import Path
+    from mobyshell.commands.mounted_views import mount_upon
 
-    from mobyshell.core.errors import SyscallFailed
-    from mobyshell.core.store.snapshots import mounting
-
-    target, found = Path(os.path.abspath(directory)), find_image(ctx, image, platform)
+    found = find_image(ctx, image, platform)
     snapshots = found.tenant.snapshotter(snapshotter or "")
     found.unpack(snapshots.name)
-    make = snapshots.prepare if writable else snapshots.view
-    mounts = make(str(target), found.chain_id, kept_labels(ctx, ()))
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        mounting.attach(mounts, target, trusted=False)
-    except BaseException as error:
-        snapshots.remove(str(target))
-        if isinstance(error, OSError):
-            raise SyscallFailed.of(error, "mkdir", path=str(target)) from error
-        raise
+    target = mount_upon(ctx, snapshots, found.chain_id, directory, writable=writable)
     return Done(str(target), said=f"`mobyshell image unmount {directory}` takes it away again")
 
 
@@ -60,21 +46,6 @@ def mount(
 )  # fmt: skip
 def unmount(ctx: Context, *, directory: str, snapshotter: str | None) -> Done:
     """Unmount what `image mount` has mounted, and remove its snapshot."""
-    import errno
-    import os
-    from pathlib import Path
+    from mobyshell.commands.mounted_views import unmount as take_away
 
-    from mobyshell.core.errors import SyscallFailed
-    from mobyshell.core.store.snapshots import mounting
-    from mobyshell.core.store.snapshots.choose import snapshotter as choose
-
-    target = os.path.abspath(directory)
-    snapshots = choose(ctx.space.scope, snapshotter or "")
-    snapshots.stat(target)  # what others have mounted is theirs
-    try:
-        mounting.detach(Path(target))
-    except SyscallFailed as error:
-        if error.errno not in (errno.EINVAL, errno.ENOENT):
-            raise
-    snapshots.remove(target)  # also of a mount that a reboot has ended
-    return Done(target)
+    return take_away(ctx, directory, snapshotter)

@@ -192,6 +192,7 @@ NOUNS = {
 _MODULES = {
     "task": ("task", "task_looks"),
     "container": ("container", "container_run"),
+    "snapshot": ("snapshot", "snapshot_looks"),
     "image": (
         "image_transfer",
         "image",

@@ -9,11 +9,9 @@ from mobyshell.commands.results import Rows
 from mobyshell.commands.stored import say_freed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from mobyshell.commands.context import Context
     from mobyshell.core.store.check import Finding
-    from mobyshell.core.store.gc.graph import Node, Step
+    from mobyshell.core.store.gc.graph import Node
 
 N = "store"
 
@@ -48,24 +46,13 @@ def _row(node: Node, size: int, *, kept: bool, why: str) -> dict[str, Any]:
 
 def _kept(ctx: Context) -> list[dict[str, Any]]:
     from mobyshell.core.store.gc.collect import look
+    from mobyshell.core.store.gc.graph import tell
 
     graph, marks = look(ctx.store.database, ctx.clock)
     return [
-        _row(node, graph.nodes[node], kept=True, why=_way(marks.why(node)))
+        _row(node, graph.nodes[node], kept=True, why=tell(marks.why(node)))
         for node in marks.reached
     ]
-
-
-def _way(steps: Sequence[Step]) -> str:
-    """`image a → content sha256:… (target) → this (containerd.io/gc.ref.content.l.0)`."""
-    first, *rest = steps
-    if not rest:
-        return first.why
-    parts = []
-    for number, step in enumerate(rest):
-        what = str(step.source)
-        parts.append(f"{what} ({rest[number - 1].why if number else first.why})")
-    return " → ".join([*parts, f"this ({rest[-1].why})"])
 
 
 @verb(
@@ -78,6 +65,7 @@ def why(ctx: Context, *, what: str) -> Rows:
     from mobyshell.core.errors import NotFound
     from mobyshell.core.oci.safejson import show
     from mobyshell.core.store.gc.collect import look
+    from mobyshell.core.store.gc.graph import tell
 
     graph, marks = look(ctx.store.database, ctx.clock)
     names = {what, _full(what)}
@@ -88,7 +76,7 @@ def why(ctx: Context, *, what: str) -> Rows:
     rows = []
     for node in nodes:
         steps = marks.why(node)
-        said = _way(steps) if steps else "nothing needs it: the next collection removes it"
+        said = tell(steps) if steps else "nothing needs it: the next collection removes it"
         rows.append(_row(node, graph.nodes[node], kept=bool(steps), why=said))
     columns = (("kept", "", "check"), ("kind", "KIND", "text"), ("key", "WHAT", "id"),
                ("why", "WHY", "text"))  # fmt: skip

@@ -77,3 +77,74 @@ def test_a_namespace_is_one_of_its_own(workplace: Workplace) -> None:
     assert done.returncode == 3
     assert "default" in done.stderr
     assert workplace.run("snapshot", "ls", "--snapshotter", "zfs").returncode == 2
+
+
+def planned(workplace: Workplace, *words: str) -> list[dict[str, Any]]:
+    return rows(workplace, "snapshot", *words, "--plan")
+
+
+def test_two_snapshots_are_compared_whoever_is_upon_whom(workplace: Workplace) -> None:
+    made(workplace, "overlayfs")
+    workplace.ok("snapshot", "prepare", "other", "base")
+    script = "echo other > mnt/other; mkdir -p mnt/d/e; touch mnt/d/e/f; chmod 600 mnt/file"
+    mounted(workplace, ["snapshot", "mounts", "other", "mnt"], script)
+    found = rows(workplace, "snapshot", "diff", "other", "--from", "box")
+    assert {one["path"]: one["way"] for one in found} == {
+        "/d": "added", "/d/e": "added", "/d/e/f": "added", "/file": "added", "/new": "deleted",
+        "/other": "added",
+    }  # fmt: skip
+    (one,) = rows(workplace, "snapshot", "diff", "base", "--from", "other")[1:2]
+    assert (one["way"], one["path"]) == ("changed", "/file")
+    assert rows(workplace, "snapshot", "diff", "box", "--from", "box") == []
+    assert workplace.run("snapshot", "diff", "box", "--from", "nobody").returncode == 3
+    assert workplace.run("snapshot", "diff", "box", "--from", "base", "-o", "x").returncode == 2
+
+
+def test_plans_say_what_will_be_done_and_do_nothing(workplace: Workplace) -> None:
+    made(workplace, "overlayfs")
+    before = rows(workplace, "snapshot", "ls")
+    steps = planned(workplace, "prepare", "more", "base")
+    assert [one["what"] for one in steps][-1] == "name it more"
+    assert any("mkdir" in one["calls"] and "/work" in one["calls"] for one in steps)
+    assert not any("/work" in one["calls"] for one in planned(workplace, "view", "more", "base"))
+    assert "syncfs" in planned(workplace, "commit", "new", "box")[0]["calls"]
+    assert planned(workplace, "label", "box", "a=b", "containerd.io/gc.root=x")[0]["what"] == (
+        "set a to b"
+    )
+    assert "umount2" not in json.dumps(planned(workplace, "mount", "base", "mnt2"))
+    assert len(planned(workplace, "rm", "box", "base")) == 4
+    native = rows(workplace, "snapshot", "prepare", "k", "--snapshotter", "native", "--plan")
+    assert len(native) == 3
+    assert rows(workplace, "snapshot", "ls") == before
+    for words in (
+        ("prepare", "box", "base"), ("prepare", "x", "box"), ("view", "x", "nobody"),
+        ("commit", "x", "base"), ("rm", "base"), ("rm", "nobody"), ("mount", "box", "mnt2"),
+        ("unmount", "mnt2"), ("commit", "base", "box"),
+    ):  # fmt: skip
+        assert workplace.run("snapshot", *words, "--plan").returncode == 3, words
+
+
+def test_a_committed_one_is_mounted_to_be_looked_at(workplace: Workplace) -> None:
+    made(workplace, "overlayfs")
+    workplace.ok("snapshot", "commit", "top", "box")
+    place = workplace.directory / "look"
+    try:
+        workplace.ok("snapshot", "mount", "top", "look")
+        assert [one.name for one in place.iterdir()] == ["new"]
+        with pytest.raises(OSError, match="Read-only"):
+            (place / "x").write_text("")
+    finally:
+        workplace.ok("snapshot", "unmount", "look")
+    assert list(place.iterdir()) == []
+    assert len(rows(workplace, "snapshot", "ls")) == 2
+    assert workplace.run("snapshot", "unmount", "/proc").returncode == 3
+
+
+def test_a_view_says_of_its_mount_what_the_plan_said(workplace: Workplace) -> None:
+    made(workplace, "overlayfs")
+    workplace.ok("snapshot", "commit", "top", "box")
+    (mount,) = rows(workplace, "snapshot", "view", "look", "top")
+    lowers = mount["options"].partition("lowerdir=")[2].split(":")
+    steps = json.dumps(planned(workplace, "mount", "top", "mnt2"))
+    assert len(lowers) == 2
+    assert all(f'\\"lowerdir+\\", \\"{one}\\"' in steps for one in lowers)

@@ -28,6 +28,7 @@ PREPARE = {
     "done": ["task", "run", "--name", "done", "first", "--", "echo", "said"],
     "scratch": ["bundle", "new", "scratch"],
     "layer-key": ["snapshot", "prepare", "layer-key"],
+    "layer-view": ["snapshot", "view", "layer-view"],
     "lan": ["network", "create", "--subnet", "10.199.0.0/24", "lan"],
     "kept": ["volume", "create", "kept"],
     "alpine.tar": ["image", "export", "alpine", "-o", "alpine.tar"],
@@ -63,6 +64,9 @@ def prepare(workplace: Workplace, verb: Verb, words: list[str]) -> None:
         (workplace.directory / "build.yml").write_text(BUILD)
     if verb.name == "image unmount":
         workplace.ok("image", "mount", "alpine", "mnt")
+    if verb.name == "snapshot unmount":
+        workplace.ok("snapshot", "view", "layer-view")
+        workplace.ok("snapshot", "mount", "layer-view", "mnt")
     if verb.name == "image verify":
         workplace.ok("image", "sign", "alpine", "--key", "mine.key")
     if verb.name == "task resume":
@@ -74,8 +78,8 @@ def test_the_example_runs(workplace: Workplace, verb: Verb) -> None:
     words = shlex.split(verb.example)
     prepare(workplace, verb, words)
     with ExitStack() as stack:
-        if verb.name == "image mount":
-            stack.callback(workplace.ok, "image", "unmount", "mnt")
+        if verb.name in ("image mount", "snapshot mount"):
+            stack.callback(workplace.ok, verb.noun, "unmount", "mnt")
         if REGISTRY in verb.example:
             host = stack.enter_context(distribution()).host
             words = [word.replace(REGISTRY, host) for word in words]

@@ -7,7 +7,7 @@ a root that says why. Knows no table and no label; `gather` makes a graph of tho
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -86,6 +86,46 @@ def mark(graph: Graph) -> Marks:
 def dead(graph: Graph, marks: Marks) -> list[Node]:
     """What nothing needs, in the graph's order."""
     return [node for node in graph.nodes if node not in marks.reached]
+
+
+def ways(graph: Graph, node: Node) -> list[list[Step]]:
+    """Every root's shortest way to `node`; one that holds it twice has one."""
+    found = [marks.why(node) for _, marks in _by_root(graph)]
+    return [way for way in found if way]
+
+
+def holders(graph: Graph) -> dict[Node, list[Node]]:
+    """By object: the roots that keep it, itself included if it is one."""
+    found: dict[Node, list[Node]] = {}
+    for root, marks in _by_root(graph):
+        for node in marks.reached:
+            found.setdefault(node, []).append(root)
+    return found
+
+
+def tell(steps: Sequence[Step]) -> str:
+    """`image a → content sha256:… (target) → this (containerd.io/gc.ref.content.l.0)`."""
+    first, *rest = steps
+    if not rest:
+        return first.why
+    parts = []
+    for number, step in enumerate(rest):
+        what = str(step.source)
+        parts.append(f"{what} ({rest[number - 1].why if number else first.why})")
+    return " → ".join([*parts, f"this ({rest[-1].why})"])
+
+
+def _by_root(graph: Graph) -> Iterator[tuple[Node, Marks]]:
+    for root, why in graph.roots.items():
+        reached: dict[Node, Step] = {}
+        _spread(graph, {root: Step(None, why)}, reached)
+        yield root, Marks(reached)
+    for target, step in graph.flat.items():
+        reached = {}
+        _spread(graph, {target: step}, reached, flat=True)
+        if step.source is not None and reached:
+            reached[step.source] = Step(None, graph.roots[step.source])
+            yield step.source, Marks(reached)
 
 
 def _spread(
