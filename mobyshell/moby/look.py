@@ -95,7 +95,7 @@ def files(
 ) -> list[FileRow]:
     """What is in a directory of the image, as of one of its layers (the last)."""
     with stack(image, layer, snapshotter) as (opened, top):
-        return [_row(posixpath.join(path, entry.name), entry, top) for entry in opened.ls(path)]
+        return [file_row(posixpath.join(path, entry.name), entry, top) for entry in opened.ls(path)]
 
 
 def content(
@@ -154,7 +154,8 @@ _KINDS = {stat.S_IFDIR: "directory", stat.S_IFREG: "file", stat.S_IFLNK: "link",
           stat.S_IFSOCK: "socket"}  # fmt: skip
 
 
-def _row(path: str, entry: Entry, top: int) -> FileRow:
+def file_row(path: str, entry: Entry, top: int) -> FileRow:
+    """A path of a stack whose uppermost layer is number `top`, counted from the lowest."""
     found = entry.found
     kind = _KINDS.get(stat.S_IFMT(found.st_mode), "?")
     size = found.st_size if kind == "file" else 0

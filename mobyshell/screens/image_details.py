@@ -1,59 +1,35 @@
 """All about one image: its layers, and beside them in tabs what the one under the cursor did.
 
-Owns which image, layer and path are looked at; each is read in a thread when it is looked at.
+Owns which image and layer are looked at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
 from textual.message import Message
-from textual.timer import Timer
 from textual.widgets import TabbedContent, TabPane
 
-from mobyshell.commands.output import clean, size
-from mobyshell.moby.look import LARGEST, LayerRow
+from mobyshell.moby.look import LayerRow
 from mobyshell.moby.survey import ImageInfo, Images, TreeRow
-from mobyshell.screens.image_rows import (
-    LAYERS,
-    WASTED,
-    file_lines,
-    layer_rows,
-    parts_text,
-    tree_label,
-    wasted_rows,
-)
-from mobyshell.screens.session import said
-from mobyshell.widgets.background import Failed, background
-from mobyshell.widgets.layer_tree import LayerTree, Leaf
-from mobyshell.widgets.lines import Lines
+from mobyshell.screens.image_rows import LAYERS, WASTED, layer_rows, parts_text, wasted_rows
+from mobyshell.screens.tree_tabs import Show, TreeTabs
+from mobyshell.widgets.background import background
 from mobyshell.widgets.listing import Listing
 from mobyshell.widgets.record_view import RecordView
 from mobyshell.widgets.resource_table import ResourceTable
-from mobyshell.widgets.sentence import Sentence
-from mobyshell.widgets.tabs import Tabbed
-
-PAUSE = 0.15
-"""Seconds the cursor must rest on an image or a layer before it is read."""
 
 LAYERING = "reading the layers of the image"
-READING = "reading about the image"
-OPENING = "reading a directory of the image"
-SHOWING = "reading a file of the image"
+
+About = tuple[str, int]
+"""An image's name and a layer's number; -1: a step that made none."""
 
 
-def leaf(row: TreeRow) -> Leaf[TreeRow]:
-    """A path as a leaf of the tree."""
-    return Leaf(row.file.path, tree_label(row), row.file.kind == "directory", row)
-
-
-class ImageDetails(Tabbed):
+class ImageDetails(TreeTabs):
     """Layers; tree, file, wasted, explain."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -70,13 +46,6 @@ class ImageDetails(Tabbed):
         layers: list[LayerRow]
 
     @dataclass
-    class Read(Message):
-        """What a tab shows of an image, or of its layer; `show` puts it on the screen."""
-
-        about: tuple[str, int]
-        show: Callable[[], None]
-
-    @dataclass
     class Entered(Message):
         """Into the tabs."""
 
@@ -85,17 +54,11 @@ class ImageDetails(Tabbed):
         self._images = images
         self._info: ImageInfo | None = None
         self._steps: list[LayerRow] = []
-        self._timer: Timer | None = None
-        self._tree_of: tuple[str, int] | None = None
 
     def compose(self) -> ComposeResult:
         yield Listing(LAYERS, id="layers")
         with TabbedContent(initial="tree"):
-            with TabPane("Tree", id="tree"):
-                yield LayerTree[TreeRow](leaf)
-            with TabPane("File", id="file"), Vertical():
-                yield Sentence(id="content-title")
-                yield Lines(id="content")
+            yield from self.tree_panes()
             with TabPane("Wasted", id="wasted"):
                 yield Listing(WASTED, id="wasted-files")
             with TabPane("Explain", id="explain"):
@@ -106,37 +69,29 @@ class ImageDetails(Tabbed):
         """The steps."""
         return self.query_one("#layers", Listing)
 
-    @property
-    def files(self) -> LayerTree[TreeRow]:
-        """The tree."""
-        return self.query_one(LayerTree)
-
-    @property
-    def _about(self) -> tuple[str, int]:
-        """The image and the layer under the cursors; -1: a step that made none."""
-        row = self.steps.table.row
-        number = row["layer"] if row is not None else None
-        return (self._info.name if self._info else "", -1 if number is None else number)
-
     # which one
+
+    @property
+    def about(self) -> About | None:
+        row = self.steps.table.row
+        if self._info is None or not self._steps:
+            return None
+        number = row["layer"] if row is not None else None
+        return (self._info.name, -1 if number is None else number)
 
     def show(self, info: ImageInfo | None) -> None:
         """Another image, or the same with news; read once the cursor rests."""
         before = self._info
         if info == before:
             return
-        self._info, self._tree_of = info, None
+        self._info = info
+        self.forget()
         if info is None or before is None or info.name != before.name:
             self._steps = []
             self.steps.say("" if info else "No image is chosen.")
-            self._say("")
+            self.say("")
             self._content("", [])
-        self._soon(self._read_layers)
-
-    def _soon(self, what: Callable[[], object]) -> None:
-        if self._timer is not None:
-            self._timer.stop()
-        self._timer = self.set_timer(PAUSE, what)
+        self.soon(self._read_layers)
 
     def _read_layers(self) -> None:
         if self._info is not None:
@@ -153,120 +108,46 @@ class ImageDetails(Tabbed):
         if self._info is not None and event.name == self._info.name:
             self._steps = event.layers
             self.steps.set_rows(layer_rows(event.layers))
-            self._refresh()
+            self.refresh_tab()
 
     @on(ResourceTable.Chosen)
     def layer_chosen(self, event: ResourceTable.Chosen) -> None:
         """Another layer: what did it do?"""
         event.stop()
         if event.table is self.steps.table and self._steps:
-            self._soon(self._refresh)
+            self.soon(self.refresh_tab)
 
-    # what the tab shows
+    # what the tabs show
 
-    @on(TabbedContent.TabActivated)
-    def activated(self) -> None:
-        """Another tab is looked at."""
-        self._refresh()
+    def read_tree(self, about: About, path: str) -> list[TreeRow]:
+        return self._images.tree(*about, path)
 
-    def _refresh(self) -> None:
-        name, layer = self._about
-        if not name or not self._steps:
-            return
-        if self.tab == "tree" and layer < 0:
-            self._tree_of = None
-            self.files.say("This step made no layer: it set something in the configuration.")
-        elif self.tab == "tree" and self._tree_of == (name, layer):
-            pass  # who comes back to it finds it as it was left
-        elif self.tab in ("tree", "wasted", "explain"):
-            self._read_tab(self.tab, name, layer)
+    def read_content(self, about: About, path: str) -> bytes:
+        return self._images.content(*about, path)
 
-    @background(READING)
-    def _read_tab(self, tab: str, name: str, layer: int) -> Message:
-        if tab == "tree":
-            tree = self._images.tree(name, layer, "/")
-            return self.Read((name, layer), lambda: self._show_tree((name, layer), tree))
+    def read_tab(self, about: About, tab: str) -> Show:
+        name, _ = about
         if tab == "wasted":
             rows = wasted_rows(self._images.wasted(name))
             view = self.query_one("#wasted-files", Listing)
-            return self.Read((name, layer), lambda: view.set_rows(rows))
+            return lambda: view.set_rows(rows)
         text = parts_text(name, self._images.parts(name))
         record = self.query_one(RecordView)
-        return self.Read((name, layer), lambda: record.say(text))
+        return lambda: record.say(text)
 
-    def _show_tree(self, about: tuple[str, int], rows: list[TreeRow]) -> None:
-        self.files.show(rows)
-        self._tree_of = about
+    def layer_of(self, about: About) -> str:
+        return f"layer {about[1]}"
 
-    @on(LayerTree.Wanted)
-    def opened(self, event: LayerTree.Wanted) -> None:
-        """A directory."""
-        event.stop()
-        self._read_directory(*self._about, event.path)
+    def why_no_tree(self, about: About) -> str:
+        if about[1] >= 0:
+            return ""
+        return "This step made no layer: it set something in the configuration."
 
-    @background(OPENING)
-    def _read_directory(self, name: str, layer: int, path: str) -> Message:
-        rows = self._images.tree(name, layer, path)
-        return self.Read((name, layer), lambda: self.files.fill(path, rows))
-
-    @on(LayerTree.Picked)
-    def picked(self, event: LayerTree.Picked) -> None:
-        """A file: what is in it?"""
-        event.stop()
-        file = event.value.file
-        self.tab = "file"
-        name, layer = self._about
-        if file.kind == "file":
-            self._content(f"{file.path}, {size(file.size)}, as of layer {layer}", [])
-            self._read_file(name, layer, file.path)
-        elif file.kind == "link":
-            self._content(f"{file.path} leads to {file.target}", [])
-        else:
-            gone = file.kind == "deleted"
-            said = f"was deleted by layer {layer}" if gone else f"is a {file.kind}"
-            self._content(f"{file.path} {said}", [])
-        self.focus_content()
-
-    @background(SHOWING)
-    def _read_file(self, name: str, layer: int, path: str) -> Message:
-        lines = file_lines(self._images.content(name, layer, path), LARGEST)
-        view = self.query_one("#content", Lines)
-        return self.Read((name, layer), lambda: view.set_lines(lines, to_end=False))
-
-    def _content(self, title: str, lines: list[str]) -> None:
-        self.query_one("#content-title", Sentence).say(clean(title))
-        self.query_one("#content", Lines).set_lines(lines, to_end=False)
-
-    @on(Read)
-    def read(self, event: Read) -> None:
-        """Show it, unless something else is looked at by now."""
-        event.stop()
-        if event.about == self._about:
-            event.show()
-
-    @on(Failed)
-    def failed(self, event: Failed) -> None:
-        """What cannot be read is said where it would be."""
-        event.stop()
-        text = said(self.app, event)
-        if event.what == LAYERING:
+    def say_failed(self, what: str, text: str) -> None:
+        if what == LAYERING:
             self._steps = []
             self.steps.say(text)
-            self._say(text)
-        elif event.what == SHOWING:
-            self._content(text, [])
-        else:
-            self._say(text)
-
-    def _say(self, text: str) -> None:
-        tab = self.tab
-        if tab == "tree":
-            self._tree_of = None
-            self.files.say(text)
-        elif tab == "wasted":
-            self.query_one("#wasted-files", Listing).say(text)
-        elif tab == "explain":
-            self.query_one(RecordView).say(text)
+        self.say(text)
 
     # moving about
 

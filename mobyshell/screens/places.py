@@ -43,6 +43,7 @@ PLACES = (
     Place("bundles", "b", "f1", "bundles:BundlesScreen", shown=True),
     Place("tasks", "t", "f2", "tasks:TasksScreen", shown=True),
     Place("images", "i", "f3", "images:ImagesScreen", shown=True),
+    Place("snapshots", "s", "f4", "snapshots:SnapshotsScreen"),
     Place("networks", "w", "f6", "networks:NetworksScreen"),
 )
 """Every screen, in the order of the F-keys."""

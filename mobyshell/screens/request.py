@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 from mobyshell.commands.arguments import parse
+from mobyshell.commands.output import clean
 from mobyshell.commands.registry import DESTROY, Verb, lookup
 
 # verbs that take over the terminal when they are not told to stay in the background
@@ -14,6 +16,9 @@ _FOREGROUND = frozenset({"task run", "task exec", "task attach", "ns enter", "bu
                          "container run", "container start"})  # fmt: skip
 
 _KILL = 9
+
+_WIDE = 66
+"""Columns that reasons take in a dialog, on 80 columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +84,19 @@ def question(wanted: Sequence[Request]) -> str:
         f" and {len(subjects) - 5} more" if len(subjects) > 5 else ""
     )
     return f"{verb} {names}?"
+
+
+def plan_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The steps of a plan: what is done (`what`; or `where` what, `verb`), by which `calls` (or
+    `shell`), and `why`."""
+    lines: list[str] = []
+    for row in rows:
+        what = row.get("what") or f"{row['where']}: {row['verb']}"
+        lines.append(f"{row['n']}  {clean(what)}")
+        calls = str(row.get("calls") or row.get("shell") or "")
+        lines += [f"   {clean(call)}" for call in calls.split("; ") if call]
+        lines += [
+            *wrap(clean(row["why"]), _WIDE, initial_indent="   ", subsequent_indent="   "),
+            "",
+        ]
+    return "\n".join(lines[:-1])

@@ -27,9 +27,10 @@ from mobyshell.commands.registry import Verb
 from mobyshell.core.errors import MobyshellError, SyscallFailed, UsageError
 from mobyshell.core.tasks.service import Tasks
 from mobyshell.moby.networks import Networks, NetworkSurvey
+from mobyshell.moby.snapshot_survey import Snapshots, SnapshotSurvey
 from mobyshell.moby.survey import Images, Survey
 from mobyshell.screens.news import Follow, News
-from mobyshell.screens.request import Request, question, request, word_to_type
+from mobyshell.screens.request import Request, plan_text, question, request, word_to_type
 from mobyshell.screens.result import ResultScreen
 from mobyshell.widgets.background import Failed, in_thread
 from mobyshell.widgets.confirm import Confirm
@@ -44,13 +45,14 @@ Done = Callable[[r.Done], object]
 
 
 class Session:
-    """One per app. `context` is the verbs'; `tasks`, `images` and `networks` are services, which only
-    threads may call; `news` tells what happens."""
+    """One per app. `context` is the verbs'; `tasks`, `images`, `networks` and `snapshots` are
+    services, which only threads may call; `news` tells what happens."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
         self.images: Images = Survey(lambda: tenant(context))
         self.networks: Networks = NetworkSurvey(lambda: home_of(context))
+        self.snapshots: Snapshots = SnapshotSurvey(lambda: tenant(context))
         self.news = News(self)
         self.store_events: Follow = partial(of_store, context)
 
@@ -72,6 +74,11 @@ class Session:
         if not isinstance(made, r.Rows):
             raise UsageError(f"{wanted.verb.name} has no plan to show")
         return made
+
+    def steps(self, words: Sequence[str]) -> str:
+        """The same as a text; "" for a verb without a plan. For a thread; raises what the verb
+        itself would say against it."""
+        return plan_text(self.plan(words).rows) if request(words).verb.plan else ""
 
     @property
     def readonly(self) -> bool:
@@ -114,8 +121,23 @@ class Session:
             if yes:
                 self._run(app, wanted, then, done)
 
-        asked = Confirm(question(wanted), wanted[0].verb.summary, typed=word_to_type(wanted))
-        app.push_screen(asked, answered)
+        def ask(plan: str) -> None:
+            summary = wanted[0].verb.summary
+            asked = Confirm(question(wanted), summary, plan=plan, typed=word_to_type(wanted))
+            app.push_screen(asked, answered)
+
+        async def look_ahead() -> None:
+            try:
+                ask(await in_thread(lambda: "\n\n".join(self.steps(one.words) for one in wanted)))
+            except MobyshellError as error:
+                tell(app, error)  # it would be refused: nobody need confirm it
+            except Exception as error:
+                app.unexpected(wanted[0].verb.name, error)
+
+        if any(one.verb.plan for one in wanted):
+            app.run_worker(look_ahead(), group="verbs", exit_on_error=False)
+        else:
+            ask("")
 
     def _run(
         self, app: MobyshellApp, wanted: list[Request], then: Then | None, done: Done | None

@@ -8,29 +8,35 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Button, Input, Label, OptionList
+from textual.widgets import Button, Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
 
 class Confirm(ModalScreen[bool]):
-    """Asks before something happens. With `typed`, only typing that word says yes."""
+    """Asks before something happens, whose steps `plan` says. With `typed`, only typing that word
+    says yes."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,n", "no", "No", id="confirm.no"),
         Binding("y", "yes", "Yes", id="confirm.yes"),
     ]
 
-    def __init__(self, question: str, detail: str = "", *, typed: str = "") -> None:
+    def __init__(
+        self, question: str, detail: str = "", *, plan: str = "", typed: str = ""
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.question, self.detail, self.typed = question, detail, typed
+        self.question, self.detail, self.plan, self.typed = question, detail, plan, typed
 
     def compose(self) -> ComposeResult:
-        with Vertical(classes="dialog danger"):
+        with Vertical(classes="dialog danger wide" if self.plan else "dialog danger"):
             yield Label(self.question, classes="title", markup=False)
             if self.detail:
                 yield Label(self.detail, classes="detail", markup=False)
+            if self.plan:
+                with VerticalScroll(classes="steps"):
+                    yield Static(self.plan, markup=False)
             if self.typed:
                 yield Label(f"Type {self.typed} to confirm:", markup=False)
                 yield Input(id="word")

@@ -29,7 +29,8 @@ class Column:
 @dataclass(frozen=True, slots=True)
 class ResourceSpec:
     """How one kind of thing is shown. `health` gives good, busy, bad or off for a row; `sort` is
-    the column by which rows are in order at first, if that is not their `key`."""
+    the value by which rows are in order at first, if that is not their `key`; `parent`, if there is
+    one, the value that is the key of the row that a row stands upon: they are shown as a tree."""
 
     noun: str
     key: str
@@ -37,6 +38,7 @@ class ResourceSpec:
     health: Callable[[Row], str]
     empty: str
     sort: str = ""
+    parent: str = ""
 
     @property
     def plural(self) -> str:
@@ -90,6 +92,30 @@ def ordered(rows: Sequence[Row], key: str, *, reverse: bool) -> list[Row]:
     except TypeError:
         having.sort(key=lambda row: natural(str(row[key])), reverse=reverse)
     return [*having, *lacking]
+
+
+def nested(rows: Sequence[Row], key: str, parent: str) -> list[tuple[Row, str]]:
+    """Rows as a tree, each with the stem that stands before it; siblings stay in their order.
+
+    Who is alone upon another is not indented (`↳`): chains are long, and trees are about branches.
+    """
+    there = {row[key] for row in rows}
+    below: dict[Any, list[Row]] = {}
+    for row in rows:
+        below.setdefault(row[parent] if row[parent] in there else None, []).append(row)
+    found: list[tuple[Row, str]] = []
+    pending = [(row, "", "") for row in reversed(below.get(None, []))]
+    while pending:
+        row, stem, lead = pending.pop()
+        found.append((row, stem))
+        children = below.get(row[key], [])
+        if len(children) == 1:
+            pending.append((children[0], f"{lead}↳ ", lead))
+            continue
+        for child in reversed(children):
+            branch, below_it = ("└─ ", "   ") if child is children[-1] else ("├─ ", "│  ")
+            pending.append((child, lead + branch, lead + below_it))
+    return found
 
 
 def _rank(value: Any) -> Any:

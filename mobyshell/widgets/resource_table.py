@@ -14,7 +14,7 @@ from textual.widgets import DataTable
 
 from mobyshell.commands.output import cell
 from mobyshell.styles.syntax import rich_colour
-from mobyshell.widgets.resource import ResourceSpec, Row, matches, ordered, visible_columns
+from mobyshell.widgets.resource import ResourceSpec, Row, matches, nested, ordered, visible_columns
 
 _STYLES = {"good": "$text-success", "busy": "$text-warning", "bad": "$text-error", "off": "dim"}
 _RIGHT = ("number", "bytes", "duration", "percent")
@@ -54,6 +54,7 @@ class ResourceTable(DataTable[Text]):
         self._shown: list[str] = []
         self._cells: dict[str, list[str]] = {}
         self._columns: tuple[Any, ...] = ()
+        self._stems: dict[str, str] = {}
 
     def on_mount(self) -> None:
         self.app.theme_changed_signal.subscribe(self, lambda theme: self._rebuild())
@@ -117,6 +118,10 @@ class ResourceTable(DataTable[Text]):
     def _wanted(self) -> list[str]:
         rows = [row for row in self._rows.values() if matches(row, self.query_text)]
         rows = ordered(rows, self.sort_key, reverse=self.reversed)
+        if self.spec.parent:
+            tree = nested(rows, self.spec.key, self.spec.parent)
+            self._stems = {str(row[self.spec.key]): stem for row, stem in tree}
+            rows = [row for row, _ in tree]
         return [str(row[self.spec.key]) for row in rows]
 
     def _refresh_rows(self) -> None:
@@ -155,8 +160,9 @@ class ResourceTable(DataTable[Text]):
         texts = []
         for index, one in enumerate(self._columns):
             text = cell(row.get(one.key), one.kind)
-            if index == 0 and key in self.marked:
-                text = f"● {text}"
+            if index == 0:
+                text = self._stems.get(key, "") + text
+                text = f"● {text}" if key in self.marked else text
             if len(text) > one.width:
                 text = text[: one.width - 1] + "…"
             texts.append(text.rjust(one.width) if one.kind in _RIGHT else text)

@@ -20,6 +20,7 @@ from mobyshell.core.runtime import Host
 from mobyshell.screens.app import MobyshellApp
 from tests.fake_images import FakeImages
 from tests.fake_networks import FakeNetworks
+from tests.fake_snapshots import FakeSnapshots
 from tests.fakes import FakeStoreEvents, FakeTasks, three_tasks
 
 HOST = Host(
@@ -57,6 +58,7 @@ def make_app(tasks: FakeTasks, start: str, *, readonly: bool = False) -> Mobyshe
     app = MobyshellApp(context, start=start)
     app.session.images = FakeImages(tasks.clock.now_ns())
     app.session.networks = FakeNetworks()
+    app.session.snapshots = FakeSnapshots(tasks.clock.now_ns())
     app.session.store_events = FakeStoreEvents()
     return app
 

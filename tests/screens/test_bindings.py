@@ -31,8 +31,11 @@ from mobyshell.screens.leader import Leader
 from mobyshell.screens.network_details import NetworkDetails
 from mobyshell.screens.network_dialog import NetworkDialog
 from mobyshell.screens.networks import NetworksScreen
+from mobyshell.screens.plan_dialog import PlanDialog
 from mobyshell.screens.pull_dialog import PullDialog
 from mobyshell.screens.result import ResultScreen
+from mobyshell.screens.snapshot_details import SnapshotDetails
+from mobyshell.screens.snapshots import SnapshotsScreen
 from mobyshell.screens.tasks import TasksScreen
 from mobyshell.screens.verb_keys import verb_bindings
 from mobyshell.widgets.confirm import Choose, Confirm
@@ -45,6 +48,7 @@ from mobyshell.widgets.spec_editor import SpecEditor
 from mobyshell.widgets.step_list import StepList
 from mobyshell.widgets.terminal import TerminalView
 from tests.fake_images import BOX
+from tests.fake_snapshots import BASE
 from tests.fakes import FakeTasks
 from tests.screens.conftest import Open, screen_text, settle, told, until
 
@@ -102,6 +106,9 @@ class Trial:
 
 Case = Callable[[Trial], AsyncIterator[Condition]]
 CASES: dict[str, tuple[str, Case]] = {}
+SCREENS = {"task": TasksScreen, "bundle": BundlesScreen, "image": ImagesScreen,
+           "snapshot": SnapshotsScreen, "network": NetworksScreen}  # fmt: skip
+"""By the nouns whose verbs have keys there."""
 
 
 def case(id: str, start: str = "tasks") -> Callable[[Case], Case]:
@@ -131,6 +138,11 @@ async def _(t: Trial) -> AsyncIterator[Condition]:
 @case("go.images")
 async def _(t: Trial) -> AsyncIterator[Condition]:
     yield lambda: t.on(ImagesScreen)
+
+
+@case("go.snapshots")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.on(SnapshotsScreen)
 
 
 @case("go")
@@ -726,6 +738,95 @@ async def _(t: Trial) -> AsyncIterator[Condition]:
     yield lambda: details(t).tab == "explain" and t.find(RecordView).has_focus
 
 
+# snapshots
+
+
+def shown_tab(t: Trial) -> str:
+    return str(t.find(SnapshotDetails).tab)
+
+
+def dialog_case(verb: str, title: str) -> None:
+    """The key of a verb that asks for words, and shows what it would do."""
+
+    @case(f"snapshot.{verb}", "snapshots")
+    async def _(t: Trial) -> AsyncIterator[Condition]:
+        yield lambda: t.on(PlanDialog) and title in screen_text(t.pilot)
+
+
+dialog_case("prepare", "A new active snapshot upon sha256:")
+dialog_case("view", "A new view upon sha256:")
+dialog_case("commit", "Commit sha256:")
+dialog_case("label", "Labels of sha256:")
+dialog_case("mount", "to look at it")
+dialog_case("unmount", "Unmount a snapshot")
+
+
+@case("plan.leave", "snapshots")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    await t.press("p")
+    yield lambda: t.on(SnapshotsScreen)
+
+
+@case("snapshot.rm", "snapshots")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    lines = performed(t)
+    yield lambda: lines == [["snapshot", "rm", BASE]]
+
+
+@case("snapshot.mounts", "snapshots")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: shown_tab(t) == "mounts"
+
+
+@case("snapshot.inspect", "snapshots")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: shown_tab(t) == "inspect"
+
+
+@case("snapshot.diff", "snapshots")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    await t.press("i")
+    yield lambda: shown_tab(t) == "tree" and t.find(Tree, "#files").has_focus
+
+
+@case("snapshot.kept", "snapshots")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: shown_tab(t) == "kept" and "2 ways" in screen_text(t.pilot)
+
+
+@case("snapshot.details", "snapshots")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.find(Tree, "#files").has_focus
+
+
+@case("snapshot.menu", "snapshots")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.on(Choose) and "commit" in screen_text(t.pilot)
+
+
+@case("snapshot.copy", "snapshots")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.pilot.app.clipboard == BASE
+
+
+@case("snapshot.back", "snapshots")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    await t.press("enter")
+    yield lambda: t.find(ResourceTable, "#snapshots").has_focus
+
+
+@case("snapshot-details.next", "snapshots")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    await t.press("enter")
+    yield lambda: shown_tab(t) == "file"
+
+
+@case("snapshot-details.previous", "snapshots")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    await t.press("enter")
+    yield lambda: shown_tab(t) == "inspect"
+
+
 @case("tree.down", "images")
 async def _(t: Trial) -> AsyncIterator[Condition]:
     await t.press("d")
@@ -916,11 +1017,9 @@ def test_every_binding_has_a_name_of_its_own() -> None:
     assert set(seen) <= actions()
 
 
-@pytest.mark.parametrize("noun", ["task", "bundle", "image", "network"])
+@pytest.mark.parametrize("noun", list(SCREENS))
 def test_keys_are_declared_with_their_verbs(noun: str) -> None:
-    kind = {"task": TasksScreen, "bundle": BundlesScreen, "image": ImagesScreen,
-            "network": NetworksScreen}[noun]  # fmt: skip
-    ours = {one.id: one.key for one in bindings_of(kind)}
+    ours = {one.id: one.key for one in bindings_of(SCREENS[noun])}
     keyed = [one for one in verbs_of(noun).values() if one.key]
     assert {one.key for one in verb_bindings(noun, shown=())} == {one.key for one in keyed}
     for one in verb_bindings(noun, shown=()):
@@ -930,7 +1029,7 @@ def test_keys_are_declared_with_their_verbs(noun: str) -> None:
 
 
 CHANGING = [
-    (noun, verb) for noun in ("task", "bundle", "image", "network")
+    (noun, verb) for noun in SCREENS
     for verb, one in verbs_of(noun).items() if one.key and one.effect != READ
 ]  # fmt: skip
 

@@ -130,6 +130,13 @@ async def the_topology(pilot: Pilot[Any]) -> None:
     await settle(pilot)
 
 
+async def the_mounts(pilot: Pilot[Any]) -> None:
+    """How a snapshot is mounted, or on 80 columns the list."""
+    await settle(pilot)
+    await pilot.press("j", "j", *(["m"] if pilot.app.size.width > 80 else []))
+    await settle(pilot)
+
+
 @pytest.mark.parametrize("size", SIZES[:2], ids=lambda size: f"{size[0]}x{size[1]}")
 def test_networks(snap_compare: Compare, tasks: FakeTasks, size: tuple[int, int]) -> None:
     assert snap_compare(make_app(tasks, "networks"), terminal_size=size, run_before=the_topology)
@@ -151,6 +158,11 @@ def test_a_new_network(snap_compare: Compare, tasks: FakeTasks) -> None:
     assert snap_compare(
         make_app(tasks, "networks"), terminal_size=(80, 24), run_before=the_new_network
     )
+
+
+@pytest.mark.parametrize("size", SIZES[:2], ids=lambda size: f"{size[0]}x{size[1]}")
+def test_snapshots(snap_compare: Compare, tasks: FakeTasks, size: tuple[int, int]) -> None:
+    assert snap_compare(make_app(tasks, "snapshots"), terminal_size=size, run_before=the_mounts)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
