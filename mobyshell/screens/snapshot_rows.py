@@ -9,8 +9,8 @@ from typing import Any
 from mobyshell.commands.output import clean, duration, size
 from mobyshell.core.store.snapshots.explained import (
     mount_calls,
-    mount_command,
     mount_json,
+    mount_lines,
     option_reasons,
 )
 from mobyshell.moby.snapshot_survey import Holder, Makeup, SnapshotInfo
@@ -107,8 +107,9 @@ def mounts_text(info: SnapshotInfo, made: Makeup) -> str:
     else:
         lines += ["Nothing is mounted by the snapshotter; whoever reads it mounts it so:", ""]
     for mount in made.mounts:
-        command = clean(mount_command(mount, TARGET)).replace(" -o ", " \\\n    -o ", 1)
-        lines += ["mount(8)", f"  {command}", "", "mount(2)"]
+        lines.append("mount(8)")
+        lines += [f"  {clean(one)}" for one in mount_lines(mount, TARGET)]
+        lines += ["", "mount(2)"]
         lines += [f"  {clean(one)}" for one in mount_calls(mount, TARGET)]
         lines += ["", "What each word is for"]
         if mount.type == "overlay":

@@ -94,8 +94,9 @@ async def test_its_mounts_are_told_in_every_form_and_explained(opened: Open) -> 
         await settle(pilot)
         text = screen_text(pilot)
         assert "mount -t overlay overlay /mnt \\" in text
-        assert "index=off,workdir=/var/lib" in text
-        assert 'mount("overlay", "/mnt", "overlay", 0, "index=off' in text
+        assert "-o workdir=/var/lib/mobyshell/snapshots/overlayfs/3/work \\" in text
+        assert 'mount("overlay", "/mnt", "overlay", 0,' in text
+        assert '",lowerdir=/var/lib/mobyshell/snapshots/overlayfs/2/fs:/var' in text
         assert "what shows through, the nearest first; never written" in text
         assert "2  /var/lib/mobyshell/snapshots/overlayfs/1/fs  sha256:" in text
         await pilot.press("escape", "k", "m")

@@ -64,16 +64,26 @@ def mount_json(mount: Mount) -> str:
     return json.dumps(fields, indent=2)
 
 
+def mount_lines(mount: Mount, target: str) -> list[str]:
+    """The same, an option a line: mount(8) puts commas between them."""
+    words = [f"-o {quote(one)}" for one in mount.options]
+    lines = [f"mount -t {quote(mount.type)} {quote(mount.source)} {quote(target)}", *words]
+    return [f"{'    ' if number else ''}{one}{' ' + chr(92) if one is not lines[-1] else ''}"
+            for number, one in enumerate(lines)]  # fmt: skip
+
+
 def mount_calls(mount: Mount, target: str) -> list[str]:
-    """The same as calls of mount(2)."""
-    place = f'"{target}"'
+    """The same as calls of mount(2), in lines of C."""
+    place = json.dumps(target)
     if mount.type == "overlay":
-        data = ",".join(one for one in mount.options if one not in ("ro", "rw"))
-        flags = "MS_RDONLY" if "upperdir=" not in data else "0"
-        return [f'mount("overlay", {place}, "overlay", {flags}, "{data}")']
-    calls = [f'mount("{mount.source}", {place}, NULL, MS_BIND|MS_REC, NULL)']
+        words = [one for one in mount.options if one not in ("ro", "rw")]
+        writable = any(one.startswith("upperdir=") for one in words)
+        data = [json.dumps(("," if number else "") + one) for number, one in enumerate(words)]
+        first = f'mount("overlay", {place}, "overlay", {"0" if writable else "MS_RDONLY"},'
+        return [first, *(f"      {one}" for one in data[:-1]), f"      {data[-1]});"]
+    calls = [f"mount({json.dumps(mount.source)}, {place}, NULL, MS_BIND|MS_REC, NULL);"]
     if "ro" in mount.options:
-        calls.append(f"mount(NULL, {place}, NULL, MS_REMOUNT|MS_BIND|MS_RDONLY, NULL)")
+        calls.append(f"mount(NULL, {place}, NULL, MS_REMOUNT|MS_BIND|MS_RDONLY, NULL);")
     return calls
 
 
