@@ -93,7 +93,14 @@ def masked(path: str, index: int) -> Operation:
         close(over),
         Call("close", (TARGET,), skip_on_success=len(directory)),
     ]
-    rest = [*file, *directory]
+    # to take a mount away again that could not be attached costs more than all the rest
+    looked = Call(
+        "faccessat2",
+        (TARGET, Text("."), 0, 0),
+        tolerate=(errno.ENOTDIR, errno.EACCES),
+        skip_on_success=len(file) + 1,
+    )
+    rest = [looked, *file, *directory]
     # a link of the image is covered itself: whoever may change it does not say what is hidden
     how_open = PATH | c.O_NOFOLLOW
     open_target = in_root(ROOT, path, TARGET, how_open, tolerate=_ABSENT, skip_on_error=len(rest))
