@@ -32,6 +32,8 @@ from mobyshell.core.tasks.tables import Tables
 from mobyshell.core.tasks.verbs import Verbs
 
 _DIARY_BYTES = 256 << 10
+_GARBAGE = 10_000
+"""Objects between two looks for cycles: a verb makes hundreds, and hardly any cycle."""
 _STAGING_NAMES = ("/staging/take", "/staging/put")
 
 
@@ -217,6 +219,7 @@ def run(
     `ready` gets a byte, and is closed, once clients can come.
     """
     keeper.name_process("mobyshell-shim")
+    gc.set_threshold(_GARBAGE, 20, 20)
     try:
         shim = Shim(state, line, dict(held), linger)
     except Exception as error:
