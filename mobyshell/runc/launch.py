@@ -13,7 +13,7 @@ from mobyshell.runc.stored import CLOEXEC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
 MAIN, BEFORE = 3, 4
@@ -69,11 +69,13 @@ def sealed(content: bytes) -> int:
 
 
 def launched(
-    entry: dict[str, Any], values: Sequence[str], *more: tuple[int, int]
-) -> tuple[int, int]:
+    entry: dict[str, Any], values: Sequence[str], *more: tuple[int, int],
+    meanwhile: Callable[[], None] | None = None,
+) -> tuple[int, int]:  # fmt: skip
     """Let the launcher make a child: (memfd of its program, its pid, or 0 if it could not).
 
-    `more`: (descriptor, number that the programs know it by), besides the streams.
+    `more`: (descriptor, number that the programs know it by), besides the streams. `meanwhile` is
+    done while the launcher is at work, and raises nothing.
     """
     from fcntl import F_DUPFD_CLOEXEC, fcntl
 
@@ -92,6 +94,8 @@ def launched(
     )  # fmt: skip
     for fd in (before, image, *(fd for fd, _ in moved)):
         posix.close(fd)
+    if meanwhile is not None:
+        meanwhile()
     posix.waitpid(launcher, 0)
     pid = int.from_bytes(posix.pread(main, 8, 8 * CHILD_WORD), "little", signed=True)
     return main, max(pid, 0)

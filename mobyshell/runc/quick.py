@@ -131,10 +131,10 @@ class _Making:
         self.path = f"{asked.root}/{asked.id}"
         self.cgroups = [filled(parts, found.values) for parts in entry["cgroups"]]
         self.levels: list[str] = []
-        self.pid = 0
+        self.pid = self.pid_start = 0
         self.pidfd = self.main = self.fifo = -1
         self.created = 0
-        self.made_directory = False
+        self.made_directory = self.written = False
         self.detached = "-d" in asked.flags or "--detach" in asked.flags
 
     def run(self) -> int | None:
@@ -175,7 +175,6 @@ class _Making:
         self.made_directory = True
         stored.write(f"{self.path}/creator", b"%d %d" % (posix.getpid(), launch.start_time("self")))
         stored.write(f"{self.path}/cgroups.json", self._document(self.entry["known"], {}))
-        stored.write(f"{self.path}/config.json", self.found.content)
         posix.mkfifo(f"{self.path}/exec.fifo", 0o600)
         self.fifo = posix.open(f"{self.path}/exec.fifo", posix.O_RDWR | CLOEXEC)
         return True
@@ -195,13 +194,17 @@ class _Making:
         ready, sync = posix.pipe2(CLOEXEC)
         try:
             self.main, self.pid = launch.launched(
-                self.entry, self.found.values, (sync, launch.SYNC), (self.fifo, launch.FIFO)
-            )
+                self.entry, self.found.values, (sync, launch.SYNC), (self.fifo, launch.FIFO),
+                meanwhile=self._meanwhile,
+            )  # fmt: skip
         finally:
             posix.close(sync)
         if not self.pid:
             return False
         self.pidfd = posix.pidfd_open(self.pid)
+        if not self.written:
+            return False
+        self.pid_start = launch.start_time(self.pid)
         self.created = time.time_ns()
         self._write_state(0)
         done = posix.read(ready, 2) == b"r"
@@ -213,9 +216,19 @@ class _Making:
                 launch.write_pid(self.asked.pid_file, self.pid)
         return done
 
+    def _meanwhile(self) -> None:
+        """What is needed, but not by the child."""
+        try:
+            stored.write(f"{self.path}/config.json", self.found.content)
+        except OSError:
+            return
+        self.written = True
+        if self.asked.command == "run":
+            import select  # noqa: F401
+
     def _write_state(self, started: int) -> None:
         numbers = {
-            shape.PID: self.pid, shape.PID_START: launch.start_time(self.pid),
+            shape.PID: self.pid, shape.PID_START: self.pid_start,
             shape.CREATED: self.created, shape.STARTED: started,
         }  # fmt: skip
         text = self._document(self.entry["state"], numbers)
