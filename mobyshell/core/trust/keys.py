@@ -1,8 +1,9 @@
 """Keys: made, read, and used, by the `cryptography` library.
 
 New ones are what cosign makes: ECDSA on P-256 with SHA-256, the public half a PEM of
-SubjectPublicKeyInfo, which cosign, openssl and others read. The private half is PKCS #8, encrypted
-by a password. RSA and Ed25519 keys are understood as well.
+SubjectPublicKeyInfo, which cosign, openssl and others read. The private half is PKCS #8, sealed by a
+password as cosign does (`sealed`). Keys that openssl has encrypted, RSA and Ed25519 are understood
+as well.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 from mobyshell.core.errors import Refused, UsageError
 from mobyshell.core.oci.digest import Digest
+from mobyshell.core.trust.sealed import is_sealed, seal, unseal
 
 LARGEST = 64 << 10
 """Bytes of a file with a key."""
 
 _SMALLEST_RSA = 2048
-_COSIGN = b"SIGSTORE PRIVATE KEY"
 _CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 
 
@@ -56,14 +57,14 @@ class PrivateKey:
 
 
 def generate(password: bytes) -> tuple[bytes, bytes]:
-    """A new key: (private PEM, encrypted by `password`; public PEM). An empty password encrypts
-    nothing: whoever has the file can sign then."""
+    """A new key: (private PEM, sealed by `password`; public PEM). An empty password seals nothing:
+    whoever has the file can sign then."""
     key = ec.generate_private_key(ec.SECP256R1())
-    how: serialization.KeySerializationEncryption = serialization.NoEncryption()
-    if password:
-        how = serialization.BestAvailableEncryption(password)
-    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, how)
-    return private, _pem(key.public_key())
+    form = serialization.Encoding.DER if password else serialization.Encoding.PEM
+    private = key.private_bytes(
+        form, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return seal(private, password) if password else private, _pem(key.public_key())
 
 
 def read_public(pem: bytes) -> PublicKey:
@@ -80,20 +81,18 @@ def read_private(pem: bytes, password: bytes = b"") -> PrivateKey:
     """The private key in a PEM.
 
     Raises:
-        UsageError: there is none, or it is of cosign's own encryption.
+        UsageError: there is none.
         Refused: the password is wrong, or missing.
     """
-    if _COSIGN in pem:
-        raise UsageError(
-            "this key is encrypted in cosign's own way",
-            hint="make one here: mobyshell image keygen; its public half is read by cosign",
-        )
     try:
-        key = serialization.load_pem_private_key(pem, password or None)
+        if is_sealed(pem):
+            key = serialization.load_der_private_key(unseal(pem, password), None)
+        else:
+            key = serialization.load_pem_private_key(pem, password or None)
     except TypeError:
         raise Refused("the key needs a password, or has none", hint="MOBYSHELL_PASSWORD") from None
     except (ValueError, UnsupportedAlgorithm) as error:
-        if b"ENCRYPTED" in pem:
+        if b"ENCRYPTED" in pem and not is_sealed(pem):
             raise Refused("the key's password is wrong") from None
         raise UsageError("this is no private key", hint=str(error)[:100]) from None
     if isinstance(key, ec.EllipticCurvePrivateKey):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -115,8 +116,55 @@ def test_keys_and_their_passwords() -> None:
     for data in (b"", b"nothing", OTHER_PRIVATE):
         with pytest.raises(UsageError):
             keys.read_public(data)
-    with pytest.raises(UsageError, match="cosign"):
-        keys.read_private(b"-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\nx\n")
+
+
+def sealed_as(change: Callable[[dict[str, Any]], object]) -> bytes:
+    """`PRIVATE`, with something else in what it says of itself."""
+    head, *body, foot = PRIVATE.decode().split("\n")[:-1]
+    document = json.loads(base64.b64decode("".join(body)))
+    change(document)
+    return "\n".join(
+        (head, base64.b64encode(json.dumps(document).encode()).decode(), foot)
+    ).encode()
+
+
+def test_a_private_key_is_sealed_as_cosign_seals_it() -> None:
+    key = keys.read_private(PRIVATE, b"secret")
+    assert keys.read_public(PUBLIC).verifies(key.sign(b"x"), b"x")
+    old = PRIVATE.replace(b"SIGSTORE", b"COSIGN")  # as its first versions named it
+    assert keys.read_private(old, b"secret").public.id == key.public.id
+    assert keys.read_private(sealed_as(lambda _: None), b"secret").public.id == key.public.id
+    for change in (
+        lambda one: one["kdf"]["params"].update(N=1 << 40),
+        lambda one: one["kdf"]["params"].update(N=65537),
+        lambda one: one["kdf"]["params"].update(p=-1),
+        lambda one: one["kdf"].update(name="argon2"),
+        lambda one: one["cipher"].update(nonce="AAAA"),
+        lambda one: one["cipher"].update(name="rot13"),
+        lambda one: one.pop("ciphertext"),
+        lambda one: one.update(kdf=None),
+        lambda one: one.update(ciphertext="%"),
+    ):
+        with pytest.raises(UsageError):
+            keys.read_private(sealed_as(change), b"secret")
+    with pytest.raises(Refused):
+        keys.read_private(sealed_as(lambda one: one.update(ciphertext="AAAA" * 20)), b"secret")
+    for cut in range(0, len(PRIVATE), 97):
+        with pytest.raises(UsageError):
+            keys.read_private(PRIVATE[:cut], b"secret")
+
+
+def test_what_openssl_has_encrypted_is_read(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_bytes(OTHER_PRIVATE)
+    subprocess.run(
+        ["openssl", "pkcs8", "-topk8", "-in", tmp_path / "plain", "-out", tmp_path / "key",
+         "-passout", "pass:word"], check=True, capture_output=True,
+    )  # fmt: skip
+    pem = (tmp_path / "key").read_bytes()
+    assert b"ENCRYPTED PRIVATE KEY" in pem
+    assert keys.read_private(pem, b"word").public.id == keys.read_public(OTHER_PUBLIC).id
+    with pytest.raises(Refused):
+        keys.read_private(pem, b"other")
 
 
 def test_openssl_agrees(tmp_path: Path) -> None:
