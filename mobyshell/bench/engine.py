@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import time
@@ -57,7 +58,11 @@ def containerd(home: Path) -> Iterator[Containerd]:
     )
     with open(home / "log", "wb") as log:
         server = subprocess.Popen(
-            [daemon, "--config", str(config)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            [daemon, "--config", str(config)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            process_group=0,  # Ctrl-C is for the bench, which needs it to take away what there is
         )
     name = f"mobyshell-bench-{os.getpid()}"
     words = (ctr, "--address", address, "--namespace", name)
@@ -71,6 +76,52 @@ def containerd(home: Path) -> Iterator[Containerd]:
         server.wait(10)
         # containerd's namespace is a level above its containers' cgroups, and nobody's to remove
         cgroups.remove_empty([*glob(f"/sys/fs/cgroup/*/{name}"), f"/sys/fs/cgroup/{name}"])
+
+
+@dataclass(frozen=True, slots=True)
+class Podman:
+    """One that is ready. `options`: what its containers need besides."""
+
+    words: tuple[str, ...]
+    options: tuple[str, ...]
+    environment: dict[str, str]
+
+
+@contextmanager
+def podman(home: Path) -> Iterator[Podman]:
+    """A podman whose files are below `home`, with runc where there is one. Unsupported where it is
+    not installed."""
+    words = [program("podman")]
+    runtime = shutil.which("runc", path=f"/usr/sbin:/usr/bin:{os.defpath}")
+    group = f"mobyshell-bench-{os.getpid()}"
+    tops = set(os.listdir("/sys/fs/cgroup"))
+    for name in ("home", "tmp", "xdg"):
+        (home / name).mkdir(parents=True)
+    (home / "containers.conf").write_text(
+        '[containers]\nnetns = "none"\ndefault_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]\n'
+        f'[engine]\nlock_type = "file"\ntmp_dir = "{home}/tmp"\nvolume_path = "{home}/volumes"\n'
+        f'[network]\nnetwork_config_dir = "{home}/net"\n'
+    )
+    (home / "storage.conf").write_text(
+        f'[storage]\ndriver = "vfs"\ngraphroot = "{home}/root"\nrunroot = "{home}/run"\n'
+    )
+    words += ["--root", f"{home}/root", "--runroot", f"{home}/run", "--tmpdir", f"{home}/tmp",
+              "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "none",
+              *(["--runtime", runtime] if runtime else [])]  # fmt: skip
+    try:
+        yield Podman(tuple(words), ("--cgroup-parent", f"/{group}"), {
+            "HOME": f"{home}/home", "CONTAINERS_CONF": f"{home}/containers.conf",
+            "CONTAINERS_STORAGE_CONF": f"{home}/storage.conf", "TMPDIR": f"{home}/tmp",
+            "XDG_RUNTIME_DIR": f"{home}/xdg",
+        })  # fmt: skip
+    finally:
+        for line in Path("/proc/self/mounts").read_text().splitlines():
+            if line.split()[1].startswith(f"{home}/"):  # it mounts its own root onto itself
+                subprocess.run(["umount", "-l", line.split()[1]], check=False)
+        found = set(os.listdir("/sys/fs/cgroup"))
+        # for controllers that are not mounted it makes directories
+        cgroups.remove_empty([*glob(f"/sys/fs/cgroup/*/{group}"), f"/sys/fs/cgroup/{group}",
+                              *(f"/sys/fs/cgroup/{name}" for name in found - tops)])  # fmt: skip
 
 
 @contextmanager
@@ -90,7 +141,7 @@ def distribution(home: Path) -> Iterator[str]:
     with open(home / "log", "wb") as log:
         process = subprocess.Popen(
             [server, "serve", str(home / "config.yml")], stdin=subprocess.DEVNULL, stdout=log,
-            stderr=log, env={**os.environ, "OTEL_TRACES_EXPORTER": "none"},
+            stderr=log, env={**os.environ, "OTEL_TRACES_EXPORTER": "none"}, process_group=0,
         )  # fmt: skip
     try:
         _await(lambda: _listens(port), "docker-registry")

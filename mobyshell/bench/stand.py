@@ -23,7 +23,7 @@ class Stand:
 
     def __init__(self, *without: str) -> None:
         """`without`: mount points that its programs do not see."""
-        self._without = without
+        self.without = without
         self._process: subprocess.Popen[bytes] | None = None
 
     def run(self, command: list[str]) -> int:
@@ -33,7 +33,7 @@ class Stand:
         """
         if self._process is None:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "mobyshell.bench.stand", *self._without],
+                [sys.executable, "-m", "mobyshell.bench.stand", *self.without],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             )  # fmt: skip
         there, back = self._process.stdin, self._process.stdout
@@ -56,7 +56,7 @@ class Stand:
             self._process = None
 
 
-def _leave(paths: list[str]) -> None:
+def leave(paths: list[str]) -> None:
     """A mount namespace of our own, without `paths`; nobody else's changes."""
     call("unshare", c.CLONE_NEWNS)
     call("mount", b"none", b"/", 0, c.MS_REC | c.MS_PRIVATE, 0, path="/")
@@ -64,7 +64,7 @@ def _leave(paths: list[str]) -> None:
         call("umount2", os.fsencode(path), c.MNT_DETACH, path=path)
 
 
-def _start(command: list[str]) -> tuple[int, int, str]:
+def start(command: list[str]) -> tuple[int, int, str]:
     """(nanoseconds, status, last line that it said)."""
     # a file: what is left running would keep a pipe open, and us waiting
     output = os.memfd_create("output")
@@ -90,9 +90,9 @@ def _start(command: list[str]) -> tuple[int, int, str]:
 def main(paths: list[str]) -> int:
     """Start what the lines of standard input name, until there are no more."""
     if paths:
-        _leave(paths)
+        leave(paths)
     for line in sys.stdin:
-        sys.stdout.write(json.dumps(_start(json.loads(line))) + "\n")
+        sys.stdout.write(json.dumps(start(json.loads(line))) + "\n")
         sys.stdout.flush()
     return 0
 

@@ -31,15 +31,15 @@ class Workshop:
     apart: Stand
     """As `stand`, but without a cgroup v2 hierarchy that is mounted beside v1."""
 
-    def with_args(self, name: str, *args: str) -> Path:
-        """A bundle that runs `args`, sharing the root filesystem."""
+    def with_args(self, name: str, *args: str, rootfs: str = "") -> Path:
+        """A bundle that runs `args`, sharing the root filesystem, or in another one."""
         directory = self.directory / name
         directory.mkdir()
         document = json.loads((self.bundle / "config.json").read_text())
         document["ociVersion"] = "1.0.2"  # what the oldest of the peers knows
         document["process"]["args"] = list(args)
         document["process"]["terminal"] = False
-        document["root"]["path"] = str(self.bundle / "rootfs")
+        document["root"]["path"] = rootfs or str(self.bundle / "rootfs")
         (directory / "config.json").write_text(json.dumps(document))
         return directory
 
@@ -49,7 +49,7 @@ def workshop() -> Iterator[Workshop]:
     """Make a workshop in a temporary directory; every task in it is deleted at the end."""
     # in memory, as /run is: nobody keeps the state of containers on a disk
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    directory = Path(tempfile.mkdtemp(prefix="mobyshell-bench-", dir=memory))
+    directory = Path(tempfile.mkdtemp(prefix=f"mobyshell-bench-{os.getpid()}-", dir=memory))
     roots = cgroups.detect().roots
     stand, apart = Stand(), Stand(*([roots[""]] if "" in roots else []))
     try:

@@ -22,9 +22,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from mobyshell.core.errors import InvalidSpec
+from mobyshell.core.oci.safeyaml import read_yaml
 from mobyshell.moby.build.steps import (
     DEFAULT_SHELL,
     SCRATCH,
@@ -38,7 +37,6 @@ from mobyshell.moby.build.steps import (
     Write,
 )
 
-LARGEST = 1 << 20
 _TOP = {"from", "platform", "steps", "env", "labels", "user", "workdir", "entrypoint", "cmd",
         "expose", "volumes", "stop_signal"}  # fmt: skip
 _KINDS = {
@@ -51,36 +49,9 @@ _KINDS = {
 }
 
 
-class _Loader(yaml.SafeLoader):
-    """No key twice, no aliases: a build file is not a program."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            raise yaml.composer.ComposerError(None, None, "aliases are not used here", None)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key.value!r} stands twice", key.start_mark
-                )
-            seen.add(key.value)
-        found: dict[Any, Any] = super().construct_mapping(node, deep)
-        return found
-
-
 def parse_buildfile(text: str) -> list[Stage]:
     """The one stage of a build file. InvalidSpec names what is wrong and where."""
-    if len(text) > LARGEST:
-        raise InvalidSpec(f"a build file of more than {LARGEST} characters")
-    try:
-        document = yaml.load(text, Loader=_Loader)  # a safe loader, of ours
-    except (yaml.YAMLError, RecursionError) as error:
-        raise InvalidSpec(
-            f"the build file is no YAML: {' '.join(str(error).split())[:200]}"
-        ) from None
+    document = read_yaml(text, "the build file")
     if not isinstance(document, dict):
         raise InvalidSpec("the build file is no mapping", hint="it begins with from:")
     _known(document, _TOP, "the build file")
