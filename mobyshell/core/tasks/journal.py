@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice, takewhile
 from typing import Protocol
 
 from mobyshell.core.clock import Clock
@@ -28,6 +29,8 @@ LISTENER_BYTES = 1 << 20
 EVERYWHERE = ""
 """What a listener listens to who listens to all namespaces."""
 _CALL_TOPICS = "/runtime/call"
+_SOME = 8
+"""Events of the runtime's, of which some are a program's calls."""
 _MOMENT = 0.1
 """Seconds until events are written, where nobody listens. A shim that is killed loses as much."""
 
@@ -53,7 +56,7 @@ class _Promise:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """One event as it will be written. `call`: it is about a kernel call."""
+    """One event as it will be written, or several. `call`: it is about a kernel call."""
 
     namespace: str
     id: str
@@ -122,7 +125,10 @@ class Journal:
                 wanted[namespace, id] = bool(self.listeners) or self._wanted(namespace, id)
             if wanted[namespace, id]:
                 head = _head(one.time_ns, namespace, _CALL_TOPICS, id)
-                found += [_Line(namespace, id, f"{head}{it}}}", True) for it in one.make()]
+                texts = [f"{head}{it}}}" for it in one.make()]
+                if not self.listeners and texts:
+                    texts = ["\n".join(texts)]  # hundreds that only go into one file
+                found += [_Line(namespace, id, text, True) for text in texts]
         return found
 
     def _wanted(self, namespace: str, id: str) -> bool:
@@ -144,9 +150,19 @@ class Journal:
         if kept and events:
             self._trace(namespace, id, events)
 
+    def flush_some(self) -> None:
+        """Write about as much as one container makes: for moments in which nobody waits for us."""
+        if not self.listeners:
+            # not of a task that is being made: it may be gone when its turn comes
+            made = takewhile(lambda one: (one.namespace, one.id) not in self._making, self._waiting)
+            self._put(list(islice(made, _SOME)))
+
     def flush(self) -> None:
         """Write and send what waits."""
-        waiting, self._waiting = self._waiting, []
+        self._put(self._waiting)
+
+    def _put(self, waiting: list[Event | _Promise]) -> None:
+        self._waiting = self._waiting[len(waiting) :]
         tasks: dict[tuple[str, str], list[_Line]] = {}
         recent: dict[str, list[_Line]] = {}
         for line in self._made(waiting):

@@ -44,6 +44,7 @@ def make_task(
         write_record(directory, record)
         ends.close_theirs()
         hold(house, record, final, container.pidfd, ends.ours)
+        house.journal.flush_some()
 
     try:
         write_record(directory, record)

@@ -140,3 +140,25 @@ def test_a_slow_listener_misses_calls_before_it_misses_tasks(
     text = b"".join(slow.got)
     assert len(text) < 21_000
     assert text.count(b"/tasks/exit") > text.count(b"/runtime/call") > 5
+
+
+def test_a_part_is_written_first_and_nothing_of_what_is_being_made(
+    journal: Journal, tmp_path: Path
+) -> None:
+    (tmp_path / "ns" / "b").mkdir()
+    for number in range(10):
+        journal.emit("ns", "a", TaskExited(number, 0))
+    journal.emit_later("ns", "a", lambda: ['{"n":1}', '{"n":2}'])
+    journal.begin("ns", "b")
+    journal.emit("ns", "b", TaskExited(11, 0))
+    journal.flush_some()
+    assert len(lines(tmp_path / "ns/a/events.jsonl")) == 8
+    journal.flush_some()
+    written = lines(tmp_path / "ns/a/events.jsonl")
+    assert [one["data"] for one in written[10:]] == [{"n": 1}, {"n": 2}]
+    journal.flush_some()
+    assert not (tmp_path / "ns/b/events.jsonl").exists()
+    journal.flush()
+    journal.made("ns", "b", kept=True)
+    assert len(lines(tmp_path / "ns/b/events.jsonl")) == 1
+    assert [one["id"] for one in lines(tmp_path / "ns/events.jsonl")] == ["a"] * 10 + ["b"]
