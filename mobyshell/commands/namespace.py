@@ -15,36 +15,58 @@ from mobyshell.commands.registry import (
     optional,
     verb,
 )
-from mobyshell.commands.results import Done, Rows
-from mobyshell.commands.stored import changes_of, labels_of, ns, plain
-from mobyshell.core.errors import WrongState
+from mobyshell.commands.results import Done, Record, Rows
+from mobyshell.commands.stored import changes_of, labels_of, plain
+from mobyshell.core.errors import NotFound, WrongState
 
 if TYPE_CHECKING:
     from mobyshell.commands.context import Context
+    from mobyshell.moby.tenants import TenantInfo, Tenants
 
 N = "namespace"
+
+_KINDS = ("tasks", "containers", "images", "snapshots", "content", "ingests", "leases", "networks",
+          "volumes")  # fmt: skip
+
+
+def tenants_of(ctx: Context) -> Tenants:
+    """The tenants of the session's store and state."""
+    from mobyshell.moby.tenants import LiveTenants
+
+    return LiveTenants(lambda: ctx.store, ctx.every_task, lambda: ctx.root, lambda: ctx.namespace)
+
+
+def _row(one: TenantInfo) -> dict[str, Any]:
+    get = one.counts.get
+    return {
+        "used": "*" if one.used else "", "name": one.name, **{kind: get(kind, 0) for kind in _KINDS},
+        "blobs": get("content", 0), "bytes": one.bytes, "labels": plain(one.labels),
+        "created": one.created_ns or None,
+    }  # fmt: skip
 
 
 @verb(N, "ls", effect=READ, example="namespace ls")
 def ls(ctx: Context) -> Rows:
     """List the namespaces, what each holds, and which one is in use."""
-    stored = {one.name: one for one in ctx.store.namespaces.list(count=True)}
-    rows: list[dict[str, Any]] = []
-    tasks = _tasks(ctx)
-    for name in sorted({*stored, *tasks, ctx.namespace}):
-        one = stored.get(name)
-        inside = one.inside if one else {}
-        rows.append({
-            "used": "*" if name == ctx.namespace else "", "name": name,
-            "tasks": tasks.get(name, 0), "containers": inside.get("containers", 0),
-            "images": inside.get("images", 0), "snapshots": inside.get("snapshots", 0),
-            "blobs": inside.get("content", 0), "labels": plain(one.labels) if one else {},
-            "created": ns(one.created) if one else None,
-        })  # fmt: skip
     columns = (("used", "", "text"), ("name", "NAMESPACE", "id"), ("tasks", "TASKS", "number"),
                ("containers", "CONTAINERS", "number"), ("images", "IMAGES", "number"),
-               ("snapshots", "SNAPSHOTS", "number"), ("blobs", "BLOBS", "number"))  # fmt: skip
-    return Rows(columns, rows, "name")
+               ("snapshots", "SNAPSHOTS", "number"), ("blobs", "BLOBS", "number"),
+               ("bytes", "SIZE", "bytes"))  # fmt: skip
+    return Rows(columns, [_row(one) for one in tenants_of(ctx).ls()], "name")
+
+
+@verb(N, "inspect", argument("name", TENANT, "the namespace"), effect=READ,
+      example="namespace inspect default", key="i")  # fmt: skip
+def inspect(ctx: Context, *, name: str) -> Record:
+    """Show a namespace: labels, and all objects by name."""
+    found = tenants_of(ctx)
+    one = next((one for one in found.ls() if one.name == name), None)
+    if one is None:
+        raise NotFound(f"no namespace {name}", hint="`mobyshell namespace ls` lists them")
+    objects = found.objects(name)
+    names = {kind: [one.name for one in objects if one.kind == kind] for kind in _KINDS}
+    return Record({"name": name, "labels": plain(one.labels), "created": one.created_ns or None,
+                   "bytes": one.bytes, **names}, "name")  # fmt: skip
 
 
 def _tasks(ctx: Context) -> dict[str, int]:
@@ -59,7 +81,7 @@ def _tasks(ctx: Context) -> dict[str, int]:
     N, "create",
     argument("name", TEXT, "its name"),
     optional("labels", TEXT, "KEY=VALUE, as many as wanted", many=True),
-    effect=WRITE, example="namespace create fresh team=blue",
+    effect=WRITE, example="namespace create fresh team=blue", key="n",
 )  # fmt: skip
 def create(ctx: Context, *, name: str, labels: tuple[str, ...]) -> Done:
     """Make a namespace. One is also made by what is put into it."""
@@ -70,7 +92,7 @@ def create(ctx: Context, *, name: str, labels: tuple[str, ...]) -> Done:
     N, "label",
     argument("name", TENANT, "the namespace"),
     argument("labels", TEXT, "KEY=VALUE; KEY= takes one away", many=True),
-    effect=WRITE, example="namespace label tenant team=blue",
+    effect=WRITE, example="namespace label tenant team=blue", key="L",
 )  # fmt: skip
 def label(ctx: Context, *, name: str, labels: tuple[str, ...]) -> Done:
     """Set labels of a namespace, or take them away."""
@@ -82,11 +104,13 @@ def label(ctx: Context, *, name: str, labels: tuple[str, ...]) -> Done:
     N, "use",
     argument("name", TENANT, "the namespace"),
     option("--create", "make it, if there is none", switch=True),
-    effect=WRITE, example="namespace use tenant",
+    effect=WRITE, example="namespace use tenant", key="u",
 )  # fmt: skip
 def use(ctx: Context, *, name: str, create: bool) -> Done:
-    """Be in a namespace from now on, in all faces, where neither --namespace nor
-    MOBYSHELL_NAMESPACE says otherwise."""
+    """Be in a namespace from now on.
+
+    In all faces, where neither --namespace nor MOBYSHELL_NAMESPACE says otherwise.
+    """
     from mobyshell.core.tasks.paths import DEFAULT_NAMESPACE, keep_default_namespace
 
     if name not in (DEFAULT_NAMESPACE, *_tasks(ctx)):
@@ -101,17 +125,22 @@ def use(ctx: Context, *, name: str, create: bool) -> Done:
 @verb(
     N, "rm",
     argument("name", TENANT, "the namespace"),
-    effect=DESTROY, example="namespace rm tenant",
+    effect=DESTROY, example="namespace rm tenant", key="D",
 )  # fmt: skip
 def rm(ctx: Context, *, name: str) -> Done:
-    """Remove a namespace that is empty; otherwise it says what is in it."""
-    from mobyshell.commands.stored import collect
+    """Remove a namespace in which nothing is.
 
-    tasks = _tasks(ctx).get(name, 0)
-    if tasks:
-        raise WrongState(f"namespace {name} is not empty: {tasks} task{'s'[: tasks != 1]}",
+    Otherwise it is refused, and what is in it is named.
+    """
+    from mobyshell.commands.stored import collect
+    from mobyshell.moby.tenants import named
+
+    if not _tasks(ctx).get(name):
+        ctx.store.namespaces.get(name)
+        collect(ctx)  # what is only left of something holds nobody up
+    inside = named(tenants_of(ctx).objects(name))
+    if inside:
+        raise WrongState(f"namespace {name} is not empty: {inside}",
                          hint="remove what is in it first")  # fmt: skip
-    ctx.store.namespaces.get(name)
-    collect(ctx)  # what is only left of something holds nobody up
     ctx.store.namespaces.delete(name)
     return Done()

@@ -91,7 +91,7 @@ def tree(ctx: Context, *, kind: str | None, by: str) -> Rows:
 
 
 @verb("ns", "inspect", argument("target", WHERE, "an inode, a pid, or a task"), effect=READ,
-      example="ns inspect up")  # fmt: skip
+      example="ns inspect up", key="i")  # fmt: skip
 def inspect(ctx: Context, *, target: str) -> Record:
     """Show one namespace with what is inside; or the namespaces of a process, or of a task's."""
     from mobyshell.core.linux.namespaces.details import details
@@ -190,7 +190,7 @@ def _plan(ctx: Context, *, target: str, kinds: tuple[str, ...], command: tuple[s
     option("-t --type", "only this kind of the process's (default: all)", NAMESPACE_KIND,
            choices=_KINDS, many=True, name="kinds"),
     Parameter("command", "text", "the command (default: a shell)", rest=True),
-    effect=WRITE, example="ns enter up hostname", greedy=True, plan=_plan,
+    effect=WRITE, example="ns enter up hostname", key="s", greedy=True, plan=_plan,
 )  # fmt: skip
 def enter(ctx: Context, *, target: str, kinds: tuple[str, ...], command: tuple[str, ...]) -> Done:
     """Run a command inside the namespaces of a process, or in those of some inodes.

@@ -28,8 +28,8 @@ TASK, BUNDLE, FILE, SIGNAL, TEXT, NUMBER = "task", "bundle", "file", "signal", "
 SIZE, SECONDS, SOURCE, NAMESPACE_KIND, SHELL, PID, SNAPSHOT = (
     "size", "seconds", "source", "namespace-kind", "shell", "pid", "snapshot",
 )  # fmt: skip
-IMAGE, CONTAINER, BLOB, TENANT = "image", "container", "blob", "tenant"
-NETWORK, VOLUME, LEASE, WHERE, PROCESS = "network", "volume", "lease", "where", "process"
+IMAGE, CONTAINER, BLOB, TENANT = "image", "container", "blob", "namespace"
+NETWORK, VOLUME, LEASE, WHERE, PROCESS = "network", "volume", "lease", "ns", "process"
 """Kinds of arguments: how they are completed, and how their words are read (`arguments`)."""
 
 

@@ -6,8 +6,9 @@ call may block.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from mobyshell.core.errors import MobyshellError
@@ -23,18 +24,20 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Look:
     """What was seen at once: namespaces and processes, and the task of each process that has one.
-    `untold` says why tasks are not known, "" if they are."""
+    `untold` says why tasks are not known, "" if they are; `us` is the process that looked."""
 
     survey: Survey
     tasks: Mapping[int, TaskInfo]
     untold: str = ""
+    us: int = field(default_factory=os.getpid)
 
     def tasks_in(self, one: Namespace) -> list[TaskInfo]:
-        """The tasks that have processes in a namespace; by far most are in the host's: none then."""
-        if len(one.members) > sum(pid in self.tasks for pid in one.members):
-            return []  # others are in it, too: it is nobody's own
-        return list({(task.namespace, task.id): task
-                     for task in (self.tasks[pid] for pid in one.members)}.values())  # fmt: skip
+        """The tasks that have processes in a namespace; none of one that we are in ourselves, which
+        is the machine's and not a task's, whoever of them is in it."""
+        if self.us in one.members:
+            return []
+        found = [self.tasks[pid] for pid in one.members if pid in self.tasks]
+        return list({(task.namespace, task.id): task for task in found}.values())
 
 
 class Kernel(Protocol):

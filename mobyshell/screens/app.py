@@ -103,10 +103,14 @@ class MobyshellApp(App[int]):
 
     def show_task(self, id: str) -> None:
         """Go to the tasks, with the cursor on one of them."""
-        self.action_go("tasks")
+        self.show_in("tasks", id)
+
+    def show_in(self, place: str, key: str) -> None:
+        """Go to a screen, with the cursor on one of its things."""
+        self.action_go(place)
         choose = getattr(self.screen, "choose", None)
         if choose is not None:
-            self.call_later(choose, id)
+            self.call_later(choose, key)
 
     # verbs
 

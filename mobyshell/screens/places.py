@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A screen: its `name`, the `letter` after `g`, its F-`key`, and `module:class`. `shown`: the
-    footer names its key."""
+    """A screen: its `name`, the `letter` after `g`, its F-`key` ("" if it has none), and
+    `module:class`. `shown`: the footer names its key."""
 
     name: str
     letter: str
@@ -44,7 +44,9 @@ PLACES = (
     Place("tasks", "t", "f2", "tasks:TasksScreen", shown=True),
     Place("images", "i", "f3", "images:ImagesScreen", shown=True),
     Place("snapshots", "s", "f4", "snapshots:SnapshotsScreen"),
+    Place("namespaces", "n", "f5", "tenants:TenantsScreen"),
     Place("networks", "w", "f6", "networks:NetworksScreen"),
+    Place("kernel", "k", "", "kernel:KernelScreen"),  # the other view of namespaces
 )
 """Every screen, in the order of the F-keys."""
 
@@ -57,7 +59,7 @@ def place_bindings() -> list[Binding]:
     return [
         Binding(one.key, f"go('{one.name}')", one.name.capitalize(), show=one.shown,
                 id=f"go.{one.name}")
-        for one in PLACES
+        for one in PLACES if one.key
     ]  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from textual.app import App
 
@@ -22,13 +22,16 @@ from mobyshell.commands import results as r
 from mobyshell.commands.context import Context
 from mobyshell.commands.event_sources import of_store
 from mobyshell.commands.image_transfer import tenant
+from mobyshell.commands.namespace import tenants_of
 from mobyshell.commands.network import home_of
 from mobyshell.commands.registry import Verb
 from mobyshell.core.errors import MobyshellError, SyscallFailed, UsageError
 from mobyshell.core.tasks.service import Tasks
+from mobyshell.moby.kernel import Kernel, LiveKernel
 from mobyshell.moby.networks import Networks, NetworkSurvey
 from mobyshell.moby.snapshot_survey import Snapshots, SnapshotSurvey
 from mobyshell.moby.survey import Images, Survey
+from mobyshell.moby.tenants import Tenants
 from mobyshell.screens.news import Follow, News
 from mobyshell.screens.request import Request, plan_text, question, request, word_to_type
 from mobyshell.screens.result import ResultScreen
@@ -45,20 +48,27 @@ Done = Callable[[r.Done], object]
 
 
 class Session:
-    """One per app. `context` is the verbs'; `tasks`, `images`, `networks` and `snapshots` are
-    services, which only threads may call; `news` tells what happens."""
+    """One per app. `context` is the verbs'; `tasks`, `images`, `networks`, `snapshots`, `tenants` and
+    `kernel` are services, which only threads may call; `news` tells what happens."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
         self.images: Images = Survey(lambda: tenant(context))
         self.networks: Networks = NetworkSurvey(lambda: home_of(context))
         self.snapshots: Snapshots = SnapshotSurvey(lambda: tenant(context))
+        self.tenants: Tenants = tenants_of(context)
+        self.kernel: Kernel = LiveKernel(context.every_task)
         self.news = News(self)
         self.store_events: Follow = partial(of_store, context)
 
     @property
     def tasks(self) -> Tasks:
         return self.context.tasks
+
+    @property
+    def tasks_by_now(self) -> Tasks:
+        """For panes that stay: at each call the tasks of the namespace that the session is in then."""
+        return cast("Tasks", _ByNow(self))
 
     def pull(self, name: str, progress: Progress, stop: Stop) -> str:
         """Fetch an image, as `image pull` does, and its full name. For a thread; `stop` ends it."""
@@ -189,6 +199,14 @@ class Session:
     def command_line(self, words: Sequence[str]) -> list[str]:
         """The same as a command of its own, in a process of its own."""
         return [sys.executable, "-m", "mobyshell", *self.context.words, *words]
+
+
+class _ByNow:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session.tasks, name)
 
 
 def suspended(app: MobyshellApp, command: list[str]) -> None:

@@ -20,6 +20,7 @@ from mobyshell.screens.session import said
 from mobyshell.screens.task_reading import LogReader, Reader, Sayer, Show
 from mobyshell.screens.task_rows import DIFFERENCES, PROCESSES
 from mobyshell.screens.task_terminal import TaskTerminal
+from mobyshell.screens.terminal_pane import TerminalPane
 from mobyshell.widgets.background import Failed, background
 from mobyshell.widgets.listing import Listing
 from mobyshell.widgets.log_view import LogView
@@ -149,8 +150,8 @@ class TaskDetails(Tabbed):
 
     # moving about
 
-    @on(TaskTerminal.Left)
-    def terminal_left(self, event: TaskTerminal.Left) -> None:
+    @on(TerminalPane.Left)
+    def terminal_left(self, event: TerminalPane.Left) -> None:
         """Back to the list."""
         event.stop()
         self.post_message(self.Left())

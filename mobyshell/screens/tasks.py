@@ -39,7 +39,9 @@ class TasksScreen(ListScreen[TaskInfo]):
         return TaskList(self.session, id="list")
 
     def make_details(self) -> Widget:
-        return TaskDetails(self.session.tasks, self.session.context.host_or_none, id="details")
+        return TaskDetails(
+            self.session.tasks_by_now, self.session.context.host_or_none, id="details"
+        )
 
     def count(self, infos: Sequence[TaskInfo]) -> str:
         running = sum(one.status == "running" for one in infos)

@@ -14,7 +14,7 @@ from textual.binding import Binding
 
 from mobyshell.commands.registry import Verb, verbs_of
 
-LABELS = {"trace": "Explain", "exec": "Shell", "rm": "Delete", "ps": "Processes"}
+LABELS = {"trace": "Explain", "exec": "Shell", "enter": "Shell", "rm": "Delete", "ps": "Processes"}
 """What a footer calls a verb, where its name alone would not say it."""
 
 

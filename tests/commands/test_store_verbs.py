@@ -125,7 +125,18 @@ def test_the_namespace_in_use_holds_for_all_verbs(place: Workplace) -> None:
     place.ok("namespace", "rm", "tenant")
     place.ok("namespace", "use", "--create", "made")
     done = place.run("namespace", "rm", "default")
-    assert (done.returncode, "1 image, 1 container, 1 blob" in done.stderr) == (3, True)
+    assert done.returncode == 3
+    for what in ("1 container (web), 1 image (docker.io/library/alpine", f"1 blob ({HELLO[:20]}…)"):
+        assert what in done.stderr
+    place.ok("volume", "create", "--namespace", "made", "kept")
+    place.ok("namespace", "use", "default")
+    refused = place.run("namespace", "rm", "made")
+    assert (refused.returncode, "1 volume (kept)" in refused.stderr) == (3, True)
+    place.ok("volume", "rm", "--namespace", "made", "kept")
+    place.ok("namespace", "rm", "made")
+    found = json.loads(place.ok("namespace", "inspect", "default"))
+    assert (found["containers"], found["content"], found["volumes"]) == (["web"], [HELLO], [])
+    assert found["bytes"] == rows(place, "namespace", "ls")[0]["bytes"] == 5
     place.ok("namespace", "use", "default")
 
 

@@ -19,6 +19,7 @@ from mobyshell.commands.context import Context
 from mobyshell.core.runtime import Host
 from mobyshell.screens.app import MobyshellApp
 from tests.fake_images import FakeImages
+from tests.fake_namespaces import FakeKernel, FakeTenants
 from tests.fake_networks import FakeNetworks
 from tests.fake_snapshots import FakeSnapshots
 from tests.fakes import FakeStoreEvents, FakeTasks, three_tasks
@@ -59,6 +60,8 @@ def make_app(tasks: FakeTasks, start: str, *, readonly: bool = False) -> Mobyshe
     app.session.images = FakeImages(tasks.clock.now_ns())
     app.session.networks = FakeNetworks()
     app.session.snapshots = FakeSnapshots(tasks.clock.now_ns())
+    app.session.kernel = FakeKernel(tasks)
+    app.session.tenants = FakeTenants(tasks.clock.now_ns())
     app.session.store_events = FakeStoreEvents()
     return app
 

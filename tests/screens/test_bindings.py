@@ -21,12 +21,14 @@ from textual.widgets import Input, OptionList, TextArea, Tree
 from mobyshell.commands.registry import READ, find, verbs_of
 from mobyshell.core.oci import default_spec, dump_spec
 from mobyshell.core.tasks.service import LogLine, Status
+from mobyshell.screens.base import MobyScreen
 from mobyshell.screens.bindings import actions, bindings_of, classes
 from mobyshell.screens.bundles import BundlesScreen
 from mobyshell.screens.dialogs import NewBundleDialog, RunDialog
 from mobyshell.screens.help import HelpScreen
 from mobyshell.screens.image_details import ImageDetails
 from mobyshell.screens.images import ImagesScreen
+from mobyshell.screens.kernel import KernelScreen
 from mobyshell.screens.leader import Leader
 from mobyshell.screens.network_details import NetworkDetails
 from mobyshell.screens.network_dialog import NetworkDialog
@@ -37,6 +39,7 @@ from mobyshell.screens.result import ResultScreen
 from mobyshell.screens.snapshot_details import SnapshotDetails
 from mobyshell.screens.snapshots import SnapshotsScreen
 from mobyshell.screens.tasks import TasksScreen
+from mobyshell.screens.tenants import TenantsScreen
 from mobyshell.screens.verb_keys import verb_bindings
 from mobyshell.widgets.confirm import Choose, Confirm
 from mobyshell.widgets.lines import Lines
@@ -48,6 +51,7 @@ from mobyshell.widgets.spec_editor import SpecEditor
 from mobyshell.widgets.step_list import StepList
 from mobyshell.widgets.terminal import TerminalView
 from tests.fake_images import BOX
+from tests.fake_namespaces import HOST, WEB
 from tests.fake_snapshots import BASE
 from tests.fakes import FakeTasks
 from tests.screens.conftest import Open, screen_text, settle, told, until
@@ -106,8 +110,9 @@ class Trial:
 
 Case = Callable[[Trial], AsyncIterator[Condition]]
 CASES: dict[str, tuple[str, Case]] = {}
-SCREENS = {"task": TasksScreen, "bundle": BundlesScreen, "image": ImagesScreen,
-           "snapshot": SnapshotsScreen, "network": NetworksScreen}  # fmt: skip
+SCREENS: dict[str, type[MobyScreen]] = {"task": TasksScreen, "bundle": BundlesScreen, "image": ImagesScreen,
+           "snapshot": SnapshotsScreen, "network": NetworksScreen,
+           "namespace": TenantsScreen, "ns": KernelScreen}  # fmt: skip
 """By the nouns whose verbs have keys there."""
 
 
@@ -918,6 +923,181 @@ async def _(t: Trial) -> AsyncIterator[Condition]:
     yield lambda: network_tab(t) == "config"
 
 
+# tenants
+
+
+@case("go.namespaces")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.on(TenantsScreen)
+
+
+@case("namespace.create", "namespaces")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.line == "namespace create "
+
+
+@case("namespace.label", "namespaces")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    await t.press("j")
+    yield lambda: t.line == "namespace label empty "
+
+
+@case("namespace.use", "namespaces")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    lines = performed(t)
+    await t.press("j")
+    yield lambda: lines == [["namespace", "use", "empty"]]
+
+
+@case("namespace.inspect", "namespaces")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    lines = performed(t)
+    yield lambda: lines == [["namespace", "inspect", "default"]]
+
+
+@case("namespace.rm", "namespaces")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    await t.press("j")
+    yield lambda: t.on(Confirm) and "namespace rm empty?" in screen_text(t.pilot)
+
+
+@case("namespace.other", "namespaces")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.on(KernelScreen)
+
+
+@case("namespace.explain", "namespaces")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.tab == "explain" and "a tenant" in screen_text(t.pilot)
+
+
+@case("namespace.details", "namespaces")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    holds = t.screen.query_one("#holds ResourceTable")
+    yield lambda: holds.has_focus
+
+
+@case("namespace.menu", "namespaces")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.on(Choose) and "Set labels" in screen_text(t.pilot)
+
+
+@case("namespace.copy", "namespaces")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.pilot.app.clipboard == "default"
+
+
+@case("namespace.back", "namespaces")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    await t.press("enter")
+    yield lambda: t.find(ResourceTable, "#tenants").has_focus
+
+
+@case("tenant-details.next", "namespaces")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    await t.press("enter")
+    yield lambda: t.tab == "objects"
+
+
+@case("tenant-details.previous", "namespaces")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    await t.press("enter")
+    yield lambda: t.tab == "explain"
+
+
+# the kernel's namespaces
+
+
+def web_pid(t: Trial) -> None:
+    """The cursor on the pid namespace of the task `web`."""
+    t.find(ResourceTable, "#namespaces").choose(str(WEB["pid"]))
+
+
+@case("ns.enter", "kernel")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    # a test has no terminal to hand over, and the machine is not a real one
+    yield lambda: t.tab == "terminal" and "may be opened from here" in told(t.pilot)
+
+
+@case("ns.enter-tab", "kernel")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.tab == "terminal" and "may be opened from here" in told(t.pilot)
+
+
+@case("ns.inspect", "kernel")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    lines = performed(t)
+    yield lambda: lines == [["ns", "inspect", str(HOST["user"])]]
+
+
+@case("ns.other", "kernel")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.on(TenantsScreen)
+
+
+@case("ns.members", "kernel")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.tab == "members" and "mobyshell" in screen_text(t.pilot)
+
+
+@case("ns.explain", "kernel")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.tab == "explain" and "man 7 user_namespaces" in screen_text(t.pilot)
+
+
+@case("ns.turn", "kernel")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: "by kind" in screen_text(t.pilot) and "└─ pid" in screen_text(t.pilot)
+
+
+@case("ns.task", "kernel")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    web_pid(t)
+    await settle(t.pilot)
+    yield lambda: t.on(TasksScreen) and t.table.chosen == "web"
+
+
+@case("ns.copy-command", "kernel")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    web_pid(t)
+    await settle(t.pilot)
+    yield lambda: t.on(Choose) and "unshare --pid --fork" in screen_text(t.pilot)
+
+
+@case("ns.details", "kernel")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    record = t.screen.query_one("#inside RecordView")
+    yield lambda: record.has_focus
+
+
+@case("ns.menu", "kernel")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.on(Choose) and "Run a command" in screen_text(t.pilot)
+
+
+@case("ns.copy", "kernel")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.pilot.app.clipboard == str(HOST["user"])
+
+
+@case("ns.back", "kernel")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    await t.press("enter")
+    yield lambda: t.find(ResourceTable, "#namespaces").has_focus
+
+
+@case("kernel-details.next", "kernel")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    await t.press("enter")
+    yield lambda: t.tab == "members"
+
+
+@case("kernel-details.previous", "kernel")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    await t.press("enter")
+    yield lambda: t.tab == "terminal"
+
+
 # dialogs
 
 
@@ -1034,12 +1214,14 @@ CHANGING = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("noun", "verb"), [*CHANGING, ("task", "exec-tab"), ("image", "run")])
+@pytest.mark.parametrize(
+    ("noun", "verb"), [*CHANGING, ("task", "exec-tab"), ("image", "run"), ("ns", "enter-tab")]
+)
 async def test_readonly_refuses_each_key_that_changes_something(
     opened: Open, tasks: FakeTasks, bundles: Path, noun: str, verb: str
 ) -> None:
-    key = {"exec-tab": "e", "run": "r"}.get(verb) or find(noun, verb).key
-    async with opened(f"{noun}s", readonly=True) as pilot:
+    key = {"exec-tab": "e", "enter-tab": "e", "run": "r"}.get(verb) or find(noun, verb).key
+    async with opened(SCREENS[noun].NAME, readonly=True) as pilot:
         before = pilot.app.screen
         await pilot.press(key)
         await settle(pilot)

@@ -18,7 +18,9 @@ from mobyshell.commands.results import Rows
 from mobyshell.core.runtime.plan import Actor, Call, Operation, Phase, Plan
 from mobyshell.screens.task_list import TaskList
 from mobyshell.widgets.plan_view import PlanView
+from mobyshell.widgets.resource_table import ResourceTable
 from mobyshell.widgets.spec_editor import SpecEditor
+from tests.fake_namespaces import WEB
 from tests.fake_networks import STEPS
 from tests.fakes import FakeTasks
 from tests.screens.conftest import make_app, settle, until
@@ -116,6 +118,43 @@ async def the_layer(pilot: Pilot[Any]) -> None:
     await settle(pilot)
     await pilot.press("enter", "j", "enter")
     await settle(pilot)
+
+
+async def the_tenant(pilot: Pilot[Any]) -> None:
+    """What the first tenant holds, at 80 columns in the place of the list."""
+    await settle(pilot)
+    await pilot.press("enter")
+    await settle(pilot)
+
+
+async def the_net(pilot: Pilot[Any]) -> None:
+    """The tree, with the cursor on the network namespace of a task, and what is inside."""
+    await settle(pilot)
+    table = pilot.app.screen.query_one("#namespaces", ResourceTable)
+    table.choose(str(WEB["net"]))
+    await settle(pilot)
+
+
+async def the_net_explained(pilot: Pilot[Any]) -> None:
+    """What it is for."""
+    await the_net(pilot)
+    await pilot.press("y")
+    await settle(pilot)
+
+
+@pytest.mark.parametrize("size", SIZES[:2], ids=lambda size: f"{size[0]}x{size[1]}")
+def test_tenants(snap_compare: Compare, tasks: FakeTasks, size: tuple[int, int]) -> None:
+    assert snap_compare(make_app(tasks, "namespaces"), terminal_size=size, run_before=the_tenant)
+
+
+@pytest.mark.parametrize("size", SIZES[:2], ids=lambda size: f"{size[0]}x{size[1]}")
+def test_kernel(snap_compare: Compare, tasks: FakeTasks, size: tuple[int, int]) -> None:
+    assert snap_compare(make_app(tasks, "kernel"), terminal_size=size, run_before=the_net)
+
+
+def test_kernel_explained(snap_compare: Compare, tasks: FakeTasks) -> None:
+    app = make_app(tasks, "kernel")
+    assert snap_compare(app, terminal_size=(80, 24), run_before=the_net_explained)
 
 
 @pytest.mark.parametrize("size", SIZES[:2], ids=lambda size: f"{size[0]}x{size[1]}")

@@ -28,6 +28,12 @@ _INSIDE = {
 }  # fmt: skip
 """Tables of what a namespace holds, and what one row of them is called."""
 
+_SIZES = {
+    "content": "SELECT sum(size) FROM content JOIN blobs USING (digest) WHERE namespace = ?",
+    "snapshots": "SELECT sum(size) FROM trees WHERE id IN "
+                 "(SELECT tree FROM snapshots WHERE namespace = ?)",
+}  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class NamespaceInfo:
@@ -72,6 +78,16 @@ class Namespaces:
             found = [NamespaceInfo(name, decode(labels), at) for name, labels, at in rows]
             if count:
                 found = [replace(one, inside=_inside(sql, one.name)) for one in found]
+        return found
+
+    def sizes(self, name: str) -> dict[str, int]:
+        """Bytes of its blobs (`content`), and of its committed snapshots (`snapshots`), which it may
+        share with other namespaces."""
+        with self._database.read() as sql:
+            found = {}
+            for what, query in _SIZES.items():
+                (size,) = sql.execute(query, (name,)).fetchone()
+                found[what] = int(size or 0)
         return found
 
     def update(self, name: str, labels: Mapping[str, str | None]) -> NamespaceInfo:

@@ -24,7 +24,7 @@ class Branch:
 
 def branches(namespaces: Sequence[Namespace], order: str = OWNER) -> list[Branch]:
     """All of them, parents before children; whose parent is not among them, at a root."""
-    parent_of = _owner(namespaces) if order == OWNER else _parent(namespaces)
+    parent_of = above(namespaces, order)
     below: dict[int, list[Namespace]] = {}
     for one in namespaces:
         below.setdefault(parent_of(one), []).append(one)
@@ -44,6 +44,11 @@ def branches(namespaces: Sequence[Namespace], order: str = OWNER) -> list[Branch
             for child in reversed(children)
         ]
     return out
+
+
+def above(namespaces: Sequence[Namespace], order: str) -> Callable[[Namespace], int]:
+    """What tells the inode of the one that a namespace stands below; 0 at a root."""
+    return _owner(namespaces) if order == OWNER else _parent(namespaces)
 
 
 def _owner(namespaces: Sequence[Namespace]) -> Callable[[Namespace], int]:

@@ -1,0 +1,205 @@
+"""The namespaces of a store as a person surveys them: how much each holds, and what.
+
+Owns the values that a list of tenants and the look into one show, and the seam (`Tenants`) behind
+which they are read. Changes nothing; every call may block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from mobyshell.core.errors import MobyshellError
+from mobyshell.core.network.networks import Networks
+from mobyshell.core.volumes.volumes import Volumes
+
+if TYPE_CHECKING:
+    from mobyshell.core.store.store import Namespace, Store
+    from mobyshell.core.tasks.service import TaskInfo
+
+KINDS = ("tasks", "containers", "images", "snapshots", "content", "ingests", "leases", "networks",
+         "volumes")  # fmt: skip
+"""What belongs to a tenant, what is alive first."""
+
+_LONGEST = 48
+"""Characters of a name that is shown in full where several stand in a line."""
+
+Objects = Iterator["ObjectInfo"]
+
+
+@dataclass(frozen=True, slots=True)
+class TenantInfo:
+    """A tenant. `counts` by kind, of those it has any of; `bytes` of its blobs and committed
+    snapshots; `used`: the session is in it; `made`: the store knows it (else only tasks do)."""
+
+    name: str
+    used: bool
+    made: bool
+    labels: Mapping[str, str] = field(default_factory=dict)
+    created_ns: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
+    bytes: int = 0
+
+    @property
+    def empty(self) -> bool:
+        """Whether it can be removed."""
+        return not any(self.counts.values())
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """One thing that a tenant has. `about` in a few words; None where bytes or a time are not known,
+    or mean nothing."""
+
+    kind: str
+    name: str
+    about: str = ""
+    bytes: int | None = None
+    created_ns: int | None = None
+
+
+class Tenants(Protocol):
+    """What screens ask."""
+
+    def ls(self) -> list[TenantInfo]:
+        """All, by name."""
+        ...
+
+    def objects(self, name: str) -> list[ObjectInfo]:
+        """All that one has, kind by kind as in KINDS, each by name."""
+        ...
+
+
+class LiveTenants:
+    """`Tenants` of a store (made when first asked for) and the tasks of a state root."""
+
+    def __init__(
+        self, store: Callable[[], Store], tasks: Callable[[], Sequence[TaskInfo]],
+        root: Callable[[], str], here: Callable[[], str],
+    ) -> None:  # fmt: skip
+        self._store, self._tasks, self._root, self._here = store, tasks, root, here
+
+    def ls(self) -> list[TenantInfo]:
+        """See `Tenants.ls`: also those that only have tasks, and the one that the session is in."""
+        known = {one.name: one for one in self._store().namespaces.list(count=True)}
+        alive: dict[str, int] = {}
+        for task in self._tasks():
+            alive[task.namespace] = alive.get(task.namespace, 0) + 1
+        found = []
+        for name in sorted({*known, *alive, self._here()}):
+            one = known.get(name)
+            counts = {"tasks": alive.get(name, 0), **(one.inside if one is not None else {}),
+                      "networks": len(self._networks(name)), "volumes": len(self._volumes(name))}  # fmt: skip
+            found.append(TenantInfo(
+                name, name == self._here(), one is not None,
+                one.labels if one is not None else {}, int(one.created * 1e9) if one else 0,
+                {kind: counts[kind] for kind in KINDS if counts.get(kind)},
+                sum(self._store().namespaces.sizes(name).values()) if one is not None else 0,
+            ))  # fmt: skip
+        return found
+
+    def objects(self, name: str) -> list[ObjectInfo]:
+        space = self._store().namespace(name)
+        return [
+            *self._of_tasks(name), *_containers(space), *_images(space), *_snapshots(space),
+            *_content(space), *_ingests(space), *_leases(space), *self._networks(name),
+            *self._volumes(name),
+        ]  # fmt: skip
+
+    def _of_tasks(self, name: str) -> Objects:
+        for one in self._tasks():
+            if one.namespace == name:
+                about = f"{one.status} {' '.join(one.args)}".strip()
+                yield ObjectInfo("tasks", one.id, about, None, one.created_ns)
+
+    def _networks(self, name: str) -> list[ObjectInfo]:
+        return [
+            ObjectInfo("networks", one.name, ", ".join(str(plugin.get("type", "?"))
+                                                       for plugin in one.plugins))
+            for one in Networks(self._root(), name, "").ls() if one.ours
+        ]  # fmt: skip
+
+    def _volumes(self, name: str) -> list[ObjectInfo]:
+        return [ObjectInfo("volumes", one.name, one.path, None, int(one.created * 1e9))
+                for one in Volumes(self._root(), name).ls()]  # fmt: skip
+
+
+def _containers(space: Namespace) -> Objects:
+    for one in space.containers.list():
+        yield ObjectInfo("containers", one.id, one.image or "a bundle's", None, _ns(one.created))
+
+
+def _images(space: Namespace) -> Objects:
+    from mobyshell.core.store.walk import children
+
+    sizes = {one.digest: one.size for one in space.content.walk()}
+    for one in space.images.list():
+        total, seen, pending = 0, set(), [one.target]
+        while pending:
+            part = pending.pop()
+            if part.digest in seen or part.digest not in sizes:
+                continue  # what it names, but is not here, takes no place
+            seen.add(part.digest)
+            total += sizes[part.digest]
+            with suppress(MobyshellError):  # a damaged document: then what is below is not counted
+                pending += children(space.content, part)
+        yield ObjectInfo("images", one.name, one.target.digest, total, _ns(one.updated))
+
+
+def _snapshots(space: Namespace) -> Objects:
+    from mobyshell.core.store.snapshots.choose import DRIVERS, snapshotter
+
+    for driver in DRIVERS:
+        if not (space.scope.root.snapshots / driver).is_dir():
+            continue
+        snapshots = snapshotter(space.scope, driver)
+        for one in snapshots.walk():
+            size = None
+            with suppress(MobyshellError):  # removed meanwhile
+                size = snapshots.usage(one.name).size
+            below = f" upon {one.parent}" if one.parent else ""
+            yield ObjectInfo("snapshots", one.name, f"{driver} {one.kind}{below}", size,
+                             _ns(one.created))  # fmt: skip
+
+
+def _content(space: Namespace) -> Objects:
+    for one in space.content.walk():
+        labels = " ".join(f"{key}={value}" for key, value in one.labels.items())
+        yield ObjectInfo("content", one.digest, labels, one.size, _ns(one.created))
+
+
+def _ingests(space: Namespace) -> Objects:
+    for one in space.content.statuses():
+        about = f"of {one.total}" if one.total else ""
+        yield ObjectInfo("ingests", one.ref, about, one.offset, _ns(one.started))
+
+
+def _leases(space: Namespace) -> Objects:
+    for one in space.leases.list():
+        held = len(space.leases.resources(one.id))
+        yield ObjectInfo("leases", one.id, f"holds {held}", None, _ns(one.created))
+
+
+def _ns(seconds: float) -> int:
+    return int(seconds * 1e9)
+
+
+def named(objects: Sequence[ObjectInfo], most: int = 3) -> str:
+    """What there is, kind by kind with the first names: `1 task (up), 2 images (alpine, web)`."""
+    parts = []
+    for kind in KINDS:
+        names = [one.name for one in objects if one.kind == kind]
+        if names:
+            more = f" and {len(names) - most} more" if len(names) > most else ""
+            word = "blobs" if kind == "content" else kind
+            word = word if len(names) != 1 else word[:-1]
+            first = ", ".join(map(_short, names[:most]))
+            parts.append(f"{len(names)} {word} ({first}{more})")
+    return ", ".join(parts)
+
+
+def _short(name: str) -> str:
+    """As much of a name as people tell it from others by; digests are of no use to them in full."""
+    return name if len(name) <= _LONGEST else f"{name[:20]}…"

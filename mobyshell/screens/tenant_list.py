@@ -1,0 +1,28 @@
+"""The list of tenants: read when something happened to the store, in whichever of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mobyshell.moby.tenants import TenantInfo
+from mobyshell.screens.live_list import LiveList
+from mobyshell.screens.tenant_rows import TENANTS, tenant_rows
+from mobyshell.widgets.resource import Row
+
+
+class TenantList(LiveList[TenantInfo]):
+    """Which tenants there are, and how much each has."""
+
+    SPEC = TENANTS
+    TOPICS = ("/namespaces/", "/images/", "/containers/", "/content/", "/snapshot/", "/tasks/")
+    POLL = 10.0  # tasks of other namespaces than the session's tell us nothing
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.session.news.tell(self, *self.TOPICS, everywhere=True)
+
+    def read(self) -> list[TenantInfo]:
+        return self.session.tenants.ls()
+
+    def rows(self, infos: Sequence[TenantInfo], now_ns: int) -> Sequence[Row]:
+        return tenant_rows(infos)
