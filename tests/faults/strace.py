@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import time
 from collections import Counter
@@ -17,7 +18,12 @@ from pathlib import Path
 
 HERE = Path(__file__).parents[2]
 ALL = os.environ.get("MOBYSHELL_SWEEP") == "all"
-"""Every point, not some."""
+"""As many points as make a sweep, not a few."""
+MOST = int(os.environ.get("MOBYSHELL_SWEEP_POINTS", "150"))
+"""Of one act and one kind of fault."""
+PATIENCE = 60.0
+"""Seconds. Each new process counts anew, so that a shim may be killed again and again at its start: then
+strace is killed, and what it traced goes on."""
 
 NAMES = ("rename", "renameat", "renameat2", "link", "linkat", "symlinkat", "unlink", "unlinkat",
          "mkdir", "mkdirat", "rmdir", "mknodat", "ftruncate", "fchmod", "fchown")  # fmt: skip
@@ -58,10 +64,16 @@ class Struck:
 def _run(
     flags: Sequence[str], words: Sequence[str], env: Mapping[str, str]
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["strace", "-f", "-q", *flags, *words], cwd=HERE, env=env, text=True,
-        capture_output=True, timeout=180, check=False, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+    whole = ["strace", "-f", "-q", *flags, *words]
+    try:
+        return subprocess.run(whole, cwd=HERE, env=env, text=True, capture_output=True,
+                              timeout=PATIENCE, check=False, stdin=subprocess.DEVNULL)  # fmt: skip
+    except subprocess.TimeoutExpired as late:
+        return subprocess.CompletedProcess(whole, -signal.SIGKILL, "", _text(late.stderr))
+
+
+def _text(said: str | bytes | None) -> str:
+    return said.decode(errors="replace") if isinstance(said, bytes) else said or ""
 
 
 def points(
@@ -100,7 +112,8 @@ def strike(
 
 
 def some(every: Sequence[Point], count: int) -> list[Point]:
-    """All of them in a sweep, else `count` that are spread evenly."""
-    if ALL or len(every) <= count:
+    """`count` of them, spread evenly; in a sweep `MOST`."""
+    count = MOST if ALL else count
+    if len(every) <= count:
         return list(every)
     return [every[number * len(every) // count] for number in range(count)]
