@@ -9,24 +9,41 @@ from typing import TYPE_CHECKING, Any
 
 from mobyshell.commands.registry import READ, switch, verb
 from mobyshell.commands.results import Rows
-from mobyshell.core.errors import UsageError
+from mobyshell.core.errors import Refused, UsageError
 
 if TYPE_CHECKING:
     from mobyshell.commands.context import Context
+
+
+def _plan(ctx: Context, *, all: bool, store: bool, repair: bool) -> Rows:
+    from mobyshell.commands.store import plan_of_check
+
+    if not store:
+        raise UsageError("there is a plan for a repair of the store only", hint="--store --plan")
+    return plan_of_check(ctx, repair=repair)
 
 
 @verb(
     "doctor", "",
     switch("--all", "what works, too"),
     switch("--store", "look at what is kept instead, as `store check` does"),
-    effect=READ, example="doctor --all",
+    switch("--repair", "with --store: mend what can be mended, as `store check --repair` does"),
+    effect=READ, example="doctor --all", plan=_plan,
 )  # fmt: skip
-def doctor(ctx: Context, *, all: bool, store: bool) -> Rows:
-    """Say what is missing on this machine, which feature that costs, and how to get it."""
+def doctor(ctx: Context, *, all: bool, store: bool, repair: bool) -> Rows:
+    """Say what is missing on this machine, which feature that costs, and how to get it.
+
+    With --store it looks at what is kept, and with --repair mends it: `--plan` shows what that would
+    do, and at a terminal it is shown and asked about first.
+    """
+    if repair and ctx.readonly:
+        raise Refused("doctor --repair is refused: this is read-only", hint="leave --readonly away")
     if store:
         from mobyshell.commands.store import checked
 
-        return checked(ctx, repair=False)
+        return checked(ctx, repair=repair)
+    if repair:
+        raise UsageError("what is missing on a machine cannot be repaired", hint="--store --repair")
     from mobyshell.core.linux.probe import probe
 
     found = [

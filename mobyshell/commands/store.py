@@ -102,16 +102,31 @@ def _begins(node: Node, what: str) -> bool:
     )
 
 
+def plan_of_check(ctx: Context, *, repair: bool, quick: bool = False, **_: object) -> Rows:
+    """What a repair would do; nothing is changed."""
+    from pathlib import Path
+
+    from mobyshell.core.store.check import check_root
+
+    found = check_root(Path(ctx.root), hash_blobs=not quick, unpack=not quick)
+    columns = (("kind", "KIND", "text"), ("subject", "WHAT", "id"), ("problem", "PROBLEM", "text"),
+               ("does", "A REPAIR", "text"))  # fmt: skip
+    rows = [{"kind": one.kind, "subject": one.subject, "problem": one.problem,
+             "does": one.remedy if one.mendable else f"nothing: {one.remedy}"} for one in found]  # fmt: skip
+    return Rows(columns, rows, "subject", "" if found else f"{ctx.root} is sound")
+
+
 @verb(
     N, "check",
-    switch("--repair", "mend what can be mended"),
-    switch("--quick", "compare the sizes of blobs only: read none"),
-    effect=WRITE, example="store check",
+    switch("--repair", "mend what can be mended; at a terminal what that is is shown first"),
+    switch("--quick", "compare the sizes of blobs only: read none, unpack none"),
+    effect=WRITE, example="store check", plan=plan_of_check,
 )  # fmt: skip
 def check(ctx: Context, *, repair: bool, quick: bool) -> Rows:
     """Look whether everything is what it should be; fails if something is not, and is not mended.
 
-    A repair takes away what is broken and what cannot be without it, and nothing else.
+    Blobs are read, and layers unpacked once more and compared with what containers see of them. A
+    repair takes away what is broken and what cannot be without it, and nothing else.
     """
     return checked(ctx, repair=repair, quick=quick)
 
@@ -123,7 +138,9 @@ def checked(ctx: Context, *, repair: bool, quick: bool = False) -> Rows:
     from mobyshell.commands.content import Damaged
     from mobyshell.core.store.check import check_root
 
-    found = check_root(Path(ctx.root), repair=repair, hash_blobs=not quick)
+    if repair:
+        _agree(ctx, quick)
+    found = check_root(Path(ctx.root), repair=repair, hash_blobs=not quick, unpack=not quick)
     rows = [_finding(one) for one in found]
     columns = (("repaired", "", "check"), ("kind", "KIND", "text"), ("subject", "WHAT", "id"),
                ("problem", "PROBLEM", "text"), ("remedy", "REMEDY", "text"))  # fmt: skip
@@ -132,6 +149,27 @@ def checked(ctx: Context, *, repair: bool, quick: bool = False) -> Rows:
         problems = f"{len(left)} problem{'s'[: len(left) != 1]}"
         raise Damaged(f"{ctx.root} has {problems}", Rows(columns, rows, "subject"))
     return Rows(columns, rows, "subject", "mended" if found else f"{ctx.root} is sound")
+
+
+def _agree(ctx: Context, quick: bool) -> None:
+    """At a terminal: what a repair would do, and the question. Refused."""
+    if ctx.yes or not ctx.interactive:
+        return
+    import sys
+
+    from mobyshell.commands.output import clean
+    from mobyshell.core.errors import Refused
+
+    rows = [one for one in plan_of_check(ctx, repair=True, quick=quick).rows
+            if not str(one["does"]).startswith("nothing: ")]  # fmt: skip
+    if not rows:
+        return
+    for one in rows:
+        print(clean(f"{one['kind']} {one['subject']}: {one['problem']}: {one['does']}"),
+              file=sys.stderr)  # fmt: skip
+    print("mend this? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise Refused("nothing was changed", hint="answer y, or give --yes")
 
 
 def _finding(one: Finding) -> dict[str, Any]:

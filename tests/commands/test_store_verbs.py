@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -178,9 +179,45 @@ def test_check_and_repair(place: Workplace) -> None:
         assert done.returncode == 1
         assert HELLO in done.stdout
         assert "store check --repair" in done.stderr
-    (found,) = rows(place, "store", "check", "--repair")
+    (planned,) = rows(place, "doctor", "--store", "--repair", "--plan")
+    assert planned["subject"] == HELLO
+    assert planned["does"] == f"dropped, and image default: {ALPINE}"
+    assert place.run("--readonly", "doctor", "--store", "--repair").returncode == 5
+    assert path.exists()
+    (found,) = rows(place, "doctor", "--store", "--repair")
     assert found["repaired"] is True
     assert rows(place, "store", "check") == []
+    assert place.run("doctor", "--repair").returncode == 2
+
+
+@pytest.mark.parametrize(("answer", "left"), [("n", True), ("y", False)])
+def test_a_person_is_shown_what_a_repair_does_and_asked(
+    place: Workplace, answer: str, left: bool
+) -> None:
+    path = place.directory / "store/content/blobs/sha256" / HELLO.hex
+    path.chmod(0o600)
+    path.write_bytes(b"hellO")
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [PROGRAM, "doctor", "--store", "--repair"], cwd=place.directory, env=place.environment,
+        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    said = b""
+    while b"[y/N]" not in said:
+        said += os.read(ours, 4096)
+    assert f"blob {HELLO}".encode() in said
+    assert b"dropped, and image default" in said
+    os.write(ours, answer.encode() + b"\n")
+    try:
+        while os.read(ours, 4096):
+            pass
+    except OSError:
+        pass  # the other end is closed
+    os.close(ours)
+    assert process.wait(60) == (5 if left else 0)
+    with Store.open(place.directory / "store") as store:
+        assert bool(store.namespace("default").images.list()) is left
 
 
 def test_readonly(place: Workplace) -> None:

@@ -36,7 +36,7 @@ _X86_64 = {
     "inotify_init1": 294, "inotify_add_watch": 254, "inotify_rm_watch": 255, "fstatfs": 138,
     "getcwd": 79, "set_tid_address": 218, "statx": 332, "faccessat2": 439, "personality": 135,
     "sched_setaffinity": 203, "set_mempolicy": 238, "ioprio_set": 251, "ioprio_get": 252,
-    "sched_setattr": 314, "sched_getattr": 315,
+    "sched_setattr": 314, "sched_getattr": 315, "renameat2": 316,
 }  # fmt: skip
 
 _GENERIC = {
@@ -53,7 +53,7 @@ _GENERIC = {
     "clone": 220, "execve": 221, "wait4": 260, "prlimit64": 261, "setns": 268, "seccomp": 277,
     "memfd_create": 279, "bpf": 280, "execveat": 281, "statx": 291, "faccessat2": 439, "ioprio_set": 30,
     "ioprio_get": 31, "personality": 92, "sched_setaffinity": 122, "set_mempolicy": 237,
-    "sched_setattr": 274, "sched_getattr": 275,
+    "sched_setattr": 274, "sched_getattr": 275, "renameat2": 276,
 }  # fmt: skip
 
 _TABLES = {"x86_64": _X86_64, "aarch64": _GENERIC, "riscv64": _GENERIC}

@@ -17,13 +17,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mobyshell.core.errors import StoreDamaged
+from mobyshell.core.errors import InvalidImage, NotFound, StoreDamaged
 from mobyshell.core.oci.digest import Digest
 from mobyshell.core.store.content.blobs import Blobs
 from mobyshell.core.store.locks import holder, try_lock, unlock
 from mobyshell.core.store.root import StoreRoot
 from mobyshell.core.store.salvage import drop_snapshots, salvage
 from mobyshell.core.store.store import Store
+from mobyshell.core.store.walk import resolve
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,15 @@ class Finding:
     remedy: str
     repaired: bool = False
 
+    @property
+    def mendable(self) -> bool:
+        """Whether a repair does something about it."""
+        return self.kind in _REPAIRS or self.kind in ("database", "layer")
 
-def check_root(path: Path, *, repair: bool = False, hash_blobs: bool = True) -> list[Finding]:
+
+def check_root(
+    path: Path, *, repair: bool = False, hash_blobs: bool = True, unpack: bool = False
+) -> list[Finding]:
     """`check_store` of the store below `path`, also where its database cannot be opened or is
     broken: a repair sets that aside and copies what can be read of it into a new one.
 
@@ -47,7 +55,7 @@ def check_root(path: Path, *, repair: bool = False, hash_blobs: bool = True) -> 
     broken = _broken(path)
     if not broken:
         with Store.open(path) as store:
-            return check_store(store, repair=repair, hash_blobs=hash_blobs)
+            return check_store(store, repair=repair, hash_blobs=hash_blobs, unpack=unpack)
     found = [Finding("database", str(root.database), line, _REMEDY) for line in broken[:20]]
     if not repair:
         return found
@@ -55,7 +63,7 @@ def check_root(path: Path, *, repair: bool = False, hash_blobs: bool = True) -> 
     said = f"set aside as {aside.name}; {rows} rows copied into a new one"
     found = [replace(one, remedy=said, repaired=True) for one in found]
     with Store.open(path) as store:
-        return found + check_store(store, repair=True, hash_blobs=hash_blobs)
+        return found + check_store(store, repair=True, hash_blobs=hash_blobs, unpack=unpack)
 
 
 _REMEDY = "set aside, and what can be read of it copied into a new one"
@@ -69,16 +77,22 @@ def _broken(path: Path) -> list[str]:
         return [error.message]
 
 
-def check_store(store: Store, *, repair: bool = False, hash_blobs: bool = True) -> list[Finding]:
+def check_store(
+    store: Store, *, repair: bool = False, hash_blobs: bool = True, unpack: bool = False
+) -> list[Finding]:
     """Look at everything but the database itself, reading every blob unless told not to; with
-    `repair` mend what can be. What was mended is among the findings, as `repaired`."""
+    `repair` mend what can be. What was mended is among the findings, as `repaired`. With `unpack`
+    each layer is unpacked once more, and compared with its tree."""
     found: list[Finding] = []
     for check in (_places, _locks, _ingests):
         found += [_mended(store, one, repair) for one in check(store)]
     for one in (*_blobs(store, hash_blobs), *_files(store), *_trees(store)):
         found.append(_mended(store, one, repair))
+    if unpack:
+        found += _layers(store, repair)
     # what was dropped leaves names behind
     found += [_mended(store, one, repair) for one in list(_names(store))]
+    found += _parts(store)
     if repair and found:
         store.collect()
     return found
@@ -214,6 +228,30 @@ def _trees(store: Store) -> Iterator[Finding]:
         for entry in strays:
             if entry.name not in known:
                 yield Finding("orphan", str(entry), "a tree that no row names", "collected")
+
+
+def _layers(store: Store, repair: bool) -> Iterator[Finding]:
+    """What containers see of layers."""
+    from mobyshell.core.store.tree_check import check  # not for who only looks at rows
+
+    for tree, what, repaired in check(store, repair=repair):
+        yield Finding("layer", f"{tree.snapshotter}/{tree.name}", what,
+                      "unpacked anew; start again what runs on it", repaired)  # fmt: skip
+
+
+def _parts(store: Store) -> Iterator[Finding]:
+    """Images of which a part is missing. What was never fetched of an index is not: an image for
+    another machine."""
+    for namespace, name in _rows(store, "SELECT namespace, name FROM images ORDER BY 1, 2"):
+        space = store.namespace(namespace)
+        try:
+            image = resolve(space.content, space.images.get(name).target)
+        except (NotFound, InvalidImage, StoreDamaged):
+            continue  # no image for this machine, or one that is told of elsewhere
+        for one in image.layers:
+            if not space.content.has(one.digest):
+                yield Finding("part", f"{namespace}: {name}", f"layer {one.digest} is missing",
+                              f"mobyshell --namespace {namespace} image pull {name}")  # fmt: skip
 
 
 def _rows(store: Store, query: str, *values: object) -> list[tuple]:  # type: ignore[type-arg]

@@ -14,7 +14,11 @@ from mobyshell.core.oci.descriptor import Descriptor
 from mobyshell.core.oci.digest import Digest
 from mobyshell.core.store.check import Finding, check_root, check_store
 from mobyshell.core.store.containers import Container
+from mobyshell.core.store.snapshots.choose import DRIVERS
 from mobyshell.core.store.store import Namespace, Store
+from mobyshell.core.store.walk import resolve
+from tests.core.store.snapshots.conftest import seen
+from tests.core.store.unpack_actor import act, expected
 
 
 def put(namespace: Namespace, data: bytes, labels: dict[str, str] | None = None) -> Digest:
@@ -124,6 +128,72 @@ def test_a_tree_that_is_gone_takes_what_was_made_from_it(furnished: Store) -> No
     (container,) = check_store(furnished)
     assert "its snapshot native/bad-box is missing" in container.problem
     assert_good_remains(furnished)
+
+
+def damage_tree(tree: Path, how: str) -> None:
+    """In the tree of a layer: what a disk, or somebody, may do."""
+    victim = tree / "d0" / "file-5"
+    kept = victim.stat()
+    if how == "flip":
+        data = bytearray(victim.read_bytes())
+        data[7] ^= 1
+        victim.write_bytes(data)
+        os.utime(victim, ns=(kept.st_atime_ns, kept.st_mtime_ns))  # nobody sees it but by reading
+    elif how == "truncate":
+        os.truncate(victim, 3)
+    elif how == "remove":
+        victim.unlink()
+    elif how == "add":
+        (tree / "d0" / "backdoor").write_text("x")
+    elif how == "mode":
+        victim.chmod(0o4755)
+    else:
+        os.chown(victim, 33, 33)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("name", sorted(DRIVERS))
+@pytest.mark.parametrize("how", ["flip", "truncate", "remove", "add", "mode", "owner"])
+def test_a_layers_tree_that_is_not_the_layer_is_unpacked_anew(
+    store: Store, name: str, how: str
+) -> None:
+    root = store.root.path
+    space = store.namespace("default")
+    chain = act(space, name, 0)
+    snapshots = space.snapshotter(name)
+    snapshots.prepare("box", chain)
+    assert check_root(root, unpack=True) == []
+    with store.database.read() as sql:
+        (tree,) = sql.execute("SELECT min(tree) FROM snapshots").fetchone()
+    damage_tree(store.root.snapshots / name / str(tree) / "fs", how)
+    first, *rest = check_root(root, unpack=True)
+    assert (first.kind, first.repaired, rest) == ("layer", False, [])
+    assert "/d0/" in first.problem
+    (mended,) = check_root(root, repair=True, unpack=True)
+    assert mended.repaired
+    assert check_root(root, unpack=True) == []
+    # what was made of it is there, and nothing of the repair
+    assert {one.name for one in snapshots.walk()} >= {"box", chain}
+    assert not [one.name for one in snapshots.walk() if "check" in one.name]
+    assert seen(snapshots, chain) == expected(0)
+    trees = {one.name for one in (store.root.snapshots / name).iterdir()}
+    assert all(one.isdecimal() for one in trees)
+
+
+@pytest.mark.root
+def test_a_layer_that_is_lost_is_named_with_its_image(store: Store) -> None:
+    space = store.namespace("default")
+    act(space, "overlayfs", 0)
+    image = resolve(space.content, space.images.get("image-0").target)
+    lost = image.layers[1].digest
+    blob(store, lost).unlink()
+    damaged, _ = check_store(store, repair=True)
+    assert (damaged.kind, damaged.subject, damaged.repaired) == ("blob", lost, True)
+    (part,) = check_store(store, repair=True)
+    assert (part.kind, part.subject, part.mendable) == ("part", "default: image-0", False)
+    assert "image pull image-0" in part.remedy
+    act(space, "overlayfs", 0)  # it comes again
+    assert check_store(store) == []
 
 
 def test_directories_and_modes(furnished: Store) -> None:

@@ -52,6 +52,10 @@ class Inside:
         """Let a file, or a link itself, belong to these ids of the namespace. OSError."""
         self.ask("give", str(path), uid, gid, mode)
 
+    def difference(self, one: str, other: str) -> str:
+        """`sameness.difference`. OSError."""
+        return str(self.ask("difference", one, other)[0])
+
     def ask(self, what: str, *words: Any) -> list[Any]:
         """One request. OSError as it came in there; Unsupported where there is no such namespace."""
         with self._lock:
@@ -172,8 +176,15 @@ def _give(path: str, uid: int, gid: int, mode: int | None) -> list[Any]:
     return []
 
 
+def _difference(one: str, other: str) -> list[Any]:
+    from mobyshell.core.store.snapshots.sameness import difference
+
+    return [difference(one, other)]
+
+
 _DONE: dict[str, Callable[..., list[Any]]] = {
     "make": _make, "measure": _measure, "settle": _settle, "remove": _remove, "give": _give,
+    "difference": _difference,
 }  # fmt: skip
 
 
