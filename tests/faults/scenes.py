@@ -22,6 +22,7 @@ from mobyshell.core.store.check import check_root
 from mobyshell.core.store.stack import Stack
 from mobyshell.core.store.store import Namespace, Store
 from mobyshell.core.store.walk import resolve
+from mobyshell.core.tasks.client import TaskClient
 from mobyshell.moby.client import Moby
 from tests.conftest import left_over
 from tests.core.store import images
@@ -266,6 +267,8 @@ class Judge:
         if self._seen(place) != (self.good.digest, self.good.tree):
             found.append("again: what is there is not what it should be")
         left = self._cleared(place)
+        with TaskClient(str(place.state), "demo") as tasks:
+            found += [f"a task stays: {one.id}" for one in tasks.ls()]
         found += [f"left: {one}" for one in sorted(left - self.good.left)[:5]]
         found += [f"lost: {one}" for one in sorted(self.good.left - left)[:5]]
         found += [f"after all: {one}" for one in findings(place.root)]

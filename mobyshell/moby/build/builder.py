@@ -30,7 +30,7 @@ from mobyshell.core.store.layers import Compression, LayerWorker, Written
 from mobyshell.core.store.references import child_labels
 from mobyshell.core.store.snapshots.choose import directories
 from mobyshell.core.store.stack import Stack
-from mobyshell.core.store.unpack import unpack
+from mobyshell.core.store.unpack import PATIENCE, unpack
 from mobyshell.core.store.walk import Resolved, resolve
 from mobyshell.moby.build import running
 from mobyshell.moby.build.cache import Cache, Layer, key_of
@@ -89,6 +89,7 @@ def build(
     """
     full = [str(parse_reference(name)) for name in names]
     with tenant.leased() as held, ExitStack() as stack:
+        running.bury(held)
         builder = _Builder(held, options, stack)
         needed = wanted(stages, options.target)
         for index in needed:
@@ -262,7 +263,8 @@ class _Builder:
                 scratch = Scratch(place, below, Owning(self._owners))
                 fill(scratch)
                 scratch.finish()
-                layer = self._written(lambda fd: self._diff(place, fd))
+                what = key or key_of(state.key, step.text)
+                layer = self._written(what, lambda fd: self._diff(place, fd))
         self._add(state, step, key or key_of(state.key, layer.diff_id), layer, cached=cached)
 
     def _run(self, state: _State, step: Run) -> None:
@@ -274,12 +276,14 @@ class _Builder:
         cached = layer is not None
         if layer is None:
             self._options.told(step.text, False)
-            layer = self._ran(state, step, env, network)
+            layer = self._ran(key, state, step, env, network)
         else:
             self._options.told(step.text, True)
         self._add(state, step, key, layer, cached=cached, told=True)
 
-    def _ran(self, state: _State, step: Run, env: Mapping[str, str], network: str) -> Layer:
+    def _ran(
+        self, key: str, state: _State, step: Run, env: Mapping[str, str], network: str
+    ) -> Layer:
         self._unpacked(state)
         chain = state.chain
         scratch = f"build-{self._held.store.scope.clock.new_id()}"
@@ -288,8 +292,9 @@ class _Builder:
             running.run(self._held, scratch, self._snapshots, step.args, env, state.process, network,
                         self._options.output)  # fmt: skip
             return self._written(
+                key,
                 lambda fd: write_layer(self._snapshots, scratch, fd, compression=Compression.GZIP,
-                                       newest=self._newest(), enter=self._owners.enter)
+                                       newest=self._newest(), enter=self._owners.enter),
             )  # fmt: skip
         finally:
             with suppress(NotFound):
@@ -311,10 +316,11 @@ class _Builder:
     def _newest(self) -> float | None:
         return None if self._options.epoch is None else float(self._options.epoch)
 
-    def _written(self, write: Callable[[int], Written]) -> Layer:
-        """What `write` writes into a descriptor, as a blob."""
-        ref = f"build-{self._held.store.scope.clock.new_id()}"
-        with self._content.writer(ref) as ingest:
+    def _written(self, key: str, write: Callable[[int], Written]) -> Layer:
+        """What `write` writes into a descriptor, as a blob. The step's key names the ingest: what a
+        killed build left of it the next one writes over."""
+        with self._content.writer(f"build-{key}", patience=PATIENCE) as ingest:
+            ingest.truncate()
             done = write(ingest.fd)
             ingest.adopt(Digest(done.digest), done.size)
             with suppress(AlreadyExists):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mobyshell.core.errors import MobyshellError, NotFound
 from mobyshell.core.oci import dump_spec
 from mobyshell.core.oci.image_config import ImageProcess
 from mobyshell.core.runtime.values import RootMount
+from mobyshell.core.store.leases import holder_lives, own_holder
 from mobyshell.core.store.snapshots.protocol import Snapshotter
 from mobyshell.core.store.stack import Stack
 from mobyshell.moby import spec_options as so
@@ -27,6 +29,20 @@ class RunFailed(MobyshellError):
     def __init__(self, status: int) -> None:
         super().__init__(f"ended with {status}", hint="what it said is above")
         self.status = status
+
+
+_HOLDER = "mobyshell.build.holder"
+"""The annotation of a step's container: the process whose build it is."""
+
+
+def bury(held: Tenant) -> None:
+    """Delete the containers of builds that were killed: nobody waits for them, and what they write is
+    nobody's."""
+    for one in held.tasks.ls():
+        holder = one.annotations.get(_HOLDER)
+        if holder is not None and holder_lives(holder) is False:
+            with suppress(NotFound):
+                held.tasks.delete(one.id, force=True)
 
 
 def run(
@@ -51,6 +67,7 @@ def run(
     if network == "host":
         options.append(so.with_host_namespace("network"))
     spec = so.apply(spec_in(held.store.scope.root), options, so.Making(key, read))
+    spec = replace(spec, annotations={**(spec.annotations or {}), _HOLDER: own_holder()})
     mount, *more = snapshots.mounts(key)
     assert not more
     tasks = held.tasks

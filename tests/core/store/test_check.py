@@ -157,8 +157,12 @@ def damage_tree(tree: Path, how: str) -> None:
 def test_a_layers_tree_that_is_not_the_layer_is_unpacked_anew(
     store: Store, name: str, how: str
 ) -> None:
+    with store.namespace("default").leased() as held:  # of its blobs nothing else holds
+        _damaged_and_mended(held, store, name, how)
+
+
+def _damaged_and_mended(space: Namespace, store: Store, name: str, how: str) -> None:
     root = store.root.path
-    space = store.namespace("default")
     chain = act(space, name, 0)
     snapshots = space.snapshotter(name)
     snapshots.prepare("box", chain)
@@ -182,7 +186,11 @@ def test_a_layers_tree_that_is_not_the_layer_is_unpacked_anew(
 
 @pytest.mark.root
 def test_a_layer_that_is_lost_is_named_with_its_image(store: Store) -> None:
-    space = store.namespace("default")
+    with store.namespace("default").leased() as held:
+        _lost_and_told(held, store)
+
+
+def _lost_and_told(space: Namespace, store: Store) -> None:
     act(space, "overlayfs", 0)
     image = resolve(space.content, space.images.get("image-0").target)
     lost = image.layers[1].digest

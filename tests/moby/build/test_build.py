@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -294,6 +296,42 @@ cmd: [cat, /tmp/seen]
     assert site.run(name="base") == "welcome\n"
     assert site.moby.image("base:1").target.digest == site.moby.image("base").target.digest
     assert isinstance(site.moby.image("base").target.digest, Digest)
+
+
+KILLED = r"""
+import sys
+from pathlib import Path
+from mobyshell.moby.build.builder import build
+from mobyshell.moby.build.dockerfile import parse_dockerfile
+from mobyshell.moby.build.options import Options
+from mobyshell.moby.client import Moby
+text = "FROM busybox\nCOPY big /big\nRUN echo ready; sleep 1000\n"
+with Moby(sys.argv[1], sys.argv[2], "demo") as moby:
+    build(moby.tenant, parse_dockerfile(text), ["made"],
+          Options(context=Path(sys.argv[3]), output=lambda data: print(data.decode(), flush=True)))
+"""
+
+
+def test_a_killed_build_leaves_nothing_to_the_next(site: Site) -> None:
+    moby = site.moby
+    site.write(big="x" * 100_000)
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(moby.root), moby.state, str(site.context)],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert "ready" in process.stdout.readline()
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    (task,) = moby.tenant.tasks.ls()
+    assert task.status == "running"
+    site.build("FROM busybox\nCOPY big /big\n")
+    assert moby.tenant.tasks.ls() == []
+    moby.store.collect()
+    assert list(moby.store.root.ingests.iterdir()) == []
+    assert list(moby.store.root.scratch.iterdir()) == []
+    assert [one.name for one in moby.tenant.snapshotter().walk() if "build-" in one.name] == []
 
 
 def test_what_is_not_there_is_named(site: Site) -> None:
