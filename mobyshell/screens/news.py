@@ -69,7 +69,7 @@ class News:
         self._wishes[pump] = _Wish(topics, everywhere)
         wanted = {source for topic in topics for source in _sources(topic)}
         if TASKS in wanted:
-            self._start(TASKS, lambda subscribed, _: self._session.tasks.events(subscribed))
+            self._start(TASKS, lambda subscribed, _: self._session.task_events(subscribed))
         if STORE in wanted:
             self._start(STORE, lambda *how: self._session.store_events(*how))
 
@@ -120,14 +120,14 @@ class News:
             if event is None:
                 fits = any(source in _sources(one) for one in wish.topics)
             else:
-                mine = source == TASKS or wish.everywhere or event.namespace == here
+                mine = wish.everywhere or event.namespace == here
                 fits = mine and event.topic.startswith(wish.topics)
             if fits:
                 pump.post_message(Happened(event))
 
 
 def _sources(topic: str) -> tuple[str, ...]:
-    """Who tells of topics that begin so; the shim's are those of one namespace already."""
+    """Who tells of topics that begin so."""
     if not topic:
         return (TASKS, STORE)
     return (TASKS,) if topic.startswith(("/tasks", "/runtime")) else (STORE,)

@@ -46,6 +46,7 @@ PLACES = (
     Place("snapshots", "s", "f4", "snapshots:SnapshotsScreen"),
     Place("namespaces", "n", "f5", "tenants:TenantsScreen"),
     Place("networks", "w", "f6", "networks:NetworksScreen"),
+    Place("events", "e", "f7", "events:EventsScreen"),
     Place("kernel", "k", "", "kernel:KernelScreen"),  # the other view of namespaces
 )
 """Every screen, in the order of the F-keys."""

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,12 +20,14 @@ from textual.app import App
 from mobyshell.commands import output
 from mobyshell.commands import results as r
 from mobyshell.commands.context import Context
-from mobyshell.commands.event_sources import of_store
+from mobyshell.commands.event_sources import of_store, recent
 from mobyshell.commands.image_transfer import tenant
 from mobyshell.commands.namespace import tenants_of
 from mobyshell.commands.network import home_of
 from mobyshell.commands.registry import Verb
-from mobyshell.core.errors import MobyshellError, SyscallFailed, UsageError
+from mobyshell.core.errors import MobyshellError, SyscallFailed, Unsupported, UsageError
+from mobyshell.core.events import Event
+from mobyshell.core.tasks.meter import Meter, TaskMeter
 from mobyshell.core.tasks.service import Tasks
 from mobyshell.moby.kernel import Kernel, LiveKernel
 from mobyshell.moby.networks import Networks, NetworkSurvey
@@ -48,8 +50,8 @@ Done = Callable[[r.Done], object]
 
 
 class Session:
-    """One per app. `context` is the verbs'; `tasks`, `images`, `networks`, `snapshots`, `tenants` and
-    `kernel` are services, which only threads may call; `news` tells what happens."""
+    """One per app. `context` is the verbs'; `tasks`, `images`, `networks`, `meter`, `snapshots`,
+    `tenants` and `kernel` are services, which only threads may call; `news` tells what happens."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -58,8 +60,10 @@ class Session:
         self.snapshots: Snapshots = SnapshotSurvey(lambda: tenant(context))
         self.tenants: Tenants = tenants_of(context)
         self.kernel: Kernel = LiveKernel(context.every_task)
+        self.meter: Meter = TaskMeter(context.state, context.clock)
         self.news = News(self)
         self.store_events: Follow = partial(of_store, context)
+        self.recent_events: Callable[[], list[Event]] = partial(recent, context, everywhere=True)
 
     @property
     def tasks(self) -> Tasks:
@@ -69,6 +73,13 @@ class Session:
     def tasks_by_now(self) -> Tasks:
         """For panes that stay: at each call the tasks of the namespace that the session is in then."""
         return cast("Tasks", _ByNow(self))
+
+    def task_events(self, subscribed: Callable[[], object]) -> Iterator[Event]:
+        """Events of tasks, of every namespace; of ours alone from a shim that is too old for that."""
+        try:
+            yield from self.tasks.events(subscribed, everywhere=True)
+        except Unsupported:
+            yield from self.tasks.events(subscribed)
 
     def pull(self, name: str, progress: Progress, stop: Stop) -> str:
         """Fetch an image, as `image pull` does, and its full name. For a thread; `stop` ends it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -48,6 +48,8 @@ class ResourceTable(DataTable[Text]):
         super().__init__(cursor_type="row", zebra_stripes=False, **more)
         self.spec = spec
         self.query_text = ""
+        self.fits: Callable[[Row, str], bool] = matches
+        """Whether a row passes a filter: where a list has a language of its own."""
         self.sort_key, self.reversed = spec.sort or spec.key, False
         self.marked: set[str] = set()
         self._rows: dict[str, Row] = {}
@@ -108,7 +110,7 @@ class ResourceTable(DataTable[Text]):
     @property
     def fitting(self) -> bool:
         """Whether any row passes the filter, also while the table is not on the screen."""
-        return any(matches(row, self.query_text) for row in self._rows.values())
+        return any(self.fits(row, self.query_text) for row in self._rows.values())
 
     def choose(self, key: str) -> None:
         """Put the cursor on a row, if it is there."""
@@ -116,7 +118,7 @@ class ResourceTable(DataTable[Text]):
             self.move_cursor(row=self._shown.index(key))
 
     def _wanted(self) -> list[str]:
-        rows = [row for row in self._rows.values() if matches(row, self.query_text)]
+        rows = [row for row in self._rows.values() if self.fits(row, self.query_text)]
         rows = ordered(rows, self.sort_key, reverse=self.reversed)
         if self.spec.parent:
             tree = nested(rows, self.spec.key, self.spec.parent)
@@ -125,11 +127,20 @@ class ResourceTable(DataTable[Text]):
         return [str(row[self.spec.key]) for row in rows]
 
     def _refresh_rows(self) -> None:
-        if self._wanted() != self._shown:
-            self._rebuild()
-        else:
-            for key in self._shown:
-                self._paint(key)
+        wanted, known = self._wanted(), len(self._shown)
+        if wanted[:known] != self._shown or not (known and self._columns):
+            if wanted != self._shown:
+                self._rebuild()
+            return
+        for key in self._shown:
+            self._paint(key)
+        for key in wanted[known:]:  # a stream grows at its end
+            self._append(key)
+
+    def _append(self, key: str) -> None:
+        self._shown.append(key)
+        texts = self._cells[key] = self._texts(key)
+        self.add_row(*self._styled(key, texts), key=key)
 
     def _rebuild(self) -> None:
         """The order or the columns have changed: only then is the table made anew."""
@@ -145,12 +156,9 @@ class ResourceTable(DataTable[Text]):
                 if one.kind in _RIGHT:
                     title = title.rjust(one.width)
                 self.add_column(title, width=one.width, key=one.key)
-            self._cells = {}
-            self._shown = wanted
+            self._cells, self._shown = {}, []
             for key in wanted:
-                texts = self._texts(key)
-                self._cells[key] = texts
-                self.add_row(*self._styled(key, texts), key=key)
+                self._append(key)
             if chosen in wanted:
                 self.move_cursor(row=wanted.index(chosen), animate=False)
         self.post_message(self.Chosen(self, self.chosen))

@@ -19,6 +19,7 @@ from mobyshell.commands.context import Context
 from mobyshell.core.runtime import Host
 from mobyshell.screens.app import MobyshellApp
 from tests.fake_images import FakeImages
+from tests.fake_meter import FakeMeter
 from tests.fake_namespaces import FakeKernel, FakeTenants
 from tests.fake_networks import FakeNetworks
 from tests.fake_snapshots import FakeSnapshots
@@ -62,6 +63,7 @@ def make_app(tasks: FakeTasks, start: str, *, readonly: bool = False) -> Mobyshe
     app.session.snapshots = FakeSnapshots(tasks.clock.now_ns())
     app.session.kernel = FakeKernel(tasks)
     app.session.tenants = FakeTenants(tasks.clock.now_ns())
+    app.session.meter = FakeMeter()
     app.session.store_events = FakeStoreEvents()
     return app
 

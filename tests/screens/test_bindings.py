@@ -25,6 +25,8 @@ from mobyshell.screens.base import MobyScreen
 from mobyshell.screens.bindings import actions, bindings_of, classes
 from mobyshell.screens.bundles import BundlesScreen
 from mobyshell.screens.dialogs import NewBundleDialog, RunDialog
+from mobyshell.screens.event_stream import EventStream
+from mobyshell.screens.events import EventsScreen
 from mobyshell.screens.help import HelpScreen
 from mobyshell.screens.image_details import ImageDetails
 from mobyshell.screens.images import ImagesScreen
@@ -41,6 +43,7 @@ from mobyshell.screens.snapshots import SnapshotsScreen
 from mobyshell.screens.tasks import TasksScreen
 from mobyshell.screens.tenants import TenantsScreen
 from mobyshell.screens.verb_keys import verb_bindings
+from mobyshell.widgets.ask import Ask
 from mobyshell.widgets.confirm import Choose, Confirm
 from mobyshell.widgets.lines import Lines
 from mobyshell.widgets.log_view import LogView
@@ -1096,6 +1099,76 @@ async def _(t: Trial) -> AsyncIterator[Condition]:
 async def _(t: Trial) -> AsyncIterator[Condition]:
     await t.press("enter")
     yield lambda: t.tab == "terminal"
+
+
+# events and metrics
+
+
+def stream(t: Trial) -> EventStream:
+    found: EventStream = t.find(EventStream)
+    return found
+
+
+@case("go.events")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.on(EventsScreen) and "3 events" in screen_text(t.pilot)
+
+
+@case("events.pause", "events")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: stream(t).paused and "paused" in screen_text(t.pilot)
+
+
+@case("events.follow", "events")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: not stream(t).following
+
+
+@case("events.calls", "events")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: stream(t).calls
+
+
+@case("events.metrics", "events")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.find(ResourceTable, "#meters").has_focus
+
+
+@case("events.jump", "events")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.on(TasksScreen) and t.table.chosen == "worker"
+
+
+@case("events.save", "events")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.on(Ask) and "Save 3 events to" in screen_text(t.pilot)
+
+
+@case("ask.leave", "events")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    await t.press("s")
+    yield lambda: t.on(EventsScreen)
+
+
+@case("events.details", "events")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.find(RecordView, "#event").has_focus
+
+
+@case("events.menu", "events")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.on(Choose) and "hold back" in screen_text(t.pilot)
+
+
+@case("events.copy", "events")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.on(Choose) and "ctr events" in screen_text(t.pilot)
+
+
+@case("events.back", "events")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    await t.press("m")
+    yield lambda: stream(t).table.has_focus
 
 
 # dialogs

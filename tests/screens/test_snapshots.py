@@ -15,11 +15,16 @@ import pytest
 from textual.pilot import Pilot
 
 from mobyshell.commands.results import Rows
+from mobyshell.core.clock import ManualClock
 from mobyshell.core.runtime.plan import Actor, Call, Operation, Phase, Plan
+from mobyshell.core.tasks.sampler import Sampler
+from mobyshell.screens.event_stream import EventStream
+from mobyshell.screens.metrics_pane import MetricsPane
 from mobyshell.screens.task_list import TaskList
 from mobyshell.widgets.plan_view import PlanView
 from mobyshell.widgets.resource_table import ResourceTable
 from mobyshell.widgets.spec_editor import SpecEditor
+from tests.fake_meter import FakeMeter
 from tests.fake_namespaces import WEB
 from tests.fake_networks import STEPS
 from tests.fakes import FakeTasks
@@ -202,6 +207,42 @@ def test_a_new_network(snap_compare: Compare, tasks: FakeTasks) -> None:
 @pytest.mark.parametrize("size", SIZES[:2], ids=lambda size: f"{size[0]}x{size[1]}")
 def test_snapshots(snap_compare: Compare, tasks: FakeTasks, size: tuple[int, int]) -> None:
     assert snap_compare(make_app(tasks, "snapshots"), terminal_size=size, run_before=the_mounts)
+
+
+async def the_event(pilot: Pilot[Any]) -> None:
+    """What happened, and what tasks have used in forty seconds."""
+    await settle(pilot)
+    screen = pilot.app.screen
+    pane, stream = screen.query_one(MetricsPane), screen.query_one(EventStream)
+    pane.ticker.pause()
+    await settle(pilot)
+    meter, pane.sampler = FakeMeter(), Sampler()
+    for _ in range(40):
+        pane.sampler.take(meter.measure())
+    pane.show()
+    clock = stream.session.context.clock
+    assert isinstance(clock, ManualClock)
+    clock.advance(75)
+    stream.show()
+    await pilot.press("k")
+    await settle(pilot)
+
+
+async def the_graphs(pilot: Pilot[Any]) -> None:
+    """The graphs of a task."""
+    await the_event(pilot)
+    await pilot.press("m", "j")
+    await settle(pilot)
+
+
+@pytest.mark.parametrize("size", SIZES[:2], ids=lambda size: f"{size[0]}x{size[1]}")
+def test_events(snap_compare: Compare, tasks: FakeTasks, size: tuple[int, int]) -> None:
+    assert snap_compare(make_app(tasks, "events"), terminal_size=size, run_before=the_event)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+def test_metrics(snap_compare: Compare, tasks: FakeTasks, size: tuple[int, int]) -> None:
+    assert snap_compare(make_app(tasks, "events"), terminal_size=size, run_before=the_graphs)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
