@@ -59,7 +59,7 @@ def run(
     """
     from mobyshell.bench.run import page, run_all
 
-    _check(rounds, tasks)
+    _check(rounds, tasks, write)
     if job is not None or engine or operation or threads or containers is not None:
         return _job(ctx, job, engine, operation, threads, containers, write)
     bench = run_all(rounds, tasks, ctx.say)
@@ -83,7 +83,10 @@ def _job(
     if path is not None:
         job = parse_job(_read(path))
     else:
-        job = make_job(engines, threads, 10 if containers is None else containers, operations)
+        try:
+            job = make_job(engines, threads, 10 if containers is None else containers, operations)
+        except InvalidSpec as error:
+            raise UsageError(f"bench run: {error.message}", hint=error.hint) from None
     report = run_job(job, ctx.say)
     if write is not None:
         Path(write).write_text(page(job, report))
@@ -135,15 +138,19 @@ def stress(ctx: Context, *, duration: float, concurrency: int, pull: bool) -> Ro
     the same checks.
     """
     from mobyshell.bench import stress as stressing
+    from mobyshell.bench.tally import Line
 
     _check(1, concurrency)
     if concurrency > 64 or not 0 < duration <= 86_400:
         raise UsageError("bench stress: 1 to 64 workers, for at most a day")
     verdict = stressing.stress(duration, concurrency, ctx.say, pull=pull)
     rows = [{"kind": "operation", **_line(one)} for one in verdict.lines]
-    rows += [{"kind": "failure", "operation": f"{operation}: {reason}", "count": count}
-             for (operation, reason), count in verdict.failures.most_common()]  # fmt: skip
-    rows += [{"kind": "leak", "operation": leak, "count": 1} for leak in verdict.leaks]
+    nothing = dict.fromkeys(_line(Line("", 0, 0)))
+    rows += [
+        {**nothing, "kind": "failure", "operation": f"{operation}: {reason}", "count": count}
+        for (operation, reason), count in verdict.failures.most_common()
+    ]
+    rows += [{**nothing, "kind": "leak", "operation": leak, "count": 1} for leak in verdict.leaks]
     columns = (("kind", "", "text"), ("operation", "WHAT", "id"), ("count", "DONE", "number"),
                ("errors", "ERRORS", "number"), ("median", "MEDIAN", "duration"),
                ("p95", "P95", "duration"), ("max", "MAX", "duration"),
@@ -186,7 +193,7 @@ def images(ctx: Context, *, rounds: int, percent: int, write: str | None) -> Row
     from mobyshell.bench.images import measure_all
     from mobyshell.bench.run import page
 
-    _check(rounds, percent)
+    _check(rounds, percent, write)
     bench = measure_all(rounds, percent / 100, ctx.say)
     if write is not None:
         command = "bench images --write docs/bench-images.md"
@@ -205,7 +212,7 @@ def memory(ctx: Context, *, tasks: int, write: str | None) -> Rows:
     from mobyshell.bench.memory import NOTE, measure_memory
     from mobyshell.bench.run import page
 
-    _check(1, tasks)
+    _check(1, tasks, write)
     if tasks < 2:
         raise UsageError("bench memory: two tasks or more")
     bench = measure_memory(tasks, ctx.say)
@@ -247,11 +254,16 @@ def compare(ctx: Context, *, rounds: int, batch: int, write: str | None) -> Rows
     return Rows(columns, rows, "name", said)
 
 
-def _check(rounds: int, number: int) -> None:
+def _check(rounds: int, number: int, write: str | None = None) -> None:
+    """Before anything is measured: minutes later is late to learn it."""
     if os.geteuid() != 0:
         raise Unsupported("bench compares with others as root", hint="run it as root")
     if not 1 <= rounds <= 10_000 or not 1 <= number <= 1000:
         raise UsageError("bench: 1 to 10000 rounds, and 1 to 1000 of what is asked for besides")
+    if write is not None and (
+        os.path.isdir(write) or not os.path.isdir(os.path.dirname(write) or ".")
+    ):
+        raise UsageError(f"{write!r:.100} cannot be a file", hint="--write takes a file's name")
 
 
 def _table(bench: Bench) -> Rows:

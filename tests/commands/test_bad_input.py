@@ -83,7 +83,10 @@ def tasks(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTasks]:
     monkeypatch.setattr("socket.getaddrinfo", _nobody)
     monkeypatch.setattr("mobyshell.core.registry.client.Limits", lambda: Limits(attempts=1))
     # nor is anything measured: a good word among the hostile ones would take minutes, and write to /
-    for measuring in ("run.run_all", "compare.compare", "images.measure_all"):
+    for measuring in (
+        "run.run_all", "compare.compare", "images.measure_all", "memory.measure_memory",
+        "load.run_job", "stress.stress",
+    ):  # fmt: skip
         monkeypatch.setattr(f"mobyshell.bench.{measuring}", _no_bench)
     monkeypatch.chdir(place)
     with open(os.devnull) as nothing:

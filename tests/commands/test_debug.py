@@ -29,8 +29,11 @@ def test_shim_keeper_and_face_are_listed_and_tell(workplace: Workplace) -> None:
             }
             assert set(found) == {"shim", "keeper"}
             assert any(one["function"] == "Loop.run" for one in rows(workplace, "stacks"))
+            assert "Loop.run" in workplace.ok("debug", "stacks", "--table")
+            assert "Loop.run" in workplace.ok("debug", "stacks", "--yaml")
+            assert "Loop.run" in workplace.ok("debug", "stacks", "-q").splitlines()
             keeper = rows(workplace, "stacks", str(found["keeper"]))
-            assert keeper[-1]["function"] == "_listen"
+            assert "run" in [one["function"] for one in keeper]
             followed: list[dict[str, object]] = []
             while not followed:  # it catches the knock when it has begun
                 done = workplace.run("debug", "stacks", str(face.pid), "--json")

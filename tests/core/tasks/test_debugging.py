@@ -197,7 +197,7 @@ def test_the_keeper_writes_down_where_it_is(house: House) -> None:
     keeper = attachable.find(house.pids()[0])
     assert keeper.role == "keeper"
     lines = list(attachable.last_words(keeper))
-    assert any(line.endswith("in _listen") for line in lines)
+    assert any(line.endswith(" in run") for line in lines)
     with pytest.raises(Unsupported):
         attachable.ask(keeper, Request("flame", seconds=1))
     assert house.pids()[0] == keeper.pid
