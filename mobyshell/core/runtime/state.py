@@ -18,6 +18,7 @@ import json
 import os
 import shutil
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -228,12 +229,23 @@ def _clear_gone(root: Path) -> None:
 
 def write(path: Path, state: State) -> None:
     """Put `state` in place at once: a reader sees the old or the new one."""
-    write_file(
-        path / STATE, _encode({name: getattr(state, name) for name in State.__slots__}).encode()
-    )
+    data = _encode({name: getattr(state, name) for name in State.__slots__}).encode()
+    write_file(path / STATE, data)
+    _remember(data, state)
 
 
 _encode = json.JSONEncoder(check_circular=False).encode
+
+_understood: OrderedDict[bytes, State] = OrderedDict()
+"""What documents say that were written or read lately: a state is a value, and every verb of a
+container reads the one that the verb before it has left."""
+_MOST_UNDERSTOOD = 128
+
+
+def _remember(data: bytes, state: State) -> None:
+    _understood[data] = state
+    while len(_understood) > _MOST_UNDERSTOOD:
+        _understood.popitem(last=False)
 
 
 def read(root: Path, id: str) -> State:
@@ -252,17 +264,18 @@ def read(root: Path, id: str) -> State:
 
 def decode(data: bytes, path: Path) -> State:
     """The state in `data`, which lies in `path`. MobyshellError if it is not one."""
-    state = _decoded(data, path.name)
+    known = _understood.get(data)
+    state = known if known is not None and known.id == path.name else _decoded(data, path.name)
     if state is None:
         raise MobyshellError(
             f"{path / STATE} is damaged", hint="remove the directory if its container is gone"
         )
+    if known is None:
+        _remember(data, state)
     return state
 
 
-@lru_cache(maxsize=128)
 def _decoded(data: bytes, id: str) -> State | None:
-    """A state is a value: what was understood once need not be looked at again, verb after verb."""
     try:
         document: dict[str, Any] = json.loads(data)
         known = {name: document[name] for name in State.__slots__ if name in document}

@@ -24,7 +24,7 @@ from mobyshell.core.tasks.paths import (
 from mobyshell.core.tasks.paths import (
     state_root as default_root,
 )
-from mobyshell.core.tasks.records import Record, read_record
+from mobyshell.core.tasks.records import read_record
 from mobyshell.core.tasks.service import ExecInfo
 
 if TYPE_CHECKING:
@@ -224,22 +224,20 @@ class TaskClient:
         from mobyshell.core.tasks.runtimes import find_program
 
         program = find_program(runtime)
-        return self._info(
+        return view.info_of_document(
             self._call(
                 "create", id=check_name(id), bundle=os.path.abspath(bundle), terminal=terminal,
                 args=None if args is None else list(args), stdin=stdin, rows=rows,
                 columns=columns, runtime=os.path.abspath(runtime) if "/" in runtime else runtime,
                 runtime_path=program, spec=spec,
                 rootfs=[rootfs.type, rootfs.source, *rootfs.options] if rootfs else None,
-            )
+            ),
+            self.namespace,
         )  # fmt: skip
-
-    def _info(self, document: dict[str, Any]) -> TaskInfo:
-        return view.info_of(Record(**document), self.namespace)
 
     def start(self, id: str) -> TaskInfo:
         """Let the program of a created task run. WrongState if it is not created."""
-        return self._info(self._call("start", id=check_name(id)))
+        return view.info_of_document(self._call("start", id=check_name(id)), self.namespace)
 
     def exec(
         self,
@@ -286,9 +284,13 @@ class TaskClient:
         """See `service.Tasks.wait`. A shim's death in between is waited out."""
         until = None if timeout is None else time.monotonic() + timeout
         closings = self._closings
+        directory = process_dir(self.state, self.namespace, check_name(id), exec_id)
+        if exec_id:
+            check_name(exec_id, "name of a process")
         while True:
-            view.require(self.state, self.namespace, id, exec_id)
-            record = read_record(process_dir(self.state, self.namespace, id, exec_id))
+            record = read_record(directory)
+            if record is None:
+                view.require(self.state, self.namespace, id, exec_id)
             # only what a shim wrote is the last word: it has then logged all output, too
             if record is not None and record.exit_status is not None:
                 return record.exit_status

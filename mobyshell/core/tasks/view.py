@@ -27,6 +27,11 @@ def info_of(record: Record, namespace: str) -> TaskInfo:
     return _info(fields_of(record.to_json(), namespace))
 
 
+def info_of_document(document: dict[str, Any], namespace: str) -> TaskInfo:
+    """The same of a record's JSON."""
+    return _info(fields_of(document, namespace))
+
+
 def _info(fields: dict[str, Any]) -> TaskInfo:
     return TaskInfo(**{**fields, "status": Status(fields["status"])})
 
