@@ -1,4 +1,4 @@
-"""`container create run start`, and the everyday `run`: from an image to a task."""
+"""`container create run`, and the everyday `run`: from an image to a task."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from mobyshell.commands.image_transfer import find_image, tenant
 from mobyshell.commands.registry import (
-    CONTAINER,
     NUMBER,
     SIZE,
     TASK,
@@ -23,20 +22,17 @@ from mobyshell.commands.registry import (
 )
 from mobyshell.commands.results import Done, Rows
 from mobyshell.commands.stored import labels_of
-from mobyshell.commands.task_surroundings import OPTIONS
+from mobyshell.commands.task_surroundings import OPTIONS, RESTART
 from mobyshell.core.errors import MobyshellError, NotFound, UsageError
+from mobyshell.core.tasks.restarts import parse
 
 if TYPE_CHECKING:
     from mobyshell.commands.context import Context
-    from mobyshell.core.oci import Spec
     from mobyshell.moby.container import Container
     from mobyshell.moby.image import Image
     from mobyshell.moby.spec_options import SpecOption
 
 N = "container"
-HOW = "io.mobyshell/run"
-"""The extension that remembers what is not of the spec: networks, ports, volumes, streams."""
-
 _IMAGE = argument("image", TEXT, "an image, or the directory of a bundle")
 _COMMAND = command("run this instead of the image's command")
 _MAKING = (
@@ -56,7 +52,7 @@ _MAKING = (
     switch("--privileged", "everything that root has"),
     switch("--read-only", "a root filesystem that cannot be written"),
     option("-l --label", "NAME=VALUE", TEXT, many=True),
-    *OPTIONS,
+    *OPTIONS, RESTART,
     option("--runtime", "mobyshell, runc, crun, or the path of an OCI runtime", TEXT,
            default="mobyshell"),
     option("--pull", "fetch the image: missing, always or never", TEXT, default="missing",
@@ -119,23 +115,6 @@ def create(ctx: Context, *, image: str, command: tuple[str, ...], **how: Any) ->
 
 
 @verb(
-    N, "start",
-    argument("id", CONTAINER, "the container's id"),
-    switch("-d --detach", "do not wait for it"),
-    switch("--rm", "forget it when it has ended"),
-    option("--detach-keys", "what leaves it running", TEXT, default="ctrl-p,ctrl-q"),
-    effect=WRITE, example="container start -d box", key="S",
-)  # fmt: skip
-def start(ctx: Context, *, id: str, detach: bool, rm: bool, detach_keys: str) -> Done:
-    """Make a task of a container and let it run, with the networks and volumes it was made with."""
-    from mobyshell.moby.container import Container as Made
-
-    container = Made(tenant(ctx), id)
-    _ = container.info
-    return _start(ctx, container, detach=detach, rm=rm, keys=detach_keys)
-
-
-@verb(
     N, "run",
     switch("-d --detach", "do not wait for it; print its id"),
     switch("--rm", "forget it when it has ended"),
@@ -153,11 +132,14 @@ def run(
     Its exit code is passed on (128+n for signal n). ctrl-p ctrl-q leaves it running. An image that is
     not here is pulled first. A bundle's directory is run as `task run` does.
     """
+    if rm and parse(how["restart"]):
+        raise UsageError("--rm and --restart are at odds: what is forgotten is not started again",
+                         hint="leave one of them away")  # fmt: skip
     if _is_bundle(image):
         return _run_bundle(ctx, image, command, detach=detach, rm=rm, keys=detach_keys, how=how)
     container = _create(ctx, _image(ctx, image, how), command, how)
     try:
-        return _start(ctx, container, detach=detach, rm=rm, keys=detach_keys)
+        return start_container(ctx, container, detach=detach, rm=rm, keys=detach_keys)
     except MobyshellError:
         _forget(ctx, container)  # it never ran: what is left would only be in the way
         raise
@@ -186,7 +168,7 @@ def _run_bundle(
     implied = None if not (tty or interactive or detach) else False
     return run_task(ctx, bundle, name=how["name"], detach=detach, tty=tty or implied,
                     stdin=interactive or implied, rm=rm, command=command, keys=keys,
-                    runtime=how["runtime"], around=around)  # fmt: skip
+                    runtime=how["runtime"], restart=how["restart"], around=around)  # fmt: skip
 
 
 def _image(ctx: Context, word: str, how: dict[str, Any]) -> Image:
@@ -248,21 +230,22 @@ def _number(word: str) -> float:
 
 
 def _create(ctx: Context, image: Image, command: tuple[str, ...], how: dict[str, Any]) -> Container:
-    from mobyshell.core.tasks.surroundings import Wishes
+    from mobyshell.moby import around as beside
     from mobyshell.moby import container as made
 
-    Wishes.read(how["network"], how["publish"], how["volume"])  # what is wrong is said before
     id = how["name"] or _new_id(ctx, image.name)
     runtime = "" if how["runtime"] == "mobyshell" else how["runtime"]
-    more = {name: how[name] for name in ("network", "publish", "volume", "tty", "interactive")}
     return made.create(
         tenant(ctx), id,
         (
+            beside.with_network(*how["network"]), beside.with_port(*how["publish"]),
+            beside.with_volume(*how["volume"]),
+            beside.with_streams(terminal=how["tty"], stdin=how["interactive"]),
+            *([beside.with_restart_policy(how["restart"])] if how["restart"] else []),
             made.with_image(image), made.with_snapshotter(how["snapshotter"] or ""),
             made.with_new_snapshot(id, image), made.with_runtime(runtime),
             made.with_labels(labels_of(how["label"])),
             made.with_new_spec(*_options(command, how)),
-            lambda draft: draft.set(extensions={HOW: more}),
         ),
     )  # fmt: skip
 
@@ -278,52 +261,23 @@ def _new_id(ctx: Context, name: str) -> str:
     return id
 
 
-def _start(ctx: Context, container: Container, *, detach: bool, rm: bool, keys: str) -> Done:
+def start_container(
+    ctx: Context, container: Container, *, detach: bool, rm: bool, keys: str
+) -> Done:
+    """Make a task of a container and let it run, in a terminal if it was made for one."""
     from mobyshell.commands.foreground import start_and_stay, window_size
+    from mobyshell.moby.around import HOW
 
     how = container.info.extensions.get(HOW, {})
     terminal, stdin = bool(how.get("tty")), bool(how.get("interactive"))
     if terminal and not detach and not ctx.interactive:
         raise UsageError("-t needs a terminal, and standard input is none", hint="leave -t away")
     rows, columns = window_size() if terminal and ctx.interactive else (0, 0)
-    _task(
-        ctx, container, how, terminal=terminal, stdin=stdin or terminal, rows=rows, columns=columns
-    )
+    container.create_task(terminal=terminal, stdin=stdin or terminal, rows=rows, columns=columns)
     return start_and_stay(
         ctx, container.id, detach=detach, terminal=terminal, stdin=stdin, keys=keys,
         forget=partial(_forget, ctx, container) if rm else None,
     )  # fmt: skip
-
-
-def _task(
-    ctx: Context, container: Container, how: dict[str, Any], *, terminal: bool, stdin: bool,
-    rows: int, columns: int,
-) -> None:  # fmt: skip
-    """The task of a container, created in its surroundings."""
-    from mobyshell.core.oci import dump_spec
-    from mobyshell.core.runtime.values import RootMount
-    from mobyshell.core.store.snapshots.mounting import opened
-    from mobyshell.core.tasks.surroundings import Surroundings, Wishes
-
-    row, id = container.info, container.id
-    spec: Spec = container.spec
-    rootfs = files = None
-    if row.snapshot_key:
-        (mount,) = mounts = tenant(ctx).snapshotter(row.snapshotter).mounts(row.snapshot_key)
-        rootfs = RootMount(mount.type, mount.source, mount.options)
-        files = partial(opened, mounts)
-    wishes = Wishes.read(*(how.get(name, ()) for name in ("network", "publish", "volume")))
-    place = Surroundings(ctx.root, ctx.state, ctx.namespace)
-    with place.around(ctx.tasks, id, spec, wishes, files) as surrounded:
-        info = ctx.tasks.create(
-            id, spec=dump_spec(surrounded.spec), rootfs=rootfs, terminal=terminal, stdin=stdin,
-            rows=rows, columns=columns, runtime=row.runtime or "mobyshell",
-        )  # fmt: skip
-        try:
-            surrounded.created(info.pid)
-        except BaseException:
-            ctx.tasks.delete(id, force=True)
-            raise
 
 
 def _forget(ctx: Context, container: Container) -> None:

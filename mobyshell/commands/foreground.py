@@ -14,7 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from mobyshell.commands.results import Done
-from mobyshell.core.errors import MobyshellError
+from mobyshell.core.errors import MobyshellError, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +71,19 @@ def start_and_stay(
     said = _why(ctx, id) if status == _KILLED else ""
     if forget is not None:
         forget()
-    return Done(code=status, said=said)
+        return Done(code=status, said=said)
+    return Done(code=status, said=" ".join(one for one in (said, _goes_on(ctx, id)) if one))
+
+
+def _goes_on(ctx: Context, id: str) -> str:
+    """What to say of a task that has ended, and is started again."""
+    try:
+        info = ctx.tasks.get(id)
+    except NotFound:
+        return ""
+    if not info.restart or info.status == "stopped":
+        return ""
+    return f"{id} is started again ({info.restart}) until `mobyshell stop {id}`"
 
 
 _KILLED = 128 + signal.SIGKILL

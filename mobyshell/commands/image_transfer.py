@@ -195,7 +195,7 @@ def tenant(ctx: Context) -> Tenant:
     """The session's namespace, as the client has it."""
     from mobyshell.moby.tenant import Tenant as Made
 
-    return Made(ctx.space, ctx.tasks)
+    return Made(ctx.space, ctx.tasks, ctx.state)
 
 
 def find_image(ctx: Context, word: str, platform: str | None = None) -> Image:

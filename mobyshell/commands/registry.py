@@ -191,7 +191,7 @@ NOUNS = {
 
 _MODULES = {
     "task": ("task", "task_looks"),
-    "container": ("container", "container_run"),
+    "container": ("container", "container_run", "container_start"),
     "snapshot": ("snapshot", "snapshot_looks"),
     "image": (
         "image_transfer",

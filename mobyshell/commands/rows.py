@@ -23,5 +23,7 @@ def task_row(task: TaskInfo | dict[str, Any]) -> dict[str, Any]:
         "bundle": get("bundle"), "command": " ".join(get("args")), "created": get("created_ns"),
         "started": get("started_ns") or None, "exited": get("exited_ns") or None,
         "exit": get("exit_status"), "terminal": get("terminal"), "namespace": get("namespace"),
-        "runtime": get("runtime"),
+        "runtime": get("runtime"), "restart": get("restart") or None,
+        "restarts": get("restarts") if get("restart") or get("restarts") else None,
+        "restarting": get("restart_ns") or None,
     }  # fmt: skip

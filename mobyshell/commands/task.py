@@ -24,7 +24,7 @@ from mobyshell.commands.registry import (
 )  # fmt: skip
 from mobyshell.commands.results import Done, Rows, Stream, done_each
 from mobyshell.commands.rows import task_row
-from mobyshell.commands.task_surroundings import OPTIONS, create_task
+from mobyshell.commands.task_surroundings import OPTIONS, RESTART, create_task
 from mobyshell.core.errors import NotFound, TimedOut, UsageError
 
 TYPE_CHECKING = False  # see commands.registry
@@ -54,11 +54,13 @@ _NOTHING: dict[str, tuple[str, ...]] = {"network": (), "publish": (), "volume": 
 )  # fmt: skip
 def ls(ctx: Context, *, all: bool) -> Rows:
     """List tasks; those that have stopped only with --all."""
-    columns = (("id", "ID", "id"), ("status", "STATUS", "state"), ("pid", "PID", "number"),
+    columns = [("id", "ID", "id"), ("status", "STATUS", "state"), ("pid", "PID", "number"),
                ("exit", "EXIT", "number"), ("created", "CREATED", "ago"),
                ("runtime", "RUNTIME", "text"), ("command", "COMMAND", "text"),
-               ("bundle", "BUNDLE", "text"))  # fmt: skip
+               ("bundle", "BUNDLE", "text")]  # fmt: skip
     rows = [task_row(one) for one in ctx.listed()]
+    if any(row["restart"] for row in rows):
+        columns.insert(4, ("restarts", "RESTARTS", "number"))
     return Rows(columns, [row for row in rows if all or row["status"] != "stopped"])
 
 
@@ -97,17 +99,17 @@ def plan_task(
     option("--name", "the id of the task (default: the bundle's name)", TASK),
     switch("-t --tty", "give it a terminal"),
     switch("-i --interactive", "keep its standard input open"),
-    *OPTIONS, _RUNTIME, _COMMAND,
+    *OPTIONS, RESTART, _RUNTIME, _COMMAND,
     effect=WRITE, example="task create --name made first", plan=plan_task,
 )  # fmt: skip
 def create(
     ctx: Context, *, bundle: str, name: str | None, tty: bool, interactive: bool, runtime: str,
-    command: tuple[str, ...], **around: tuple[str, ...],
+    restart: str, command: tuple[str, ...], **around: tuple[str, ...],
 ) -> Done:  # fmt: skip
     """Make a container from a bundle, up to the point before its program runs."""
     path = _bundle(bundle)
     info = create_task(ctx, name or _new_id(ctx, path), path, args=command or None, terminal=tty,
-                       stdin=interactive, runtime=runtime, **around)  # fmt: skip
+                       stdin=interactive, runtime=runtime, restart=restart, **around)  # fmt: skip
     return Done(info.id)
 
 
@@ -138,14 +140,14 @@ def start(ctx: Context, *, id: tuple[str, ...]) -> Done:
     switch("-i --interactive", "keep its standard input open"),
     switch("--rm", "forget it when it has ended"),
     option("--name", "the id of the task (default: the bundle's name)", TASK),
-    *OPTIONS, _RUNTIME,
+    *OPTIONS, RESTART, _RUNTIME,
     option("--detach-keys", "what leaves it running", TEXT, default="ctrl-p,ctrl-q"),
     _BUNDLE, _COMMAND,
     effect=WRITE, example="task run --rm first -- echo hello", plan=plan_task,
 )  # fmt: skip
 def run(
     ctx: Context, *, bundle: str, detach: bool, tty: bool, interactive: bool, rm: bool,
-    name: str | None, runtime: str, detach_keys: str, command: tuple[str, ...],
+    name: str | None, runtime: str, restart: str, detach_keys: str, command: tuple[str, ...],
     **around: tuple[str, ...],
 ) -> Done:  # fmt: skip
     """Run a bundle as a task: create, start, and stay with it until it ends.
@@ -157,18 +159,23 @@ def run(
     implied = None if not (tty or interactive or detach) else False
     return run_task(ctx, bundle, name=name, detach=detach, tty=tty or implied,
                     stdin=interactive or implied, rm=rm, command=command, keys=detach_keys,
-                    runtime=runtime, around=around)  # fmt: skip
+                    runtime=runtime, restart=restart, around=around)  # fmt: skip
 
 
 def run_task(
     ctx: Context, bundle: str, *, name: str | None, detach: bool, tty: bool | None,
     stdin: bool | None, rm: bool, command: tuple[str, ...], keys: str = "ctrl-p,ctrl-q",
-    runtime: str = "mobyshell", around: Mapping[str, tuple[str, ...]] | None = None,
+    runtime: str = "mobyshell", restart: str = "",
+    around: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Done:  # fmt: skip
     """Create and start; `tty` or `stdin` None: as the bundle's config says, if we are at a terminal."""
     from mobyshell.commands.foreground import start_and_stay, window_size
     from mobyshell.core.runtime.bundle import load_bundle
+    from mobyshell.core.tasks.restarts import parse
 
+    if rm and parse(restart):
+        raise UsageError("--rm and --restart are at odds: what is forgotten is not started again",
+                         hint="leave one of them away")  # fmt: skip
     path = _bundle(bundle)
     process = load_bundle(path).spec.process
     asks = bool(process and process.terminal) and ctx.interactive and not detach
@@ -179,7 +186,8 @@ def run_task(
     rows, columns = window_size() if terminal and ctx.interactive else (0, 0)
     id = name or _new_id(ctx, path)
     create_task(ctx, id, path, args=command or None, terminal=terminal, stdin=reads or terminal,
-                rows=rows, columns=columns, runtime=runtime, **(around or _NOTHING))  # fmt: skip
+                rows=rows, columns=columns, runtime=runtime, restart=restart,
+                **(around or _NOTHING))  # fmt: skip
     return start_and_stay(
         ctx, id, detach=detach, terminal=terminal, stdin=reads, keys=keys,
         forget=(lambda: ctx.tasks.delete(id)) if rm else None,
@@ -309,14 +317,17 @@ def kill(ctx: Context, *, id: str, signal: int, all: bool, exec_id: str) -> Done
     effect=DESTROY, example="task stop -t 0.5 up",
 )  # fmt: skip
 def stop(ctx: Context, *, id: tuple[str, ...], time: float) -> Done:
-    """Ask tasks to end with TERM, and after a while make them with KILL."""
+    """Ask tasks to end with TERM (or the signal that their image names), and after a while make them
+    with KILL. They are not started again."""
+    from mobyshell.core.tasks.restarts import stop_signal
+
     for one in id:
         info = ctx.tasks.get(one)
         if info.status == "stopped":
             continue
         if info.status == "paused":
             ctx.tasks.resume(one)
-        ctx.tasks.kill(one, 15)
+        ctx.tasks.kill(one, stop_signal(info.annotations))
         try:
             ctx.tasks.wait(one, timeout=time)
         except TimedOut:

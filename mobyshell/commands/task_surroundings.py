@@ -23,6 +23,10 @@ OPTIONS = (
 )  # fmt: skip
 
 
+RESTART = option("--restart", "start it again when it ends: no, on-failure[:N], always, unless-stopped",
+                 TEXT, default="")  # fmt: skip
+
+
 def create_task(
     ctx: Context, id: str, path: str, *, network: Sequence[str], publish: Sequence[str],
     volume: Sequence[str], **more: Any,

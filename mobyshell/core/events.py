@@ -86,6 +86,16 @@ class TaskExited(Payload):
 
 
 @dataclass(frozen=True, slots=True)
+class TaskRestarting(Payload):
+    """It will be started again by its policy, for the `count`-th time, after `pause_ms`."""
+
+    topic: ClassVar[str] = "/tasks/restarting"
+    policy: str
+    count: int
+    pause_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class TaskDeleted(Payload):
     topic: ClassVar[str] = "/tasks/delete"
     exit_status: int
@@ -162,9 +172,9 @@ class Failed(Payload):
 PAYLOADS: Mapping[str, type[Payload]] = {
     kind.topic: kind
     for kind in (
-        CallDone, HookDone, TaskCreated, TaskStarted, TaskExited, TaskDeleted, TaskPaused,
-        TaskResumed, TaskSignalled, TaskUpdated, TaskCheckpointed, TaskRestored, TaskAdopted,
-        ExecStarted, Failed,
+        CallDone, HookDone, TaskCreated, TaskStarted, TaskExited, TaskRestarting, TaskDeleted,
+        TaskPaused, TaskResumed, TaskSignalled, TaskUpdated, TaskCheckpointed, TaskRestored,
+        TaskAdopted, ExecStarted, Failed,
     )
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, BinaryIO
 
 from mobyshell.core.errors import NotFound
 from mobyshell.core.oci import Spec
@@ -21,9 +21,12 @@ from mobyshell.core.oci.platform import Platform
 from mobyshell.core.runtime.values import ProcessInfo, Stats, Status
 from mobyshell.core.store.containers import Container as Row
 from mobyshell.core.tasks.service import LogLine
+from mobyshell.moby.around import Around
 from mobyshell.moby.client import Moby
 from mobyshell.moby.container import Container, ContainerOption, DeleteOption
 from mobyshell.moby.image import Image
+from mobyshell.moby.run import Finished
+from mobyshell.moby.spec_options import SpecOption
 from mobyshell.moby.task import IO, Process, Task
 
 _thread = asyncio.to_thread
@@ -197,6 +200,14 @@ class AsyncMoby:
     async def containers(self, *filters: str) -> list[AsyncContainer]:
         """All containers, or those that match any of the filters."""
         return [AsyncContainer(one) for one in await _thread(self.sync.containers, *filters)]
+
+    async def run(
+        self, image: Image | str, args: Sequence[str] = (), *options: SpecOption | Around,
+        id: str = "", runtime: str = "", snapshotter: str = "", stdin: BinaryIO | None = None,
+    ) -> Finished:  # fmt: skip
+        """Run a container of an image to its end, and leave nothing of it; see `Moby.run`."""
+        return await _thread(self.sync.run, image, args, *options, id=id, runtime=runtime,
+                             snapshotter=snapshotter, stdin=stdin)  # fmt: skip
 
     async def close(self) -> None:
         """Hang up."""

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from mobyshell.core.registry.client import Client as Registry
     from mobyshell.core.registry.progress import Progress
     from mobyshell.core.registry.stop import Stop
+    from mobyshell.moby.around import Around
     from mobyshell.moby.run import Finished
 
 
@@ -76,7 +77,7 @@ class Moby:
             client = self._clients.get(name)
             if client is None:
                 client = self._clients[name] = TaskClient(self.state, name)
-        return Tenant(self._store.namespace(name), client)
+        return Tenant(self._store.namespace(name), client, self.state)
 
     @property
     def store(self) -> Store:
@@ -160,10 +161,16 @@ class Moby:
         return [Container(tenant, one.id) for one in tenant.store.containers.list(*filters)]
 
     def run(
-        self, image: Image | str, args: Sequence[str] = (), *options: SpecOption, id: str = "",
-        runtime: str = "", snapshotter: str = "", stdin: BinaryIO | None = None,
+        self, image: Image | str, args: Sequence[str] = (), *options: SpecOption | Around,
+        id: str = "", runtime: str = "", snapshotter: str = "", stdin: BinaryIO | None = None,
     ) -> Finished:  # fmt: skip
-        """Run a container of an image to its end, and leave nothing of it."""
+        """Run a container of an image to its end, and leave nothing of it.
+
+        Options are of its spec (`with_env`, `with_memory_limit`, …) or of what is around it
+        (`with_network`, `with_port`, `with_volume`, `with_restart_policy`). With the policy
+        on-failure it is run until it succeeds, or has failed too often. UsageError for a policy that
+        has no end.
+        """
         from mobyshell.moby.run import run
 
         found = image if isinstance(image, Image) else self.image(image)

@@ -10,22 +10,27 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mobyshell.core.errors import MobyshellError, NotFound, UsageError, WrongState
-from mobyshell.core.oci import Spec, parse_spec, spec_to_json
+from mobyshell.core.oci import Spec, dump_spec, parse_spec, spec_to_json
 from mobyshell.core.oci.image_config import ImageConfig
 from mobyshell.core.oci.labels import check_labels
 from mobyshell.core.runtime.values import RootMount
 from mobyshell.core.store.containers import Container as Row
 from mobyshell.core.store.snapshots.protocol import GID_MAPPING, UID_MAPPING
 from mobyshell.core.store.stack import Stack
+from mobyshell.core.tasks.restarts import POLICY, labels_at_start
 from mobyshell.core.tasks.users import Read
+from mobyshell.moby.around import HOW, around
 from mobyshell.moby.defaults import spec_in
 from mobyshell.moby.spec_options import Making, SpecOption, apply
 from mobyshell.moby.task import IO, Task, null_io
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from mobyshell.core.store.snapshots.protocol import Mount, Snapshotter
     from mobyshell.moby.image import Image
     from mobyshell.moby.tenant import Tenant
@@ -189,14 +194,37 @@ class Container:
         return self.tenant.store.containers.update(self.id, labels=labels).labels
 
     def new_task(self, io: IO | None = None) -> Task:
-        """A task of it, created and not started. AlreadyExists while it has one."""
-        row = self.info
-        spec = self.spec
-        mounts: tuple[Mount, ...] = ()
+        """A task of it, created and not started, with the networks, ports and volumes it was made
+        with. AlreadyExists while it has one."""
+        io = io or null_io()
+        self.create_task(terminal=io.terminal, stdin=io.stdin is not None, rows=io.rows,
+                         columns=io.columns)  # fmt: skip
+        return Task.connected(self.tenant.tasks, self.id, io)
+
+    def create_task(
+        self, *, terminal: bool = False, stdin: bool = False, rows: int = 0, columns: int = 0
+    ) -> None:
+        """As `new_task`, with nobody at its streams."""
+        row, tasks = self.info, self.tenant.tasks
+        rootfs = files = None
         if row.snapshot_key:
             mounts = tuple(self.tenant.snapshotter(row.snapshotter).mounts(row.snapshot_key))
-        return Task.create(self.tenant.tasks, self.id, spec, io or null_io(),
-                           runtime=row.runtime or "mobyshell", rootfs=_root_mount(mounts))  # fmt: skip
+            rootfs, files = _root_mount(mounts), partial(_opened, mounts)
+        policy = row.labels.get(POLICY, "")
+        with around(self.tenant, self.id, self.spec, row.extensions.get(HOW, {}), files) as place:
+            spec, created = place
+            info = tasks.create(
+                self.id, spec=dump_spec(spec), rootfs=rootfs, terminal=terminal, stdin=stdin,
+                rows=rows, columns=columns, runtime=row.runtime or "mobyshell", restart=policy,
+                store=self.tenant.root if policy else "",
+            )  # fmt: skip
+            try:
+                created(info.pid)
+                if changes := labels_at_start(row.labels):
+                    self.set_labels(changes)
+            except BaseException:
+                tasks.delete(self.id, force=True)
+                raise
 
     def task(self) -> Task:
         """The task that it has. NotFound if it has none."""
@@ -252,6 +280,12 @@ def _reader(draft: Draft) -> Read:
             return stack.read(path, most)
 
     return read
+
+
+def _opened(mounts: tuple[Mount, ...]) -> AbstractContextManager[int]:
+    from mobyshell.core.store.snapshots.mounting import opened
+
+    return opened(mounts)
 
 
 def _root_mount(mounts: tuple[Mount, ...]) -> RootMount | None:

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from mobyshell.core.errors import NotFound
+from mobyshell.core.errors import NotFound, UsageError
+from mobyshell.core.tasks.logs import content
+from mobyshell.core.tasks.restarts import ALWAYS, POLICY, UNLESS_STOPPED, parse
+from mobyshell.moby.around import Around
 from mobyshell.moby.container import (
     with_image,
     with_new_snapshot,
@@ -24,6 +27,10 @@ from mobyshell.moby.image import Image
 from mobyshell.moby.spec_options import SpecOption, with_image_config
 from mobyshell.moby.task import IO
 
+if TYPE_CHECKING:
+    from mobyshell.core.tasks.service import Tasks
+    from mobyshell.moby.container import Draft
+
 
 @dataclass(frozen=True, slots=True)
 class Finished:
@@ -35,32 +42,37 @@ class Finished:
 
 
 def run(
-    image: Image, args: Sequence[str], options: Sequence[SpecOption], *, id: str, runtime: str,
-    snapshotter: str, stdin: BinaryIO | None,
+    image: Image, args: Sequence[str], options: Sequence[SpecOption | Around], *, id: str,
+    runtime: str, snapshotter: str, stdin: BinaryIO | None,
 ) -> Finished:  # fmt: skip
     """See `Moby.run`."""
     from mobyshell.moby import container as containers
 
     tenant = image.tenant
     id = id or f"run-{tenant.store.scope.clock.new_id()}"
+    beside = tuple(one for one in options if isinstance(one, Around))
+    of_spec = tuple(one for one in options if not isinstance(one, Around))
     image.unpack(snapshotter)
     with tenant.store.scope.database.write():
         made = containers.create(
             tenant, id,
             (
                 with_image(image), with_snapshotter(snapshotter), with_new_snapshot(id, image),
-                with_new_spec(with_image_config(*args), *options), with_runtime(runtime),
+                with_new_spec(with_image_config(*args), *of_spec), with_runtime(runtime), *beside,
+                _ends,
             ),
         )  # fmt: skip
     try:
         task = made.new_task(IO(stdin=stdin))
         try:
+            said: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
             with closing(tenant.tasks.attach(id)) as attached:
                 task.start()
-                said: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
                 while (got := attached.read()) is not None:
                     said.setdefault(got[0], []).append(got[1])
             status = tenant.tasks.wait(id)
+            if beside and tenant.tasks.get(id).restart:
+                status, said = _to_the_last(tenant.tasks, id)
         finally:
             with suppress(NotFound):
                 task.delete(force=True)
@@ -68,3 +80,18 @@ def run(
         with suppress(NotFound):
             made.delete(with_snapshot_cleanup)
     return Finished(status, b"".join(said["stdout"]), b"".join(said["stderr"]))
+
+
+def _ends(draft: Draft) -> None:
+    policy = parse(draft.row.labels.get(POLICY, ""))
+    if policy.name in (ALWAYS, UNLESS_STOPPED):
+        raise UsageError(f"with the restart policy {policy} a run has no end",
+                         hint="new_container and new_task, or on-failure:N")  # fmt: skip
+
+
+def _to_the_last(tasks: Tasks, id: str) -> tuple[int, dict[str, list[bytes]]]:
+    """How the last of the runs that a policy made has ended, and what all of them have said."""
+    said: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
+    for line in tasks.logs(id, follow=True):
+        said.setdefault(line.stream, []).append(content(line))
+    return tasks.wait(id), said

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from mobyshell.core.errors import MobyshellError, NotFound
-from mobyshell.core.oci import Spec, dump_spec
-from mobyshell.core.runtime.values import ProcessInfo, RootMount, Stats, Status
+from mobyshell.core.runtime.values import ProcessInfo, Stats, Status
 from mobyshell.core.tasks.service import LogLine, Tasks
 
 _PIECE = 64 << 10
@@ -127,15 +126,9 @@ class Task(Process):
         self.id = id
 
     @classmethod
-    def create(
-        cls, tasks: Tasks, id: str, spec: Spec, io: IO, *, runtime: str = "mobyshell",
-        rootfs: RootMount | None = None,
-    ) -> Task:  # fmt: skip
-        """Up to the point before its program runs."""
-        tasks.create(
-            id, spec=dump_spec(spec), rootfs=rootfs, terminal=io.terminal,
-            stdin=io.stdin is not None, rows=io.rows, columns=io.columns, runtime=runtime,
-        )  # fmt: skip
+    def connected(cls, tasks: Tasks, id: str, io: IO) -> Task:
+        """One that was just created, with its streams copied to and from the files of `io`. If they
+        cannot be, it is deleted."""
         task = cls(tasks, id, io)
         try:
             task.connect()

@@ -15,14 +15,28 @@ from mobyshell.core.store.store import Namespace
 if TYPE_CHECKING:
     from mobyshell.core.store.snapshots.protocol import Snapshotter
     from mobyshell.core.tasks.service import Tasks
+    from mobyshell.core.tasks.surroundings import Surroundings
 
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """What there is in one namespace: at rest (`store`) and alive (`tasks`)."""
+    """What there is in one namespace: at rest (`store`) and alive (`tasks`), below the state root
+    `state`."""
 
     store: Namespace
     tasks: Tasks
+    state: str = ""
+
+    @property
+    def root(self) -> str:
+        """The store's root."""
+        return str(self.store.scope.root.path)
+
+    def surroundings(self) -> Surroundings:
+        """Networks and volumes, for its tasks."""
+        from mobyshell.core.tasks.surroundings import Surroundings
+
+        return Surroundings(self.root, self.state, self.store.name)
 
     def snapshotter(self, name: str = "") -> Snapshotter:
         """A snapshotter; the best one that works here, if none is named."""
@@ -34,4 +48,4 @@ class Tenant:
     def leased(self) -> Iterator[Tenant]:
         """The same, with everything that is made held until the block ends."""
         with self.store.leased() as held:
-            yield self if held is self.store else Tenant(held, self.tasks)
+            yield self if held is self.store else Tenant(held, self.tasks, self.state)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +34,13 @@ def place(workplace: Workplace) -> Workplace:
     (workplace.directory / "box.yml").write_text(BOX)
     workplace.ok("image", "build", "-t", "box", "box.yml")
     return workplace
+
+
+def eventually(what: Callable[[], object]) -> None:
+    until = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def left(place: Workplace) -> tuple[str, str, set[str]]:
@@ -88,6 +99,81 @@ def test_a_container_lives_on_and_starts_again(place: Workplace) -> None:
     place.ok("task", "delete", "-f", "one")
     place.ok("container", "rm", "one")
     assert left(place) == ("", "", {"committed"})
+
+
+def task(place: Workplace, id: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(place.ok("task", "inspect", id))
+    return found
+
+
+def labels(place: Workplace, id: str) -> dict[str, str]:
+    found: dict[str, str] = json.loads(place.ok("container", "inspect", id))["labels"]
+    return {key.removeprefix("containerd.io/restart."): value for key, value in found.items()}
+
+
+def test_a_policy_from_run_to_rm(place: Workplace) -> None:
+    failed = place.run("run", "--restart", "on-failure:2", "--name", "one", "box", "--",
+                       "sh", "-c", "echo x >> /made; cat /made; exit 4")  # fmt: skip
+    assert (failed.returncode, failed.stdout) == (4, "x\n")
+    eventually(lambda: task(place, "one")["status"] == "stopped")
+    seen = task(place, "one")
+    assert (seen["restart"], seen["restarts"], seen["exit"]) == ("on-failure:2", 2, 4)
+    assert place.ok("logs", "one").split() == ["x"] * (1 + 2 + 3)
+    assert labels(place, "one") == {"policy": "on-failure:2", "status": "running"}
+    place.ok("container", "start", "-d", "one")  # again, and its log goes on
+    eventually(lambda: task(place, "one")["status"] == "stopped")
+    assert place.ok("logs", "one").split() == ["x"] * sum(range(1, 7))
+    place.ok("rm", "one")
+    place.ok("container", "rm", "one")
+    assert left(place) == ("", "", {"committed"})
+
+
+def test_words_that_are_at_odds_are_refused(place: Workplace) -> None:
+    for bundle in ("box", "first"):
+        refused = place.run("run", "--rm", "--restart", "always", bundle)
+        assert refused.returncode == 2
+        assert "--rm" in refused.stderr
+        assert place.run("run", "--restart", "perhaps", bundle).returncode == 2
+    assert left(place) == ("", "", {"committed"})
+
+
+def test_a_policy_is_changed_and_what_somebody_stopped_is_remembered(place: Workplace) -> None:
+    place.ok("run", "-d", "--name", "one", "box", "--", "sleep", "1000")
+    assert labels(place, "one") == {}
+    place.ok("container", "update", "--restart", "unless-stopped", "one")
+    assert labels(place, "one") == {"policy": "unless-stopped", "status": "running"}
+    os.kill(task(place, "one")["pid"], 9)
+    eventually(lambda: task(place, "one")["restarts"] == 1)
+    place.ok("container", "restart", "-t", "0.1", "one")
+    assert labels(place, "one") == {"policy": "unless-stopped", "status": "running"}
+    assert task(place, "one")["restarts"] == 0
+    place.ok("stop", "-t", "0.1", "one")
+    assert labels(place, "one")["explicitly-stopped"] == "true"
+    assert place.ok("container", "start", "--all", "--filter", "should-start-on-boot=true") == ""
+    place.ok("container", "start", "one", "-d")
+    assert "explicitly-stopped" not in labels(place, "one")
+
+
+def test_when_the_machine_starts(place: Workplace) -> None:
+    """Its state root is empty then: what is to run is in the store."""
+    sleeping = ("box", "--", "sleep", "1000")
+    for policy in ("no", "always", "unless-stopped", "on-failure"):
+        place.ok("run", "-d", "--name", f"c-{policy}", "--restart", policy, *sleeping)
+        place.ok("run", "-d", "--name", f"s-{policy}", "--restart", policy, *sleeping)
+    place.ok("container", "create", "--name", "never", "--restart", "always", *sleeping)
+    for policy in ("no", "always", "unless-stopped", "on-failure"):
+        place.ok("task", "kill", f"s-{policy}", "KILL")
+    kept = place.environment["MOBYSHELL_STATE"]
+    place.environment["MOBYSHELL_STATE"] = str(place.directory / "state-of-the-next-boot")
+    try:
+        place.ok("container", "start", "--all", "--filter", "should-start-on-boot=true")
+        rows = [json.loads(line) for line in place.ok("ps").splitlines()]
+        assert {row["id"] for row in rows} == {"c-always", "s-always", "c-unless-stopped"}
+        place.ok("rm", "-f", *(row["id"] for row in rows))
+    finally:
+        place.environment["MOBYSHELL_STATE"] = kept
+    by_policy = ("container", "start", "--all", "--filter", "restart-policy=on-failure")
+    assert place.ok(*by_policy) == "s-on-failure\n"  # the other one runs
 
 
 def test_what_cannot_be_run_leaves_nothing(place: Workplace) -> None:

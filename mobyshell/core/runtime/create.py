@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from mobyshell.core.errors import MobyshellError, NotFound, SyscallFailed
 from mobyshell.core.events import EventSink, Failed, TaskCreated
 from mobyshell.core.linux import procfs
 from mobyshell.core.oci import Spec
-from mobyshell.core.runtime import hooks, report
+from mobyshell.core.runtime import directories, hooks, report
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.environment import home
 from mobyshell.core.runtime.executor import Executor, Spawned
@@ -55,38 +55,26 @@ class Waiting:
 
 
 def create(
-    root: Path,
-    id: str,
-    prepared: Prepared,
-    spec: Spec,
-    text: str,
-    *,
-    stdio: Stdio,
-    executor: Executor,
-    sink: EventSink,
-    clock: Clock,
-    keep: Callable[[str, Waiting], None],
-    options: Options = PLAIN,
-    snapshot: str = "",
-    spare: Spare,
-    meanwhile: Meanwhile | None = None,
-    tidy: bool = True,
-) -> Steps[Container]:
+    root: Path, id: str, prepared: Prepared, spec: Spec, text: str, *, stdio: Stdio,
+    executor: Executor, sink: EventSink, clock: Clock, keep: Callable[[str, Waiting], None],
+    options: Options = PLAIN, snapshot: str = "", spare: Spare, meanwhile: Meanwhile | None = None,
+    tidy: bool = True, keep_names: Sequence[str] = (),
+) -> Steps[Container]:  # fmt: skip
     """Execute the plan up to the point where the program would start.
 
     `text` is the spec as JSON; `keep` takes what `start` will need. AlreadyExists if the id is
     taken; SyscallFailed with the operation that failed; HookFailed. `snapshot`: the directory of
     the container's own layer, where `options.rootfs` has a place for it. `meanwhile` is called while
-    the child sets itself up. `tidy`: see `state.reserve`. After an error nothing is left behind, and
-    where hooks had run, the poststop hooks have, too.
+    the child sets itself up. `tidy`, `keep_names`: see `directories.reserve`. After an error nothing is
+    left behind, and where hooks had run, the poststop hooks have, too.
     """
     begun = clock.monotonic_ns()
     spare.take()
     try:
-        path = states.reserve(root, id, tidy=tidy)
         making = _Creation(
-            path, id, prepared, spec, text, stdio, executor, sink, clock, options, snapshot
-        )
+            directories.reserve(root, id, keep_names, tidy=tidy), id, prepared, spec, text, stdio,
+            executor, sink, clock, options, snapshot, keep_names,
+        )  # fmt: skip
     except BaseException:
         spare.done()
         raise
@@ -117,8 +105,9 @@ class _Creation:
     def __init__(
         self, path: Path, id: str, prepared: Prepared, spec: Spec, text: str, stdio: Stdio,
         executor: Executor, sink: EventSink, clock: Clock, options: Options, snapshot: str,
+        keep_names: Sequence[str],
     ) -> None:  # fmt: skip
-        self.options = options
+        self.options, self.keep_names = options, keep_names
         self.path, self.id, self.prepared, self.spec, self.text = path, id, prepared, spec, text
         self.stdio, self.executor, self.sink, self.clock = stdio, executor, sink, clock
         self.template = prepared.template
@@ -160,7 +149,10 @@ class _Creation:
         assert self.child is not None
         yield from self._attach()
         # what the child does not need is done while it sets itself up
-        states.write_new(self.path, states.CONFIG, self.text.encode())
+        if states.CONFIG in self.keep_names:
+            states.write_file(self.path / states.CONFIG, self.text.encode())
+        else:
+            states.write_new(self.path, states.CONFIG, self.text.encode())
         self._write_state()
         if self.template.agent:
             self.program.fill(self.values)
@@ -383,7 +375,7 @@ class _Creation:
         except MobyshellError as error:
             self.sink(self.id, Failed(verb="create", error=error.to_wire()))
         finally:
-            states.forget(self.path)
+            directories.forget(self.path, keep=self.keep_names)
 
     def close(self) -> None:
         self._open.close()

@@ -6,6 +6,7 @@ import errno
 import os
 import signal as signals
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from mobyshell.core.events import EventSink, Failed
 from mobyshell.core.linux import cgroups, procfs, resctrl
 from mobyshell.core.linux import pidfd as pidfds
 from mobyshell.core.oci import Hooks, load_spec
-from mobyshell.core.runtime import hooks
+from mobyshell.core.runtime import directories, hooks
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.host_root import release
 from mobyshell.core.runtime.kill import let_die, members, signal_process
@@ -26,14 +27,20 @@ PATIENCE = 30.0  # a process 1 waits for those around it to be reaped by whoever
 
 
 def delete(
-    root: Path, id: str, *, force: bool = False, sink: EventSink, sweep: states.Sweep | None = None
+    root: Path,
+    id: str,
+    *,
+    force: bool = False,
+    sink: EventSink,
+    sweep: directories.Sweep | None = None,
+    keep: Sequence[str] = (),
 ) -> Steps[None]:
     """Remove a stopped container; a created one is killed first; `force` kills any.
 
     WrongState if it runs; NotFound if there is none (unless `force`); TimedOut or SyscallFailed,
     naming it, for what does not go away. A delete that was interrupted, or failed, can be
     repeated. Poststop hooks run at the end; that one fails is reported as an event and does not
-    bring the container back. `sweep`: see `state.forget`.
+    bring the container back. `sweep`, `keep`: see `directories.forget`.
     """
     try:
         state = states.read(root, id)
@@ -65,7 +72,7 @@ def delete(
     except MobyshellError as error:
         sink(id, Failed(verb="delete", error=error.to_wire()))
         raise
-    if states.forget(path, state, sweep) and given is not None and given.poststop:
+    if directories.forget(path, state, sweep, keep) and given is not None and given.poststop:
         yield from hooks.run_poststop(
             given.poststop, states.oci_state(state, Status.STOPPED), sink=sink
         )

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from mobyshell.core.errors import MobyshellError
+from mobyshell.core.runtime import directories
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.values import Status
 
@@ -27,8 +28,8 @@ def list_states(root: Path) -> list[tuple[states.State, Status]]:
             status = states.status(root, state)
         except (MobyshellError, OSError):
             if not name.startswith("."):
-                states.clear_abandoned(path)
+                directories.clear_abandoned(path)
             continue
-        if status is not Status.STOPPED or not states.clear_abandoned(path):
+        if status is not Status.STOPPED or not directories.clear_abandoned(path):
             found.append((state, status))
     return found

@@ -33,7 +33,7 @@ from mobyshell.core.linux import cgroups, procfs
 from mobyshell.core.linux.namespaces import inode
 from mobyshell.core.oci import Namespace, Spec, spec_to_json
 from mobyshell.core.oci.safejson import read_json
-from mobyshell.core.runtime import criu, externals, hooks, report
+from mobyshell.core.runtime import criu, directories, externals, hooks, report
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.create import Container, Stdio
 from mobyshell.core.runtime.executor import Executor
@@ -75,7 +75,16 @@ def restore(
     found = program.find(settings.program)
     version = yield from criu.version(found)
     making = _Restoration(
-        states.reserve(root, id), id, prepared, spec, settings, stdio, executor, sink, clock, note
+        directories.reserve(root, id),
+        id,
+        prepared,
+        spec,
+        settings,
+        stdio,
+        executor,
+        sink,
+        clock,
+        note,
     )
     making.program, making.version = found, version
     try:
@@ -350,7 +359,7 @@ class _Restoration:
         except MobyshellError as error:
             self.sink(self.id, Failed(verb="restore", error=error.to_wire()))
         finally:
-            states.forget(self.path)
+            directories.forget(self.path)
 
     def _kill_rest(self) -> None:
         """Whatever is in the cgroups: criu, too, may have been killed, with what it was making."""

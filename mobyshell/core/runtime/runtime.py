@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os.path
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from mobyshell.core.clock import Clock, SystemClock
 from mobyshell.core.errors import InvalidSpec
 from mobyshell.core.events import EventSink, discard
 from mobyshell.core.oci import Process, Spec, check_id, load_spec, spec_to_json
+from mobyshell.core.runtime import directories
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.choose import choose
 from mobyshell.core.runtime.create import Container, Meanwhile, Stdio, Waiting, create
@@ -83,7 +84,7 @@ class Runtime:
         host: Host | None = None,
         systemd: bool = False,
         spare: Spare | None = None,
-        sweep: states.Sweep | None = None,
+        sweep: directories.Sweep | None = None,
         ushers: bool = False,
     ) -> None:
         self.root = Path(root)
@@ -150,12 +151,14 @@ class Runtime:
         options: Options = PLAIN,
         rootfs: RootMount | None = None,
         meanwhile: Meanwhile | None = None,
+        keep: Sequence[str] = (),
     ) -> Steps[Container]:
         """Make container `id` from `bundle` (with `spec` instead of its config.json, if given).
 
         `rootfs` is mounted on the spec's root.path; then the bundle is the container's directory
         below this root, and nothing of it is mounted in the host's mount namespace. `meanwhile` is
-        called while its first process sets itself up.
+        called while its first process sets itself up. `keep`: what the caller has in that directory,
+        which may be there already, and stays (see `delete`).
         """
         spec = spec or load_spec(bundle)
         check_id(id)
@@ -172,7 +175,7 @@ class Runtime:
         return create(
             self.root, id, prepared, spec, text, stdio=stdio, executor=self.executor,
             sink=self.sink, clock=self.clock, keep=self._keep, options=options, snapshot=snapshot,
-            spare=self._spare, meanwhile=meanwhile, tidy=tidy,
+            spare=self._spare, meanwhile=meanwhile, tidy=tidy, keep_names=keep,
         )  # fmt: skip
 
     def _text(self, spec: Spec) -> str:
@@ -258,10 +261,10 @@ class Runtime:
         """Thaw."""
         return resume(self.root, id, sink=self.sink)
 
-    def delete(self, id: str, *, force: bool = False) -> Steps[None]:
-        """Take back what create made."""
+    def delete(self, id: str, *, force: bool = False, keep: Sequence[str] = ()) -> Steps[None]:
+        """Take back what create made, but what the caller wants to keep of its directory."""
         self.leave(id)
-        yield from delete(self.root, id, force=force, sink=self.sink, sweep=self._sweep)
+        yield from delete(self.root, id, force=force, sink=self.sink, sweep=self._sweep, keep=keep)
         self._forget(id)
 
     def _forget(self, id: str) -> None:

@@ -1,13 +1,14 @@
 """The state directory of a container: `<root>/<id>/`, with `state.json` and the exec fifo.
 
-Owns the record and its atomic writing, the lock that an id is, and the status, which is never
-stored but computed from what the kernel says now. What lies below the root may be half made,
-foreign or damaged: it is read with suspicion, and nothing is removed that is not provably ours.
+Owns the record and its atomic writing, and the status, which is never stored but computed from what
+the kernel says now. What lies below the root may be half made, foreign or damaged: it is read with
+suspicion. Who has the directory is said in `directories`.
 
     state.json    what is remembered; without it there is no container
     config.json   the spec it was made from: later edits of the bundle change nothing
     exec.fifo     there while the container is created and not started
-    creator       there while it is being made: PID and start time of who makes it
+    creator       there while it is being made: PID and start time of who makes it, and the names of
+                  what its owner keeps in the directory from one making to the next
     cgroups.json  likewise: what the next creator has to remove if this one is killed
 """
 
@@ -16,18 +17,15 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from mobyshell.core.clock import rfc3339
-from mobyshell.core.errors import AlreadyExists, MobyshellError, NotFound, SyscallFailed
+from mobyshell.core.errors import MobyshellError, NotFound, SyscallFailed
 from mobyshell.core.linux import cgroups, procfs
 from mobyshell.core.oci import check_id
 from mobyshell.core.runtime.small_files import LARGEST as LARGEST
@@ -45,12 +43,6 @@ LEVELS = "levels"
 """In cgroups.json, beside the controllers: the directories above, as in `State.cgroup_levels`."""
 
 OCI_VERSION = "1.2.0"
-
-_GONE = ".gone-"
-_GRACE = 10.0
-
-Sweep = Callable[[], str]
-"""A place, on the same file system, whose owner removes what is renamed to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,53 +86,8 @@ def directory(root: Path, id: str) -> Path:
     return root / id
 
 
-def reserve(root: Path, id: str, *, tidy: bool = True) -> Path:
-    """Take the id: whoever makes its directory has it. AlreadyExists for everybody else.
-
-    What a killed creator left half made (its creator gone, no init alive) is cleared away first; with
-    `tidy` also what was being deleted by somebody who was killed.
-    """
-    path = directory(root, id)
-    try:
-        try:
-            try:
-                os.mkdir(path, 0o711)
-            except FileNotFoundError:  # the first one
-                root.mkdir(mode=0o711, parents=True, exist_ok=True)
-                os.mkdir(path, 0o711)
-        except FileExistsError:
-            # one at a time: of two that find it abandoned, the second must not clear away the
-            # directory that the first has made anew
-            with _locked(root):
-                if not (_clear_abandoned(path) or _remove_empty(path)):
-                    raise _taken(id) from None
-                path.mkdir(mode=0o711)
-                _sign(path)
-        else:
-            try:
-                _sign(path)
-            except BaseException:
-                with suppress(OSError):
-                    path.rmdir()
-                raise
-        if tidy:
-            _clear_gone(root)
-    except FileExistsError:
-        raise _taken(id) from None
-    except OSError as error:
-        raise SyscallFailed.of(error, "mkdir", path=str(path)) from None
-    return path
-
-
-def _taken(id: str) -> AlreadyExists:
-    return AlreadyExists(
-        f"container with given ID already exists: {id}",
-        hint="choose another id, or delete that one first",
-    )
-
-
 @contextmanager
-def _locked(root: Path) -> Iterator[None]:
+def locked(root: Path) -> Iterator[None]:
     """Alone among those who take away or take over directories of `root`."""
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -150,81 +97,13 @@ def _locked(root: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def _sign(path: Path) -> None:
-    write_new(path, CREATOR, b"%d %d" % _ourselves(os.getpid()))
-
-
-@lru_cache(maxsize=1)
-def _ourselves(pid: int) -> tuple[int, int]:
-    return pid, procfs.start_time(pid)
-
-
-def _creator_lives(path: Path) -> bool | None:
+def creator_lives(path: Path) -> bool | None:
     """Whether who makes this container is alive; None if it is not (any more) being made."""
     try:
-        pid, start = read_small(path, CREATOR).split()
+        pid, start = read_small(path, CREATOR).split()[:2]
         return procfs.alive(int(pid), int(start))
     except (OSError, ValueError):
         return None
-
-
-def clear_abandoned(path: Path) -> bool:
-    """Remove `path` if its creator was killed before it was done; whether it was removed."""
-    if _creator_lives(path) is not False:
-        return False
-    try:
-        with _locked(path.parent):
-            return _clear_abandoned(path)
-    except (OSError, MobyshellError):
-        return False  # another user's, or still busy
-
-
-def _clear_abandoned(path: Path) -> bool:
-    """Only on proof: its creator is gone, and no init of it lives."""
-    if _creator_lives(path) is not False:
-        return False
-    try:
-        state = decode(read_small(path, STATE), path)
-        if procfs.alive(state.pid, state.pid_start):
-            return False  # created completely; only the last clean-up is missing
-    except (OSError, MobyshellError):
-        pass
-    _clear_cgroups(path)
-    shutil.rmtree(path, ignore_errors=True)
-    return True
-
-
-def _remove_empty(path: Path) -> bool:
-    """Remove what was killed between its mkdir and its first file: empty, and not for a moment."""
-    try:
-        if time.time() - path.stat().st_mtime < _GRACE:
-            return False
-        path.rmdir()
-    except OSError:
-        return False
-    return True
-
-
-def _clear_cgroups(path: Path) -> None:
-    """Remove the cgroups that were made for it. Its init ended when its creator did."""
-    try:
-        groups = json.loads(read_small(path, CGROUPS))
-    except (OSError, ValueError):
-        return
-    if isinstance(groups, dict):
-        wanted = [one for one in groups.values() if isinstance(one, str)]
-        cgroups.kill_all({"": groups[""]} if isinstance(groups.get(""), str) else {})
-        cgroups.remove(wanted, timeout=1.0)
-        levels = groups.get(LEVELS)
-        if isinstance(levels, list):
-            cgroups.remove_empty(one for one in levels if isinstance(one, str))
-
-
-def _clear_gone(root: Path) -> None:
-    """Finish what a `forget` that was interrupted has begun."""
-    for name in os.listdir(root):
-        if name.startswith(_GONE):
-            shutil.rmtree(root / name, ignore_errors=True)
 
 
 def write(path: Path, state: State) -> None:
@@ -317,34 +196,15 @@ def record_exit(root: Path, state: State, status: int, now_ns: int) -> None:
     """Remember how the init ended, for those who ask later. Nothing if it has been deleted."""
     path = directory(root, state.id)
     try:
-        with _locked(root):
-            if _same(path, state):
+        with locked(root):
+            if same(path, state):
                 write(path, replace(state, exit_status=status, exited_ns=now_ns))
     except (OSError, SyscallFailed):
         return  # another user's container: then the kernel's answer is not kept
 
 
-def forget(path: Path, state: State | None = None, sweep: Sweep | None = None) -> bool:
-    """Remove the state directory; False if another has done so already.
-
-    With `state`, only if it still is that container's: meanwhile the id may have been deleted by
-    another process, and taken anew. It is renamed first, so that it is there whole or not at all;
-    `sweep` names the place where, and sees to it that what comes there goes.
-    """
-    gone = sweep() if sweep else f"{path.parent}/{_GONE}{os.getpid()}-{os.urandom(4).hex()}"
-    try:
-        with _locked(path.parent):
-            if state is not None and not _same(path, state):
-                return False
-            os.rename(path, gone)
-    except FileNotFoundError:
-        return False
-    if sweep is None:
-        shutil.rmtree(gone, ignore_errors=True)
-    return True
-
-
-def _same(path: Path, state: State) -> bool:
+def same(path: Path, state: State) -> bool:
+    """Whether the container at `path` still is the one of `state`."""
     try:
         now = decode(read_small(path, STATE), path)
     except (OSError, MobyshellError):
@@ -358,7 +218,7 @@ def status(root: Path, state: State) -> Status:
         return Status.STOPPED
     path = root / state.id
     if os.path.lexists(f"{path}/{FIFO}"):
-        return Status.CREATING if _creator_lives(path) else Status.CREATED
+        return Status.CREATING if creator_lives(path) else Status.CREATED
     if state.cgroups and cgroups.frozen(state.cgroups):
         return Status.PAUSED
     return Status.RUNNING

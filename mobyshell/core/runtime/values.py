@@ -7,13 +7,15 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """The states of runtime-spec, with `paused` as runc has it."""
+    """The states of runtime-spec, with `paused` as runc has it, and `restarting` as docker: of a task
+    that has ended and is about to be started again."""
 
     CREATING = "creating"
     CREATED = "created"
     RUNNING = "running"
     PAUSED = "paused"
     STOPPED = "stopped"
+    RESTARTING = "restarting"
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ def _adopt(house: House, tables: Tables, namespace: str, directory: str, record:
     """One process: with its pidfd and streams if it lives, just to be looked up if it has ended."""
 
     def held(kind: str) -> int:
-        return house.holder.take(held_name(namespace, record.id, record.exec_id, kind))
+        return house.holder.take(held_name(record, namespace, kind))
 
     pidfd = held("pidfd")
     ours: dict[str, int] = {}

@@ -1,17 +1,16 @@
 """The real `Tasks`: asks the shim, reads from disk what is there, and starts a shim where needed.
 
-Owns the choice between the three, and a small pool of connections, so that several threads may
-call at once. Importing this costs little; what talks to the shim is imported when it is needed.
+Owns the choice between the three. Importing this costs little; what talks to the shim is imported
+when it is needed.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from _thread import allocate_lock
 from typing import TYPE_CHECKING
 
-from mobyshell.core.errors import MobyshellError, ShimLost, TimedOut, Unsupported
+from mobyshell.core.errors import ShimLost, TimedOut, Unsupported
 from mobyshell.core.tasks import view
 from mobyshell.core.tasks.paths import (
     EVENTS,
@@ -24,6 +23,7 @@ from mobyshell.core.tasks.paths import (
 from mobyshell.core.tasks.paths import (
     state_root as default_root,
 )
+from mobyshell.core.tasks.pool import Pool
 from mobyshell.core.tasks.records import read_record
 from mobyshell.core.tasks.service import ExecInfo
 
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from mobyshell.core.tasks.connect import Connection
     from mobyshell.core.tasks.service import Attachment, LogLine, TaskInfo
 
-_POOLED = 4
 _COME_BACK = 0.05
 
 
@@ -55,11 +54,7 @@ class TaskClient:
         chosen = os.fspath(state_root) if state_root is not None else default_root()
         self.state = os.path.abspath(chosen)
         self.namespace = check_name(namespace or default_namespace(), "namespace")
-        self._pool: list[Connection] = []
-        self._lock = allocate_lock()
-        self._busy: set[Connection] = set()
-        self._closings = 0
-        """How often `close` was called; what began before that comes to an end."""
+        self._pool = Pool(self.state)
 
     def __enter__(self) -> TaskClient:
         return self
@@ -77,59 +72,10 @@ class TaskClient:
 
         Tasks live on. The client can be used again.
         """
-        with self._lock:
-            self._closings += 1
-            pool, self._pool = self._pool, []
-            busy = tuple(self._busy)
-        for connection in busy:
-            connection.hang_up()
-        for connection in pool:
-            connection.close()
-
-    # connections
-
-    def _take(self) -> Connection:
-        """A connection for one call. A pooled one is looked at: a shim may have left behind it."""
-        while True:
-            with self._lock:
-                connection = self._pool.pop() if self._pool else None
-            if connection is None:
-                connection = self._dial()
-            elif connection.hung_up():
-                connection.close()
-                continue
-            with self._lock:
-                self._busy.add(connection)
-            return connection
-
-    def _dial(self) -> Connection:
-        from mobyshell.core.tasks.connect import connect
-
-        return connect(self.state)
-
-    def _give(self, connection: Connection, *, pool: bool = True) -> None:
-        with self._lock:
-            self._busy.discard(connection)
-            if pool and len(self._pool) < _POOLED:
-                self._pool.append(connection)
-                return
-        connection.close()
+        self._pool.close()
 
     def _call(self, verb: str, timeout: float | None = None, **args: Any) -> Any:
-        """One request."""
-        connection, sound = self._take(), False
-        closings = self._closings
-        try:
-            answer = connection.request(verb, self.namespace, args, timeout)
-            sound = True
-        except (ShimLost, TimedOut):
-            raise
-        except MobyshellError:
-            sound = True
-            raise
-        finally:
-            self._give(connection, pool=sound and closings == self._closings)
-        return answer
+        return self._pool.call(verb, self.namespace, args, timeout)
 
     # from disk
 
@@ -185,10 +131,13 @@ class TaskClient:
         from mobyshell.core.tasks.follow import read_log
 
         view.require(self.state, self.namespace, id, exec_id)
-        directory, closings = process_dir(self.state, self.namespace, id, exec_id), self._closings
+        directory, closings = (
+            process_dir(self.state, self.namespace, id, exec_id),
+            self._pool.closings,
+        )
         for line in read_log(
             directory, tail, follow=follow, over=lambda: self._over(directory),
-            left=lambda: closings != self._closings,
+            left=lambda: closings != self._pool.closings,
         ):  # fmt: skip
             if line.time_ns >= since_ns:
                 yield line
@@ -197,11 +146,15 @@ class TaskClient:
         """Whether a process has ended and its log is complete. A shim is started if one is needed
         for that: what ended without one may have left output behind."""
         record = read_record(directory)
+        if record is not None and record.restart_ns:
+            if record.restart_ns < time.time_ns():
+                self._pool.dial().close()  # if nobody is there to start it again, somebody is now
+            return False
         if record is None or record.exit_status is not None:
             return True
         live = view.read_live(directory)
         if live is not None and live.exit_status is not None:
-            self._dial().close()
+            self._pool.dial().close()
         return False
 
     # by the shim
@@ -219,6 +172,8 @@ class TaskClient:
         runtime: str = "mobyshell",
         spec: str = "",
         rootfs: RootMount | None = None,
+        restart: str = "",
+        store: str = "",
     ) -> TaskInfo:
         """See `service.Tasks.create`. Unsupported if there is no such runtime."""
         from mobyshell.core.tasks.runtimes import find_program
@@ -231,6 +186,7 @@ class TaskClient:
                 columns=columns, runtime=os.path.abspath(runtime) if "/" in runtime else runtime,
                 runtime_path=program, spec=spec,
                 rootfs=[rootfs.type, rootfs.source, *rootfs.options] if rootfs else None,
+                restart=restart, store=store,
             ),
             self.namespace,
         )  # fmt: skip
@@ -267,7 +223,7 @@ class TaskClient:
         check_name(id)
 
         def attach(how: str) -> tuple[Connection, dict[str, Any]]:
-            connection = self._dial()
+            connection = self._pool.dial()
             try:
                 args = {"id": id, "exec_id": exec_id, **({how: True} if how else {})}
                 return connection, connection.request("attach", self.namespace, args)
@@ -283,7 +239,7 @@ class TaskClient:
     def wait(self, id: str, *, exec_id: str = "", timeout: float | None = None) -> int:
         """See `service.Tasks.wait`. A shim's death in between is waited out."""
         until = None if timeout is None else time.monotonic() + timeout
-        closings = self._closings
+        closings = self._pool.closings
         directory = process_dir(self.state, self.namespace, check_name(id), exec_id)
         if exec_id:
             check_name(exec_id, "name of a process")
@@ -299,7 +255,7 @@ class TaskClient:
                 status: int = self._call("wait", left, id=id, exec_id=exec_id)["exit_status"]
                 return status
             except ShimLost:
-                if closings != self._closings:
+                if closings != self._pool.closings:
                     raise
                 time.sleep(_COME_BACK)
             except TimedOut:
@@ -309,10 +265,19 @@ class TaskClient:
                 ) from None
 
     def kill(self, id: str, signal: int, *, all_processes: bool = False, exec_id: str = "") -> None:
-        """Send `signal` to a task's init (or all its processes), or to a further process."""
-        self._call(
+        """Send `signal` to a task's init (or all its processes), or to a further process. If it is one
+        that ends tasks, the task is not started again, whatever its restart policy."""
+        answer = self._call(
             "kill", id=check_name(id), signal=int(signal), all=all_processes, exec_id=exec_id
         )
+        self._stopped(id, answer)
+
+    def _stopped(self, id: str, answer: Mapping[str, Any]) -> None:
+        """What must be known after the machine was off is the store's to remember."""
+        if answer.get("store"):
+            from mobyshell.core.tasks.stopped import mark
+
+            mark(answer["store"], self.namespace, id)
 
     def pause(self, id: str) -> None:
         """Freeze a running task."""
@@ -324,7 +289,9 @@ class TaskClient:
 
     def delete(self, id: str, *, force: bool = False) -> int:
         """See `service.Tasks.delete`."""
-        status: int = self._call("delete", id=check_name(id), force=force)["exit_status"]
+        answer = self._call("delete", id=check_name(id), force=force)
+        status: int = answer["exit_status"]
+        self._stopped(id, answer)
         if os.path.isdir(f"{self.state}/{NETWORKS}/{self.namespace}/{id}"):
             from mobyshell.core.tasks.surroundings import let_go
 
@@ -338,14 +305,23 @@ class TaskClient:
         except ShimLost:
             self._call("update", id=check_name(id), resources=dict(resources))
 
+    def restart(self, id: str) -> TaskInfo:
+        """See `service.Tasks.restart`."""
+        return view.info_of_document(self._call("restart", id=check_name(id)), self.namespace)
+
+    def set_restart_policy(self, id: str, policy: str, *, store: str = "") -> TaskInfo:
+        """See `service.Tasks.set_restart_policy`."""
+        answer = self._call("policy", id=check_name(id), policy=policy, store=store)
+        return view.info_of_document(answer, self.namespace)
+
     def events(
         self, subscribed: Callable[[], object] | None = None, *, everywhere: bool = False
     ) -> Iterator[Event]:
         """See `service.Tasks.events`. Goes on with the successor if the shim dies. Unsupported if
         a shim of an older version, which tells one namespace only, is asked for all."""
-        closings = self._closings
-        while closings == self._closings:
-            connection = self._take()
+        closings = self._pool.closings
+        while closings == self._pool.closings:
+            connection = self._pool.take()
             try:
                 answer = connection.request("events", self.namespace, {"everywhere": everywhere})
                 if everywhere and not answer.get("everywhere"):
@@ -359,10 +335,10 @@ class TaskClient:
                     if found is not None:
                         yield found
             except ShimLost:
-                if closings == self._closings:
+                if closings == self._pool.closings:
                     time.sleep(_COME_BACK)
             finally:
-                self._give(connection, pool=False)
+                self._pool.give(connection, pool=False)
 
     # by the runtime, in this process: they only read
 

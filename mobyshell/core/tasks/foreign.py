@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from mobyshell.core.events import (
 from mobyshell.core.linux import cgroups, procfs
 from mobyshell.core.linux.mounted import words
 from mobyshell.core.oci import ConsoleSize, Mount, Process, Spec, dump_spec
-from mobyshell.core.runtime import Container, ExecProcess, State, Stdio
+from mobyshell.core.runtime import Container, ExecProcess, State, Stdio, directories
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.client import (
     ConsoleSocket,
@@ -74,13 +74,13 @@ class ForeignRuntime:
     def create(
         self, id: str, bundle: str, *, stdio: Stdio, spec: Spec | None = None, rows: int = 0,
         columns: int = 0, rootfs: RootMount | None = None,
-        meanwhile: Callable[[Container], None] | None = None,
+        meanwhile: Callable[[Container], None] | None = None, keep: Sequence[str] = (),
     ) -> Steps[Container]:  # fmt: skip
         """Make container `id`; see `Runtime.create`. After an error nothing is left behind. A program
         tells nobody how far it is: `meanwhile` is never called, here or in `start`."""
         assert spec is not None
         begun = self._clock.monotonic_ns()
-        path = states.reserve(self.root, id)
+        path = directories.reserve(self.root, id, keep)
         try:
             launcher: tuple[str, ...] = ()
             if rootfs is not None:
@@ -95,7 +95,7 @@ class ForeignRuntime:
             if isinstance(error, MobyshellError):
                 self._sink(id, Failed(verb="create", error=error.to_wire()))
                 yield from self._undo_made(id)
-            states.forget(path)
+            directories.forget(path, keep=keep)
             raise
         duration = self._clock.monotonic_ns() - begun
         self._sink(id, TaskCreated(bundle=bundle, pid=container.pid, duration_ns=duration))
@@ -212,8 +212,9 @@ class ForeignRuntime:
         yield from self._verbs(id).update(id, resources)
         self._sink(id, TaskUpdated(changed=dict(resources)))
 
-    def delete(self, id: str, *, force: bool = False) -> Steps[None]:
-        """Take back what create made. WrongState if it runs, unless `force`."""
+    def delete(self, id: str, *, force: bool = False, keep: Sequence[str] = ()) -> Steps[None]:
+        """Take back what create made. WrongState if it runs, unless `force`. `keep`: what stays of
+        its directory."""
         path = states.directory(self.root, id)
         try:
             yield from self._verbs(id).delete(id, force)
@@ -225,12 +226,12 @@ class ForeignRuntime:
             if not force:
                 raise
             # its program is gone: with what we know of the container, ours can do it
-            yield from delete(self.root, id, force=True, sink=self._sink)
+            yield from delete(self.root, id, force=True, sink=self._sink, keep=keep)
             return
         except MobyshellError as error:
             self._sink(id, Failed(verb="delete", error=error.to_wire()))
             raise
-        states.forget(path)
+        directories.forget(path, keep=keep)
 
     # what a dead shim left
 

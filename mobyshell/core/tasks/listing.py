@@ -26,7 +26,8 @@ UNKNOWN_STATUS = -1
 _KINDS: dict[str, tuple[type, ...]] = {
     "pid": (int,), "pid_start": (int,), "bundle": (str,), "created_ns": (int,),
     "started_ns": (int,), "exited_ns": (int,), "exit_status": (int, type(None)), "args": (list,),
-    "annotations": (dict,), "runtime": (str,),
+    "annotations": (dict,), "runtime": (str,), "restart": (str,), "restarts": (int,),
+    "restart_ns": (int,), "pause_ms": (int,), "rootfs": (list,), "store": (str,),
 }  # fmt: skip
 
 
@@ -76,8 +77,10 @@ def live_document(directory: str) -> dict[str, Any] | None:
     return document
 
 
-def status_of(exit_status: int | None, paused: bool, started_ns: int) -> str:
-    """The state (runtime-spec's, and `paused`) that a record tells."""
+def status_of(exit_status: int | None, paused: bool, started_ns: int, restart_ns: int = 0) -> str:
+    """The state (runtime-spec's, `paused` and `restarting`) that a record tells."""
+    if restart_ns:
+        return "restarting"
     if exit_status is not None:
         return "stopped"
     if paused:
@@ -89,14 +92,16 @@ def fields_of(document: dict[str, Any], namespace: str) -> dict[str, Any]:
     """A record as the fields of a `service.TaskInfo`."""
     get = document.get
     exit_status = get("exit_status")
-    status = status_of(exit_status, get("paused", False), get("started_ns", 0))
+    due = get("restart_ns", 0)
+    status = status_of(exit_status, get("paused", False), get("started_ns", 0), due)
     return {
         "id": document["id"], "namespace": namespace, "status": status,
-        "pid": 0 if status == "stopped" else get("pid", 0), "bundle": get("bundle", ""),
+        "pid": 0 if exit_status is not None else get("pid", 0), "bundle": get("bundle", ""),
         "created_ns": get("created_ns", 0), "started_ns": get("started_ns", 0),
         "exited_ns": get("exited_ns", 0), "exit_status": exit_status,
         "terminal": get("terminal", False), "args": tuple(get("args", ())),
         "runtime": get("runtime", "mobyshell"), "annotations": get("annotations", {}),
+        "restart": get("restart", ""), "restarts": get("restarts", 0), "restart_ns": due,
     }  # fmt: skip
 
 

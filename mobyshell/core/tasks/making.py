@@ -9,20 +9,22 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from mobyshell.core.errors import AlreadyExists, SyscallFailed, UsageError
-from mobyshell.core.oci import IDMapping, Spec, User
+from mobyshell.core.oci import IDMapping, Spec, User, load_spec
 from mobyshell.core.oci import Process as SpecProcess
 from mobyshell.core.runtime import Stdio
 from mobyshell.core.runtime.create import Container
+from mobyshell.core.runtime.state import CONFIG, State
 from mobyshell.core.runtime.steps import Steps
 from mobyshell.core.runtime.values import RootMount
-from mobyshell.core.tasks.paths import MAKING, exec_dir, task_dir
+from mobyshell.core.tasks.paths import MAKING, TASK, container_dir, exec_dir, task_dir
 from mobyshell.core.tasks.process import House, Process, hold, let_go
-from mobyshell.core.tasks.records import Record, process_start, write_record
+from mobyshell.core.tasks.records import EXIT, Record, process_start, write_record
 from mobyshell.core.tasks.runtimes import TaskRuntime
-from mobyshell.core.tasks.streams import Ends, open_ends
+from mobyshell.core.tasks.streams import OUTPUTS, Ends, open_ends
 from mobyshell.core.tasks.tables import Tables
 
 
@@ -71,6 +73,83 @@ def make_task(
     )
     tables.add(process)
     return process
+
+
+KEPT = (TASK, CONFIG)
+"""What of a container's directory stays when it is made again."""
+
+
+def remake_task(
+    house: House, tables: Tables, runtime: TaskRuntime, before: Process, *,
+    restarts: int | None = None,
+) -> Steps[Process]:  # fmt: skip
+    """The container of a task that has ended, created again from the spec it has by now, with what
+    it had: id, directory, log, networks, volumes. What is left of the one before is deleted. `restarts`:
+    how often that was done; once more than before, if it is not given.
+
+    Until the new process is in the record, that says the last one has ended and is to be run
+    again: a successor of this shim finds so and begins anew.
+    """
+    record, directory = before.record, before.directory
+    spec = load_spec(container_dir(house.state, record.namespace, record.id))
+    rootfs = None
+    if record.rootfs:
+        rootfs = RootMount(record.rootfs[0], record.rootfs[1], tuple(record.rootfs[2:]))
+        if spec.root is not None:  # another runtime was given the whole path
+            spec = replace(spec, root=replace(spec.root, path=os.path.basename(spec.root.path)))
+    yield from runtime.delete(record.id, force=True, keep=KEPT)
+    before.drain()
+    before.close()
+    for name in ("stdin", *OUTPUTS, EXIT):
+        with suppress(FileNotFoundError):
+            os.unlink(f"{directory}/{name}")
+    ends = open_ends(
+        directory, terminal=record.terminal, stdin=record.stdin, owner=owner_of(spec, None)
+    )
+    try:
+        container = yield from runtime.create(
+            record.id, record.bundle, stdio=Stdio(*ends.theirs), spec=spec, rootfs=rootfs, keep=KEPT
+        )
+    except BaseException:
+        ends.close()
+        raise
+    ends.close_theirs()
+    if container.master is not None:
+        ends.ours["master"] = container.master
+    count = record.restarts + 1 if restarts is None else restarts
+    record = replace(
+        record, pid=container.pid, pid_start=container.pid_start or process_start(container.pid),
+        created_ns=house.clock.now_ns(), started_ns=0, exited_ns=0, exit_status=None, restarts=count,
+    )  # fmt: skip
+    write_record(directory, record)
+    process = Process(
+        house, record.namespace, directory, record, container.pidfd, ends.ours, tables.ended
+    )
+    tables.add(process)
+    return process
+
+
+def start_task(house: House, runtime: TaskRuntime, process: Process) -> Steps[None]:
+    """Let the program of a created task run, and write that down. Errors are the runtime's."""
+    record = process.record
+    before = record.started_ns
+
+    def started(state: State) -> None:
+        record.started_ns, record.restart_ns = state.started_ns or house.clock.now_ns(), 0
+        process.save()
+
+    process.start_begins()
+    try:
+        state = yield from runtime.start(record.id, meanwhile=started)
+        if record.started_ns == before:
+            started(state)
+    except BaseException:
+        if record.started_ns != before:
+            record.started_ns = before
+            process.save()
+        raise
+    finally:
+        process.start_ended()
 
 
 def make_exec(

@@ -27,6 +27,7 @@ STAGING = "staging"
 MAKING = ".making"
 EVENTS = "events.jsonl"
 NETWORKS = ".networks"
+TASK = "task"
 
 RESERVED = frozenset({SOCKET, LOCK, DIARY, STAGING, DEBUG_SOCKET})
 """Names in the state root that cannot be namespaces."""
@@ -140,7 +141,7 @@ def container_dir(state: str, namespace: str, id: str) -> str:
 
 def task_dir(state: str, namespace: str, id: str) -> str:
     """The tasks floor's directory of one container's init."""
-    return f"{state}/{namespace}/{id}/task"
+    return f"{state}/{namespace}/{id}/{TASK}"
 
 
 def exec_dir(state: str, namespace: str, id: str, exec_id: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from mobyshell.core.clock import Clock
 from mobyshell.core.errors import WrongState
-from mobyshell.core.events import TaskExited
+from mobyshell.core.events import Payload, TaskExited, TaskRestarting
 from mobyshell.core.tasks import exits
 from mobyshell.core.tasks.attach import (
     Attached,
@@ -80,6 +80,7 @@ class Process:
         self._starting = False
         self._timer: Timer | None = None
         self._log: LogWriter | None = None
+        self._logged = 0
         if self.alive or ours:
             self._log = LogWriter(f"{directory}/{LOGS}", fresh=fresh)
         self.terminal: Terminal | None = None
@@ -94,7 +95,7 @@ class Process:
             house.loop.call_soon(self._ask)
 
     def _name(self, kind: str) -> str:
-        return held_name(self.namespace, self.record.id, self.record.exec_id, kind)
+        return held_name(self.record, self.namespace, kind)
 
     def _wire_up(self, ours: dict[str, int]) -> None:
         house, log = self._house, self._log
@@ -138,6 +139,7 @@ class Process:
 
     def _close_log(self) -> None:
         if self._log is not None and not self.alive and not self._outputs:
+            self._logged = self._log.end
             self._log.close()
             self._log = None
 
@@ -163,7 +165,7 @@ class Process:
                 hint="its output is in the log",
             )
         attachment = LogAttachment(line)
-        end = self._log.end if self._log is not None else 0
+        end = self._log.end if self._log is not None else self._logged
         whole = self.record.exec_id and not self.ever_attached
         start = 0 if whole else max(0, end - Terminal.KEPT)
         self.ever_attached = True
@@ -252,23 +254,24 @@ class Process:
 
     def _finish(self, status: int, time_ns: int) -> None:
         self._unwatch()
-        for output in tuple(self._outputs):
-            output.drain()
+        self.drain()
         if self.terminal is not None:
             self.terminal.drain()
         record = self.record
         record.exit_status = status
         record.exited_ns = time_ns or self._house.clock.now_ns()
         record.paused = False
+        if not record.exec_id:
+            record.next_run(self._house.clock.now_ns())
         for hear in self._house.endings:
             hear(record)
         try:
             self.save()
         except FileNotFoundError:
             pass  # being deleted: who deletes it is told, and nobody else will ask
-        self._house.journal.emit(
-            self.namespace, record.id, TaskExited(record.pid, status, record.exec_id)
-        )
+        self.announce(TaskExited(record.pid, status, record.exec_id))
+        if record.restart_ns:
+            self.announce(TaskRestarting(record.restart, record.restarts + 1, record.pause_ms))
         if self.pidfd >= 0:
             exits.reap(self.pidfd)
         # it is written, and it is gone: whoever waits need not wait for the rest
@@ -281,6 +284,15 @@ class Process:
             attached.end(status)
         self._close_log()
         self._ended(self)
+
+    def announce(self, payload: Payload) -> None:
+        """Emit an event about the task."""
+        self._house.journal.emit(self.namespace, self.record.id, payload)
+
+    def drain(self) -> None:
+        """Log what it, or whoever it left behind, has written and nobody has read yet."""
+        for output in tuple(self._outputs):
+            output.drain()
 
     def _let_go(self) -> None:
         """Of what only a live process needs."""
@@ -321,12 +333,11 @@ def hold(
     house: House, record: Record, directory: str, pidfd: int, ours: dict[str, int]
 ) -> None:  # fmt: skip
     """Have the keeper keep what a process must not lose with the shim. Again: nothing."""
-    names = (record.namespace, record.id, record.exec_id)
     with house.holder.together():
         for kind, fd in ours.items():
-            house.holder.hold(held_name(*names, kind), fd)
+            house.holder.hold(held_name(record, record.namespace, kind), fd)
         if pidfd >= 0:
-            house.holder.hold(held_name(*names, "pidfd"), pidfd)
+            house.holder.hold(held_name(record, record.namespace, "pidfd"), pidfd)
             house.holder.watch(record.pid, directory)
 
 
@@ -334,10 +345,10 @@ def let_go(house: House, record: Record, ours: dict[str, int]) -> None:
     """Undo `hold`, for a process that was not to be."""
     with house.holder.together():
         for kind in (*ours, "pidfd"):
-            house.holder.drop(held_name(record.namespace, record.id, record.exec_id, kind))
+            house.holder.drop(held_name(record, record.namespace, kind))
         house.holder.unwatch(record.pid)
 
 
-def held_name(namespace: str, id: str, exec_id: str, kind: str) -> str:
-    """The name under which the keeper holds a descriptor."""
-    return f"{namespace}/{id}/{exec_id}/{kind}"
+def held_name(record: Record, namespace: str, kind: str) -> str:
+    """The name under which the keeper holds a descriptor: of this run of a task, and no other."""
+    return f"{namespace}/{record.id}/{record.exec_id}/{record.pid}/{kind}"

@@ -23,6 +23,7 @@ from mobyshell.core.tasks.listing import (
     read_stat,
     status_of,
 )
+from mobyshell.core.tasks.restarts import parse, pause_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +41,10 @@ class Record:
 
     `pid_start`: field 22 of /proc/PID/stat, which makes a pid unmistakable. Times in ns since the
     epoch, 0 for not yet. `exit_status`: None while it lives, -1 if nobody could learn it.
+    `restart`: the policy by which a task is started again, `restarts` how often that was done;
+    `restart_ns`: when it will be (0: it will not), after a pause of `pause_ms`. `stopped`: somebody
+    has asked it to end. `rootfs`: type, source and options of what its root is mounted from; `store`:
+    the root of the store that its container is in, if it is in one.
     """
 
     id: str
@@ -59,18 +64,37 @@ class Record:
     annotations: dict[str, str] = field(default_factory=dict)
     runtime: str = "mobyshell"
     runtime_path: str = ""
+    restart: str = ""
+    restarts: int = 0
+    restart_ns: int = 0
+    pause_ms: int = 0
+    stopped: bool = False
+    rootfs: list[str] = field(default_factory=list)
+    store: str = ""
 
     def status(self) -> Status:
         """What the record says; whether the process still is there is the reader's to check."""
-        return Status(status_of(self.exit_status, self.paused, self.started_ns))
+        return Status(status_of(self.exit_status, self.paused, self.started_ns, self.restart_ns))
 
     def to_json(self) -> dict[str, Any]:
-        """All members, as JSON has them."""
-        return {name: getattr(self, name) for name in _NAMES}
+        """Its members, as JSON has them; of those about restarts, what says something."""
+        found = {name: getattr(self, name) for name in _NAMES}
+        found |= {name: value for name in _RARE if (value := getattr(self, name))}
+        return found
+
+    def next_run(self, now_ns: int) -> None:
+        """It has ended: whether it is started again by its policy, and when."""
+        ran = max(0, self.exited_ns - self.started_ns) if self.started_ns else 0
+        status = UNKNOWN_STATUS if self.exit_status is None else self.exit_status
+        self.restart_ns = 0
+        if self.restart and not self.stopped and parse(self.restart).wants(status, self.restarts):
+            self.pause_ms = pause_ms(self.pause_ms, ran)
+            self.restart_ns = now_ns + self.pause_ms * 1_000_000
 
 
-_NAMES = tuple(one.name for one in fields(Record))
-_FIELDS = frozenset(_NAMES)
+_RARE = ("restart", "restarts", "restart_ns", "pause_ms", "stopped", "rootfs", "store")
+_FIELDS = frozenset(one.name for one in fields(Record))
+_NAMES = tuple(one.name for one in fields(Record) if one.name not in _RARE)
 
 
 def write_record(directory: str, record: Record) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -40,7 +40,7 @@ class TaskRuntime(Protocol):
     def create(
         self, id: str, bundle: str, *, stdio: Stdio, spec: Spec | None = None, rows: int = 0,
         columns: int = 0, rootfs: RootMount | None = None,
-        meanwhile: Callable[[Container], None] | None = None,
+        meanwhile: Callable[[Container], None] | None = None, keep: Sequence[str] = (),
     ) -> Steps[Container]: ...  # fmt: skip
 
     def start(
@@ -57,7 +57,7 @@ class TaskRuntime(Protocol):
 
     def resume(self, id: str) -> Steps[None]: ...
 
-    def delete(self, id: str, *, force: bool = False) -> Steps[None]: ...
+    def delete(self, id: str, *, force: bool = False, keep: Sequence[str] = ()) -> Steps[None]: ...
 
     def update(self, id: str, resources: Mapping[str, Any]) -> Steps[None]: ...
 

@@ -35,6 +35,8 @@ class TaskInfo:
     """One task now. Times are ns since the epoch (0: not yet); pid is 0 once it has stopped.
 
     `exit_status`: None while it lives, -1 if nobody could learn it, else the code or 128+signal.
+    `restart`: its policy (`restarts.parse`), "" for none; `restarts`: how often it was started again;
+    `restart_ns`: when it will be next.
     """
 
     id: str
@@ -50,6 +52,9 @@ class TaskInfo:
     args: tuple[str, ...] = ()
     runtime: str = "mobyshell"
     annotations: Mapping[str, str] = field(default_factory=dict)
+    restart: str = ""
+    restarts: int = 0
+    restart_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +121,13 @@ class Tasks(Protocol):
         runtime: str = "mobyshell",
         spec: str = "",
         rootfs: RootMount | None = None,
+        restart: str = "",
+        store: str = "",
     ) -> TaskInfo:
         """Make a container from `bundle`, up to the point before its program runs; or from a spec
-        (as JSON) and what its root filesystem is to be mounted from.
+        (as JSON) and what its root filesystem is to be mounted from. `restart`: the policy by which
+        it is started again (`restarts.parse`); `store`: the root of the store that its container is
+        in, where it is remembered that somebody has stopped it.
 
         `args` and `terminal` replace the spec's for this task. Without `stdin` it is /dev/null.
         `runtime`: what runs it, our own or the name or path of an OCI runtime's program.
@@ -149,7 +158,8 @@ class Tasks(Protocol):
     def attach(self, id: str, *, exec_id: str = "") -> Attachment: ...
 
     def wait(self, id: str, *, exec_id: str = "", timeout: float | None = None) -> int:
-        """The exit status; TimedOut if it does not come in `timeout` seconds."""
+        """The exit status; TimedOut if it does not come in `timeout` seconds. Of a task that is
+        started again by its policy, it is that of the run that ends next, or ended last."""
         ...
 
     def kill(
@@ -166,6 +176,14 @@ class Tasks(Protocol):
 
     def update(self, id: str, resources: Mapping[str, Any]) -> None:
         """Change limits; `resources` is `linux.resources` of the runtime-spec, as JSON values."""
+        ...
+
+    def restart(self, id: str) -> TaskInfo:
+        """Run a task again that has ended: a new process, in what it had. WrongState while it runs."""
+        ...
+
+    def set_restart_policy(self, id: str, policy: str, *, store: str = "") -> TaskInfo:
+        """From now on `policy` says whether the task is started again; see `create`."""
         ...
 
     def ps(self, id: str) -> list[ProcessInfo]: ...

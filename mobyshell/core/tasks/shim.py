@@ -24,7 +24,8 @@ from mobyshell.core.tasks.intake import Intake
 from mobyshell.core.tasks.journal import Journal
 from mobyshell.core.tasks.loop import Loop, Timer
 from mobyshell.core.tasks.paths import DEBUG_SOCKET, DIARY, SOCKET, STAGING
-from mobyshell.core.tasks.process import House
+from mobyshell.core.tasks.process import House, Process
+from mobyshell.core.tasks.restarting import Restarter
 from mobyshell.core.tasks.runtimes import Runtimes
 from mobyshell.core.tasks.server import Connection, Server
 from mobyshell.core.tasks.strays import Strays
@@ -54,11 +55,14 @@ class Shim:
         journal = Journal(state, self.loop, clock)
         broom = Broom(state, self.loop)
         self.house = House(state, self.loop, clock, intake, self.holder, journal, broom)
-        self.tables = Tables(self.house, self._consider)
+        self.tables = Tables(self.house, self._consider, self._ended)
         self._strays = Strays(self.loop, self._known)
         self._runtimes = Runtimes(self.house)
-        self._verbs = Verbs(self.house, self.tables, self._runtimes, self._strays)
+        self._restarter = Restarter(self.house, self.tables, self._runtimes)
+        self._verbs = Verbs(self.house, self.tables, self._runtimes, self._restarter, self._strays)
         adopt.adopt_all(self.house, self.tables, self._runtimes)
+        for process in self.tables.processes():
+            self._restarter.due(process)
         if any(process.record.runtime_path for process in self.tables.processes()):
             self._strays.begin()
         self.holder.leftovers()
@@ -79,6 +83,9 @@ class Shim:
     def _known(self) -> set[int]:
         """Who is waited for."""
         return {process.record.pid for process in self.tables.processes() if process.alive}
+
+    def _ended(self, process: Process) -> None:
+        self._restarter.due(process)
 
     def run(self) -> int:
         """Serve until there is nothing to do; 0."""
@@ -115,7 +122,7 @@ class Shim:
             not self._server.connections
             and not self._debug.sessions
             and not self.loop.driving
-            and not any(process.alive for process in self.tables.processes())
+            and not any(one.alive or one.record.restart_ns for one in self.tables.processes())
         )
 
     def _consider(self) -> None:

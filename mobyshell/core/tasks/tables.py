@@ -10,13 +10,18 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from mobyshell.core.errors import AlreadyExists, NotFound, WrongState
+from mobyshell.core.runtime.steps import Sleep, Steps
 from mobyshell.core.tasks.limits import make_room
 from mobyshell.core.tasks.process import House, Process
 from mobyshell.core.tasks.records import RECORD
 from mobyshell.core.tasks.streams import OUTPUTS
 
+T = TypeVar("T")
+
+_BUSY_PAUSE = 0.01
 _EXECS_KEPT = 32
 _DESCRIPTORS = 5
 """pidfd, up to three streams, the log."""
@@ -32,11 +37,15 @@ class Task:
 
 
 class Tables:
-    """All tasks of a state root, by namespace and id. `changed` is called when one comes or ends."""
+    """All tasks of a state root, by namespace and id. `changed` is called when one comes or ends,
+    and before that `ended` with the process that ended."""
 
-    def __init__(self, house: House, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, house: House, changed: Callable[[], None], ended: Callable[[Process], None]
+    ) -> None:
         self._house = house
         self._changed = changed
+        self._has_ended = ended
         self._tasks: dict[tuple[str, str], Task] = {}
         self._making: set[tuple[str, str, str]] = set()
 
@@ -48,6 +57,16 @@ class Tables:
 
     def ended(self, process: Process) -> None:
         """A process has ended and everybody was told."""
+        self._has_ended(process)
+        self._changed()
+
+    def is_init(self, process: Process) -> bool:
+        """Whether this is the init of a task that is there."""
+        task = self._tasks.get((process.namespace, process.record.id))
+        return task is not None and task.init is process
+
+    def look(self) -> None:
+        """Something about a task has changed that the tables do not see."""
         self._changed()
 
     def reserve(self, namespace: str, id: str, exec_id: str = "") -> None:
@@ -65,10 +84,12 @@ class Tables:
         self._making.discard((namespace, id, exec_id))
 
     def add(self, process: Process) -> None:
-        """A process is there: a task's init, or one more in it."""
+        """A process is there: a task's init (also one in the place of that before), or one more."""
         key = (process.namespace, process.record.id)
         if process.record.exec_id:
             self._tasks[key].execs[process.record.exec_id] = process
+        elif key in self._tasks:
+            self._tasks[key].init = process
         else:
             self._tasks[key] = Task(process)
         make_room(_DESCRIPTORS * sum(1 for one in self.processes() if one.alive))
@@ -102,6 +123,18 @@ class Tables:
         if process is None:
             raise NotFound(f"task {id} has no process {exec_id}")
         return process
+
+    def alone(self, namespace: str, id: str, verb: str, steps: Callable[[], Steps[T]]) -> Steps[T]:
+        """`steps`, made and driven once no other verb is changing the task. NotFound."""
+        task = self.task(namespace, id)
+        while task.busy:
+            yield Sleep(_BUSY_PAUSE)
+            task = self.task(namespace, id)
+        task.busy = verb
+        try:
+            return (yield from steps())
+        finally:
+            task.busy = ""
 
     def remove(self, namespace: str, id: str) -> None:
         """A task was deleted: let go of all of it."""

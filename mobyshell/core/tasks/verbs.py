@@ -12,20 +12,29 @@ import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
-from mobyshell.core.errors import NotFound, SyscallFailed, UsageError, WrongState
+from mobyshell.core.errors import (
+    NotFound,
+    SyscallFailed,
+    UsageError,
+    WrongState,
+)
 from mobyshell.core.events import ExecStarted, TaskDeleted, TaskSignalled
 from mobyshell.core.oci import Process as SpecProcess
 from mobyshell.core.oci import Spec, load_kept_spec, load_spec, parse_spec
-from mobyshell.core.runtime.state import State
+from mobyshell.core.runtime import directories
 from mobyshell.core.runtime.steps import Sleep, Steps
 from mobyshell.core.tasks import users
 from mobyshell.core.tasks.journal import EVERYWHERE
-from mobyshell.core.tasks.making import adapted, make_exec, make_task
+from mobyshell.core.tasks.making import adapted, make_exec, make_task, start_task
 from mobyshell.core.tasks.paths import check_name, container_dir, task_dir
 from mobyshell.core.tasks.process import House, Process
 from mobyshell.core.tasks.records import RECORD, UNKNOWN_STATUS, Record
+from mobyshell.core.tasks.restart_verbs import RestartVerbs
+from mobyshell.core.tasks.restarting import Restarter
+from mobyshell.core.tasks.restarts import parse
 from mobyshell.core.tasks.runtimes import OWN, Runtimes, TaskRuntime
 from mobyshell.core.tasks.server import Connection
 from mobyshell.core.tasks.strays import Strays
@@ -33,7 +42,6 @@ from mobyshell.core.tasks.tables import Tables
 from mobyshell.core.tasks.words import Words
 
 Reply: TypeAlias = Callable[[Any, BaseException | None], None]
-_BUSY_PAUSE = 0.01
 _KEPT_SPECS = 32
 _KEPT_PROCESSES = 8
 
@@ -42,11 +50,14 @@ class Verbs:
     """Answers requests with the runtimes of all namespaces."""
 
     def __init__(
-        self, house: House, tables: Tables, runtimes: Runtimes, strays: Strays
+        self, house: House, tables: Tables, runtimes: Runtimes, restarter: Restarter,
+        strays: Strays,
     ) -> None:  # fmt: skip
         self._house = house
         self._tables = tables
         self._runtimes = runtimes
+        self._restarter = restarter
+        self._again = RestartVerbs(house, tables, runtimes, restarter)
         self._strays = strays
         self._specs: dict[str, Spec] = {}
         self._processes: list[tuple[Spec, object, SpecProcess]] = []
@@ -59,6 +70,8 @@ class Verbs:
             "resume": self._resume,
             "delete": self._delete,
             "update": self._update,
+            "policy": self._again.policy,
+            "restart": self._again.restart,
             "sync": self._sync,
         }
 
@@ -101,6 +114,7 @@ class Verbs:
         rows, columns = words.size("rows"), words.size("columns")
         args, terminal, stdin = words.texts("args"), words.maybe("terminal"), words.flag("stdin")
         name, program = words.text("runtime", OWN), words.text("runtime_path", "")
+        policy = parse(words.text("restart", ""))
         if rootfs is not None:
             bundle = container_dir(self._house.state, namespace, id)
         elif not os.path.isabs(bundle):
@@ -118,6 +132,8 @@ class Verbs:
                 terminal=bool(process and process.terminal),
                 args=list((process.args if process else None) or ()),
                 annotations=dict(spec.annotations or {}), runtime=name, runtime_path=program,
+                restart=str(policy) if policy else "", store=words.text("store", ""),
+                rootfs=[rootfs.type, rootfs.source, *rootfs.options] if rootfs and policy else [],
             )  # fmt: skip
             if program:
                 self._strays.begin()
@@ -193,47 +209,20 @@ class Verbs:
 
     # changing
 
-    def _alone(self, namespace: str, id: str, verb: str, steps: Steps[Any]) -> Steps[Any]:
-        """`steps`, once no other verb is changing the task."""
-        task = self._tables.task(namespace, id)
-        try:
-            while task.busy:
-                yield Sleep(_BUSY_PAUSE)
-                task = self._tables.task(namespace, id)
-            task.busy = verb
-            try:
-                return (yield from steps)
-            finally:
-                task.busy = ""
-        finally:
-            steps.close()
-
     def _start(self, namespace: str, words: Words) -> Steps[Any]:
         id = words.text("id")
         process = self._tables.process(namespace, id)
-        record = process.record
-
-        def started(state: State) -> None:
-            record.started_ns = state.started_ns or self._house.clock.now_ns()
-            process.save()
+        if process.record.restart_ns:  # it need not wait for its time
+            yield from self._restarter.now(process)
+            return self._tables.process(namespace, id).record.to_json()
 
         def steps() -> Steps[Any]:
-            process.start_begins()
-            before = record.started_ns
-            try:
-                state = yield from self._runtime(namespace, id).start(id, meanwhile=started)
-                if record.started_ns == before:
-                    started(state)
-            except BaseException:
-                if record.started_ns != before:
-                    record.started_ns = before
-                    process.save()
-                raise
-            finally:
-                process.start_ended()
+            process = self._tables.process(namespace, id)
+            process.record.stopped = False
+            yield from start_task(self._house, self._runtime(namespace, id), process)
             return process.record.to_json()
 
-        return (yield from self._alone(namespace, id, "start", steps()))
+        return (yield from self._tables.alone(namespace, id, "start", steps))
 
     def _pause(self, namespace: str, words: Words) -> Steps[Any]:
         return self._set_paused(namespace, words, True)
@@ -243,17 +232,18 @@ class Verbs:
 
     def _set_paused(self, namespace: str, words: Words, paused: bool) -> Steps[Any]:
         id = words.text("id")
-        runtime = self._runtime(namespace, id)
-        process = self._tables.process(namespace, id)
 
         def steps() -> Steps[Any]:
+            runtime = self._runtime(namespace, id)
+            process = self._tables.process(namespace, id)
             yield from (runtime.pause(id) if paused else runtime.resume(id))
             if process.alive:
                 process.record.paused = paused
                 process.save()
             return {}
 
-        return (yield from self._alone(namespace, id, "pause" if paused else "resume", steps()))
+        verb = "pause" if paused else "resume"
+        return (yield from self._tables.alone(namespace, id, verb, steps))
 
     def _update(self, namespace: str, words: Words) -> Steps[Any]:
         id, resources = words.text("id"), words.table("resources")
@@ -262,17 +252,15 @@ class Verbs:
             yield from self._runtime(namespace, id).update(id, resources)
             return {}
 
-        return (yield from self._alone(namespace, id, "update", steps()))
+        return (yield from self._tables.alone(namespace, id, "update", steps))
 
     def _kill(self, namespace: str, words: Words) -> Steps[Any]:
         id, exec_id, number = words.text("id"), words.text("exec_id", ""), words.number("signal")
         if not 0 <= number <= signal.SIGRTMAX:
             raise UsageError(f"there is no signal {number}")
-        process = self._tables.process(namespace, id, exec_id)
         if not exec_id:
-            every = words.flag("all")
-            yield from self._runtime(namespace, id).kill(id, number, all_processes=every)
-            return {}
+            return (yield from self._again.kill(namespace, id, number, words.flag("all")))
+        process = self._tables.process(namespace, id, exec_id)
         if not process.alive or process.pidfd < 0:
             raise WrongState(f"{process.label} has ended")
         try:
@@ -288,9 +276,14 @@ class Verbs:
             yield from self._runtimes.own(namespace).delete(id, force=True)
             shutil.rmtree(container_dir(self._house.state, namespace, id), ignore_errors=True)
             return {"exit_status": UNKNOWN_STATUS}
-        process = self._tables.process(namespace, id)
 
         def steps() -> Steps[Any]:
+            process = self._tables.process(namespace, id)
+            if force:
+                self._restarter.cancel(process)
+            elif process.record.restart_ns:
+                raise WrongState(f"{process.label} is about to be started again",
+                                 hint="stop it first, or delete it with --force")  # fmt: skip
             try:
                 yield from self._runtime(namespace, id).delete(id, force=force)
             except NotFound:
@@ -299,10 +292,13 @@ class Verbs:
                 # somebody else deleted the container; what is ours of it can go
             status = yield from self._last_status(process)
             self._tables.remove(namespace, id)
+            # of one that could not be made again, there is only what we kept
+            directories.forget(Path(container_dir(self._house.state, namespace, id)))
             self._emit(namespace, id, TaskDeleted(status))
-            return {"exit_status": status}
+            stopped = bool(process.record.restart) and force
+            return {"exit_status": status, "store": process.record.store if stopped else ""}
 
-        return (yield from self._alone(namespace, id, "delete", steps()))
+        return (yield from self._tables.alone(namespace, id, "delete", steps))
 
     def _unreadable(self, namespace: str, id: str) -> bool:
         """Whether there is a task whose record is damaged, so that it is in no table."""

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from mobyshell.core.errors import AlreadyExists, MobyshellError, NotFound, UsageError
 from mobyshell.core.linux import procfs
+from mobyshell.core.runtime import directories
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.list import list_states
 from mobyshell.core.runtime.state import State
@@ -56,17 +57,17 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 
 
 def test_the_id_is_the_lock(tmp_path: Path) -> None:
-    path = states.reserve(tmp_path / "root", "c")
+    path = directories.reserve(tmp_path / "root", "c")
     assert os.stat(path).st_mode & 0o777 == 0o711
     with pytest.raises(AlreadyExists, match="container with given ID already exists: c"):
-        states.reserve(tmp_path / "root", "c")
-    states.forget(path)
-    states.reserve(tmp_path / "root", "c")
+        directories.reserve(tmp_path / "root", "c")
+    directories.forget(path)
+    directories.reserve(tmp_path / "root", "c")
 
 
 @pytest.mark.parametrize("id", ["", ".", "..", "a/b", "../a", "a\0", "-a", "a" * 200, "ä", "a b"])
 def test_malformed_ids(tmp_path: Path, id: str) -> None:
-    for verb in (states.reserve, states.read, states.directory):
+    for verb in (directories.reserve, states.read, states.directory):
         with pytest.raises(UsageError, match="invalid container ID"):
             verb(tmp_path, id)
     assert os.listdir(tmp_path) == []
@@ -76,10 +77,10 @@ RACE = """
 import sys, time
 from pathlib import Path
 from mobyshell.core.errors import AlreadyExists
-from mobyshell.core.runtime import state
+from mobyshell.core.runtime import directories
 time.sleep(max(0, float(sys.argv[2]) - time.time()))
 try:
-    state.reserve(Path(sys.argv[1]), "c"); print("won", flush=True); sys.stdin.read()
+    directories.reserve(Path(sys.argv[1]), "c"); print("won", flush=True); sys.stdin.read()
 except AlreadyExists:
     print("lost", flush=True)
 """
@@ -104,12 +105,12 @@ def test_of_many_processes_that_reserve_an_id_one_wins(tmp_path: Path, leftover:
         for one in racers:
             one.communicate()
         assert sorted(said) == ["lost"] * 5 + ["won"]
-        states.forget(tmp_path / "c")
+        directories.forget(tmp_path / "c")
 
 
 def test_a_directory_of_a_living_creator_is_left_alone(tmp_path: Path) -> None:
-    path = states.reserve(tmp_path, "c")
-    assert not states.clear_abandoned(path)
+    path = directories.reserve(tmp_path, "c")
+    assert not directories.clear_abandoned(path)
     assert list_states(tmp_path) == []
 
 
@@ -118,7 +119,7 @@ def test_a_killed_creators_directory_makes_way(tmp_path: Path) -> None:
     for name, content in (("creator", f"{pid} {start}"), ("config.json", "{}"), ("x", "y")):
         (tmp_path / "c").mkdir(exist_ok=True)
         (tmp_path / "c" / name).write_text(content)
-    path = states.reserve(tmp_path, "c")
+    path = directories.reserve(tmp_path, "c")
     assert os.listdir(path) == ["creator"]
 
 
@@ -127,7 +128,7 @@ def test_a_creator_killed_after_it_wrote_the_state(tmp_path: Path) -> None:
     path = place(tmp_path, sample(pid=pid, pid_start=start))
     (path / "creator").write_text(f"{pid} {start}")
     assert list_states(tmp_path) == []  # there was never a container
-    states.reserve(tmp_path, "c")
+    directories.reserve(tmp_path, "c")
 
 
 def test_a_container_outlives_a_creator_killed_at_the_very_end(tmp_path: Path) -> None:
@@ -137,7 +138,7 @@ def test_a_container_outlives_a_creator_killed_at_the_very_end(tmp_path: Path) -
     (path / "creator").write_text(f"{pid} {start}")
     assert [status for _, status in list_states(tmp_path)] == [Status.CREATED]
     with pytest.raises(AlreadyExists):
-        states.reserve(tmp_path, "c")
+        directories.reserve(tmp_path, "c")
 
 
 def test_what_is_not_provably_ours_is_not_removed(tmp_path: Path) -> None:
@@ -147,32 +148,32 @@ def test_what_is_not_provably_ours_is_not_removed(tmp_path: Path) -> None:
     os.utime(documents, (1, 1))
     list_states(tmp_path)
     with pytest.raises(AlreadyExists):
-        states.reserve(tmp_path, "documents")
+        directories.reserve(tmp_path, "documents")
     assert (documents / "thesis").exists()
 
 
 def test_an_empty_directory_makes_way_when_it_is_old(tmp_path: Path) -> None:
     (tmp_path / "c").mkdir()
     with pytest.raises(AlreadyExists):  # its creator may be about to sign it
-        states.reserve(tmp_path, "c")
+        directories.reserve(tmp_path, "c")
     os.utime(tmp_path / "c", (1, 1))
-    states.reserve(tmp_path, "c")
+    directories.reserve(tmp_path, "c")
 
 
 def test_forget_spares_a_successor(tmp_path: Path) -> None:
     old = sample(pid=1, pid_start=5)
     path = place(tmp_path, old)
-    assert states.forget(path, old)
-    assert not states.forget(path, old)
+    assert directories.forget(path, old)
+    assert not directories.forget(path, old)
     new = sample()
     place(tmp_path, new)
-    assert not states.forget(path, old)
+    assert not directories.forget(path, old)
     assert states.read(tmp_path, "c") == new
 
 
 def test_the_next_create_finishes_an_interrupted_forget(tmp_path: Path) -> None:
     (tmp_path / ".gone-5-abc" / "task").mkdir(parents=True)
-    states.reserve(tmp_path, "c")
+    directories.reserve(tmp_path, "c")
     assert os.listdir(tmp_path) == ["c"]
 
 
@@ -192,8 +193,8 @@ def test_status_is_what_the_kernel_says(tmp_path: Path) -> None:
     assert states.status(tmp_path, state) is Status.RUNNING
     (path / "exec.fifo").touch()
     assert states.status(tmp_path, state) is Status.CREATED
-    states.forget(path)
-    states.reserve(tmp_path, "c")
+    directories.forget(path)
+    directories.reserve(tmp_path, "c")
     states.write(path, state)
     (path / "exec.fifo").touch()
     assert states.status(tmp_path, state) is Status.CREATING

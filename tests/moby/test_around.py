@@ -1,0 +1,154 @@
+"""Networks, ports, volumes and restart policies by the client, as `mobyshell run` has them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mobyshell.core.errors import NotFound, UsageError
+from mobyshell.moby.around import with_network, with_port, with_restart_policy, with_volume
+from mobyshell.moby.asynchronous import AsyncMoby
+from mobyshell.moby.client import Moby
+from mobyshell.moby.container import (
+    with_image,
+    with_new_snapshot,
+    with_new_spec,
+    with_snapshot_cleanup,
+)
+from mobyshell.moby.spec_options import (
+    with_args,
+    with_env,
+    with_image_config,
+    with_memory_limit,
+    with_pids_limit,
+    with_user,
+)
+from tests.moby.test_client import put_image
+from tests.undertaker import subreaper
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def moby(tmp_path: Path) -> Iterator[Moby]:
+    with subreaper(), Moby(tmp_path / "root", tmp_path / "state", "demo") as client:
+        yield client
+
+
+def eventually(what: Callable[[], object]) -> None:
+    until = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def nothing_left(moby: Moby, *, volumes: int = 0) -> None:
+    assert moby.containers() == []
+    assert moby.tenant.tasks.ls() == []
+    networks = Path(moby.state) / ".networks" / "demo"
+    assert not networks.exists() or os.listdir(networks) == []
+    assert len(moby.tenant.surroundings().volumes.ls()) == volumes
+
+
+def test_a_run_with_everything_around_it(moby: Moby, tmp_path: Path) -> None:
+    image = put_image(moby)
+    (tmp_path / "host").mkdir()
+    (tmp_path / "host" / "file").write_text("from the host")
+    script = (
+        "id -u; echo $B; cat /host/file; cat /etc/hostname; cat /proc/net/dev; echo x >> /kept/x"
+    )
+    done = moby.run(
+        image, ["sh", "-c", script], with_env("B=2"), with_network("none"),
+        with_volume("kept:/kept", f"{tmp_path}/host:/host:ro"), with_memory_limit(64 << 20),
+        with_pids_limit(20), with_user("0"), id="around",
+    )  # fmt: skip
+    assert done.status == 0, done.stderr
+    lines = done.stdout.decode().split("\n")
+    assert lines[:2] == ["0", "2"]
+    assert lines[2].startswith("from the host")
+    assert "eth0" not in done.stdout.decode()
+    again = moby.run(image, ["cat", "/kept/x"], with_volume("kept:/kept:ro"))
+    assert again.stdout == b"x\n"
+    nothing_left(moby, volumes=1)
+
+
+@pytest.mark.peer
+def test_a_run_on_a_bridge_with_a_port(moby: Moby) -> None:
+    image = put_image(moby)
+    moby.tenant.surroundings().networking.networks.create("net-around", subnets=["10.213.77.0/24"])
+    try:
+        done = moby.run(image, ["cat", "/proc/net/dev"], with_network("net-around"),
+                        with_port("127.0.0.1::80"))  # fmt: skip
+        assert b"eth0" in done.stdout
+    finally:
+        moby.tenant.surroundings().networking.remove_network("net-around")
+    nothing_left(moby)
+
+
+@pytest.mark.parametrize(
+    "option", [with_volume("relative:path"), with_port("many"), with_restart_policy("always"),
+               with_network("none", "host"), with_network("no-such-network")],
+)  # fmt: skip
+def test_what_cannot_be_had_leaves_nothing(moby: Moby, option: object) -> None:
+    image = put_image(moby)
+    with pytest.raises((UsageError, NotFound)):
+        moby.run(image, ["true"], option)  # type: ignore[arg-type]
+    nothing_left(moby)
+
+
+def test_a_run_that_is_tried_again(moby: Moby) -> None:
+    image = put_image(moby)
+    script = "echo x >> /tmp/x; cat /tmp/x; [ $(cat /tmp/x) = x ] && exit 3; exit 0"
+    done = moby.run(image, ["sh", "-c", script], with_restart_policy("on-failure:5"))
+    assert (done.status, done.stdout) == (0, b"x\nx\nx\n")
+    done = moby.run(image, ["false"], with_restart_policy("on-failure:1"))
+    assert done.status == 1
+    nothing_left(moby)
+
+
+def test_a_container_keeps_what_is_around_it_from_task_to_task(moby: Moby) -> None:
+    image = put_image(moby)
+    container = moby.new_container(
+        "web", with_image(image), with_new_snapshot("web", image),
+        with_new_spec(with_image_config(), with_args("sh", "-c", "echo x >> /kept/x; sleep 1000")),
+        with_volume("kept:/kept"), with_restart_policy("unless-stopped"),
+    )  # fmt: skip
+    where = moby.tenant.surroundings().volumes
+
+    def runs() -> int:
+        return (Path(where.get("kept").path) / "x").read_text().count("x")
+
+    with container.new_task() as task:
+        task.start()
+        eventually(lambda: task.pid and runs() == 1)
+        os.kill(task.pid, signal.SIGKILL)
+        eventually(lambda: runs() == 2)
+        eventually(lambda: task.status == "running")
+        task.kill(signal.SIGKILL)
+        assert task.wait().result(60) == 137
+        assert container.labels["containerd.io/restart.explicitly-stopped"] == "true"
+    with container.new_task() as task:
+        task.start()
+        eventually(lambda: runs() == 3)
+        assert "containerd.io/restart.explicitly-stopped" not in container.labels
+    container.delete(with_snapshot_cleanup)
+    nothing_left(moby, volumes=1)
+
+
+def test_the_same_in_an_event_loop(moby: Moby) -> None:
+    put_image(moby)
+
+    async def work() -> bytes:
+        async with AsyncMoby(moby.root, moby.state, "demo") as client:
+            script = ["sh", "-c", "echo $B > /kept/b; cat /kept/b"]
+            done = await client.run("busybox", script, with_env("B=2"), with_volume("kept:/kept"))
+            return done.stdout
+
+    assert asyncio.run(work()) == b"2\n"
+    nothing_left(moby, volumes=1)
