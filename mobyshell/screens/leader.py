@@ -18,8 +18,10 @@ class Leader(ModalScreen[str | None]):
         self.places = places
 
     def compose(self) -> ComposeResult:
-        words = [f"{key} {name}" for key, name in self.places.items()]
-        yield Static("g … " + "   ".join([*words, "g top", "esc stay"]), id="leader", markup=False)
+        words = [*(f"{key} {name}" for key, name in self.places.items()), "g top", "esc stay"]
+        # a line more where they do not fit, broken between two of them
+        text = "  ".join(word.replace(" ", "\u00a0") for word in words)
+        yield Static(f"g …  {text}", id="leader", markup=False)
 
     def on_key(self, event: events.Key) -> None:
         """This one."""

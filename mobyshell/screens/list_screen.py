@@ -184,7 +184,7 @@ class ListScreen(MobyScreen, Generic[Info]):
         if chosen is None:
             return
         fitting = {one.verb: one for one in verbs_of(self.NOUN).values()
-                   if one.subject == self.NOUN and self.fits(one.verb)}  # fmt: skip
+                   if any(p.kind == self.NOUN for p in one.positional) and self.fits(one.verb)}  # fmt: skip
 
         def picked(verb: str | None) -> None:
             if verb is None:

@@ -18,6 +18,7 @@ from textual.widgets import Button, Input, Label, Static
 
 from mobyshell.screens.session import said
 from mobyshell.widgets.background import Failed, background
+from mobyshell.widgets.folded import Folded
 
 PAUSE = 0.15
 """Seconds after the last key until what was typed is planned."""
@@ -103,7 +104,7 @@ class PlanDialog(ModalScreen[list[str] | None]):
         self._show(f"✗ {said(self.app, event)}")
 
     def _show(self, text: str) -> None:
-        self.query_one("#plan-text", Static).update(text)
+        self.query_one("#plan-text", Static).update(Folded(text))
         self.query_one("#plan-steps").set_class(not text, "hidden")
 
     @on(Input.Submitted)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from textwrap import wrap
 from typing import Any
 
 from mobyshell.commands.arguments import parse
@@ -16,9 +15,6 @@ _FOREGROUND = frozenset({"task run", "task exec", "task attach", "ns enter", "bu
                          "container run", "container start"})  # fmt: skip
 
 _KILL = 9
-
-_WIDE = 66
-"""Columns that reasons take in a dialog, on 80 columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +91,5 @@ def plan_text(rows: Sequence[Mapping[str, Any]]) -> str:
         lines.append(f"{row['n']}  {clean(what)}")
         calls = str(row.get("calls") or row.get("shell") or "")
         lines += [f"   {clean(call)}" for call in calls.split("; ") if call]
-        lines += [
-            *wrap(clean(row["why"]), _WIDE, initial_indent="   ", subsequent_indent="   "),
-            "",
-        ]
+        lines += [f"   {clean(row['why'])}", ""]
     return "\n".join(lines[:-1])

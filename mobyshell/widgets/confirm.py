@@ -13,6 +13,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
+from mobyshell.widgets.folded import Folded
+
 
 class Confirm(ModalScreen[bool]):
     """Asks before something happens, whose steps `plan` says. With `typed`, only typing that word
@@ -36,7 +38,7 @@ class Confirm(ModalScreen[bool]):
                 yield Label(self.detail, classes="detail", markup=False)
             if self.plan:
                 with VerticalScroll(classes="steps"):
-                    yield Static(self.plan, markup=False)
+                    yield Static(Folded(self.plan), markup=False)
             if self.typed:
                 yield Label(f"Type {self.typed} to confirm:", markup=False)
                 yield Input(id="word")
@@ -85,9 +87,10 @@ class Choose(ModalScreen[str | None]):
         self.heading, self.options = title, options
 
     def compose(self) -> ComposeResult:
-        with Vertical(classes="dialog"):
+        options = (Option(Folded(text), id=key) for key, text in self.options)
+        with Vertical(classes="dialog wide"):
             yield Label(self.heading, classes="title", markup=False)
-            yield OptionList(*(Option(text, id=key) for key, text in self.options), markup=False)
+            yield OptionList(*options, markup=False)
 
     @on(OptionList.OptionSelected)
     def chosen(self, event: OptionList.OptionSelected) -> None:

@@ -19,6 +19,7 @@ from textual.widgets import Static, Tree
 from mobyshell.commands.output import duration
 from mobyshell.core.events import CallDone, Event
 from mobyshell.core.runtime.plan import Operation, Plan, show_call
+from mobyshell.widgets.folded import Folded
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +189,8 @@ class PlanView(Vertical):
         index = event.node.data
         if self.plan is not None and index is not None:
             one = self.plan.operations[index]
-            self.query_one("#why", Static).update(explain(one, self._timings.get(index)))
+            text = explain(one, self._timings.get(index))
+            self.query_one("#why", Static).update(Folded(text))
             self.query_one("#why-pane").scroll_home(animate=False)
 
     def on_tree_node_selected(self, event: Tree.NodeSelected[int]) -> None:

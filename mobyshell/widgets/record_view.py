@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
+from mobyshell.widgets.folded import Folded
+
 
 class RecordView(VerticalScroll):
-    """Lines of `name: value`, scrolled like everything else."""
+    """Lines of `name: value`, folded to the width, scrolled like everything else."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j", "scroll_down", "Down", show=False, id="record.down"),
@@ -19,14 +21,15 @@ class RecordView(VerticalScroll):
         Binding("G", "scroll_end", "Last", show=False, id="record.last"),
     ]
 
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**more)
+        self.text = ""
+        """What is shown."""
+
     def compose(self) -> ComposeResult:
         yield Static("", markup=False)
 
-    @property
-    def text(self) -> str:
-        """What is shown."""
-        return str(self.query_one(Static).content)
-
     def say(self, sentence: str) -> None:
         """Show this text."""
-        self.query_one(Static).update(sentence)
+        self.text = sentence
+        self.query_one(Static).update(Folded(sentence))

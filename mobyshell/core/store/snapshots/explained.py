@@ -29,7 +29,7 @@ class Step:
 
 
 _OPTIONS = {
-    "index": "off: overlayfs keeps no index of hard links. With one it would refuse an upper "
+    "index": "overlayfs keeps no index of hard links. With one it would refuse an upper "
     "directory that was used upon other layers before",
     "userxattr": "overlayfs keeps its notes in user.overlay.* attributes, which a user namespace may "
     "write (Linux 5.11)",
