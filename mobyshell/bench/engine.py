@@ -118,10 +118,24 @@ def podman(home: Path) -> Iterator[Podman]:
         for line in Path("/proc/self/mounts").read_text().splitlines():
             if line.split()[1].startswith(f"{home}/"):  # it mounts its own root onto itself
                 subprocess.run(["umount", "-l", line.split()[1]], check=False)
-        found = set(os.listdir("/sys/fs/cgroup"))
-        # for controllers that are not mounted it makes directories
-        cgroups.remove_empty([*glob(f"/sys/fs/cgroup/*/{group}"), f"/sys/fs/cgroup/{group}",
-                              *(f"/sys/fs/cgroup/{name}" for name in found - tops)])  # fmt: skip
+        _remove_groups(group, tops)
+
+
+def _remove_groups(group: str, tops: set[str]) -> None:
+    """Podman's own, with the one of its monitors, which take a moment to leave; and the directories
+    that it makes for controllers that are not mounted. TimedOut if they stay."""
+
+    def left() -> list[str]:
+        return [*glob(f"/sys/fs/cgroup/*/{group}"), *glob(f"/sys/fs/cgroup/{group}")]
+
+    def gone() -> bool:
+        for path in left():
+            cgroups.remove_empty([*glob(f"{path}/*/"), path])
+        return not left()
+
+    _await(gone, "podman's monitors", "leave")
+    found = set(os.listdir("/sys/fs/cgroup"))
+    cgroups.remove_empty(f"/sys/fs/cgroup/{name}" for name in found - tops)
 
 
 @contextmanager
@@ -159,9 +173,9 @@ def _listens(port: int) -> bool:
     return True
 
 
-def _await(ready: Callable[[], bool], name: str) -> None:
+def _await(ready: Callable[[], bool], name: str, what: str = "come up") -> None:
     deadline = time.monotonic() + 20
     while not ready():
         if time.monotonic() > deadline:
-            raise TimedOut(f"{name} did not come up")
+            raise TimedOut(f"{name} did not {what}")
         time.sleep(0.05)

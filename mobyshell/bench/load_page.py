@@ -20,9 +20,9 @@ def page(job: Job, report: Report) -> str:
     lines = [
         f"# {job.name or 'Containers by several workers at once'}", "",
         f"Made by `mobyshell bench run`, as root: {', '.join(job.operations)} of each container "
-        f"(`{' '.join(job.command)}`), by so many workers at once, engine after engine. A worker is a "
-        "process; what it starts is the engine's program, but for the library, which it calls. Numbers "
-        "of different machines, or of different runs, do not compare.", "",
+        f"(`{' '.join(job.command)}`), by so many workers at once. The engines take turns, three "
+        "each. A worker is a process; what it starts is the engine's program, but for the library, which it "
+        "calls. Numbers of different machines, or of different runs, do not compare.", "",
         f"Linux {platform.release()}, {os.cpu_count()} processors, Python "
         f"{platform.python_version()}{_versions(engines)}. Load average when it began: "
         f"{report.load:.1f}, when it ended: {os.getloadavg()[0]:.1f}.", "",

@@ -93,7 +93,7 @@ def _account(verdict: Verdict, hands: list[Hand]) -> None:
         name for one in hands for name in (*one.times, *(w for w, _ in one.errors))
     )
     names.pop("all", None)
-    verdict.lines += tally(hands, list(names))
+    verdict.lines += tally([hands], list(names))
     for hand in hands:
         verdict.failures += hand.errors
 

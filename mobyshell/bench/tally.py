@@ -24,16 +24,18 @@ class Line:
     rate: float | None = None
 
 
-def tally(hands: Sequence[Hand], operations: Sequence[str]) -> Iterator[Line]:
-    """A line for ALL, then for each operation."""
-    seconds = (max(one.ended for one in hands) - min(one.begun for one in hands)) / 1e9
+def tally(turns: Sequence[Sequence[Hand]], operations: Sequence[str]) -> Iterator[Line]:
+    """A line for ALL, then for each operation. The workers of a turn worked at once, turns came one
+    after the other."""
+    hands = [hand for turn in turns for hand in turn]
+    spent = sum(max(one.ended for one in turn) - min(one.begun for one in turn) for turn in turns)
     for operation in (ALL, *dict.fromkeys(operations)):
         times = sorted(ns for one in hands for ns in one.times.get(operation, ()))
         errors = sum(
             count for one in hands for (what, _), count in one.errors.items()
             if operation in (ALL, what)
         )  # fmt: skip
-        rate = len(times) / max(seconds, 1e-9) if operation == ALL else None
+        rate = len(times) / max(spent, 1) * 1e9 if operation == ALL else None
         if times:
             yield Line(operation, len(times), errors, statistics.median(times),
                        percentile(times, 95), times[0], times[-1], rate)  # fmt: skip

@@ -54,7 +54,7 @@ def run(
     """Measure mobyshell against runc, crun, bubblewrap and containerd, taking turns in one run.
 
     With a job or its options it is done in the manner of bucketbench: so many containers by each of
-    so many workers at once, these operations, one engine after the other: library, mobyshell,
+    so many workers at once, these operations, the engines taking turns: library, mobyshell,
     mobyshell-runc, runc, crun, ctr (with a containerd of its own), podman.
     """
     from mobyshell.bench.run import page, run_all

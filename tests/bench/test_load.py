@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from glob import glob
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,11 @@ def nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("MOBYSHELL_LINGER", "0.2")
     yield
     deadline = time.monotonic() + 60
-    while processes(OURS) or OURS in Path("/proc/self/mounts").read_text():
+    while (
+        processes(OURS)
+        or OURS in Path("/proc/self/mounts").read_text()
+        or glob(f"/sys/fs/cgroup/**/*bench*{os.getpid()}*/", recursive=True)
+    ):
         assert time.monotonic() < deadline
         time.sleep(0.05)
 

@@ -92,12 +92,15 @@ def test_every_kind_of_leak_is_found(tmp_path: Path) -> None:
     group = Path(cgroups.detect().own["pids"]) / f"{prefix}c1"
     group.mkdir()
     with subprocess.Popen(
-        [sys.executable, "-c", "input()", str(tmp_path)], stdin=subprocess.PIPE
-    ) as p:
+        [sys.executable, "-c", "print(); input()", str(tmp_path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as p:  # fmt: skip
         try:
+            assert p.stdout is not None
+            p.stdout.readline()  # before, its command line may not be there yet
             found = list(leaks(tmp_path, root, state, "stress", prefix, 0))
         finally:
-            p.communicate()
+            p.communicate("\n")
             group.rmdir()
     assert any(f"process {p.pid} " in one for one in found)
     assert any(str(group) in one for one in found)
