@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from mobyshell.core.errors import NotFound
 from mobyshell.core.network import config
 from mobyshell.core.network.look import Device, Member, NetworkInfo, NetworkLook
@@ -15,6 +17,15 @@ LAN = b"""{"cniVersion": "1.0.0", "name": "lan", "plugins": [
   {"type": "portmap", "capabilities": {"portMappings": true}}],
   "mobyshell": {"labels": {"for": "tests"}, "created": 1.0}}"""
 WIDE = b'{"cniVersion": "1.0.0", "name": "wide", "type": "macvlan", "ipam": {"type": "dhcp"}}'
+
+
+def write_networks(root: Path) -> None:
+    """The same as files of a namespace, for verbs that look for them."""
+    place = root / "networks" / "default"
+    place.mkdir(parents=True)
+    for name, text in (("lan", LAN), ("wide", WIDE)):
+        (place / f"{name}.conflist").write_bytes(text)
+
 
 STEPS = (
     Operation("bridge", HOST, {}, "the bridge of the network lan",

@@ -196,8 +196,15 @@ def check(ctx: Context, *, repair: bool) -> Rows:
     return Rows(columns, rows, "name", said)
 
 
+def _plan_rm(ctx: Context, *, name: tuple[str, ...]) -> Rows:
+    from mobyshell.core.network.look import plan_remove
+
+    networking = home_of(ctx)
+    return _step_rows([step for one in name for step in plan_remove(networking, one)], "")
+
+
 @verb(N, "rm", argument("name", NETWORK, "the networks", many=True), effect=DESTROY,
-      example="network rm lan", key="D")  # fmt: skip
+      example="network rm lan", key="D", plan=_plan_rm)  # fmt: skip
 def rm(ctx: Context, *, name: tuple[str, ...]) -> Done:
     """Remove networks that no task is in, and their bridges."""
     return done_each(name, home_of(ctx).remove_network)

@@ -196,7 +196,7 @@ class EventsScreen(MobyScreen):
                 self.app.copy_to_clipboard(line)
                 self.notify(f"copied: {line}"[:200], markup=False)
 
-        self.app.push_screen(Choose("Copy", [(one, f"{one:9} {line[:60]}") for one, line in lines]),
+        self.app.push_screen(Choose("Copy", [(one, f"{one:9} {line[:44]}") for one, line in lines]),
                              chosen)  # fmt: skip
 
     def action_menu(self) -> None:

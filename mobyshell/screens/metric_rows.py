@@ -74,23 +74,33 @@ def _top(name: str, series: Series) -> float:
 # one task, larger
 
 
-def graph_lines(who: Who, series: Series, width: int, height: int) -> list[str]:
-    """All quantities of a task, each as a graph of `height` lines below what it is now; side by side
-    where there is room."""
+def graph_lines(who: Who, series: Series, width: int, room: int) -> list[str]:
+    """All quantities of a task, each as a graph below what it is now: side by side, and as high, as
+    `width` columns and `room` lines allow."""
+    # not every kernel says how long a task waited
+    shown = [name for name in WHAT if name != "stall" or not math.isnan(series[name].last)]
     columns = 2 if width >= _TWO else 1
     each = (width - 3 * (columns - 1)) // columns
+    height, gap = _fitting(-(-len(shown) // columns), room - 1)
     blocks = [
-        [f"{title}: {_now(name, series)}"[:each],
+        [f"{WHAT[name]}: {_now(name, series)}"[:each],
          *graph(series[name].newest(each), each, height, top=_top(name, series))]
-        for name, title in WHAT.items()
-        if name != "stall" or not math.isnan(series[name].last)  # not every kernel says it
+        for name in shown
     ]  # fmt: skip
     lines = [clean(f"{who[1]} in namespace {who[0]}")]
     for row in range(0, len(blocks), columns):
-        lines.append("")
+        lines += [""] * gap
         for parts in zip(*blocks[row : row + columns], strict=True):
             lines.append("   ".join(f"{part:{each}}" for part in parts).rstrip())
     return lines
+
+
+def _fitting(rows: int, room: int) -> tuple[int, int]:
+    """The height of each of `rows` graphs, below a line of text each, and the lines between them."""
+    for height, gap in ((4, 1), (3, 1), (2, 1), (2, 0)):
+        if rows * (1 + height + gap) <= room:
+            return height, gap
+    return 1, 0
 
 
 def _now(name: str, series: Series) -> str:

@@ -26,9 +26,6 @@ from mobyshell.widgets.sentence import Sentence
 EVERY = 1.0
 """Seconds between two looks."""
 
-HIGH = 3
-"""Lines of a graph."""
-
 MEASURING = "measuring the tasks"
 
 
@@ -46,6 +43,7 @@ class MetricsPane(Vertical):
         self._meter = meter
         self.sampler = Sampler()
         self._busy = False
+        self._lines: dict[str, list[str]] = {}
 
     def compose(self) -> ComposeResult:
         yield Static(id="pressure", markup=False)
@@ -110,7 +108,7 @@ class MetricsPane(Vertical):
         if latest is not None:
             width = max(self.content_region.width - 2, 40)
             lines = pressure_lines(latest.host, self.sampler.host, latest.trouble, width)
-            self.query_one("#pressure", Static).update("\n".join(lines))
+            self._put("#pressure", lines)
         self._show_graphs()
 
     @on(ResourceTable.Chosen)
@@ -123,9 +121,18 @@ class MetricsPane(Vertical):
         who = self.chosen
         lines = []
         if who is not None:
-            width = max(self.query_one("#graphs").content_region.width - 1, 10)
-            lines = graph_lines(who, self.sampler.tasks[who], width, HIGH)
-        self.query_one("#graph", Static).update("\n".join(lines))
+            room = self.query_one("#graphs").content_region
+            width = max(room.width - 1, 10)
+            lines = graph_lines(who, self.sampler.tasks[who], width, room.height)
+        self._put("#graph", lines)
+
+    def _put(self, place: str, lines: list[str]) -> None:
+        """Show lines; a screen that need not be laid out anew is not, each second."""
+        before = self._lines.get(place)
+        if lines != before:
+            self._lines[place] = lines
+            other = before is None or len(before) != len(lines)
+            self.query_one(place, Static).update("\n".join(lines), layout=other)
 
     def on_resize(self) -> None:
         """Other graphs fit now."""

@@ -30,6 +30,7 @@ class RecordView(VerticalScroll):
         yield Static("", markup=False)
 
     def say(self, sentence: str) -> None:
-        """Show this text."""
-        self.text = sentence
-        self.query_one(Static).update(Folded(sentence))
+        """Show this text; saying the same again costs nothing."""
+        if sentence != self.text:
+            self.text = sentence
+            self.query_one(Static).update(Folded(sentence))

@@ -55,6 +55,7 @@ from mobyshell.widgets.step_list import StepList
 from mobyshell.widgets.terminal import TerminalView
 from tests.fake_images import BOX
 from tests.fake_namespaces import HOST, WEB
+from tests.fake_networks import write_networks
 from tests.fake_snapshots import BASE
 from tests.fakes import FakeTasks
 from tests.screens.conftest import Open, screen_text, settle, told, until
@@ -890,6 +891,7 @@ async def _(t: Trial) -> AsyncIterator[Condition]:
 
 @case("network.rm", "networks")
 async def _(t: Trial) -> AsyncIterator[Condition]:
+    write_networks(t.place.parent / "root")
     yield lambda: t.on(Confirm) and "network rm lan?" in screen_text(t.pilot)
 
 

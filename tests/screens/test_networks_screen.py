@@ -23,7 +23,7 @@ from mobyshell.widgets.resource_table import ResourceTable
 from mobyshell.widgets.step_list import StepList
 from mobyshell.widgets.tick import Tick
 from tests.core.network.conftest import Home, home, host  # noqa: F401
-from tests.fake_networks import FakeNetworks
+from tests.fake_networks import FakeNetworks, write_networks
 from tests.fakes import FakeStoreEvents, FakeTasks
 from tests.screens.conftest import HOST, Open, make_app, screen_text, settle, told, until
 
@@ -126,7 +126,8 @@ async def test_ticks_are_seen_without_colours(opened: Open) -> None:
         assert isinstance(pilot.app.screen, NetworksScreen)
 
 
-async def test_marked_networks_go_together(opened: Open) -> None:
+async def test_marked_networks_go_together(opened: Open, tmp_path: Path) -> None:
+    write_networks(tmp_path / "root")
     async with opened("networks") as pilot:
         await pilot.press("space", "space", "D")
         await settle(pilot)
@@ -184,10 +185,13 @@ async def test_a_task_that_comes_and_goes_is_seen(
         assert "✗" not in text_of(pilot, "rules")
         assert "10.63.0.2/24" in text_of(pilot, "topology")
         assert "web:/etc/hosts" in text_of(pilot, "names")
-        await pilot.press("D", "y")
+        await pilot.press("D")  # refused before anybody is asked
         await until(pilot, lambda: "the network lan is in use by web" in told(pilot))
+        assert isinstance(pilot.app.screen, NetworksScreen)
         home.delete("web")
-        await pilot.press("D", "y")
+        await pilot.press("D")
+        await until(pilot, lambda: "ip link del moby" in screen_text(pilot))
+        await pilot.press("y")
         await until(pilot, lambda: "No networks yet" in screen_text(pilot))
     assert home.net.networks.ls() == []
 

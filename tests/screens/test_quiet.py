@@ -30,3 +30,23 @@ async def test_a_second_in_which_nothing_changes_lays_nothing_out(
         before = len(looks)
         await until(pilot, lambda: len(looks) >= before + 2)
         assert layouts == []
+
+
+@pytest.mark.parametrize("keys", [[], ["m"]])
+async def test_what_is_measured_each_second_lays_nothing_out(
+    opened: Open, monkeypatch: pytest.MonkeyPatch, keys: list[str]
+) -> None:
+    async with opened("events") as pilot:
+        await pilot.press(*keys)
+        meter = pilot.app.session.meter  # type: ignore[attr-defined]
+        await until(pilot, lambda: meter.looks >= 3)  # by then every graph has its place
+        await settle(pilot)
+        layouts: list[object] = []
+        layout = Screen._refresh_layout
+        monkeypatch.setattr(
+            Screen, "_refresh_layout",
+            lambda self, *rest, **more: layouts.append(rest) or layout(self, *rest, **more),
+        )  # fmt: skip
+        before = meter.looks
+        await until(pilot, lambda: meter.looks >= before + 3)
+        assert layouts == []

@@ -275,15 +275,20 @@ class Networking:
         """Delete a network of ours and its bridge. WrongState if somebody is attached."""
         config = self.networks.get(name)
         self.reconcile()
-        users = [one.id for one in self.attached(name)]
-        if users:
-            raise WrongState(f"the network {name} is in use by {', '.join(users)}",
-                             hint=f"`mobyshell task delete {users[0]}` first")  # fmt: skip
+        self.check_unused(name)
         self.networks.remove(name)
         self.remove_bridge(str(config.plugins[0].get("bridge", "")))
         bridge, _ = config.built_in()
         if bridge is not None:
             Addresses(bridge.data_directory, name).forget()
+
+    def check_unused(self, name: str) -> None:
+        """WrongState if somebody is attached to a network, with who it is."""
+        gone = set(self.stale())
+        users = [one.id for one in self.attached(name) if f"{one.namespace}/{one.id}" not in gone]
+        if users:
+            raise WrongState(f"the network {name} is in use by {', '.join(users)}",
+                             hint=f"`mobyshell task delete {users[0]}` first")  # fmt: skip
 
     def remove_bridge(self, device: str) -> None:
         """Delete a bridge that nobody uses, or is about to."""

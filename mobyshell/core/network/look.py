@@ -159,6 +159,19 @@ def plan_create(home: Networking, name: str, **choices: Any) -> tuple[Operation,
     return (file, *plan_join(home, draft))
 
 
+def plan_remove(home: Networking, name: str) -> tuple[Operation, ...]:
+    """What `Networking.remove_network` would do. NotFound; Refused for the machine's; WrongState if
+    somebody is in it."""
+    config = home.networks.removable(name)
+    home.check_unused(name)
+    path, bridge = shlex.quote(config.path), str(config.plugins[0].get("bridge", ""))
+    steps = [Operation("unlink", HOST, {"path": config.path}, "a network is a file", f"rm {path}")]
+    if bridge:
+        steps.append(Operation("unbridge", HOST, {"name": bridge}, "nobody is plugged into it",
+                               f"ip link del {bridge}"))  # fmt: skip
+    return tuple(steps)
+
+
 def _info(
     home: Networking, config: NetworkConfig, attached: Iterable[Attachment], kernel_ports: bool
 ) -> NetworkInfo:

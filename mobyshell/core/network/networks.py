@@ -120,15 +120,20 @@ class Networks:
     def remove(self, name: str) -> None:
         """Delete the file of a network of ours. Whether somebody is attached is for the caller to
         know. NotFound; Refused for the machine's."""
-        found = self.get(name)
-        if not found.ours:
-            raise Refused(f"the network {name} is the machine's: {found.path}",
-                          hint="its administrator removes it, by deleting the file")  # fmt: skip
+        found = self.removable(name)
         try:
             os.unlink(found.path)
             sync_directory(os.path.dirname(found.path))
         except OSError as error:
             raise SyscallFailed.of(error, "unlink", path=found.path) from None
+
+    def removable(self, name: str) -> NetworkConfig:
+        """A network of ours. NotFound; Refused for the machine's."""
+        found = self.get(name)
+        if not found.ours:
+            raise Refused(f"the network {name} is the machine's: {found.path}",
+                          hint="its administrator removes it, by deleting the file")  # fmt: skip
+        return found
 
     def bridge_name(self, name: str) -> str:
         """The device of a network: the same for the same place, namespace and name."""

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from mobyshell.core.errors import AlreadyExists, NotFound, UsageError
+from mobyshell.core.errors import AlreadyExists, NotFound, Refused, UsageError, WrongState
 from mobyshell.core.network import ports
-from mobyshell.core.network.look import NEXT, look, plan_create, plan_join, survey
+from mobyshell.core.network.look import NEXT, look, plan_create, plan_join, plan_remove, survey
 from tests.core.network.conftest import Home
 
 pytestmark = pytest.mark.root
@@ -98,6 +98,24 @@ def test_the_plan_of_the_next_one_is_what_then_happens(home: Home) -> None:
         plan_join(home.net, config, mapping)
     assert made.addresses == ("10.61.0.2/24",)
     home.delete(NEXT)
+
+
+def test_a_network_that_is_used_cannot_be_planned_away(home: Home) -> None:
+    config = home.net.networks.create("lan", subnets=("10.61.0.0/24",))
+    home.attach("web", "lan")
+    with pytest.raises(WrongState, match="in use by web"):
+        plan_remove(home.net, "lan")
+    home.delete("web")
+    steps = plan_remove(home.net, "lan")
+    assert [one.shell for one in steps] == [
+        f"rm {config.path}", f"ip link del {config.plugins[0]['bridge']}",
+    ]  # fmt: skip
+    assert home.net.networks.get("lan") == config  # nothing was done
+    machine = home.directory / "net.d" / "theirs.conflist"
+    machine.parent.mkdir()
+    machine.write_text('{"cniVersion": "1.0.0", "name": "theirs", "type": "macvlan"}')
+    with pytest.raises(Refused, match="the machine's"):
+        plan_remove(home.net, "theirs")
 
 
 def test_the_plan_of_a_network_begins_with_its_file(home: Home) -> None:
