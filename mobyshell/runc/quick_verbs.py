@@ -142,6 +142,8 @@ def kill(container: Container, number: int) -> int | None:
     """As core/runtime/kill, of the init alone."""
     if number == _KILL and not _dies_alone(container):
         return None
+    if number != _KILL and container.status() == "created":
+        return None  # it has no program yet: what a signal does then is the library's to say
     held = container.open()
     if held < 0:
         return None

@@ -30,23 +30,36 @@ def kill(
 ) -> Steps[None]:
     """Send signal `number`. WrongState ("container not running") if the container has stopped.
 
-    With `all_processes` a stopped container is no error: what it left behind is signalled.
+    With `all_processes` a stopped container is no error: what it left behind is signalled. A created
+    container has no program yet that could handle a signal, and its process may be one that ignores
+    what it does not handle (pid_namespaces(7)): what would end it ends it, as SIGKILL does.
     """
     state = states.read(root, id)
+    now = states.status(root, state)
+    sent = signals.SIGKILL if now is Status.CREATED and _ends(number) else number
     if all_processes:
-        _signal_all(state, number)
+        _signal_all(state, sent)
     else:
-        sent = states.status(root, state) is not Status.STOPPED and signal_process(
-            state.pid, state.pid_start, number
-        )
-        if not sent:
+        alive = now is not Status.STOPPED and signal_process(state.pid, state.pid_start, sent)
+        if not alive:
             raise WrongState(f"container not running: {id}")
-        if number == signals.SIGKILL:
+        if sent == signals.SIGKILL:
             # a frozen process takes even SIGKILL only when it is thawed
             let_die(state.cgroups)
     sink(id, TaskSignalled(signal=name_of(number), all=all_processes))
     return
     yield
+
+
+_HARMLESS = frozenset({
+    0, signals.SIGCHLD, signals.SIGCONT, signals.SIGURG, signals.SIGWINCH, signals.SIGSTOP,
+    signals.SIGTSTP, signals.SIGTTIN, signals.SIGTTOU,
+})  # fmt: skip
+
+
+def _ends(number: int) -> bool:
+    """Whether a signal ends who does not handle it (signal(7))."""
+    return number not in _HARMLESS
 
 
 def signal_process(pid: int, start: int, number: int) -> bool:

@@ -112,6 +112,22 @@ def test_a_created_task_can_be_deleted_and_its_name_used_again(house: House) -> 
     assert house.client.wait(id, timeout=60) == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize("every", [False, True])
+def test_a_created_task_ends_by_what_would_end_its_program(
+    house: House, number: int, every: bool
+) -> None:
+    """Its first process is process 1 of a namespace, which ignores what it does not handle."""
+    id = house.run("sleep", "1000", start=False)
+    for harmless in (0, signal.SIGCONT, signal.SIGWINCH):
+        house.client.kill(id, harmless)
+    assert house.client.get(id).status is Status.CREATED
+    house.client.kill(id, number, all_processes=every)
+    assert house.client.wait(id, timeout=60) == 137
+    with pytest.raises(WrongState):
+        house.client.start(id)
+
+
 def test_wrong_states_and_wrong_names(house: House) -> None:
     client, id = house.client, house.run("true")
     client.wait(id, timeout=60)

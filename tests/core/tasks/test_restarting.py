@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from mobyshell.core.errors import NotFound, WrongState
+from mobyshell.core.errors import MobyshellError, NotFound, WrongState
 from mobyshell.core.runtime.values import Status
 from tests.core.tasks.conftest import House, bury, eventually, kill_now
 from tests.core.tasks.test_snapshots import document, layered
@@ -188,6 +188,20 @@ def test_deleted_while_it_runs(house: House) -> None:
     id = run(house, "always", *STAYS)
     house.client.delete(id, force=True)
     assert house.client.ls() == []
+
+
+def test_what_was_never_started_is_not_started_again(house: House) -> None:
+    id = house.id()
+    house.client.create(id, str(house.bundle), args=STAYS, restart="always")
+    kill_process(house, id)
+    assert house.client.wait(id, timeout=60) == 137
+    assert status(house, id) == "stopped"
+    id = house.id()
+    house.client.create(id, str(house.bundle), args=("no-such-program",), restart="always")
+    with pytest.raises(MobyshellError):
+        house.client.start(id)
+    house.client.wait(id, timeout=60)
+    assert status(house, id) == "stopped"
 
 
 def test_the_policy_can_change(house: House) -> None:
