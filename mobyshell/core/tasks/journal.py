@@ -16,10 +16,12 @@ from itertools import islice, takewhile
 from typing import Protocol
 
 from mobyshell.core.clock import Clock
+from mobyshell.core.errors import UsageError
 from mobyshell.core.events import Event, EventSink, Payload
 from mobyshell.core.tasks import wire
 from mobyshell.core.tasks.loop import Loop
-from mobyshell.core.tasks.paths import EVENTS, container_dir
+from mobyshell.core.tasks.paths import EVENTS, PENDING, check_name, container_dir
+from mobyshell.core.tasks.pending import Pending, missing
 
 RECENT_BYTES = 256 << 10
 """Per namespace, in `events.jsonl`; as much again in `events.jsonl.1`."""
@@ -32,7 +34,8 @@ _CALL_TOPICS = "/runtime/call"
 _SOME = 8
 """Events of the runtime's, of which some are a program's calls."""
 _MOMENT = 0.1
-"""Seconds until events are written, where nobody listens. A shim that is killed loses as much."""
+"""Seconds until events are written, where nobody listens. Of kernel calls, a shim that is killed loses
+as much; all others are `pending` until then."""
 
 
 class Listener(Protocol):
@@ -85,7 +88,8 @@ class Journal:
         self._state = state
         self._loop = loop
         self._clock = clock
-        self._waiting: list[Event | _Promise] = []
+        self._waiting: list[_Line | _Promise] = []
+        self._pending = Pending(f"{state}/{PENDING}")
         self._making: dict[tuple[str, str], list[_Line]] = {}
         self.listeners: dict[Listener, str] = {}
         """Who listens, and to which namespace; or EVERYWHERE."""
@@ -97,7 +101,11 @@ class Journal:
     def emit(self, namespace: str, id: str, payload: Payload) -> None:
         """Take an event; it is written and sent in a moment."""
         self._wake()
-        self._waiting.append(Event(self._clock.now_ns(), namespace, id, payload))
+        text = encode(Event(self._clock.now_ns(), namespace, id, payload))
+        call = payload.topic == _CALL_TOPICS
+        if not (call or self._pending.add(text)):
+            self._loop.call_soon(self.flush)
+        self._waiting.append(_Line(namespace, id, text, call))
 
     def emit_later(self, namespace: str, id: str, make: Callable[[], Iterable[str]]) -> None:
         """Take kernel calls that are only written out when they are written or sent."""
@@ -111,15 +119,15 @@ class Journal:
             else:
                 self._loop.call_later(_MOMENT, self.flush)
 
-    def _made(self, waiting: list[Event | _Promise]) -> list[_Line]:
+    def _made(self, waiting: list[_Line | _Promise]) -> list[_Line]:
         """The events that wait. The calls of a task that is gone already are not worth it, nor those
         that its trace has no room for."""
         found: list[_Line] = []
         wanted: dict[tuple[str, str], bool] = {}
         for one in waiting:
             namespace, id = one.namespace, one.id
-            if isinstance(one, Event):
-                found.append(_Line(namespace, id, encode(one), one.topic == _CALL_TOPICS))
+            if isinstance(one, _Line):
+                found.append(one)
                 continue
             if (namespace, id) not in wanted:
                 wanted[namespace, id] = bool(self.listeners) or self._wanted(namespace, id)
@@ -161,7 +169,7 @@ class Journal:
         """Write and send what waits."""
         self._put(self._waiting)
 
-    def _put(self, waiting: list[Event | _Promise]) -> None:
+    def _put(self, waiting: list[_Line | _Promise]) -> None:
         self._waiting = self._waiting[len(waiting) :]
         tasks: dict[tuple[str, str], list[_Line]] = {}
         recent: dict[str, list[_Line]] = {}
@@ -178,6 +186,29 @@ class Journal:
                 self._trace(namespace, id, group)
         for namespace, group in recent.items():
             self._keep_recent(namespace, group)
+        if not self._waiting:
+            self._pending.clear()
+
+    def recover(self) -> None:
+        """Write what a predecessor had not written when it died."""
+        tasks: dict[tuple[str, str], list[str]] = {}
+        recent: dict[str, list[str]] = {}
+        for text in self._pending.lines():
+            try:
+                document = json.loads(text)
+                namespace, id = check_name(document["namespace"], "namespace"), document["id"]
+                tasks.setdefault((namespace, check_name(id)), []).append(text)
+            except (ValueError, KeyError, TypeError, UsageError):
+                continue  # nobody can read it
+            recent.setdefault(namespace, []).append(text)
+        for (namespace, id), texts in tasks.items():
+            path = f"{container_dir(self._state, namespace, id)}/{EVENTS}"
+            _append(path, [_Line(namespace, id, one, False) for one in missing(path, texts)])
+        for namespace, texts in recent.items():
+            path = f"{self._state}/{namespace}/{EVENTS}"
+            left = missing(f"{path}.1", missing(path, texts))
+            self._keep_recent(namespace, [_Line(namespace, "", one, False) for one in left])
+        self._pending.clear()
 
     def _tell(self, line: _Line) -> None:
         limit = LISTENER_BYTES // 2 if line.call else LISTENER_BYTES

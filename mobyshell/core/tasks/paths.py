@@ -24,12 +24,13 @@ LOCK = "shim.lock"
 DEBUG_SOCKET = "debug.sock"
 DIARY = "shim.log"
 STAGING = "staging"
+PENDING = "pending"
 MAKING = ".making"
 EVENTS = "events.jsonl"
 NETWORKS = ".networks"
 TASK = "task"
 
-RESERVED = frozenset({SOCKET, LOCK, DIARY, STAGING, DEBUG_SOCKET})
+RESERVED = frozenset({SOCKET, LOCK, DIARY, STAGING, PENDING, DEBUG_SOCKET})
 """Names in the state root that cannot be namespaces."""
 
 DEFAULT_NAMESPACE = "default"

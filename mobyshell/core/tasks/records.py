@@ -88,7 +88,12 @@ class Record:
         status = UNKNOWN_STATUS if self.exit_status is None else self.exit_status
         started = bool(self.started_ns or self.restart_ns or self.restarts)
         self.restart_ns = 0
-        if self.restart and started and not self.stopped and parse(self.restart).wants(status, self.restarts):
+        if (
+            self.restart
+            and started
+            and not self.stopped
+            and parse(self.restart).wants(status, self.restarts)
+        ):
             self.pause_ms = pause_ms(self.pause_ms, ran)
             self.restart_ns = now_ns + self.pause_ms * 1_000_000
 

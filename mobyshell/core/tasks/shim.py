@@ -53,6 +53,7 @@ class Shim:
         self.holder = Holder(self.loop, line, held, self._lost_keeper)
         intake = self._make_intake(clock)
         journal = Journal(state, self.loop, clock)
+        journal.recover()
         broom = Broom(state, self.loop)
         self.house = House(state, self.loop, clock, intake, self.holder, journal, broom)
         self.tables = Tables(self.house, self._consider, self._ended)

@@ -162,3 +162,61 @@ def test_a_part_is_written_first_and_nothing_of_what_is_being_made(
     journal.made("ns", "b", kept=True)
     assert len(lines(tmp_path / "ns/b/events.jsonl")) == 1
     assert [one["id"] for one in lines(tmp_path / "ns/events.jsonl")] == ["a"] * 10 + ["b"]
+
+
+# a shim that dies
+
+
+def test_what_a_dead_shim_had_not_written_its_successor_writes_once(
+    tmp_path: Path, loop: Loop
+) -> None:
+    (tmp_path / "ns" / "a").mkdir(parents=True)
+    first = Journal(str(tmp_path), loop, ManualClock())
+    first.emit("ns", "a", TaskExited(1, 0))
+    first.flush()
+    first.emit("ns", "a", TaskExited(2, 0))
+    first.emit("ns", "gone", TaskExited(3, 0))
+    first.emit("ns", "a", CALL)  # one of hundreds: not kept
+    for path in ("ns/events.jsonl", "ns/a/events.jsonl"):
+        with open(tmp_path / path, "a") as file:
+            file.write('{"half a li')  # it died in the middle of a write
+    for _ in range(2):
+        Journal(str(tmp_path), loop, ManualClock()).recover()
+        pids = [one["data"]["pid"] for one in lines(tmp_path / "ns/events.jsonl")]  # type: ignore[index]
+        assert pids == [1, 2, 3]
+        pids = [one["data"]["pid"] for one in lines(tmp_path / "ns/a/events.jsonl")]  # type: ignore[index]
+        assert pids == [1, 2]
+    assert not (tmp_path / "ns" / "gone").exists()
+
+
+@pytest.mark.parametrize("written", [1, 2])
+def test_what_it_had_written_is_not_written_again(
+    tmp_path: Path, loop: Loop, written: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It dies between the two files, or before the page is cleared."""
+    (tmp_path / "ns" / "a").mkdir(parents=True)
+    first = Journal(str(tmp_path), loop, ManualClock())
+    first.emit("ns", "a", TaskExited(1, 0))
+    name = "_keep_recent" if written == 1 else "_pending"
+    monkeypatch.setattr(first, name, None)
+    with pytest.raises((TypeError, AttributeError)):
+        first.flush()
+    Journal(str(tmp_path), loop, ManualClock()).recover()
+    for path in ("ns/events.jsonl", "ns/a/events.jsonl"):
+        assert len(lines(tmp_path / path)) == 1
+
+
+def test_a_page_that_is_full_or_damaged_harms_nobody(tmp_path: Path, loop: Loop) -> None:
+    (tmp_path / "ns" / "a").mkdir(parents=True)
+    journal = Journal(str(tmp_path), loop, ManualClock())
+    for number in range(3000):
+        journal.emit("ns", "a", TaskExited(number, 0))
+    loop.call_soon(loop.stop)
+    loop.run()
+    journal.flush()
+    assert len(lines(tmp_path / "ns/a/events.jsonl")) == 3000
+    page = tmp_path / "pending"
+    for content in (b"\xff" * 4096, b"\x10" + b"\0" * 7 + b"nonsense\n{}\n[1]\n"):
+        page.write_bytes(content)
+        Journal(str(tmp_path), loop, ManualClock()).recover()
+    assert len(lines(tmp_path / "ns/events.jsonl")) == 3000

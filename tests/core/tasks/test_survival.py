@@ -91,6 +91,17 @@ def test_the_successor_says_that_it_took_over(house: House) -> None:
     assert house.client.get(id).status is Status.RUNNING
 
 
+def test_the_last_events_of_a_shim_are_not_lost(house: House) -> None:
+    for number in range(5):
+        id = house.run("sh", "-c", "exit 3")
+        house.client.wait(id, timeout=60)
+        _, shim = house.pids()
+        kill_now(shim)
+        successor(house, shim)
+        topics = [event.topic for event in house.client.recent_events() if event.id == id]
+        assert topics == ["/tasks/create", "/tasks/start", "/tasks/exit"], number
+
+
 def test_a_task_that_ends_while_there_is_no_shim(house: House) -> None:
     """The keeper reaps it and writes down how; its last output is still in the FIFO it holds."""
     id = house.sh("echo before; read x < /dev/null; sleep 0.3; echo after; exit 21")
