@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mobyshell.core.oci import Spec
+from mobyshell.core.oci import dump_spec, parse_spec
 from mobyshell.core.tasks.restarts import POLICY, parse
 
 if TYPE_CHECKING:
@@ -94,13 +94,13 @@ def _wishes(how: Mapping[str, Any]) -> Any:
 
 @contextmanager
 def around(
-    tenant: Tenant, id: str, spec: Spec, how: Mapping[str, Any],
+    tenant: Tenant, id: str, text: str, how: Mapping[str, Any],
     files: Callable[[], AbstractContextManager[int]] | None,
-) -> Iterator[tuple[Spec, Callable[[int], None]]]:  # fmt: skip
-    """While a task is created: its spec with what is around it, and what to tell its pid."""
+) -> Iterator[tuple[str, Callable[[int], None]]]:  # fmt: skip
+    """While a task is created: its config.json with what is around it, and what to tell its pid."""
     if not any(how.get(name) for name in _WISHES):
-        yield spec, lambda pid: None
+        yield text, lambda pid: None
         return
-    place = tenant.surroundings()
+    place, spec = tenant.surroundings(), parse_spec(text)
     with place.around(tenant.tasks, id, spec, _wishes(how), files) as surrounded:
-        yield surrounded.spec, surrounded.created
+        yield dump_spec(surrounded.spec), surrounded.created

@@ -6,15 +6,15 @@ its row written, so that neither is collected meanwhile, and nothing of a failed
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mobyshell.core.errors import MobyshellError, NotFound, UsageError, WrongState
-from mobyshell.core.oci import Spec, dump_spec, parse_spec, spec_to_json
+from mobyshell.core.oci import Spec, parse_spec, spec_to_json
 from mobyshell.core.oci.image_config import ImageConfig
 from mobyshell.core.oci.labels import check_labels
 from mobyshell.core.runtime.values import RootMount
@@ -182,7 +182,7 @@ class Container:
     @property
     def spec(self) -> Spec:
         """Its config.json."""
-        return parse_spec(json.dumps(self.tenant.store.containers.spec(self.id)))
+        return parse_spec(self.tenant.store.containers.spec_text(self.id))
 
     @property
     def labels(self) -> Mapping[str, str]:
@@ -211,10 +211,11 @@ class Container:
             mounts = tuple(self.tenant.snapshotter(row.snapshotter).mounts(row.snapshot_key))
             rootfs, files = _root_mount(mounts), partial(_opened, mounts)
         policy = row.labels.get(POLICY, "")
-        with around(self.tenant, self.id, self.spec, row.extensions.get(HOW, {}), files) as place:
-            spec, created = place
+        text = self.tenant.store.containers.spec_text(self.id)
+        with around(self.tenant, self.id, text, row.extensions.get(HOW, {}), files) as place:
+            text, created = place
             info = tasks.create(
-                self.id, spec=dump_spec(spec), rootfs=rootfs, terminal=terminal, stdin=stdin,
+                self.id, spec=text, rootfs=rootfs, terminal=terminal, stdin=stdin,
                 rows=rows, columns=columns, runtime=row.runtime or "mobyshell", restart=policy,
                 store=self.tenant.root if policy else "",
             )  # fmt: skip
@@ -272,11 +273,15 @@ def _snapshotter(draft: Draft) -> Snapshotter:
 def _reader(draft: Draft) -> Read:
     """Files of the snapshot, looked up through its layers: nothing is mounted yet."""
 
-    def read(path: str, most: int) -> bytes:
+    @cache
+    def directories() -> list[Path]:
         if not draft.row.snapshot_key:
-            raise NotFound(f"container {draft.row.id} has no snapshot to read {path} from")
+            raise NotFound(f"container {draft.row.id} has no snapshot to read its files from")
         place = _snapshotter(draft).directories(draft.row.snapshot_key)
-        with Stack([place.directory, *place.lowers]) as stack:
+        return [place.directory, *place.lowers]
+
+    def read(path: str, most: int) -> bytes:
+        with Stack(directories()) as stack:
             return stack.read(path, most)
 
     return read

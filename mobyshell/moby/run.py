@@ -52,6 +52,7 @@ def run(
     id = id or f"run-{tenant.store.scope.clock.new_id()}"
     beside = tuple(one for one in options if isinstance(one, Around))
     of_spec = tuple(one for one in options if not isinstance(one, Around))
+    snapshotter = snapshotter or tenant.snapshotter().name  # found out once, for all that ask
     image.unpack(snapshotter)
     with tenant.store.scope.database.write():
         made = containers.create(

@@ -78,12 +78,16 @@ class Containers:
 
     def spec(self, id: str) -> dict[str, Any]:
         """Its config.json."""
+        found: dict[str, Any] = read_json(self.spec_text(id), f"the spec of container {id}")
+        return found
+
+    def spec_text(self, id: str) -> str:
+        """Its config.json, as it stands. NotFound."""
         with self._scope.database.read() as sql:
             self._get(sql, id)
             (text,) = sql.execute("SELECT spec FROM containers WHERE namespace = ? AND id = ?",
                                   (self._scope.namespace, id)).fetchone()  # fmt: skip
-        found: dict[str, Any] = read_json(text, f"the spec of container {id}")
-        return found
+        return str(text)
 
     def list(self, *filters: str) -> list[Container]:
         """All, or those that match any of the filters, by id.
