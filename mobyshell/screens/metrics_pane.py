@@ -32,6 +32,8 @@ MEASURING = "measuring the tasks"
 class MetricsPane(Vertical):
     """Pressure, tasks, graphs."""
 
+    ALLOW_MAXIMIZE = True
+
     @dataclass
     class Took(Message):
         """One look at everything."""

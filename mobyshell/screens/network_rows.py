@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from textwrap import wrap
 from typing import Any
 
 from mobyshell.commands.output import clean
 from mobyshell.core.network.look import Device, Member, NetworkInfo, NetworkLook
 from mobyshell.core.network.values import Operation
 from mobyshell.widgets.resource import Column, ResourceSpec, Row
-
-_WIDE = 76
-"""Columns of a text that is folded: what 80 leave."""
 
 
 def network_health(row: Row) -> str:
@@ -185,8 +181,7 @@ def rules_text(look: NetworkLook) -> str:
     for one in look.info.members:
         there, wanted = look.rules.get(one.id, (None, len(one.rules)))
         lines.append(f"{clean(one.id)}  {_said_rules(there, wanted)}")
-        for rule in one.rules or ("none: the network asks for none",):
-            lines += wrap(rule, _WIDE, initial_indent="  ", subsequent_indent="      ")
+        lines += [f"  {rule}" for rule in one.rules] or ["  none: the network asks for none"]
         lines.append("")
     if not look.info.members:
         lines = ["No rules: nobody is in it. The tab Explain has those that the next task gets."]

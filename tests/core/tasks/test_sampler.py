@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mobyshell.core.clock import ManualClock
 from mobyshell.core.errors import Unsupported
 from mobyshell.core.linux import pressure
 from mobyshell.core.linux.pressure import Pressure, Stall
@@ -105,6 +106,44 @@ def test_a_machine_without_pressure_has_none() -> None:
     sampler = Sampler(4)
     sampler.take(Measured(1, {}, {}, "no PSI"))
     assert len(sampler.host["cpu"]) == 0
+
+
+# both kinds of groups
+
+V2 = {
+    "cpu.stat": "usage_usec 5000000\nuser_usec 1\nthrottled_usec 7\n", "memory.current": "3145728\n",
+    "memory.max": "max\n", "memory.peak": "4194304\n", "pids.current": "2\n", "pids.max": "44\n",
+    "io.stat": "8:0 rbytes=60 wbytes=30 rios=1\n8:16 rbytes=40 wbytes=20\n",
+    "memory.events": "oom_kill 0\n",
+    "cpu.pressure": "some avg10=0.00 avg60=0.00 avg300=0.00 total=100000\n",
+}  # fmt: skip
+V1 = {
+    "cpuacct": {"cpuacct.usage": "5000000000\n"},
+    "cpu": {"cpu.stat": "nr_periods 0\nthrottled_time 7000\n"},
+    "memory": {"memory.usage_in_bytes": "3145728\n", "memory.limit_in_bytes": "9223372036854771712\n",
+               "memory.max_usage_in_bytes": "4194304\n",
+               "memory.oom_control": "oom_kill_disable 0\noom_kill 0\n"},
+    "pids": {"pids.current": "2\n", "pids.max": "44\n"},
+    "blkio": {"blkio.throttle.io_service_bytes_recursive":
+              "8:0 Read 60\n8:0 Write 30\n8:16 Read 40\n8:16 Write 20\nTotal 150\n"},
+}  # fmt: skip
+
+
+def test_a_group_of_either_version_is_read_alike(tmp_path: Path) -> None:
+    paths: dict[str, str] = {}
+    for controller, files in {**V1, "": V2}.items():
+        paths[controller] = str(tmp_path / (controller or "unified"))
+        Path(paths[controller]).mkdir()
+        for name, text in files.items():
+            (Path(paths[controller]) / name).write_text(text)
+    meter = TaskMeter(str(tmp_path), ManualClock())
+    v2, v1 = meter._read({"": paths[""]}), meter._read({k: v for k, v in paths.items() if k})
+    hybrid = meter._read(paths)
+    assert v1.stats == v2.stats == hybrid.stats
+    assert (v2.stats.cpu_ns, v2.stats.io_read, v2.stats.io_write) == (5 * SECOND, 100, 50)
+    assert (v2.stats.memory_limit, v2.stats.pids_limit) == (None, 44)
+    assert v1.pressure == {}
+    assert v2.pressure["cpu"].some.total_us == hybrid.pressure["cpu"].some.total_us == 100_000
 
 
 # real tasks
