@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.message import Message
 from textual.widgets import TabbedContent, TabPane
 
@@ -22,6 +22,7 @@ from mobyshell.widgets.background import background
 from mobyshell.widgets.listing import Listing
 from mobyshell.widgets.record_view import RecordView
 from mobyshell.widgets.resource_table import ResourceTable
+from mobyshell.widgets.tabs import tab_bindings
 
 LAYERING = "reading the layers of the image"
 
@@ -32,11 +33,7 @@ About = tuple[str, int]
 class ImageDetails(TreeTabs):
     """Layers; tree, file, wasted, explain."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("tab", "next_tab", "Next tab", show=False, id="image-details.next"),
-        Binding("shift+tab", "next_tab(-1)", "Previous tab", show=False,
-                id="image-details.previous"),
-    ]  # fmt: skip
+    BINDINGS: ClassVar[list[BindingType]] = [*tab_bindings("image-details")]
 
     @dataclass
     class LayersRead(Message):

@@ -7,9 +7,8 @@ from typing import Any, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.message import Message
-from textual.timer import Timer
 from textual.widgets import TabbedContent, TabPane
 
 from mobyshell.core.linux.local_terminal import LocalTerminal
@@ -22,10 +21,7 @@ from mobyshell.screens.terminal_pane import TerminalPane
 from mobyshell.widgets.background import Failed, background
 from mobyshell.widgets.listing import Listing
 from mobyshell.widgets.record_view import RecordView
-from mobyshell.widgets.tabs import Tabbed
-
-PAUSE = 0.15
-"""Seconds the cursor must rest on one before what is inside is read: that takes a process."""
+from mobyshell.widgets.tabs import Tabbed, tab_bindings
 
 NOTHING = "No terminal is open: s opens a shell in the namespace, e one here."
 
@@ -54,11 +50,7 @@ class KernelTerminal(TerminalPane):
 class KernelDetails(Tabbed):
     """Inside, members, explain, terminal."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("tab", "next_tab", "Next tab", show=False, id="kernel-details.next"),
-        Binding("shift+tab", "next_tab(-1)", "Previous tab", show=False,
-                id="kernel-details.previous"),
-    ]  # fmt: skip
+    BINDINGS: ClassVar[list[BindingType]] = [*tab_bindings("kernel-details")]
 
     @dataclass
     class Read(Message):
@@ -71,7 +63,6 @@ class KernelDetails(Tabbed):
         super().__init__(**more)
         self._kernel = kernel
         self._one: Seen | None = None
-        self._timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
         with TabbedContent(initial="inside"):
@@ -106,14 +97,8 @@ class KernelDetails(Tabbed):
         self.members.set_rows(member_rows(info))
         self.query_one("#explain RecordView", RecordView).say(explain_text(info))
 
-    def enter(self) -> None:
-        """Into what the tab shows."""
-        self.focus_content()
-
     def _refresh_soon(self) -> None:
-        if self._timer is not None:
-            self._timer.stop()
-        self._timer = self.set_timer(PAUSE, self._refresh)
+        self.soon(self._refresh)
 
     @on(TabbedContent.TabActivated)
     def _refresh(self) -> None:
@@ -141,8 +126,3 @@ class KernelDetails(Tabbed):
         if event.what == INSIDE:
             event.stop()
             self._inside.say(said(self.app, event))
-
-    def action_next_tab(self, step: int = 1) -> None:
-        """Round the tabs."""
-        self.turn(step)
-        self.focus_content()

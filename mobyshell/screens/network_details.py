@@ -7,9 +7,8 @@ from typing import Any, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.message import Message
-from textual.timer import Timer
 from textual.widgets import TabbedContent, TabPane
 
 from mobyshell.core.network.look import NetworkInfo, NetworkLook
@@ -32,10 +31,7 @@ from mobyshell.widgets.listing import Listing
 from mobyshell.widgets.record_view import RecordView
 from mobyshell.widgets.resource_table import ResourceTable
 from mobyshell.widgets.step_list import StepList
-from mobyshell.widgets.tabs import Tabbed
-
-PAUSE = 0.15
-"""Seconds the cursor must rest on a network before the kernel is asked about it."""
+from mobyshell.widgets.tabs import Tabbed, tab_bindings
 
 LOOKING = "looking at the network"
 PLANNING = "planning what the next task would do"
@@ -47,11 +43,7 @@ TABS = {"inspect": "config", "plan": "explain"}
 class NetworkDetails(Tabbed):
     """Members, topology, rules, names, explain, config."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("tab", "next_tab", "Next tab", show=False, id="network-details.next"),
-        Binding("shift+tab", "next_tab(-1)", "Previous tab", show=False,
-                id="network-details.previous"),
-    ]  # fmt: skip
+    BINDINGS: ClassVar[list[BindingType]] = [*tab_bindings("network-details")]
 
     @dataclass
     class Looked(Message):
@@ -76,7 +68,6 @@ class NetworkDetails(Tabbed):
         super().__init__(**more)
         self._networks = networks
         self._info: NetworkInfo | None = None
-        self._timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
         with TabbedContent(initial="members"):
@@ -112,9 +103,7 @@ class NetworkDetails(Tabbed):
             if before is None or before.name != info.name:
                 self._say_all("…")
             self._text("config").say(config_text(info))
-            if self._timer is not None:
-                self._timer.stop()
-            self._timer = self.set_timer(PAUSE, self._ask)
+            self.soon(self._ask)
 
     def _say_all(self, sentence: str) -> None:
         for tab in ("topology", "rules", "names", "config"):
@@ -178,12 +167,3 @@ class NetworkDetails(Tabbed):
     def chosen(self, event: ResourceTable.Chosen) -> None:
         """Nobody else's business."""
         event.stop()
-
-    def enter(self) -> None:
-        """Give the keyboard to what the tab shows."""
-        self.focus_content()
-
-    def action_next_tab(self, step: int = 1) -> None:
-        """Round the tabs."""
-        self.turn(step)
-        self.focus_content()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.widgets import TabbedContent, TabPane
 
 from mobyshell.core.clock import Clock
@@ -15,6 +15,7 @@ from mobyshell.moby.survey import TreeRow
 from mobyshell.screens.snapshot_rows import kept_text, mounts_text, usage_text
 from mobyshell.screens.tree_tabs import Show, TreeTabs
 from mobyshell.widgets.record_view import RecordView
+from mobyshell.widgets.tabs import tab_bindings
 
 TABS = {"mounts": "mounts", "inspect": "inspect", "diff": "tree"}
 """The tab of each verb that looks."""
@@ -23,11 +24,7 @@ TABS = {"mounts": "mounts", "inspect": "inspect", "diff": "tree"}
 class SnapshotDetails(TreeTabs):
     """Tree, file, mounts, kept, inspect."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("tab", "next_tab", "Next tab", show=False, id="snapshot-details.next"),
-        Binding("shift+tab", "next_tab(-1)", "Previous tab", show=False,
-                id="snapshot-details.previous"),
-    ]  # fmt: skip
+    BINDINGS: ClassVar[list[BindingType]] = [*tab_bindings("snapshot-details")]
 
     def __init__(self, snapshots: Snapshots, clock: Callable[[], Clock], **more: Any) -> None:
         super().__init__(**more)
@@ -74,12 +71,3 @@ class SnapshotDetails(TreeTabs):
 
     def layer_of(self, about: SnapshotInfo) -> str:
         return "this snapshot"
-
-    def enter(self) -> None:
-        """Give the keyboard to what the tab shows."""
-        self.focus_content()
-
-    def action_next_tab(self, step: int = 1) -> None:
-        """Round the tabs."""
-        self.turn(step)
-        self.focus_content()

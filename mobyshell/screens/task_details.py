@@ -9,9 +9,8 @@ from typing import Any, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.message import Message
-from textual.timer import Timer
 from textual.widgets import TabbedContent, TabPane
 
 from mobyshell.core.runtime import Host
@@ -26,10 +25,7 @@ from mobyshell.widgets.listing import Listing
 from mobyshell.widgets.log_view import LogView
 from mobyshell.widgets.plan_view import PlanView
 from mobyshell.widgets.record_view import RecordView
-from mobyshell.widgets.tabs import Tabbed
-
-PAUSE = 0.15
-"""Seconds the cursor must rest on a task before its details are read."""
+from mobyshell.widgets.tabs import Tabbed, tab_bindings
 
 TABS = {"logs": "logs", "ps": "processes", "trace": "explain", "diff": "diff", "inspect": "inspect"}
 """The tab of each verb that looks."""
@@ -40,10 +36,7 @@ READING = "reading about the task"
 class TaskDetails(Tabbed):
     """Logs, processes, explain, diff, inspect, terminal."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("tab", "next_tab", "Next tab", show=False, id="details.next"),
-        Binding("shift+tab", "next_tab(-1)", "Previous tab", show=False, id="details.previous"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*tab_bindings("details")]
 
     @dataclass
     class TabRead(Message):
@@ -62,7 +55,6 @@ class TaskDetails(Tabbed):
         self._tasks = tasks
         self._reader = Reader(tasks, host)
         self._info: TaskInfo | None = None
-        self._timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
         with TabbedContent(initial="logs"):
@@ -111,9 +103,7 @@ class TaskDetails(Tabbed):
 
     def refresh_soon(self) -> None:
         """Read what is looked at, in a moment."""
-        if self._timer is not None:
-            self._timer.stop()
-        self._timer = self.set_timer(PAUSE, self._refresh)
+        self.soon(self._refresh)
 
     def tick(self) -> None:
         """Once a second while something runs: what moves on its own is read again."""
@@ -155,12 +145,3 @@ class TaskDetails(Tabbed):
         """Back to the list."""
         event.stop()
         self.post_message(self.Left())
-
-    def enter(self) -> None:
-        """Give the keyboard to what the tab shows."""
-        self.focus_content()
-
-    def action_next_tab(self, step: int = 1) -> None:
-        """Round the tabs."""
-        self.turn(step)
-        self.focus_content()

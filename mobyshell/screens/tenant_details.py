@@ -8,9 +8,8 @@ from typing import Any, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.message import Message
-from textual.timer import Timer
 from textual.widgets import TabbedContent, TabPane
 
 from mobyshell.moby.tenants import ObjectInfo, TenantInfo, Tenants
@@ -27,10 +26,7 @@ from mobyshell.widgets.background import Failed, background
 from mobyshell.widgets.listing import Listing
 from mobyshell.widgets.record_view import RecordView
 from mobyshell.widgets.resource_table import ResourceTable
-from mobyshell.widgets.tabs import Tabbed
-
-PAUSE = 0.15
-"""Seconds the cursor must rest on one before its objects are read."""
+from mobyshell.widgets.tabs import Tabbed, tab_bindings
 
 READING = "reading what the namespace holds"
 
@@ -38,11 +34,7 @@ READING = "reading what the namespace holds"
 class TenantDetails(Tabbed):
     """Holds, objects, labels, explain."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("tab", "next_tab", "Next tab", show=False, id="tenant-details.next"),
-        Binding("shift+tab", "next_tab(-1)", "Previous tab", show=False,
-                id="tenant-details.previous"),
-    ]  # fmt: skip
+    BINDINGS: ClassVar[list[BindingType]] = [*tab_bindings("tenant-details")]
 
     @dataclass
     class Read(Message):
@@ -62,7 +54,6 @@ class TenantDetails(Tabbed):
         super().__init__(**more)
         self._tenants, self._now_ns = tenants, now_ns
         self._one: TenantInfo | None = None
-        self._timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
         with TabbedContent(initial="holds"):
@@ -102,13 +93,7 @@ class TenantDetails(Tabbed):
         elif before != info:
             if before is None or before.name != info.name:
                 self.objects.table.filter("")
-            if self._timer is not None:
-                self._timer.stop()
-            self._timer = self.set_timer(PAUSE, self._refresh)
-
-    def enter(self) -> None:
-        """Into what the tab shows."""
-        self.focus_content()
+            self.soon(self._refresh)
 
     def _refresh(self) -> None:
         if self._one is not None:
@@ -164,8 +149,3 @@ class TenantDetails(Tabbed):
         self.tab = "holds"
         self.focus_content()
         return True
-
-    def action_next_tab(self, step: int = 1) -> None:
-        """Round the tabs."""
-        self.turn(step)
-        self.focus_content()

@@ -14,7 +14,6 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.message import Message
-from textual.timer import Timer
 from textual.widgets import TabbedContent, TabPane
 
 from mobyshell.commands.output import clean, size
@@ -27,9 +26,6 @@ from mobyshell.widgets.layer_tree import LayerTree, Leaf
 from mobyshell.widgets.lines import Lines
 from mobyshell.widgets.sentence import Sentence
 from mobyshell.widgets.tabs import Tabbed
-
-PAUSE = 0.15
-"""Seconds the cursor must rest on something before it is read."""
 
 READING = "reading about it"
 OPENING = "reading a directory"
@@ -55,7 +51,6 @@ class TreeTabs(Tabbed):
 
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
-        self._timer: Timer | None = None
         self._tree_of: Hashable = None
 
     # the subclass's
@@ -99,12 +94,6 @@ class TreeTabs(Tabbed):
         return self.query_one(LayerTree)
 
     # reading
-
-    def soon(self, what: Callable[[], object]) -> None:
-        """Do this once the cursor rests."""
-        if self._timer is not None:
-            self._timer.stop()
-        self._timer = self.set_timer(PAUSE, what)
 
     def forget(self) -> None:
         """What the tree shows is old."""

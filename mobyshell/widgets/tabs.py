@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+from textual.binding import Binding
 from textual.containers import Container
+from textual.timer import Timer
 from textual.widgets import TabbedContent, TabPane
+
+PAUSE = 0.15
+"""Seconds the cursor must rest on something before it is read."""
+
+
+def tab_bindings(name: str) -> list[Binding]:
+    """The keys that go round the tabs, called `NAME.next` and `NAME.previous`."""
+    return [
+        Binding("tab", "next_tab", "Next tab", show=False, id=f"{name}.next"),
+        Binding("shift+tab", "next_tab(-1)", "Previous tab", show=False, id=f"{name}.previous"),
+    ]
 
 
 class Tabbed(Container):
-    """Contains one TabbedContent."""
+    """Contains one TabbedContent, about what the cursor of a list is on."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**more)
+        self._rest: Timer | None = None
+
+    def soon(self, what: Callable[[], object]) -> None:
+        """Do this once the cursor rests."""
+        if self._rest is not None:
+            self._rest.stop()
+        self._rest = self.set_timer(PAUSE, what)
 
     @property
     def tab(self) -> str:
@@ -36,3 +62,12 @@ class Tabbed(Container):
             if one.focusable and one.display:
                 one.focus()
                 return
+
+    def enter(self) -> None:
+        """Give the keyboard to what the tab shows."""
+        self.focus_content()
+
+    def action_next_tab(self, step: int = 1) -> None:
+        """Round the tabs."""
+        self.turn(step)
+        self.focus_content()
