@@ -144,5 +144,5 @@ class SnapshotsScreen(ListScreen[SnapshotInfo]):
                 self.choose(words[2])
 
         self.app.push_screen(
-            PlanDialog(title, asked, line, self.session.steps, value=value), answered
+            PlanDialog(title, asked, line, self.session.plan, value=value), answered
         )

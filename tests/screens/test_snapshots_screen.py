@@ -14,6 +14,7 @@ from textual.widgets import Input
 from mobyshell.commands.context import Context
 from mobyshell.commands.event_sources import of_store
 from mobyshell.commands.image_transfer import tenant
+from mobyshell.commands.results import Rows
 from mobyshell.core.errors import WrongState
 from mobyshell.core.store.leases import Resource
 from mobyshell.core.store.snapshots.choose import snapshotter
@@ -142,12 +143,17 @@ async def test_what_cannot_be_read_is_said(opened: Open) -> None:
         assert "box-1" in screen_text(pilot)
 
 
+def planned(words: list[str]) -> Rows:
+    step = {"n": 1, "what": f"plan: {' '.join(words)}", "calls": "", "why": "it is asked for"}
+    return Rows((), [step], "n")
+
+
 async def test_lines_that_are_asked_for(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     async with opened("snapshots") as pilot:
         app: Any = pilot.app
         lines: list[list[str]] = []
         monkeypatch.setattr(app.session, "perform", lambda _, *words, **more: lines.extend(words))
-        monkeypatch.setattr(app.session, "steps", lambda words: f"plan: {' '.join(words)}")
+        monkeypatch.setattr(app.session, "plan", planned)
         for keys, typed, line in (
             (["p"], "new", ["prepare", "new", BASE]),
             (["v"], "'a b'", ["view", "a b", BASE]),
