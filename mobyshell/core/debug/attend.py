@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import select
 import socket
 import threading
 import time
@@ -77,8 +78,9 @@ def _answer(peer: socket.socket, answers: Answers, asking: set[int]) -> None:
     peer.settimeout(PATIENCE)
     steps = answers.to(data, asking)
     try:
-        while True:
-            time.sleep(next(steps))
+        while not select.select([peer], [], [], next(steps))[0]:
+            pass
+        steps.close()  # it has left, or says more
     except StopIteration as stop:
         peer.sendall(stop.value)
 

@@ -16,7 +16,7 @@ from mobyshell.core.oci import safejson
 _HEAD = 4096
 
 
-def ask(path: str, pid: int, uid: int, request: Request, patience: float = 15.0) -> Any:
+def ask(path: str, pid: int, uid: int, request: Request, patience: float = 30.0) -> Any:
     """The answer of process `pid` (0: whoever listens) of user `uid` at the socket `path`, as JSON
     values.
 

@@ -58,7 +58,12 @@ def parse(data: bytes) -> Request:
         raise UsageError("not a request of this socket",
                          hint="GET /debug/stacks, /debug/heap or /debug/flame")  # fmt: skip
     what = found[1].decode()
-    given = dict(parse_qsl((found[2] or b"").decode(), keep_blank_values=True, max_num_fields=10))
+    try:
+        given = dict(
+            parse_qsl((found[2] or b"").decode(), keep_blank_values=True, max_num_fields=10)
+        )
+    except ValueError:
+        raise UsageError("too many parameters") from None
     request = Request(
         what,
         seconds=_number(given.pop("seconds", "5" if what == "flame" else "0"), MAX_SECONDS),

@@ -46,6 +46,6 @@ def sample(request: Request) -> Generator[float, None, Profile]:
         yield request.seconds
     finally:
         signal.setitimer(timer, 0)
-        signal.signal(number, before)
+        signal.signal(number, before or signal.SIG_DFL)
     stacks = stacks_of({(_MAIN, codes): ns for codes, ns in times.items()})
     return Profile(request.clock, time.monotonic() - begun, seen[1], stacks, seen[2])

@@ -33,7 +33,7 @@ from mobyshell.core.tasks.paths import DEBUG_SOCKET, DIARY
 
 SHIM, KEEPER, FACE = "shim", "keeper", "face"
 _NAMES = {"mobyshell-shim": SHIM, "mobyshell-keep": KEEPER}
-_PATIENCE = 10.0
+_PATIENCE = 30.0
 _PAUSE = 0.02
 
 

@@ -26,7 +26,7 @@ BUSY = """
 import sys, time
 from mobyshell.core.debug.door import hang
 def busy():
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while time.monotonic() < until:
         sum(range(500))
 hang(lambda: sys.argv[2])
@@ -49,7 +49,7 @@ def face(state: Path, program: str = BUSY) -> Iterator[subprocess.Popen[str]]:
 
 
 def eventually(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -94,6 +94,27 @@ def test_it_answers_several_and_is_not_held_up_by_the_silent_or_the_loud(tmp_pat
             one.close()
 
 
+def test_who_leaves_makes_room_for_the_next(tmp_path: Path) -> None:
+    with face(tmp_path / "state") as process:
+        found = attachable.find(process.pid)
+        attachable.ask(found, Request("stacks"))
+        leaver = socket.socket(socket.AF_UNIX)
+        leaver.connect(str(tmp_path / "state" / DIRECTORY / str(process.pid)))
+        leaver.sendall(b"GET /debug/heap?seconds=300 HTTP/1.1\r\n\r\n")
+
+        def watched() -> bool:
+            try:
+                attachable.ask(found, Request("heap", seconds=0.01))
+            except MobyshellError as error:
+                assert "somebody else is watching" in error.message
+                return True
+            return False
+
+        eventually(watched)
+        leaver.close()
+        eventually(lambda: not watched())
+
+
 def test_a_socket_goes_with_its_process_and_one_of_a_killed_one_with_the_next(
     tmp_path: Path,
 ) -> None:
@@ -101,9 +122,11 @@ def test_a_socket_goes_with_its_process_and_one_of_a_killed_one_with_the_next(
     with face(state) as killed:
         attachable.ask(attachable.find(killed.pid), Request("stacks"))
     assert os.listdir(state / DIRECTORY) == [str(killed.pid)]
-    with face(state, BUSY.replace("+ 60", "+ 1.5")) as process:
+    ends = BUSY.replace("time.monotonic() < until", "not os.path.exists(sys.argv[2] + '/end')")
+    with face(state, ends.replace("import sys", "import os, sys")) as process:
         attachable.ask(attachable.find(process.pid), Request("stacks"))
         assert os.listdir(state / DIRECTORY) == [str(process.pid)]
+        (state / "end").touch()
         process.wait(60)
         assert os.listdir(state / DIRECTORY) == []
 

@@ -200,7 +200,9 @@ def test_the_keeper_writes_down_where_it_is(house: House) -> None:
     assert any(line.endswith(" in run") for line in lines)
     with pytest.raises(Unsupported):
         attachable.ask(keeper, Request("flame", seconds=1))
-    assert house.pids()[0] == keeper.pid
+    shim = attachable.shim_of(str(house.state))
+    assert any(line.endswith(" in _turn") for line in attachable.last_words(shim))
+    assert house.pids() == (keeper.pid, shim.pid)
     (house.state / "shim.log").write_text("")  # what a shim complains of is there, too
     house.client.delete(id, force=True)
 
