@@ -193,6 +193,7 @@ _MODULES = {
     "task": ("task", "task_looks"),
     "container": ("container", "container_run", "container_start"),
     "snapshot": ("snapshot", "snapshot_looks"),
+    "bench": ("bench", "bench_load"),
     "image": (
         "image_transfer",
         "image",
