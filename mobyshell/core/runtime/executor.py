@@ -86,6 +86,19 @@ class Standing(Protocol):
         ...
 
 
+@runtime_checkable
+class Foreseeing(Protocol):
+    """An executor that has namespaces made before they are wanted (see `native.ahead`)."""
+
+    def foresee(self, flags: int) -> None:
+        """A child with these flags may be wanted soon: have made what can be, and do not wait."""
+        ...
+
+    def rest(self, seconds: float) -> bool:
+        """Let go of what nobody has wanted for so long; whether something is left."""
+        ...
+
+
 class Launch(Protocol):
     """Starts a launcher: it has `inherited` under their numbers and each of `passed` as another."""
 

@@ -27,7 +27,7 @@ from mobyshell.core.runtime.diff import diff
 from mobyshell.core.runtime.exec import ExecProcess
 from mobyshell.core.runtime.execs import Execs, Wanted
 from mobyshell.core.runtime.execution import confinement
-from mobyshell.core.runtime.executor import Executor
+from mobyshell.core.runtime.executor import Executor, Foreseeing
 from mobyshell.core.runtime.host import Host
 from mobyshell.core.runtime.kill import kill
 from mobyshell.core.runtime.list import list_states
@@ -71,7 +71,7 @@ class Runtime:
     With `systemd` the containers it creates have their cgroups from systemd; what it does to
     those that are there goes by how they were made. `spare`, `sweep`: of one who makes many. With
     `ushers` it holds on to containers in which processes were executed, until `rest`, `leave` or
-    `delete`: for a process that stays.
+    `delete`, and to what the next container will want, until `rest_ahead`: for a process that stays.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Runtime:
         self._host = host
         self._systemd = systemd
         self._spare, self._sweep = spare or Spare(), sweep
-        self._tidy = True
+        self._tidy, self._stays = True, ushers
         self._seccomp = SeccompCompiler()
         self._waiting: dict[str, Waiting] = {}
         self._texts: dict[int, tuple[Spec, str]] = {}
@@ -172,11 +172,30 @@ class Runtime:
         tidy, self._tidy = self._tidy, False
         text = self._text(spec)
         prepared = self._prepare(bundle, spec, text, rows, columns, options)
+        if self._stays:
+            meanwhile = self._foreseeing(prepared.template.clone_flags, meanwhile)
         return create(
             self.root, id, prepared, spec, text, stdio=stdio, executor=self.executor,
             sink=self.sink, clock=self.clock, keep=self._keep, options=options, snapshot=snapshot,
             spare=self._spare, meanwhile=meanwhile, tidy=tidy, keep_names=keep,
         )  # fmt: skip
+
+    def _foreseeing(self, flags: int, meanwhile: Meanwhile | None) -> Meanwhile:
+        """`meanwhile`, and then, as we have nothing to do but wait, what the next one will want."""
+
+        def both(container: Container) -> None:
+            if meanwhile is not None:
+                meanwhile(container)
+            if isinstance(self.executor, Foreseeing):
+                self.executor.foresee(flags)
+
+        return both
+
+    def rest_ahead(self, seconds: float) -> bool:
+        """Hold nothing for a next container that nobody has wanted for so long; whether there is
+        something else."""
+        executor = self._executor
+        return executor.rest(seconds) if isinstance(executor, Foreseeing) else False
 
     def _text(self, spec: Spec) -> str:
         """`spec` as JSON, written once for the same value."""

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 OWN = "mobyshell"
 _A_WHILE = 0.2
+_SOON, _AHEAD = 0.05, 2.0
+"""Seconds until it is looked what was made ahead, and for which that is kept."""
 _ALSO = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin")
 """Where runtimes are that a user's $PATH may not name."""
 
@@ -98,6 +100,7 @@ class Runtimes:
         self._house = house
         self._own: dict[str, Runtime] = {}
         self._timer: Timer | None = None
+        self._ahead: Timer | None = None
         house.endings.append(self._ended)
         self._spare = Spare(lambda free: house.loop.call_later(_A_WHILE, free))
 
@@ -121,6 +124,17 @@ class Runtimes:
         """Our own runtime may hold on to a container now: let go of it in a while."""
         if self._timer is None:
             self._timer = self._house.loop.call_later(_RESTING / 2, self._look)
+
+    def created(self) -> None:
+        """Our own runtime may have something ready for a next container: not for long."""
+        if self._ahead is None:
+            self._ahead = self._house.loop.call_later(_SOON, self._look_ahead)
+
+    def _look_ahead(self) -> None:
+        self._ahead = None
+        left = [runtime.rest_ahead(_AHEAD) for runtime in self._own.values()]
+        if any(left):
+            self._ahead = self._house.loop.call_later(_AHEAD / 2, self._look_ahead)
 
     def _look(self) -> None:
         self._timer = None

@@ -144,6 +144,7 @@ class Verbs:
             )  # fmt: skip
             made = True
         finally:
+            self._runtimes.created()
             self._tables.release(namespace, id)
             self._house.journal.made(namespace, id, kept=made)
         return record.to_json()

@@ -25,6 +25,7 @@ from functools import partial
 from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.linux.constants import (
     AT_EMPTY_PATH,
+    CLONE_NEWNET,
     CLONE_NEWTIME,
     CLONE_NEWUSER,
     CLONE_PIDFD,
@@ -39,6 +40,7 @@ from mobyshell.core.runtime.executor import (
     Spawned,
     spawn_behind,
 )
+from mobyshell.core.runtime.native.ahead import Ahead, Walking
 from mobyshell.core.runtime.native.code import RUN, SPAWN
 from mobyshell.core.runtime.native.image import Image, clock
 from mobyshell.core.runtime.program import CLONE_ARGS, REPORT, WORDS, Header, Program
@@ -65,6 +67,7 @@ class NativeExecutor:
         self._run = ctypes.CFUNCTYPE(ctypes.c_long, word, word, word)(self._image.code + RUN)
         self._spawn = ctypes.CFUNCTYPE(ctypes.c_long, *[word] * 5)(self._image.code + SPAWN)
         self._lent: deque[object] = deque(maxlen=_LENT)
+        self._ahead = Ahead(self._walk)
         self._argv = ctypes.create_string_buffer(b"mobyshell init")
         self._vector = (ctypes.c_void_p * 2)(ctypes.addressof(self._argv), None)
         self._empty = ctypes.create_string_buffer(8)
@@ -84,7 +87,23 @@ class NativeExecutor:
                 given=given,
             )  # fmt: skip
         header[Header.BEFORE] = header[Header.BEHIND] = 0
-        return self._begin(flags, cgroup, list(given), [(program.memory.fd, MAIN)])
+        network = self._ahead.take() if flags & CLONE_NEWNET else -1
+        if network < 0:
+            return self._begin(flags, cgroup, list(given), [(program.memory.fd, MAIN)])
+        try:
+            return self._begin(
+                flags & ~CLONE_NEWNET, cgroup, list(given), [(program.memory.fd, MAIN)],
+                first=[(number("setns"), network, CLONE_NEWNET, 0, 0, 0)],
+            )  # fmt: skip
+        finally:
+            os.close(network)
+
+    def foresee(self, flags: int) -> None:
+        if flags & CLONE_NEWNET and not flags & _ENTERED_LATE:
+            self._ahead.make()
+
+    def rest(self, seconds: float) -> bool:
+        return self._ahead.rest(seconds)
 
     def stand(self, program: Program, line: int, given: Iterable[int]) -> Spawned:
         header = self._named(program, _USHER_NAME)
@@ -113,11 +132,12 @@ class NativeExecutor:
 
     def _begin(
         self, flags: int, cgroup: int, inherited: Sequence[int], passed: Sequence[tuple[int, int]],
-        *, alone: bool = False, wait: int = 0,
+        *, alone: bool = False, wait: int = 0, first: Sequence[tuple[int, ...]] = (),
     ) -> Spawned:  # fmt: skip
         """The launcher, in new namespaces of `flags`. `alone`: it has no other descriptors, not even
-        those of ours that every program inherits. `wait`: CLONE_VFORK, to return when it is executed."""
-        calls = []
+        those of ours that every program inherits. `wait`: CLONE_VFORK, to return when it is executed.
+        `first`: what it calls before."""
+        calls = list(first)
         if alone:
             calls.append((number("close_range"), 0, 0xFFFFFFFF, _CLOSE_RANGE_CLOEXEC, 0, 0))
         calls += [(number("fcntl"), fd, _F_SETFD, 0, 0, 0) for fd in inherited]
@@ -127,34 +147,51 @@ class NativeExecutor:
              ctypes.addressof(self._vector), ctypes.addressof(self._empty), AT_EMPTY_PATH)
         )  # fmt: skip
         records = b"".join(_RECORD.pack(*call, 0, 0, 0, 0) for call in calls)
-        size = len(records)
-        buffer = ctypes.create_string_buffer(records, size + len(calls) * REPORT * 8)
+        more = wait | (CLONE_INTO_CGROUP if cgroup >= 0 else 0)
+        pid, pidfd, memory = self._clone(records, flags | more, cgroup=cgroup)
+        refused = partial(_refusal, memory, len(records), len(calls), setns=bool(first))
+        return Spawned(pid, pidfd, refused)
+
+    def _walk(self, records: bytes, cells: int, flags: int) -> Walking:
+        """A process that walks records in our memory, and ends."""
+        _, pidfd, memory = self._clone(records, flags, cells=cells)
+        return Walking(pidfd, memory, len(records) // _RECORD.size)
+
+    def _clone(
+        self, records: bytes, flags: int, *, cgroup: int = -1, cells: int = 0
+    ) -> tuple[int, int, ctypes.Array[ctypes.c_char]]:
+        """A child that walks `records` in our memory: its pid, a pidfd, and that memory."""
+        length = len(records) // _RECORD.size
+        size = len(records) + (length * REPORT + cells) * 8
+        buffer = ctypes.create_string_buffer(records, size)
+        if cells:
+            struct.pack_into(f"={cells}q", buffer, size - cells * 8, *[-1] * cells)
         stack = ctypes.create_string_buffer(_STACK)
-        # whatever becomes of who wants it, the child has this until it is the launcher
+        # whatever becomes of who wants it, the child has this until it is another program, or gone
         self._lent.append((buffer, stack))
         pidfd = ctypes.c_int(-1)
         arguments = ctypes.create_string_buffer(
             CLONE_ARGS.pack(
-                flags | CLONE_PIDFD | CLONE_VM | wait | CLONE_CLEAR_SIGHAND
-                | (CLONE_INTO_CGROUP if cgroup >= 0 else 0),
+                flags | CLONE_PIDFD | CLONE_VM | CLONE_CLEAR_SIGHAND,
                 ctypes.addressof(pidfd), 0, 0, signal.SIGCHLD,
                 ctypes.addressof(stack), _STACK, 0, 0, 0, max(cgroup, 0),
             ),
             CLONE_ARGS.size,
         )  # fmt: skip
         pid: int = self._spawn(
-            ctypes.addressof(arguments), CLONE_ARGS.size, ctypes.addressof(buffer), len(calls),
+            ctypes.addressof(arguments), CLONE_ARGS.size, ctypes.addressof(buffer), length,
             self._clock,
         )  # fmt: skip
         if pid < 0:
             raise SyscallFailed("clone3", -pid, hint=hint("clone3", -pid))
-        return Spawned(pid, pidfd.value, partial(_refusal, buffer, stack, size, len(calls)))
+        return pid, pidfd.value, buffer
 
 
 def _refusal(
-    buffer: ctypes.Array[ctypes.c_char], stack: object, at: int, length: int
+    memory: ctypes.Array[ctypes.c_char], at: int, length: int, *, setns: bool
 ) -> SyscallFailed | None:
-    """Why a child could not become the launcher, if it could not. `stack` was the child's."""
-    reports = struct.unpack_from(f"={length * REPORT}Q", buffer, at)
-    code = next((one for one in reports[1::REPORT] if one), 0)
-    return SyscallFailed("execveat", code, what="starting the launcher") if code else None
+    """Why a child could not become the launcher, if it could not."""
+    codes = struct.unpack_from(f"={length * REPORT}Q", memory, at)[1::REPORT]
+    code = next((one for one in codes if one), 0)
+    name = "setns" if setns and codes[0] else "execveat"
+    return SyscallFailed(name, code, what="starting the launcher") if code else None
