@@ -38,7 +38,7 @@ class EventsScreen(MobyScreen):
         Binding("m", "metrics", "Metrics", id="events.metrics"),
         Binding("J", "jump", "To the task", show=False, id="events.jump"),
         Binding("s", "save", "Save", id="events.save"),
-        Binding("enter", "details", "Details", show=False, id="events.details"),
+        Binding("y,enter", "details", "Explain", id="events.details"),
         Binding("x", "menu", "Actions", id="events.menu"),
         Binding("c", "copy", "Copy", show=False, id="events.copy"),
         Binding("escape", "back", "Back", show=False, id="events.back"),

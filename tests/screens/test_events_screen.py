@@ -297,9 +297,10 @@ async def test_tasks_are_measured_while_somebody_looks(opened: Open) -> None:
         await until(pilot, lambda: meter.looks >= 2)
         await pilot.press("f2")
         await settle(pilot)
-        before = meter.looks
-        await pilot.pause(1.5)
-        assert meter.looks == before
+        screen = pilot.app._screen_stacks["events"][0]
+        pane, before = screen.query_one(MetricsPane), meter.looks
+        assert not pane.ticker._active.is_set()
+        assert not screen.query_one(EventStream).ager._active.is_set()
         await pilot.press("f7")
         await until(pilot, lambda: meter.looks > before)
 
