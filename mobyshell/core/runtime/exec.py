@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,7 @@ def check_running(root: Path, id: str, *, ignore_paused: bool = False) -> states
 
 def exec_process(
     state: states.State, prepared: Prepared, uid: int, *, stdio: Stdio, executor: Executor, sink: EventSink,
-    options: Options = PLAIN,
+    meanwhile: Callable[[], None], options: Options = PLAIN,
 ) -> Steps[ExecProcess]:  # fmt: skip
     """Execute the exec plan of a process of `uid`; returns when the program runs.
 
@@ -82,6 +83,7 @@ def exec_process(
                 cgroup=opened.get("cgroup", -1),
             )  # fmt: skip
         held.close()
+        meanwhile()
         return (yield from _follow(prepared, launched, values, executor, sink))
     except BaseException as error:
         if launched is not None:
@@ -101,8 +103,9 @@ def exec_process(
 
 
 def exec_by_usher(
-    known: Known, prepared: Prepared, uid: int, *, stdio: Stdio, sink: EventSink
-) -> Steps[ExecProcess | int]:
+    known: Known, prepared: Prepared, uid: int, *, stdio: Stdio, sink: EventSink,
+    meanwhile: Callable[[], None],
+) -> Steps[ExecProcess | int]:  # fmt: skip
     """As `exec_process`, by the container's usher; an errno (or 0) if that has made no process."""
     plan, usher = prepared.template, known.usher
     values = {"id": plan.id, "init": str(known.state.pid)}
@@ -117,6 +120,7 @@ def exec_by_usher(
     except OSError as gone:
         return gone.errno or 0
     try:
+        meanwhile()
         yield HungUp(ready)
         told = os.read(ready, 2)
     finally:

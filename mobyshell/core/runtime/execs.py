@@ -6,7 +6,7 @@ or may be one, else the long way of `exec`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,9 +41,10 @@ class Wanted:
 
     process: Process
     stdio: Stdio
-    rows: int = 0
-    columns: int = 0
-    options: Options = PLAIN
+    rows: int
+    columns: int
+    options: Options
+    meanwhile: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ class Execs:
             yield from exec_process(
                 state, prepared, wanted.process.user.uid, stdio=wanted.stdio, executor=executor,
                 sink=self._sink, options=with_owned(wanted.options, wanted.stdio, wanted.process),
+                meanwhile=wanted.meanwhile,
             )
         )  # fmt: skip
 
@@ -122,8 +124,9 @@ class Execs:
     ) -> Steps[ExecProcess | None]:
         """The process, if the usher can make it; else that one is dismissed."""
         made = yield from exec_by_usher(
-            known, prepared, wanted.process.user.uid, stdio=wanted.stdio, sink=self._sink
-        )
+            known, prepared, wanted.process.user.uid, stdio=wanted.stdio, sink=self._sink,
+            meanwhile=wanted.meanwhile,
+        )  # fmt: skip
         if isinstance(made, int):
             ushers.failed(known, made)
             return None

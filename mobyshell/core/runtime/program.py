@@ -98,6 +98,7 @@ class Program:
         self._measured = False
         self._named: dict[int, bytes] = {}
         """The texts with nothing but the id to put in, as they lie there; empty for others."""
+        self._packed: tuple[Mapping[str, int] | None, bytes] = (None, b"")
         self.scratch: dict[str, tuple[int, int]] = {}
         """Where memory lies that calls share, by its name, and its size: zero before each run."""
         self.layout: Layout | None = None
@@ -126,18 +127,19 @@ class Program:
         if index is not None:
             self.words[self.cells_at + index] = value & MASK
 
-    def cells_of(self, values: Mapping[str, int]) -> bytes:
-        """All cells as `put_cells` takes them: those of `values` filled, the others zero."""
-        cells = [0] * len(self.cells)
-        for name, value in values.items():
-            if name in self.cells:
-                cells[self.cells[name]] = value & MASK
-        return struct.pack(f"={len(cells)}Q", *cells)
-
-    def put_cells(self, cells: bytes) -> None:
-        """Fill all cells at once, before the program runs."""
+    def put_cells(self, values: Mapping[str, int]) -> None:
+        """Fill all cells before the program runs, those that are not in `values` with zeros. It is
+        remembered what that is for the same `values`, which nobody changes."""
+        known, packed = self._packed
+        if known is not values:
+            cells = [0] * len(self.cells)
+            for name, value in values.items():
+                if name in self.cells:
+                    cells[self.cells[name]] = value & MASK
+            packed = struct.pack(f"={len(cells)}Q", *cells)
+            self._packed = values, packed
         at = 8 * self.cells_at
-        self.mapping[at : at + len(cells)] = cells
+        self.mapping[at : at + len(packed)] = packed
 
     def get(self, name: str) -> int:
         """The cell `name` as a signed number."""

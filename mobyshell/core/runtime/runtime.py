@@ -256,11 +256,15 @@ class Runtime:
         cgroups: Mapping[str, str] | None = None,
         ignore_paused: bool = False,
         options: Options = PLAIN,
+        meanwhile: Callable[[], None] | None = None,
     ) -> Steps[ExecProcess]:
-        """Run one more process in a container, in `cgroups` instead of the container's own."""
+        """Run one more process in a container, in `cgroups` instead of the container's own.
+
+        `meanwhile` is called once it is under way, while it has to be waited for.
+        """
         return self._execs.exec(
-            id, Wanted(process, stdio, rows, columns, options), self.executor, self.host,
-            cgroups=cgroups, ignore_paused=ignore_paused,
+            id, Wanted(process, stdio, rows, columns, options, meanwhile or _nothing),
+            self.executor, self.host, cgroups=cgroups, ignore_paused=ignore_paused,
         )  # fmt: skip
 
     def state(self, id: str) -> tuple[states.State, Status]:
@@ -358,6 +362,10 @@ class Runtime:
     def list(self) -> list[tuple[states.State, Status]]:
         """All containers of this root."""
         return list_states(self.root)
+
+
+def _nothing() -> None:
+    """For whoever has nothing else to do."""
 
 
 def root_path(spec: Spec) -> str:

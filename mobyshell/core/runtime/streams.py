@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import cache
 
 from mobyshell.core.oci import Process
 from mobyshell.core.runtime.create import Stdio
@@ -17,10 +18,16 @@ def with_owned(options: Options, stdio: Stdio, process: Process | None) -> Optio
     if options.owned is not None or process is None:
         return options
     uid = process.user.uid
-    null = os.stat(os.devnull).st_rdev
+    null = _null()
     found = []
     for number, fd in enumerate((stdio.stdin, stdio.stdout, stdio.stderr)):
         stream = os.fstat(fd)
         if stream.st_uid != uid and stream.st_rdev != null:
             found.append(number)
     return replace(options, owned=tuple(found))
+
+
+@cache
+def _null() -> int:
+    """The number of the device."""
+    return os.stat(os.devnull).st_rdev

@@ -67,7 +67,7 @@ class Usher:
         """Have a child made that walks `program`: a pipe, ours to close, that is hung up once the
         child has executed its program, or has ended. OSError if the usher has gone."""
         memory = program.memory
-        program.put_cells(program.cells_of(self._cells))
+        program.put_cells(self._cells)
         program.header[Header.CHILD] = 0
         CLONE_ARGS.pack_into(
             memory.view, Header.CLONE_ARGS * 8,

@@ -43,7 +43,7 @@ def clear_making(house: House, tables: Tables, runtimes: Runtimes) -> None:
     making = f"{house.state}/{MAKING}"
     for name in _names(making):
         record = _readable(f"{making}/{name}")
-        if record is not None and record.namespace:
+        if record is not None and record.namespace and not record.exec_id:
             _undo(house, tables, runtimes, record)
         shutil.rmtree(f"{making}/{name}", ignore_errors=True)
     os.makedirs(making, 0o700, exist_ok=True)

@@ -152,8 +152,9 @@ class ForeignRuntime:
             pass  # the error that we come from says more
 
     def exec(
-        self, id: str, process: Process, *, stdio: Stdio, rows: int = 0, columns: int = 0
-    ) -> Steps[ExecProcess]:
+        self, id: str, process: Process, *, stdio: Stdio, rows: int = 0, columns: int = 0,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> Steps[ExecProcess]:  # fmt: skip
         """Run one more process; see `Runtime.exec`."""
         path = states.directory(self.root, id)
         console = ConsoleSocket(str(path)) if process.terminal else None

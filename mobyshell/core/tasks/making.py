@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from mobyshell.core.errors import AlreadyExists, SyscallFailed, UsageError
+from mobyshell.core.errors import UsageError
 from mobyshell.core.oci import IDMapping, Spec, User, load_spec
 from mobyshell.core.oci import Process as SpecProcess
 from mobyshell.core.runtime import Stdio
@@ -20,7 +20,7 @@ from mobyshell.core.runtime.create import Container
 from mobyshell.core.runtime.state import CONFIG, State
 from mobyshell.core.runtime.steps import Steps
 from mobyshell.core.runtime.values import RootMount
-from mobyshell.core.tasks.paths import MAKING, TASK, container_dir, exec_dir, task_dir
+from mobyshell.core.tasks.paths import TASK, container_dir, exec_dir, task_dir
 from mobyshell.core.tasks.process import House, Process, hold, let_go
 from mobyshell.core.tasks.records import EXIT, Record, process_start, write_record
 from mobyshell.core.tasks.runtimes import TaskRuntime
@@ -33,26 +33,23 @@ def make_task(
     rows: int, columns: int, rootfs: RootMount | None = None,
 ) -> Steps[Process]:  # fmt: skip
     """The container of `record` and `spec`, created, with its process in the tables."""
-    directory = f"{house.state}/{MAKING}/{house.clock.new_id()}"
     final = task_dir(house.state, record.namespace, record.id)
-    os.mkdir(directory, 0o700)
-    ends: Ends | None = None
+    directory, ends = house.stock.take(
+        terminal=record.terminal, stdin=record.stdin, owner=owner_of(spec, None)
+    )
 
     def meanwhile(container: Container) -> None:
         """All that can be done for a container that is not ready yet."""
-        assert ends is not None
         record.pid = container.pid
         record.pid_start = container.pid_start or process_start(container.pid)
         write_record(directory, record)
         ends.close_theirs()
         hold(house, record, final, container.pidfd, ends.ours)
         house.journal.flush_some()
+        house.stock.fill()
 
     try:
         write_record(directory, record)
-        ends = open_ends(
-            directory, terminal=record.terminal, stdin=record.stdin, owner=owner_of(spec, None)
-        )
         container = yield from runtime.create(
             record.id, record.bundle, stdio=Stdio(*ends.theirs), spec=spec, rows=rows,
             columns=columns, rootfs=rootfs, meanwhile=meanwhile,
@@ -60,10 +57,7 @@ def make_task(
         if not record.pid:  # a runtime that says nothing before all is done
             meanwhile(container)
     except BaseException:
-        if ends is not None:
-            let_go(house, record, ends.ours)
-            ends.close()
-        shutil.rmtree(directory, ignore_errors=True)
+        _undo(house, record, directory, ends)
         raise
     if container.master is not None:
         ends.ours["master"] = container.master
@@ -157,21 +151,18 @@ def make_exec(
     spec: Spec, *, rows: int, columns: int,
 ) -> Steps[Process]:  # fmt: skip
     """One more process in a running task, in the tables."""
-    directory = exec_dir(house.state, record.namespace, record.id, record.exec_id)
-    _make_directory(directory, record)
-    ends: Ends | None = None
+    final = exec_dir(house.state, record.namespace, record.id, record.exec_id)
+    directory, ends = house.stock.take(
+        terminal=record.terminal, stdin=record.stdin, owner=owner_of(spec, process.user)
+    )
+
     try:
-        ends = open_ends(
-            directory, terminal=record.terminal, stdin=record.stdin,
-            owner=owner_of(spec, process.user),
-        )  # fmt: skip
         made = yield from runtime.exec(
-            record.id, process, stdio=Stdio(*ends.theirs), rows=rows, columns=columns
-        )
+            record.id, process, stdio=Stdio(*ends.theirs), rows=rows, columns=columns,
+            meanwhile=house.stock.fill,
+        )  # fmt: skip
     except BaseException:
-        if ends is not None:
-            ends.close()
-        shutil.rmtree(directory, ignore_errors=True)
+        _undo(house, record, directory, ends)
         raise
     ends.close_theirs()
     if made.master is not None:
@@ -180,27 +171,28 @@ def make_exec(
     record.pid_start = made.start or process_start(made.pid)
     record.created_ns = record.started_ns = house.clock.now_ns()
     write_record(directory, record)
+    _put(directory, final)
     further = Process(
-        house, record.namespace, directory, record, made.pidfd, ends.ours, tables.ended, fresh=True
+        house, record.namespace, final, record, made.pidfd, ends.ours, tables.ended, fresh=True
     )
     tables.add(further)
     return further
 
 
-def _make_directory(directory: str, record: Record) -> None:
+def _undo(house: House, record: Record, directory: str, ends: Ends) -> None:
+    """No process came of it."""
+    let_go(house, record, ends.ours)
+    ends.close()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _put(directory: str, final: str) -> None:
+    """A process's files in their place; the first further one of a task makes the place, too."""
     try:
-        try:
-            os.mkdir(directory, 0o700)
-        except FileNotFoundError:  # the first one of this task
-            os.makedirs(os.path.dirname(directory), 0o700, exist_ok=True)
-            os.mkdir(directory, 0o700)
-    except FileExistsError:
-        raise AlreadyExists(
-            f"process {record.exec_id} of task {record.id} exists already",
-            hint="choose another name",
-        ) from None
-    except OSError as error:
-        raise SyscallFailed.of(error, "mkdir", path=directory) from None
+        os.rename(directory, final)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(final), 0o700, exist_ok=True)
+        os.rename(directory, final)
 
 
 def adapted(spec: Spec, args: Sequence[str] | None, terminal: bool | None) -> Spec:

@@ -28,6 +28,7 @@ from mobyshell.core.tasks.journal import Journal
 from mobyshell.core.tasks.logs import LogWriter
 from mobyshell.core.tasks.loop import Loop, Timer, Watch
 from mobyshell.core.tasks.records import UNKNOWN_STATUS, Record, write_record
+from mobyshell.core.tasks.stock import Stock
 from mobyshell.core.tasks.streams import OUTPUTS, Input, Output, Terminal
 
 LOGS = "logs"
@@ -49,6 +50,7 @@ class House:
     holder: Holder
     journal: Journal
     broom: Broom
+    stock: Stock
     endings: list[Callable[[Record], None]] = field(default_factory=list)
     """Who hears of a process's end before anybody is told."""
 

@@ -50,8 +50,9 @@ class TaskRuntime(Protocol):
     ) -> Steps[State]: ...
 
     def exec(
-        self, id: str, process: Process, *, stdio: Stdio, rows: int = 0, columns: int = 0
-    ) -> Steps[ExecProcess]: ...
+        self, id: str, process: Process, *, stdio: Stdio, rows: int = 0, columns: int = 0,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> Steps[ExecProcess]: ...  # fmt: skip
 
     def kill(self, id: str, number: int, *, all_processes: bool = False) -> Steps[None]: ...
 

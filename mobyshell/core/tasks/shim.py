@@ -28,6 +28,7 @@ from mobyshell.core.tasks.process import House, Process
 from mobyshell.core.tasks.restarting import Restarter
 from mobyshell.core.tasks.runtimes import Runtimes
 from mobyshell.core.tasks.server import Connection, Server
+from mobyshell.core.tasks.stock import Stock
 from mobyshell.core.tasks.strays import Strays
 from mobyshell.core.tasks.tables import Tables
 from mobyshell.core.tasks.verbs import Verbs
@@ -54,8 +55,8 @@ class Shim:
         intake = self._make_intake(clock)
         journal = Journal(state, self.loop, clock)
         journal.recover()
-        broom = Broom(state, self.loop)
-        self.house = House(state, self.loop, clock, intake, self.holder, journal, broom)
+        broom, stock = Broom(state, self.loop), Stock(state, self.loop, clock)
+        self.house = House(state, self.loop, clock, intake, self.holder, journal, broom, stock)
         self.tables = Tables(self.house, self._consider, self._ended)
         self._strays = Strays(self.loop, self._known)
         self._runtimes = Runtimes(self.house)
@@ -146,6 +147,7 @@ class Shim:
             self._debug.close()
             self.house.journal.flush()
             self.house.broom.sweep()
+            self.house.stock.clear()
             self.loop.stop()
 
     def _lost_keeper(self) -> None:

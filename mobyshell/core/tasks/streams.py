@@ -36,6 +36,11 @@ class Ends:
     ours: dict[str, int]
     handed: bool = False
 
+    def give(self, owner: tuple[int, int]) -> None:
+        """The process's outputs become `owner`'s, as far as that can be."""
+        for fd in self.theirs[1:]:
+            _give(fd, owner)
+
     def close_theirs(self) -> None:
         """Once the process has them. Again: nothing."""
         if not self.handed:
