@@ -131,9 +131,9 @@ def exec_by_usher(
         return -pid
     # our child, not yet reaped: the pid cannot have been reused
     child = Spawned(pid, os.pidfd_open(pid))
-    if not usher.told:
-        usher.told = True
+    if usher.program is not None:
         report.emit(plan.id, lambda: plan, usher.program, sink)
+        usher.begun()
     try:
         report.emit(plan.id, lambda: plan, program, sink)
         if told != b"r" or report.has_failed(plan, program):

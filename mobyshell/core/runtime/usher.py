@@ -48,13 +48,11 @@ class Usher:
         self, child: Spawned, line: socket.socket, program: Program, root: int,
         cells: dict[str, int], cgroup: int,
     ) -> None:  # fmt: skip
-        self.program = program
-        """Its own, which it has walked by the end of the first order."""
+        self.program: Program | None = program
+        """Its own; None once it has walked that, by the end of the first order, and it was reported."""
         self.homes = Homes(root)
         self.busy = False
         """Whether an order is under way."""
-        self.told = False
-        """Whether what it has walked was reported."""
         self._child, self._line = child, line
         self._cells = cells
         self._cgroup = cgroup
@@ -88,6 +86,12 @@ class Usher:
             os.close(sync)
         return ready
 
+    def begun(self) -> None:
+        """It has walked its own program, and nobody asks for the reports any more."""
+        if self.program is not None:
+            self.program.close()
+            self.program = None
+
     def close(self) -> None:
         """Dismiss it: it is gone when this returns."""
         self._line.close()
@@ -97,7 +101,7 @@ class Usher:
             os.waitid(os.P_PIDFD, self._child.pidfd, os.WEXITED)
         os.close(self._child.pidfd)
         self.homes.close()
-        self.program.close()
+        self.begun()
 
 
 def post(

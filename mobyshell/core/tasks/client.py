@@ -248,7 +248,7 @@ class TaskClient:
             if record is None:
                 view.require(self.state, self.namespace, id, exec_id)
             # only what a shim wrote is the last word: it has then logged all output, too
-            if record is not None and record.exit_status is not None:
+            elif record.exit_status is not None:
                 return record.exit_status
             left = None if until is None else max(0.0, until - time.monotonic())
             try:

@@ -18,7 +18,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from mobyshell.core.tasks.loop import Loop, Watch
+from mobyshell.core.tasks.loop import Loop, Timer, Watch
+
+_A_WHILE = 0.1
+_MOST_LATER = 32
 
 
 class Holder:
@@ -37,6 +40,8 @@ class Holder:
         self._waiting: deque[tuple[bytes, list[int]]] = deque()
         self._together: list[str] | None = None
         self._beside: list[int] = []
+        self._later: list[str] = []
+        self._timer: Timer | None = None
         self._writing: Watch | None = None
         self.held: dict[str, int] = {}
         self.watched: dict[int, str] = {}
@@ -68,6 +73,11 @@ class Holder:
         if self.held.pop(name, None) is not None:
             self._send(f"drop\0{name}")
 
+    def drop_later(self, name: str) -> None:
+        """`drop` what nobody misses: with what else is said, or in a while."""
+        if self.held.pop(name, None) is not None:
+            self._put_off(f"drop\0{name}")
+
     def drop_now(self, name: str) -> None:
         """`drop` what somebody waits for to be closed."""
         if name in self.held:
@@ -82,9 +92,23 @@ class Holder:
             self._send(f"watch\0{pid}\0{directory}")
 
     def unwatch(self, pid: int) -> None:
-        """Forget `pid`."""
+        """Forget `pid`, which has ended: that is not urgent either."""
         if self.watched.pop(pid, None) is not None:
-            self._send(f"unwatch\0{pid}")
+            self._put_off(f"unwatch\0{pid}")
+
+    def _put_off(self, words: str) -> None:
+        self._later.append(words)
+        if len(self._later) >= _MOST_LATER:
+            self._say_later()
+        elif self._timer is None:
+            self._timer = self._loop.call_later(_A_WHILE, self._say_later)
+
+    def _say_later(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._later and self._reading is not None:
+            self._say(b"", [])
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -107,6 +131,10 @@ class Holder:
             self._say(words.encode(), beside)
 
     def _say(self, words: bytes, fds: list[int]) -> None:
+        if self._later:
+            # what was put off comes first: a pid, or a name, may be another's by now
+            before, self._later = self._later, []
+            words = "\0\0".join(before).encode() + (b"\0\0" + words if words else b"")
         if not self._waiting and self._sent(words, fds):
             return
         # copies, as the caller may close its own before the keeper takes them
@@ -171,6 +199,7 @@ class Holder:
         """A new keeper, which has everything already: it is the process this one was forked from."""
         self._line = line
         self._lost = lost
+        self._later.clear()
         line.setblocking(False)
         self._reading = self._loop.watch(line.fileno(), self._read)
 

@@ -27,11 +27,11 @@ from mobyshell.core.tasks.intake import Intake
 from mobyshell.core.tasks.journal import Journal
 from mobyshell.core.tasks.logs import LogWriter
 from mobyshell.core.tasks.loop import Loop, Timer, Watch
+from mobyshell.core.tasks.paths import LOGS
 from mobyshell.core.tasks.records import UNKNOWN_STATUS, Record, write_record
 from mobyshell.core.tasks.stock import Stock
 from mobyshell.core.tasks.streams import OUTPUTS, Input, Output, Terminal
 
-LOGS = "logs"
 _ASK_AGAIN = 0.02
 _ASK_TIMES = 150
 _START_FIRST = 1.0
@@ -136,7 +136,7 @@ class Process:
     def _dry(self, output: Output) -> None:
         """An output stream has ended."""
         self._outputs.remove(output)
-        self._house.holder.drop(self._name(output.name))
+        self._house.holder.drop_later(self._name(output.name))
         self._close_log()
 
     def _close_log(self) -> None:
@@ -271,15 +271,15 @@ class Process:
             self.save()
         except FileNotFoundError:
             pass  # being deleted: who deletes it is told, and nobody else will ask
-        self.announce(TaskExited(record.pid, status, record.exec_id))
-        if record.restart_ns:
-            self.announce(TaskRestarting(record.restart, record.restarts + 1, record.pause_ms))
         if self.pidfd >= 0:
             exits.reap(self.pidfd)
         # it is written, and it is gone: whoever waits need not wait for the rest
         waiters, self.waiters = self.waiters, []
         for waiter in waiters:
             waiter(status)
+        self.announce(TaskExited(record.pid, status, record.exec_id))
+        if record.restart_ns:
+            self.announce(TaskRestarting(record.restart, record.restarts + 1, record.pause_ms))
         with self._house.holder.together():
             self._let_go()
         for attached in tuple(self.attached):
@@ -300,7 +300,7 @@ class Process:
         """Of what only a live process needs."""
         holder = self._house.holder
         if self.pidfd >= 0:
-            holder.drop(self._name("pidfd"))
+            holder.drop_later(self._name("pidfd"))
             holder.unwatch(self.record.pid)
             os.close(self.pidfd)
             self.pidfd = -1

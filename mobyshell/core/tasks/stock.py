@@ -12,8 +12,8 @@ import shutil
 from mobyshell.core.clock import Clock
 from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.tasks.loop import Loop, Timer
-from mobyshell.core.tasks.paths import MAKING
-from mobyshell.core.tasks.streams import Ends, open_ends
+from mobyshell.core.tasks.paths import LOGS, MAKING
+from mobyshell.core.tasks.streams import Ends, make_outputs, open_ends
 
 _KEPT = 30.0
 """Seconds for which something is kept that nobody takes."""
@@ -24,36 +24,40 @@ class Stock:
 
     def __init__(self, state: str, loop: Loop, clock: Clock) -> None:
         self._state, self._loop, self._clock = state, loop, clock
-        self._ready: tuple[str, Ends] | None = None
+        self._ready: tuple[str, dict[str, int]] | None = None
         self._timer: Timer | None = None
 
     def take(self, *, terminal: bool, stdin: bool, owner: tuple[int, int]) -> tuple[str, Ends]:
         """A directory in `.making` with what `open_ends` makes, now the caller's. SyscallFailed or
         OSError."""
-        if self._ready is not None and not terminal and not stdin:
-            (directory, ends), self._ready = self._ready, None
-            ends.give(owner)
-            return directory, ends
-        return self._make(terminal=terminal, stdin=stdin, owner=owner)
-
-    def _make(self, *, terminal: bool, stdin: bool, owner: tuple[int, int]) -> tuple[str, Ends]:
-        directory = f"{self._state}/{MAKING}/{self._clock.new_id()}"
+        outputs: dict[str, int] = {}
+        if self._ready is not None and not terminal:
+            (directory, outputs), self._ready = self._ready, None
+        else:
+            directory = self._directory()
         try:
-            os.mkdir(directory, 0o700)
-        except OSError as error:
-            raise SyscallFailed.of(error, "mkdir", path=directory) from None
-        try:
-            return directory, open_ends(directory, terminal=terminal, stdin=stdin, owner=owner)
+            return directory, open_ends(
+                directory, terminal=terminal, stdin=stdin, owner=owner, outputs=outputs
+            )
         except OSError:
             shutil.rmtree(directory, ignore_errors=True)
             raise
+
+    def _directory(self) -> str:
+        directory = f"{self._state}/{MAKING}/{self._clock.new_id()}"
+        try:
+            os.mkdir(directory, 0o700)
+            os.mkdir(f"{directory}/{LOGS}", 0o700)
+        except OSError as error:
+            raise SyscallFailed.of(error, "mkdir", path=directory) from None
+        return directory
 
     def fill(self) -> None:
         """Make the next one, if it is not there; who has just taken one may want another soon."""
         if self._ready is None:
             try:
-                us = (os.geteuid(), os.getegid())
-                self._ready = self._make(terminal=False, stdin=False, owner=us)
+                directory = self._directory()
+                self._ready = directory, make_outputs(directory)
             except (OSError, SyscallFailed):
                 return  # whoever needs it will be told why
         if self._timer is not None:
@@ -63,6 +67,7 @@ class Stock:
     def clear(self) -> None:
         """Have nothing."""
         if self._ready is not None:
-            (directory, ends), self._ready = self._ready, None
-            ends.close()
+            (directory, outputs), self._ready = self._ready, None
+            for fd in outputs.values():
+                os.close(fd)
             shutil.rmtree(directory, ignore_errors=True)

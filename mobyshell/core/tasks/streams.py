@@ -36,11 +36,6 @@ class Ends:
     ours: dict[str, int]
     handed: bool = False
 
-    def give(self, owner: tuple[int, int]) -> None:
-        """The process's outputs become `owner`'s, as far as that can be."""
-        for fd in self.theirs[1:]:
-            _give(fd, owner)
-
     def close_theirs(self) -> None:
         """Once the process has them. Again: nothing."""
         if not self.handed:
@@ -55,14 +50,32 @@ class Ends:
             os.close(fd)
 
 
-def open_ends(directory: str, *, terminal: bool, stdin: bool, owner: tuple[int, int]) -> Ends:
-    """Make what a new process needs in `directory`.
+def make_outputs(directory: str) -> dict[str, int]:
+    """The output FIFOs in `directory`: the shim's ends."""
+    ours: dict[str, int] = {}
+    try:
+        for name in OUTPUTS:
+            path = f"{directory}/{name}"
+            os.mkfifo(path, 0o600)
+            ours[name] = open_output(path)
+        return ours
+    except OSError:
+        for fd in ours.values():
+            os.close(fd)
+        raise
+
+
+def open_ends(
+    directory: str, *, terminal: bool, stdin: bool, owner: tuple[int, int],
+    outputs: dict[str, int] | None = None,
+) -> Ends:  # fmt: skip
+    """Make what a new process needs in `directory`, where `outputs` may be there already.
 
     `owner`: the host's ids of the process's user, who may then open /dev/stdout anew. Without
     `stdin` it reads from /dev/null; with a terminal all three are, until it has its console.
     """
     opened: list[int] = []
-    ours: dict[str, int] = {}
+    ours: dict[str, int] = dict(outputs or {})
     try:
         if terminal:
             null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
@@ -72,11 +85,10 @@ def open_ends(directory: str, *, terminal: bool, stdin: bool, owner: tuple[int, 
         else:
             source = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         opened.append(source)
+        if not outputs:
+            ours |= make_outputs(directory)
         for name in OUTPUTS:
-            path = f"{directory}/{name}"
-            os.mkfifo(path, 0o600)
-            ours[name] = open_output(path)
-            opened.append(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+            opened.append(os.open(f"{directory}/{name}", os.O_RDWR | os.O_CLOEXEC))
             _give(opened[-1], owner)
         return Ends((opened[0], opened[1], opened[2]), ours)
     except OSError:

@@ -15,6 +15,7 @@ from typing import TypeVar
 from mobyshell.core.errors import AlreadyExists, NotFound, WrongState
 from mobyshell.core.runtime.steps import Sleep, Steps
 from mobyshell.core.tasks.limits import make_room
+from mobyshell.core.tasks.paths import LOGS
 from mobyshell.core.tasks.process import House, Process
 from mobyshell.core.tasks.records import RECORD
 from mobyshell.core.tasks.streams import OUTPUTS
@@ -164,6 +165,7 @@ def _remove(directory: str) -> None:
     try:
         for name in (RECORD, *OUTPUTS):
             os.unlink(f"{directory}/{name}")
+        os.rmdir(f"{directory}/{LOGS}")
         os.rmdir(directory)
     except OSError:
         shutil.rmtree(directory, ignore_errors=True)
