@@ -395,6 +395,10 @@ usher:
     call run
     test rax, rax
     jns refuse
+    mov rdi, rbx                    # where it lies, another may lie later
+    mov rsi, [rbx+BYTES]
+    mov eax, SYS_munmap
+    syscall
     sub rsp, 144                    # struct msghdr, at 64 struct iovec, at 80 the order, at 96 beside
     xor eax, eax
     mov [rsp], rax                  # no name
