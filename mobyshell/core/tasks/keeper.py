@@ -88,10 +88,14 @@ class Keeper:
                 return 0
             if status is None:
                 self._listen(None)
-            elif self._delay >= _GIVE_UP and not self.watched:
+            elif self._delay >= _GIVE_UP and not self._needed():
                 return status
             else:
                 self._mourn()
+
+    def _needed(self) -> bool:
+        """Whether there is a task: one that lives, or whose last words are in what is held for it."""
+        return bool(self.watched) or any(not name.startswith("/") for name in self.held)
 
     def _fork(self) -> None:
         line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -82,6 +82,24 @@ print(Keeper(shim).run())
 """
 
 
+LAST_WORDS = """
+until = time.monotonic() + 2.5
+def shim(line, held):
+    if turn() == 0:
+        loop = Loop(lambda error: note(repr(error)))
+        holder = Holder(loop, line, dict(held), lambda: note("lost"))
+        r, w = os.pipe()
+        os.write(w, b"last words")
+        holder.hold("default/task//7/stdout", r)
+        settle(loop)
+    if time.monotonic() < until:
+        return 1
+    note(os.read(held["default/task//7/stdout"], 99).decode())
+    return 0
+print(Keeper(shim).run())
+"""
+
+
 def run(script: str, directory: Path) -> tuple[str, list[str]]:
     found = subprocess.run(
         [sys.executable, "-c", SCRIPT + script, str(directory)], capture_output=True, text=True,
@@ -114,6 +132,13 @@ def test_it_ends_when_no_shim_comes_up_and_no_task_needs_one(tmp_path: Path) -> 
     printed, notes = run(NEVER, tmp_path)
     assert printed == "1"
     assert 3 <= len(notes) <= 12
+
+
+def test_it_stays_while_it_holds_what_a_task_has_said(tmp_path: Path) -> None:
+    """A task that has ended, and was buried, while one shim after the other was killed."""
+    printed, notes = run(LAST_WORDS, tmp_path)
+    assert printed == "0"
+    assert notes[-1] == "last words"
 
 
 def test_the_diary_says_why_no_shim_comes_up(tmp_path: Path) -> None:
