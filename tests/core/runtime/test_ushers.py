@@ -65,6 +65,7 @@ def kept(house: House) -> Iterator[House]:
     before = descriptors()
     yield House(runtime, house.bundle, house.directory, events)
     runtime.rest(0)
+    runtime.rest_ahead(0)
     assert ushers() == []
     assert descriptors() == before
 
