@@ -46,9 +46,14 @@ class Memory:
 def measure(pids: list[int]) -> Memory:
     """What `pids` have resident together, now. Root, as others are not told page frames."""
     found: set[int] = set()
+    pss = 0
     for pid in pids:
-        found |= frames_of(pid)
-    return Memory(resident(pids), len(found) * _PAGE)
+        try:
+            pss += resident([pid])
+            found |= frames_of(pid)
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # a helper that has ended since it was listed
+    return Memory(pss, len(found) * _PAGE)
 
 
 def frames_of(pid: int) -> set[int]:
@@ -95,6 +100,9 @@ def measure_memory(number: int, say: Callable[[str], object]) -> Bench:
         say(f"{number} tasks of each")
         with running(shop, number), _their_tasks(shop, engine, number):
             busy = measure(ours(shop)), measure(theirs(engine))
+            say("a process more in each")
+            _execute(shop, engine)
+            served = measure(ours(shop)), measure(theirs(engine))
         say("no task any more")
         _until_gone(shop)
     who = ("keeper, shim", "containerd, shims")
@@ -102,6 +110,7 @@ def measure_memory(number: int, say: Callable[[str], object]) -> Bench:
     bench.found += _lines("no task, within 5 s of the last", idle, who[0], "containerd")
     bench.found += _lines("one task", one, who[0], "containerd, shim")
     bench.found += _lines(f"{number} tasks", busy, *who)
+    bench.found += _lines(f"{number} tasks, just after an exec in each", served, *who)
     ours_each, theirs_each = (
         Memory((full.pss - first.pss) // (number - 1), (full.frames - first.frames) // (number - 1))
         for full, first in zip(busy, one, strict=True)
@@ -142,6 +151,14 @@ def ours(shop: Workshop) -> list[int]:
 def theirs(engine: Containerd) -> list[int]:
     """The daemon and its shims."""
     return [engine.pid, *processes("containerd-shim", engine.address)]
+
+
+def _execute(shop: Workshop, engine: Containerd) -> None:
+    """One more process in each task, on both sides, which has ended."""
+    for number, task in enumerate(shop.tasks.ls()):
+        process = shop.tasks.exec(task.id, ["/bin/true"])
+        shop.tasks.wait(task.id, exec_id=process.exec_id, timeout=_PATIENCE)
+        must_run([*engine.words, "task", "exec", "--exec-id", "more", f"k{number}", "/bin/true"])
 
 
 @contextmanager

@@ -42,10 +42,16 @@ def test_pages_are_counted_once_that_two_processes_map() -> None:
     assert both.pss > alone.pss + PAGES * mmap.PAGESIZE * 0.4
 
 
+def test_who_has_ended_has_nothing_resident() -> None:
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    assert measure([process.pid]).frames == 0
+
+
 @pytest.mark.peer
 def test_both_engines_are_measured_and_gone() -> None:
     bench = measure_memory(2, lambda text: None)
     assert not bench.missing
-    assert len(bench.found) == 10
+    assert len(bench.found) == 12
     assert all(one.ratio is not None for one in bench.found)
     assert not processes(f"mobyshell-bench-{os.getpid()}-")
