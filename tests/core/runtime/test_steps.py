@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 
 import pytest
 
-from mobyshell.core.runtime.steps import Readable, Sleep, Steps, run
+from mobyshell.core.runtime.steps import HungUp, Readable, Sleep, Steps, run
 
 
 def test_a_verb_that_never_waits_just_returns() -> None:
@@ -61,3 +62,16 @@ def test_an_error_reaches_the_caller_and_the_verb_cleans_up() -> None:
     with pytest.raises(ValueError, match="inside"):
         run(verb())
     assert cleaned == [True]
+
+
+def test_the_end_of_a_pipe_is_waited_for_past_what_is_in_it() -> None:
+    there, here = os.pipe()
+    os.write(here, b"r")
+    threading.Timer(0.05, os.close, (here,)).start()
+
+    def verb() -> Steps[bytes]:
+        assert (yield HungUp(there)) == (there,)
+        return os.read(there, 9) + os.read(there, 9)
+
+    assert run(verb()) == b"r"
+    os.close(there)

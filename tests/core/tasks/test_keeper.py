@@ -43,6 +43,8 @@ def shim(line, held):
         holder.hold("pipe/w", w)
         holder.hold("gone", r)
         holder.drop("gone")
+        holder.hold("gone later", w)
+        holder.drop_later("gone later")
         child = os.fork()
         if child == 0:
             time.sleep(0.3)
@@ -53,6 +55,7 @@ def shim(line, held):
             os._exit(1)
         holder.watch(other, directory + "/other")
         holder.unwatch(other)
+        settle(loop)
         settle(loop)
         note("first")
         os.kill(os.getpid(), signal.SIGKILL)

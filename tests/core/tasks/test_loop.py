@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from mobyshell.core.errors import WrongState
-from mobyshell.core.runtime.steps import Readable, Sleep, Steps
+from mobyshell.core.runtime.steps import HungUp, Readable, Sleep, Steps
 from mobyshell.core.tasks.loop import Loop
 
 
@@ -168,6 +168,25 @@ def test_a_verb_that_waits_for_a_regular_file_goes_on_at_once(loop: Loop) -> Non
     loop.run()
     assert len(found) == 1
     assert found[0]
+
+
+def test_a_verb_waits_for_the_end_and_not_for_what_comes_before(loop: Loop) -> None:
+    there, here = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    other = os.dup(here)
+    heard: list[bytes] = []
+
+    def verb() -> Steps[bytes]:
+        yield HungUp(there)
+        return os.read(there, 9)
+
+    loop.drive(verb(), lambda result, error: (heard.append(result or b""), loop.stop()))
+    loop.call_later(0.01, lambda: os.write(here, b"r"))
+    loop.call_later(0.02, lambda: os.close(here))
+    loop.call_later(0.05, lambda: heard.append(b"later"))
+    loop.call_later(0.06, lambda: os.close(other))
+    loop.run()
+    assert heard == [b"later", b"r"]
+    os.close(there)
 
 
 def test_the_error_of_a_verb_is_its_result(loop: Loop, complaints: list[BaseException]) -> None:
