@@ -200,6 +200,11 @@ class Program:
         words: list[int] = self.words[self.reports_at : self.cells_at].tolist()
         return words
 
+    def copied_reports(self) -> memoryview:
+        """The same as they are now, in memory of their own, for later."""
+        copy = bytes(self.mapping[8 * self.reports_at : 8 * self.cells_at])
+        return memoryview(copy).cast("Q")
+
     def report(self, index: int) -> tuple[int, int, int]:
         """(result, errno, nanoseconds) of record `index`; nanoseconds 0 if it did not run."""
         at = self.reports_at + index * REPORT

@@ -63,26 +63,26 @@ def emit(
     A container makes hundreds of events, and most are never looked at: making them is left to
     whoever writes or sends them, after the container runs.
     """
-    reports, origins = program.reports(), program.origins
-    following = len(reports) // REPORT
-    while following and not reports[following * REPORT - 1]:
-        following -= 1
+    following = stopped_at(program) + 1
     if sink is discard:
         return following
+    # a copy, which nobody looks at before it is wanted: the program may run again before that
+    reports, origins = program.copied_reports(), program.origins
     values = dict(program.values)  # the program may be another container's when they are made
     later = getattr(sink, "later", None)
     if later is not None:
-        later(id, lambda: lines(template or plan(), program, reports, first, values))
+        later(id, lambda: lines(template or plan(), program, reports.tolist(), first, values))
         return following
-    for event in _events(plan(), origins, reports, first, values):
+    for event in _events(plan(), origins, reports.tolist(), first, values):
         sink(id, event)
     return following
 
 
 def stopped_at(program: Program) -> int:
     """The last record that ran; -1 if none did. A program only walks forward."""
+    words, spent = program.words, program.reports_at + REPORT - 1
     for index in range(program.length - 1, -1, -1):
-        if program.report(index)[2]:
+        if words[spent + index * REPORT]:
             return index
     return -1
 
