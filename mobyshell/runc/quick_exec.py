@@ -10,7 +10,7 @@ import marshal
 import posix
 
 from mobyshell.runc import launch, quick, stored
-from mobyshell.runc.quick_state import document
+from mobyshell.runc.quick_json import document
 from mobyshell.runc.shape import plain
 
 TYPE_CHECKING = False

@@ -79,7 +79,7 @@ def filled(parts: Pieces, values: Sequence[str] | Mapping[int, str]) -> str:
 def read(bundle: str) -> Shape:
     """The shape of a bundle. ValueError, KeyError, TypeError, AttributeError, OSError for one that
     has none."""
-    from mobyshell.runc.quick_state import document
+    from mobyshell.runc.quick_json import document
 
     content = stored.read(f"{bundle}/config.json")
     if b"\xee\x80\x80" in content or b"\\ue000" in content.lower():
