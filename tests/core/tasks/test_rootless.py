@@ -15,6 +15,7 @@ import pytest
 from mobyshell.core.oci import IDMapping, default_spec, dump_spec
 from tests.core.tasks.conftest import bury, eventually, make_bundle, processes_of
 from tests.netns import Netns, connect_hosts, environment
+from tests.users import package_for, python_for
 
 pytestmark = pytest.mark.root
 
@@ -67,25 +68,6 @@ with TaskClient() as client:
 """
 
 
-def python_for(uid: int) -> str:
-    """An interpreter that this user may execute: a virtual environment in /root is none."""
-    for path in (sys.executable, "/usr/bin/python3"):
-        found = subprocess.run(
-            [path, "-c", "import sys, ctypes; assert sys.version_info >= (3, 11)"],
-            user=uid, group=uid, extra_groups=[], capture_output=True, check=False, cwd="/",
-        ) if os.path.exists(path) and readable(path, uid) else None  # fmt: skip
-        if found is not None and found.returncode == 0:
-            return path
-    pytest.skip("no Python 3.11 that an unprivileged user may execute")
-
-
-def readable(path: str, uid: int) -> bool:
-    """Whether `uid` can reach the file: by asking as that user."""
-    return subprocess.run(
-        ["/bin/busybox", "test", "-x", path], user=uid, group=uid, extra_groups=[], cwd="/"
-    ).returncode == 0  # fmt: skip
-
-
 @pytest.fixture
 def home() -> Iterator[Path]:
     """A directory of the user's, outside of the tests' own, which is root's alone."""
@@ -111,11 +93,10 @@ def test_a_user_without_privileges_has_tasks_too(home: Path, runtime: str) -> No
     )
     (bundle / "config.json").write_text(dump_spec(spec))
     subprocess.run(["chown", "-hR", f"{NOBODY}:{NOBODY}", str(home)], check=True)
-    package = Path(__file__).parents[3]
     environment = {"XDG_RUNTIME_DIR": str(home / "run"), "PATH": os.environ["PATH"],
                    "MOBYSHELL_LINGER": "0.2"}  # fmt: skip
     found = subprocess.run(
-        [python, "-I", "-c", SCRIPT, str(package), str(bundle), runtime], user=NOBODY, group=NOBODY,
+        [python, "-I", "-c", SCRIPT, package_for(NOBODY), str(bundle), runtime], user=NOBODY, group=NOBODY,
         extra_groups=[], env=environment, cwd="/", capture_output=True, text=True, timeout=90,
         check=False,
     )  # fmt: skip
@@ -162,7 +143,7 @@ def test_a_user_without_privileges_has_a_network(home: Path, program: str) -> No
         "XDG_RUNTIME_DIR": str(home / "run"), "MOBYSHELL_ROOT": str(home / "store"),
         "PATH": environment()["PATH"], "MOBYSHELL_LINGER": "0.2", "HOME": str(home),
     }  # fmt: skip
-    words = [python, "-c", _MAIN, str(Path(__file__).parents[3]), "run", "--rm", "--network", program,
+    words = [python, "-c", _MAIN, package_for(NOBODY), "run", "--rm", "--network", program,
              "-p", "18080:80", str(bundle), "--", "sh", "-c",
              "ip route; until wget -qO- http://198.51.100.2:9/page; do sleep 0.1; done"]  # fmt: skip
     with Netns() as host, Netns() as outside:

@@ -228,7 +228,8 @@ except PermissionError:
 
 
 def test_the_socket_and_what_is_beside_it_are_the_owners_alone(house: House) -> None:
-    id = house.run("sleep", "60")
+    id = house.sh("echo said; exec sleep 60")
+    eventually(lambda: house.output(id) == b"said\n")
     for name in ("shim.sock", "shim.lock", "shim.log", "staging"):
         assert (house.state / name).stat().st_mode & 0o077 == 0, name
     assert house.state.stat().st_mode & 0o077 == 0

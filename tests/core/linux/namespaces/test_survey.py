@@ -16,6 +16,7 @@ from mobyshell.core.linux.namespaces import KINDS, inode, nsfs
 from mobyshell.core.linux.namespaces.survey import survey
 from mobyshell.core.linux.namespaces.values import By, Door, Hold
 from tests.core.linux.namespaces.inhabitants import inhabitant
+from tests.users import package_for, python_for
 
 pytestmark = pytest.mark.root
 
@@ -210,11 +211,12 @@ def test_looking_while_processes_come_and_go() -> None:
 
 def test_who_may_not_look_says_so() -> None:
     program = (
-        "import os; from mobyshell.core.linux.namespaces.survey import survey; s = survey();"
+        "import os, sys; sys.path[:0] = [sys.argv[1]];"
+        "from mobyshell.core.linux.namespaces.survey import survey; s = survey();"
         "print(len(s.unreadable) > 0, sorted(s.of(os.getpid())))"
     )
     done = subprocess.run(
-        ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", sys.executable, "-I",
-         "-c", program], capture_output=True, text=True, timeout=60, check=False, cwd="/",
+        ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", python_for(65534), "-I",
+         "-c", program, package_for(65534)], capture_output=True, text=True, timeout=60, check=False, cwd="/",
     )  # fmt: skip
     assert done.stdout.split(" ", 1) == ["True", f"{sorted(KINDS)}\n"], done.stderr

@@ -58,7 +58,10 @@ def layout(tmp_path: Path, name: str = "docker.io/library/made:1") -> tuple[Path
     with open(tmp_path / "layout.tar", "wb") as file:
         export_images(made, made.images.list(), file)
     with tarfile.open(tmp_path / "layout.tar") as archive:
-        archive.extractall(place, filter="data")
+        archive.extraction_filter = getattr(
+            tarfile, "data_filter", None
+        )  # Debian's Python has none
+        archive.extractall(place)
     return place, other
 
 

@@ -16,7 +16,8 @@ def look(root: str | os.PathLike[str], *, times: bool = True) -> dict[str, Any]:
     found: dict[str, Any] = {}
     inodes: dict[tuple[int, int], str] = {}
     top = Path(root)
-    for path in (top, *sorted(top.rglob("*"))):
+    below = [Path(place, name) for place, dirs, files in os.walk(top) for name in (*dirs, *files)]
+    for path in (top, *sorted(below)):
         about = path.lstat()
         name = str(path.relative_to(top))
         kind = stat.S_IFMT(about.st_mode)

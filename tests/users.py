@@ -1,0 +1,49 @@
+"""What users without privileges need of us, where they can reach it."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).parents[1]
+
+
+@cache
+def python_for(uid: int) -> str:
+    """An interpreter that this user may execute: a virtual environment in /root is none."""
+    for path in (sys.executable, "/usr/bin/python3"):
+        found = subprocess.run(
+            [path, "-c", "import sys, ctypes; assert sys.version_info >= (3, 11)"],
+            user=uid, group=uid, extra_groups=[], capture_output=True, check=False, cwd="/",
+        ) if os.path.exists(path) and _may(uid, "-x", path) else None  # fmt: skip
+        if found is not None and found.returncode == 0:
+            return path
+    pytest.skip("no Python 3.11 that an unprivileged user may execute")
+
+
+@cache
+def package_for(uid: int) -> str:
+    """The directory that our package is in; where this user cannot read it (a clone in /root), that
+    of a copy, which is gone at the end."""
+    if _may(uid, "-r", str(_ROOT / "mobyshell" / "__init__.py")):
+        return str(_ROOT)
+    place = tempfile.mkdtemp(prefix="mobyshell-package-")
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    os.chmod(place, 0o755)
+    shutil.copytree(_ROOT / "mobyshell", f"{place}/mobyshell")
+    return place
+
+
+def _may(uid: int, what: str, path: str) -> bool:
+    """Whether `uid` can: by asking as that user."""
+    return subprocess.run(
+        ["/bin/busybox", "test", what, path], user=uid, group=uid, extra_groups=[], cwd="/"
+    ).returncode == 0  # fmt: skip
