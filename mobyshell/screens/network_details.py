@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -32,6 +33,9 @@ from mobyshell.widgets.record_view import RecordView
 from mobyshell.widgets.resource_table import ResourceTable
 from mobyshell.widgets.step_list import StepList
 from mobyshell.widgets.tabs import Tabbed, tab_bindings
+
+STALE = 3.0
+"""Seconds after which what the kernel had is asked for again, when the list is read again."""
 
 LOOKING = "looking at the network"
 PLANNING = "planning what the next task would do"
@@ -68,6 +72,7 @@ class NetworkDetails(Tabbed):
         super().__init__(**more)
         self._networks = networks
         self._info: NetworkInfo | None = None
+        self._looked_at = 0.0
 
     def compose(self) -> ComposeResult:
         with TabbedContent(initial="members"):
@@ -104,6 +109,10 @@ class NetworkDetails(Tabbed):
                 self._say_all("…")
             self._text("config").say(config_text(info))
             self.soon(self._ask)
+        elif self.display and time.monotonic() - self._looked_at > STALE:
+            # the list was read again: devices and rules may have changed, too
+            self._looked_at = time.monotonic()
+            self._look(info.name)
 
     def _say_all(self, sentence: str) -> None:
         for tab in ("topology", "rules", "names", "config"):
@@ -113,6 +122,7 @@ class NetworkDetails(Tabbed):
 
     def _ask(self) -> None:
         if self._info is not None:
+            self._looked_at = time.monotonic()
             self._look(self._info.name)
             self._plan(self._info.name)
 

@@ -185,6 +185,8 @@ async def test_a_task_that_comes_and_goes_is_seen(
         assert "✗" not in text_of(pilot, "rules")
         assert "10.63.0.2/24" in text_of(pilot, "topology")
         assert "web:/etc/hosts" in text_of(pilot, "names")
+        home.host.run("nft", "delete", "table", "inet", "mobyshell")
+        await until(pilot, lambda: "web  ✗ only 0 of" in text_of(pilot, "rules"))
         await pilot.press("D")  # refused before anybody is asked
         await until(pilot, lambda: "the network lan is in use by web" in told(pilot))
         assert isinstance(pilot.app.screen, NetworksScreen)

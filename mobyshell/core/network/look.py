@@ -11,7 +11,7 @@ import json
 import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from mobyshell.core.errors import MobyshellError
@@ -55,7 +55,8 @@ class Device:
 @dataclass(frozen=True, slots=True)
 class Member:
     """A container in a network. `host_interface`: our end of its cable; `routes`: destination and
-    gateway; `rules`: those of this network, as nft(8) writes them after the chain's name."""
+    gateway; `rules`: those of this network, as nft(8) writes them after the chain's name; `steps`: all
+    that was done. These three are empty in a list of networks."""
 
     id: str
     complete: bool
@@ -104,18 +105,20 @@ class NetworkLook:
 
 
 def survey(home: Networking) -> list[NetworkInfo]:
-    """Every network that the namespace can use, by name."""
+    """Every network that the namespace can use, by name. What was done for their members is left out:
+    it is planned again for the one that is looked at."""
     attached = [one for one in home.records.all() if one.namespace == home.namespace]
-    kernel_ports = has_nftables()
-    return [_info(home, config, attached, kernel_ports) for config in home.networks.ls()]
+    return [_info(config, attached) for config in home.networks.ls()]
 
 
 def look(home: Networking, name: str) -> NetworkLook:
     """All about one. NotFound."""
     config = home.networks.get(name)
     attached = home.attached(name)
-    kernel_ports = has_nftables()
-    info = _info(home, config, attached, kernel_ports)
+    kernel_ports, by_id = has_nftables(), {one.id: one for one in attached}
+    info = _info(config, attached)
+    members = [_planned(home, one, by_id[one.id], kernel_ports) for one in info.members]
+    info = replace(info, members=tuple(members))
     files = {one.id: _files(one.directory) for one in attached}
     try:
         (seen,) = work([Operation("seen", HOST, {}, "what there is", "ip -d link; nft list ruleset")],
@@ -172,12 +175,10 @@ def plan_remove(home: Networking, name: str) -> tuple[Operation, ...]:
     return tuple(steps)
 
 
-def _info(
-    home: Networking, config: NetworkConfig, attached: Iterable[Attachment], kernel_ports: bool
-) -> NetworkInfo:
+def _info(config: NetworkConfig, attached: Iterable[Attachment]) -> NetworkInfo:
     bridge, why = config.built_in()
     gateways = [one.gateway for group in bridge.ranges for one in group] if bridge else []
-    members = [_member(home, one, joined, kernel_ports) for one in attached
+    members = [_member(one, joined) for one in attached
                for joined in one.joined if joined.network == config.name]  # fmt: skip
     first = config.plugins[0]
     return NetworkInfo(
@@ -187,18 +188,26 @@ def _info(
     )  # fmt: skip
 
 
-def _member(home: Networking, attachment: Attachment, joined: Joined, kernel_ports: bool) -> Member:
-    steps = _steps(home, attachment, (joined,), kernel_ports)
-    first = bool(attachment.joined) and attachment.joined[0] is joined
+def _member(attachment: Attachment, joined: Joined) -> Member:
+    first = attachment.joined[0] is joined
     return Member(
         attachment.id, attachment.complete, joined.engine, joined.interface,
         joined.host_interface, tuple(one.address for one in joined.leases),
         tuple(one.gateway for one in joined.leases if one.gateway), _mac(joined),
         tuple(str(one) for one in attachment.ports) if first else (),
-        tuple((str(one.arguments["to"]), str(one.arguments["through"])) for one in steps
-              if one.verb == "route"),
-        tuple(text for one in steps for text in _rules(one)), steps,
     )  # fmt: skip
+
+
+def _planned(
+    home: Networking, member: Member, attachment: Attachment, kernel_ports: bool
+) -> Member:
+    """A member with what was done for it."""
+    joined = [one for one in attachment.joined if one.interface == member.interface]
+    steps = _steps(home, attachment, joined, kernel_ports)
+    routes = [(str(one.arguments["to"]), str(one.arguments["through"])) for one in steps
+              if one.verb == "route"]  # fmt: skip
+    rules = [text for one in steps for text in _rules(one)]
+    return replace(member, routes=tuple(routes), rules=tuple(rules), steps=steps)
 
 
 def _mac(joined: Joined) -> str:
@@ -223,7 +232,7 @@ def _steps(
         wanted.append(Wanted(config, one.interface, bridge, one.leases))
     if not wanted:
         return ()
-    first = bool(attachment.joined) and wanted[0].interface == attachment.joined[0].interface
+    first = wanted[0].interface == attachment.joined[0].interface
     terms = Terms(
         attachment.netns or "", attachment.pinned, attachment.ports if first else (),
         cni.directories(), kernel_ports, attachment.directory,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -33,20 +34,22 @@ def test_members_are_as_the_kernel_has_them(home: Home) -> None:
     ]  # fmt: skip
     inside = json.loads(home.inside(web, "ip", "-j", "link", "show", "eth0"))
     assert member.mac == inside[0]["address"]
-    assert member.routes == (("0.0.0.0/0", "10.61.0.1"),)
+    found = look(home.net, "lan")
+    (planned,) = found.info.members
+    assert member == replace(planned, routes=(), rules=(), steps=())
+    assert planned.routes == (("0.0.0.0/0", "10.61.0.1"),)
     assert "default via 10.61.0.1" in home.inside(web, "ip", "route")
     listed = home.host.run("nft", "list", "ruleset").stdout
     dnat = "dnat ip to 10.61.0.2:80"
-    (rule,) = (one for one in member.rules if one.startswith("prerouting: ") and dnat in one)
+    (rule,) = (one for one in planned.rules if one.startswith("prerouting: ") and dnat in one)
     assert "tcp dport 8080 fib daddr type local" in rule
     assert dnat in listed
-    found = look(home.net, "lan")
-    assert found.info == lan
     assert found.devices[lan.bridge].kind == "bridge"
     assert found.devices[member.host_interface].bridge == lan.bridge
     there, wanted = found.rules["web"]
-    assert there == wanted == sum(len(one.rules) for info in (inner, lan)
-                                  for one in info.members if one.id == "web")  # fmt: skip
+    both = [look(home.net, name).info.members for name in ("lan", "inner")]
+    assert there == wanted == sum(len(one.rules) for each in both
+                                  for one in each if one.id == "web")  # fmt: skip
     assert found.files["web"]["/etc/hostname"] == "web\n"
     assert "db" in look(home.net, "inner").files["web"]["/etc/hosts"]
     for id in ("web", "db"):
@@ -90,7 +93,7 @@ def test_the_plan_of_the_next_one_is_what_then_happens(home: Home) -> None:
     assert home.leftovers()["links"] == set()  # nothing was done
     assert NEXT not in [id for _, id in home.net.records.ids()]
     made = home.attach(NEXT, "lan", publish=("8080:80",))
-    (member,) = survey(home.net)[0].members
+    (member,) = look(home.net, "lan").info.members
     # that nobody has the port was checked; it is nothing that is left to see afterwards
     assert verbs(member.steps) == verbs(steps)
     assert [one.arguments for one in member.steps] == [one.arguments for one in steps]
