@@ -130,6 +130,11 @@ def flame(
         raise UsageError(
             f"debug flame: up to {MAX_SECONDS:g} seconds, 1 to {MAX_HERTZ} samples each"
         )
+    for path in (svg, speedscope, folded):
+        if path is not None and (
+            os.path.isdir(path) or not os.path.isdir(os.path.dirname(path) or ".")
+        ):  # ten seconds later is late to learn it
+            raise UsageError(f"{path!r:.100} cannot be a file")
     one = _find(ctx, process)
     request = Request("flame", seconds=seconds, hertz=hertz, clock="wall" if wall else "cpu")
     profile = from_wire(attachable.ask(one, request))

@@ -64,6 +64,7 @@ def test_who_is_not_there_cannot_be_asked(workplace: Workplace) -> None:
         (("stacks",), 3), (("stacks", "1"), 3), (("heap", "999999999"), 3), (("flame", "-7"), 2),
         (("flame", "shim"), 3), (("stacks", "x\x1b[31m"), 2), (("flame", "--seconds", "1h"), 2),
         (("heap", "--top", "0"), 2), (("flame", "--hertz", "0"), 2),
+        (("flame", "--svg", "."), 2), (("flame", "--folded", "no/where"), 2),
     ):  # fmt: skip
         done = workplace.run("debug", *words)
         assert done.returncode == code, (words, done.stderr)
