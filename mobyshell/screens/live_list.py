@@ -64,6 +64,7 @@ class LiveList(Vertical, Generic[Info]):
         self._wanted = ""
         self._trouble = ""
         self._soon: Timer | None = None
+        self._reading = self._stale = False
         self._read_at = 0.0
 
     def read(self) -> list[Info]:
@@ -139,9 +140,18 @@ class LiveList(Vertical, Generic[Info]):
             self.show_rows()
 
     def refresh_list(self) -> None:
-        """Read the list."""
-        self._read_at = time.monotonic()
+        """Read the list; once more afterwards, if it is being read: it may be older than what this
+        is about, and a list that is slow shall be shown all the same."""
+        if self._reading:
+            self._stale = True
+            return
+        self._reading, self._stale, self._read_at = True, False, time.monotonic()
         self._read()
+
+    def _was_read(self) -> None:
+        self._reading = False
+        if self._stale:
+            self._read_in(SOON)
 
     @background(LISTING)
     def _read(self) -> Message:
@@ -153,6 +163,7 @@ class LiveList(Vertical, Generic[Info]):
         if event.what != LISTING:
             return
         event.stop()
+        self._was_read()
         if repr(event.error) != self._trouble:
             self._trouble = repr(event.error)
             text = f"✗ the {self.SPEC.plural} cannot be listed: {said(self.app, event)}"
@@ -167,6 +178,7 @@ class LiveList(Vertical, Generic[Info]):
     @on(Changed)
     def listed(self, event: Changed) -> None:
         """Show it."""
+        self._was_read()
         self._trouble = ""
         self.query_one("#trouble").add_class("hidden")
         self.infos = {}

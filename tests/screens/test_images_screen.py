@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,10 +31,11 @@ from mobyshell.core.registry.stop import Stop
 from mobyshell.core.store.events import ContainerDeleted, ImageDeleted
 from mobyshell.core.store.store import Store
 from mobyshell.moby.client import Moby
-from mobyshell.moby.survey import Survey
+from mobyshell.moby.survey import ImageInfo, Survey
 from mobyshell.screens.image_details import ImageDetails
 from mobyshell.screens.image_list import ImageList
 from mobyshell.screens.images import ImagesScreen
+from mobyshell.screens.live_list import SOON
 from mobyshell.screens.pull_dialog import PullDialog
 from mobyshell.screens.transfers import Transfers
 from mobyshell.widgets.lines import Lines
@@ -137,6 +140,26 @@ async def test_the_list_follows_the_events_of_the_store(opened: Open) -> None:
         app.session.store_events.happen("default", WEB, ImageDeleted(WEB))
         await until(pilot, lambda: "1 image" in screen_text(pilot))
         assert WEB not in screen_text(pilot)
+
+
+async def test_a_storm_of_events_does_not_keep_a_slow_list_from_being_shown(opened: Open) -> None:
+    async with opened("images") as pilot:
+        app: Any = pilot.app
+        images, gate, reads = app.session.images, threading.Event(), []
+
+        def ls() -> list[ImageInfo]:
+            reads.append(1)
+            gate.wait(60)
+            return list(images.infos[: len(reads)])
+
+        app.session.images = SimpleNamespace(ls=ls)
+        for number in range(3):
+            app.session.store_events.happen("default", WEB, ImageDeleted(str(number)))
+            await until(pilot, lambda: reads)
+            await asyncio.sleep(2 * SOON)
+        assert len(reads) == 1  # who reads is not told to begin anew
+        gate.set()
+        await until(pilot, lambda: "2 images" in screen_text(pilot) and len(reads) == 2)
 
 
 async def test_nothing_is_read_while_nobody_looks(opened: Open) -> None:
