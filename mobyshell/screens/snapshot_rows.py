@@ -161,6 +161,9 @@ def usage_text(info: SnapshotInfo, made: Makeup, now_ns: int) -> str:
     return "\n".join(lines)
 
 
+_MOST = 20
+"""Ways that are told."""
+
 _GARBAGE = (
     "Nothing needs it: the next collection (`store gc`) removes it.", "",
     "It would be kept by a container, a lease, an image that is unpacked to it, a snapshot upon it "
@@ -176,10 +179,12 @@ def kept_text(info: SnapshotInfo, why: Sequence[str]) -> str:
     lines += ["Garbage collection begins with images, containers, leases and what is labelled "
               "containerd.io/gc.root, and keeps what can be reached from these. It comes here by "
               f"{'this way' if len(why) == 1 else f'{len(why)} ways'}:"]  # fmt: skip
-    for way in why:
+    for way in sorted(why, key=len)[:_MOST]:
         steps = re.sub(r"\b([a-z0-9]+:[0-9a-f]{12})[0-9a-f]{20,}", r"\1…", clean(way)).split(" → ")
         lines.append("")
         lines += [
             f"  {'  ' * depth}{'→ ' if depth else ''}{step}" for depth, step in enumerate(steps)
         ]
+    if len(why) > _MOST:
+        lines += ["", f"  … and {len(why) - _MOST} longer ones"]
     return "\n".join(lines)

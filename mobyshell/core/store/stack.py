@@ -99,7 +99,10 @@ class Stack:
             entry = walk.to(path, follow=follow)
             if not stat.S_ISREG(entry.found.st_mode):
                 raise SyscallFailed("read", errno.EINVAL, path=path, what="not a regular file")
-            return os.open(f"/proc/self/fd/{walk.at[0][1]}", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                return os.open(f"/proc/self/fd/{walk.at[0][1]}", os.O_RDONLY | os.O_CLOEXEC)
+            except OSError as error:
+                raise SyscallFailed.of(error, "openat", path=path) from None
 
     def ls(self, path: str = "/") -> list[Entry]:
         """The names in the directory at `path`, sorted. NotFound; SyscallFailed (ENOTDIR)."""
@@ -108,8 +111,11 @@ class Stack:
                 raise SyscallFailed("getdents64", errno.ENOTDIR, path=path)
             names: dict[str, None] = {}
             for _, fd in walk.at:
-                with os.scandir(f"/proc/self/fd/{fd}") as entries:
-                    names.update((entry.name, None) for entry in entries)
+                try:
+                    with os.scandir(f"/proc/self/fd/{fd}") as entries:
+                        names.update((entry.name, None) for entry in entries)
+                except OSError as error:
+                    raise SyscallFailed.of(error, "openat", path=path) from None
             found = (walk.look(name) for name in sorted(names))
             return [entry for entry in found if entry is not None]
 

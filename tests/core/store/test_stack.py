@@ -222,3 +222,18 @@ def test_whatever_the_layers_are(
     (scratch / "floor").mkdir()
     layers.append(scratch / "floor")  # overlayfs wants two
     assert as_seen(layers) == as_mounted(layers, scratch)
+
+
+def test_what_the_user_may_not_read_is_said_as_the_kernel_says_it(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o700)
+    (tmp_path / "file").write_text("secret")
+    (tmp_path / "file").chmod(0o600)
+    tmp_path.chmod(0o755)
+    with Stack([tmp_path]) as stack:
+        os.seteuid(61234)
+        try:
+            for look in (lambda: stack.ls("/closed"), lambda: stack.read("/file", 10)):
+                with pytest.raises(SyscallFailed, match="Permission denied"):
+                    look()
+        finally:
+            os.seteuid(0)
