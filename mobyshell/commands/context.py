@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import sys
 
@@ -43,6 +44,7 @@ class Context:
         self._given = tasks is not None
         self._host: Host | None = None
         self._store: Store | None = None
+        self._opening = _thread.allocate_lock()  # threading's own costs an import
         self.narrate: Callable[[str], object] | None = None
         """Who takes what is said to a person, where stderr is not to be written to (a screen)."""
 
@@ -85,13 +87,14 @@ class Context:
     @property
     def store(self) -> Store:
         """The store, opened (and made) when first asked for."""
-        if self._store is None:
-            from pathlib import Path
+        with self._opening:  # the workbench's threads want it at the same time
+            if self._store is None:
+                from pathlib import Path
 
-            from mobyshell.core.store.store import Store
+                from mobyshell.core.store.store import Store
 
-            self._store = Store.open(Path(self.root), clock=self._clock)
-        return self._store
+                self._store = Store.open(Path(self.root), clock=self._clock)
+            return self._store
 
     @property
     def space(self) -> Namespace:
