@@ -25,6 +25,7 @@ from mobyshell.core.errors import InvalidSpec, Refused
 
 if TYPE_CHECKING:
     from mobyshell.commands.context import Context
+    from mobyshell.core.oci import Spec
     from mobyshell.core.runtime import Plan
 
 N = "bundle"
@@ -181,8 +182,8 @@ def show(ctx: Context, *, bundle: str) -> Record:
 
 
 def plan_of(ctx: Context, bundle: str, id: str = "", args: tuple[str, ...] = (),
-            terminal: bool | None = None) -> Plan:  # fmt: skip
-    """The plan of a bundle, for this machine."""
+            terminal: bool | None = None, spec: Spec | None = None) -> Plan:  # fmt: skip
+    """The plan of a bundle, for this machine; with `spec` instead of its own."""
     from mobyshell.core.oci import with_process
     from mobyshell.core.runtime import make_plan
     from mobyshell.core.runtime.bundle import load_bundle
@@ -191,7 +192,7 @@ def plan_of(ctx: Context, bundle: str, id: str = "", args: tuple[str, ...] = (),
     loaded = load_bundle(bundle)
     name = id or os.path.basename(loaded.directory)
     return make_plan(
-        with_process(loaded.spec, args=args or None, terminal=terminal),
+        with_process(spec or loaded.spec, args=args or None, terminal=terminal),
         bundle=loaded.directory,
         id=name,
         host=ctx.host,

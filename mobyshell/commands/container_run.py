@@ -99,9 +99,15 @@ def _plan(ctx: Context, *, image: str, command: tuple[str, ...], **how: Any) -> 
         "index=off", f"workdir={own}/work", f"upperdir={own}/fs", f"lowerdir={':'.join(layers)}",
     ))  # fmt: skip
     bundle = f"{ctx.state}/{ctx.namespace}/{id}"
+
+    def look(path: str) -> int | None:
+        with Stack(layers) as stack, suppress(MobyshellError):
+            return len(stack.ls(path)) if stack.stat(path).is_directory else None
+        return None
+
+    spec, before = task_surroundings.foresee(ctx, id, spec, look=look, **around)
     rows = plan_rows(make_plan(spec, bundle=bundle, id=id, host=ctx.host,
                                options=replace(PLAIN, rootfs=mount)))  # fmt: skip
-    before = task_surroundings.plan_rows(ctx, id, spec, **around)
     return Rows(rows.columns, [*before, *rows.rows], rows.key, rows.said)
 
 

@@ -86,10 +86,10 @@ def plan_task(
     from mobyshell.commands.bundle import plan_of, plan_rows
     from mobyshell.core.oci import load_spec
 
-    rows = plan_rows(plan_of(ctx, bundle, args=command))
     id = name or _new_id(ctx, bundle)
-    before = task_surroundings.plan_rows(ctx, id, load_spec(bundle), network=network, publish=publish,
-                                         volume=volume)  # fmt: skip
+    spec, before = task_surroundings.foresee(ctx, id, load_spec(bundle), network=network,
+                                             publish=publish, volume=volume)  # fmt: skip
+    rows = plan_rows(plan_of(ctx, bundle, args=command, spec=spec))
     return Rows(rows.columns, [*before, *rows.rows], rows.key, rows.said)
 
 

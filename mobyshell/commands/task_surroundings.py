@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mobyshell.commands.context import Context
     from mobyshell.core.network.values import Operation
     from mobyshell.core.oci import Spec
+    from mobyshell.core.tasks.foreseen import Look
     from mobyshell.core.tasks.service import TaskInfo
 
 OPTIONS = (
@@ -52,18 +53,27 @@ def create_task(
     return info
 
 
-def plan_rows(
+def foresee(
     ctx: Context, id: str, spec: Spec, *, network: Sequence[str], publish: Sequence[str],
-    volume: Sequence[str],
-) -> list[dict[str, Any]]:  # fmt: skip
-    """What is done about networks before the container is made, as rows of a plan."""
-    if not (network or publish):
-        return []
+    volume: Sequence[str], look: Look | None = None,
+) -> tuple[Spec, list[dict[str, Any]]]:  # fmt: skip
+    """The spec as the container will have it, and as rows of a plan what is done about volumes and
+    networks before the container is made. `look`: see `foreseen.Look`."""
+    if not (network or publish or volume):
+        return spec, []
+    from mobyshell.core.tasks.foreseen import foresee as found
     from mobyshell.core.tasks.surroundings import Surroundings, Wishes
 
     wishes = Wishes.read(network, publish, volume)
-    plan = Surroundings(ctx.root, ctx.state, ctx.namespace).plan(id, spec, wishes)
-    return step_rows(plan.operations)
+    place = Surroundings(ctx.root, ctx.state, ctx.namespace)
+    plan = found(place, lambda other: f"/proc/{ctx.tasks.get(other).pid}/ns/net", id, spec, wishes,
+                 look)  # fmt: skip
+    rows: list[dict[str, Any]] = [
+        {"n": number, "actor": "volume", "phase": "host", "title": one.title, "why": one.why,
+         "source": one.source, "destination": one.destination, "options": list(one.options)}
+        for number, one in enumerate(plan.volumes, 1)
+    ]  # fmt: skip
+    return plan.spec, [*rows, *step_rows(plan.network.operations)]
 
 
 def step_rows(steps: Sequence[Operation]) -> list[dict[str, Any]]:

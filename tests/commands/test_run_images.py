@@ -192,6 +192,39 @@ def test_a_plan_makes_nothing(place: Workplace) -> None:
     assert left(place) == ("", "", {"committed"})
 
 
+def test_a_plan_tells_what_becomes_of_volumes_and_networks(place: Workplace) -> None:
+    def titles(*words: str) -> list[str]:
+        rows = [json.loads(line) for line in place.ok("run", "--plan", *words).splitlines()]
+        return [row["title"] for row in rows if row["actor"] == "volume" or "/data" in row["title"]]
+
+    made, mounted = titles("-v", "kept:/data", "box")
+    assert made == ("volume kept is made, and filled with 1 entry of the image's /data; "
+                    "mounted on /data, to be written")  # fmt: skip
+    assert "store/volumes/default/kept/data" in mounted
+    assert place.ok("volume", "ls") == ""
+    assert "left empty" in titles("-v", "kept:/data:nocopy", "box")[0]
+    assert "nothing on /none" in json.dumps(
+        [
+            json.loads(line)
+            for line in place.ok("run", "--plan", "-v", "k:/none", "box").splitlines()
+        ]
+    )
+    place.ok("run", "--rm", "-v", "kept:/data", "box")
+    read_only = titles("-v", "kept:/data:ro", "box")
+    assert read_only[0] == "volume kept, which has 1 entry; mounted on /data, read-only"
+    (place.directory / "host").mkdir()
+    (of_host, _) = titles("-v", f"{place.directory}/host:/data", "box")
+    assert "of the host, as it is" in of_host
+    assert place.run("run", "--plan", "-v", "/no/such:/data", "box").returncode == 3
+    assert titles("-v", "new:/data", "first")[0].startswith("volume new is made, empty")
+    rows = [
+        json.loads(line) for line in place.ok("run", "--plan", "-p", "8099:80", "box").splitlines()
+    ]
+    assert rows[0]["actor"] == "network"
+    assert any("/etc/resolv.conf" in row["title"] for row in rows)
+    assert left(place) == ("", "", {"committed"})
+
+
 def test_a_bundle_is_run_by_the_same_word(place: Workplace) -> None:
     assert place.ok("run", "--rm", "first", "--", "echo", "bundle") == "bundle\n"
     assert place.ok("run", "--rm", str(Path(place.directory) / "first"), "--", "echo", "x") == "x\n"

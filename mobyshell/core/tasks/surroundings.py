@@ -121,7 +121,7 @@ class Surroundings:
     """Networks and volumes of one namespace, for its tasks. `root`: the store's."""
 
     def __init__(self, root: str, state: str, namespace: str) -> None:
-        self._state, self._namespace = state, namespace
+        self._state, self.namespace = state, namespace
         self.networking = Networking(root, state, namespace)
         self.volumes = Volumes(root, namespace)
 
@@ -142,26 +142,26 @@ class Surroundings:
                 other = wishes.networks[0].removeprefix(CONTAINER)
                 yield Surrounded(self._joining(tasks, other, spec))
             else:
-                own = any(one.type == "user" for one in _linux(spec).namespaces or ())
+                request, _ = request_of(id, spec, wishes)
                 attaching = held.enter_context(
-                    self.networking.attach(_request(id, spec, wishes), later=own)
+                    self.networking.attach(request, later=has_own_users(spec))
                 )
                 attachment = attaching.attachment
-                adapted = _with_network(spec, attachment.netns, attachment.userns)
+                adapted = in_network(spec, attachment.netns, attachment.userns)
                 yield Surrounded(_with_files(adapted, attachment.directory), attaching)
 
     def plan(self, id: str, spec: Spec, wishes: Wishes) -> NetworkPlan:
         """What `around` would do about networks."""
         if not wishes.networks or wishes.networks[0].startswith(CONTAINER):
             return NetworkPlan()
-        return self.networking.plan(_request(id, spec, wishes))
+        return self.networking.plan(request_of(id, spec, wishes)[0])
 
     def users(self, volume: str) -> tuple[str, ...]:
         """The tasks of the namespace that have a volume mounted."""
         path, found = self.volumes.get(volume).path, []
-        for fields in list_fields(self._state, self._namespace):
+        for fields in list_fields(self._state, self.namespace):
             try:
-                spec = load_spec(container_dir(self._state, self._namespace, fields["id"]))
+                spec = load_spec(container_dir(self._state, self.namespace, fields["id"]))
             except MobyshellError:
                 continue
             if any(one.source == path for one in spec.mounts or ()):
@@ -185,7 +185,7 @@ class Surroundings:
             elif not os.path.exists(source):
                 raise NotFound(f"there is no {source} on this machine",
                                hint="make it, or give a volume's name")  # fmt: skip
-            mounts.append(_bind(source, one.destination, options or ("rw",)))
+            mounts.append(bind(source, one.destination, options or ("rw",)))
         return replace(spec, mounts=(*(spec.mounts or ()), *mounts)) if mounts else spec
 
     def _joining(self, tasks: Tasks, other: str, spec: Spec) -> Spec:
@@ -197,7 +197,7 @@ class Surroundings:
             )
         attachment = self.networking.find(other)
         pinned = attachment is not None and attachment.pinned and attachment.netns
-        spec = _with_network(spec, pinned or f"/proc/{info.pid}/ns/net")
+        spec = in_network(spec, pinned or f"/proc/{info.pid}/ns/net")
         return _with_files(spec, attachment.directory) if attachment is not None else spec
 
 
@@ -208,7 +208,8 @@ def let_go(state: str, namespace: str, id: str) -> None:
         Networking("", state, namespace).detach(id)
 
 
-def _request(id: str, spec: Spec, wishes: Wishes) -> Request:
+def request_of(id: str, spec: Spec, wishes: Wishes) -> tuple[Request, str]:
+    """What is asked of networks, and the word that stands for all of it (`mode_of`)."""
     linux = _linux(spec)
     uids, gids = (
         tuple((one.container_id, one.host_id, one.size) for one in maps or ())
@@ -216,15 +217,19 @@ def _request(id: str, spec: Spec, wishes: Wishes) -> Request:
     )
     request = Request(id, wishes.networks, wishes.ports, hostname=spec.hostname or id, uids=uids,
                       gids=gids)  # fmt: skip
-    mode_of(request)
-    return request
+    return request, mode_of(request)
 
 
 def _linux(spec: Spec) -> Linux:
     return spec.linux if spec.linux is not None else Linux()
 
 
-def _with_network(spec: Spec, netns: str | None, userns: str = "") -> Spec:
+def has_own_users(spec: Spec) -> bool:
+    """Whether it has a user namespace: then its network is joined when its process is there."""
+    return any(one.type == "user" for one in _linux(spec).namespaces or ())
+
+
+def in_network(spec: Spec, netns: str | None, userns: str = "") -> Spec:
     """`spec` in the network namespace at a path; "": in one of its own; None: in the host's. With
     `userns` in that user namespace, which has its maps already."""
     linux = _linux(spec)
@@ -242,13 +247,14 @@ def _with_files(spec: Spec, directory: str) -> Spec:
     """`spec` with our resolv.conf, hosts and hostname, where it mounts nothing of its own."""
     taken = {one.destination for one in spec.mounts or ()}
     mounts = [
-        _bind(f"{directory}/{name}", place, ("rw",)) for name, place in names.FILES.items()
+        bind(f"{directory}/{name}", place, ("rw",)) for name, place in names.FILES.items()
         if place not in taken and os.path.exists(f"{directory}/{name}")
     ]  # fmt: skip
     return replace(spec, mounts=(*(spec.mounts or ()), *mounts))
 
 
-def _bind(source: str, destination: str, options: Sequence[str]) -> Mount:
+def bind(source: str, destination: str, options: Sequence[str]) -> Mount:
+    """The mount of a directory or file of the host."""
     spread = {"private", "rprivate", "shared", "rshared", "slave", "rslave"}
     more = () if spread & set(options) else ("rprivate",)
     return Mount(destination=destination, type="bind", source=source,

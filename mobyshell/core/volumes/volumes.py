@@ -71,6 +71,10 @@ class Volumes:
                 continue
         return found
 
+    def place(self, name: str) -> str:
+        """Where the data of a volume is, if it is there or will be."""
+        return f"{self._here}/{check_name(name)}/{DATA}"
+
     def get(self, name: str) -> Volume:
         """A volume. NotFound, with the namespaces that have one of that name."""
         check_name(name)
