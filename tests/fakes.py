@@ -167,6 +167,14 @@ class FakeTasks:
         del self.tasks[id]
         return status
 
+    def set_restart_policy(self, id: str, policy: str, *, store: str = "") -> TaskInfo:
+        self.calls.append(("policy", id, policy))
+        return self._set(id, restart="" if policy == "no" else policy)
+
+    def restart(self, id: str) -> TaskInfo:
+        self.calls.append(("restart", id))
+        return self._set(id, status=Status.RUNNING)
+
     def update(self, id: str, resources: Mapping[str, Any]) -> None:
         self.calls.append(("update", id, dict(resources)))
 

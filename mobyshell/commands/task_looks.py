@@ -1,4 +1,4 @@
-"""`task`, continued: the verbs that look at a task, and `update`."""
+"""`task`, continued: the verbs that look at a task, `update` and `policy`."""
 
 from __future__ import annotations
 
@@ -142,6 +142,21 @@ def update(ctx: Context, *, id: str, **values: Any) -> Done:
         if value is not None:
             resources.setdefault(group, {})[name] = value
     ctx.tasks.update(id, resources)
+    return Done(id)
+
+
+@verb(
+    N, "policy",
+    _ID,
+    argument("policy", TEXT, "no, on-failure[:N], always or unless-stopped"),
+    effect=WRITE, example="task policy up on-failure:3", key="R",
+)  # fmt: skip
+def policy(ctx: Context, *, id: str, policy: str) -> Done:
+    """Say when a task, and the container it is of, is started again."""
+    from mobyshell.commands.container_start import set_policy
+
+    ctx.tasks.get(id)
+    set_policy(ctx, id, policy)
     return Done(id)
 
 

@@ -14,7 +14,7 @@ def task_health(row: Row) -> str:
     status = row["status"]
     if status == "running":
         return "good"
-    if status in ("creating", "created", "paused"):
+    if status in ("creating", "created", "paused", "restarting"):
         return "busy"
     return "off" if row["exit"] in (0, None) else "bad"
 
@@ -27,6 +27,7 @@ TASKS = ResourceSpec(
         Column("pid", "PID", 7, "number"), Column("cpu", "CPU%", 6, "percent"),
         Column("memory", "MEMORY", 8, "bytes"), Column("pids", "PROCS", 5, "number"),
         Column("uptime", "UPTIME", 8, "duration"), Column("exit", "EXIT", 4, "number"),
+        Column("restarts", "RESTARTS", 8, "number", 150),
         Column("command", "COMMAND", 0, "text", 90), Column("bundle", "BUNDLE", 30, "text", 130),
     ),
     health=task_health,
@@ -70,11 +71,12 @@ def task_rows(
             {
                 "id": one.id, "status": str(one.status), "pid": one.pid or None,
                 "uptime": end - one.started_ns if one.started_ns else None,
-                "exit": one.exit_status, "command": " ".join(one.args), "bundle": one.bundle,
+                "exit": one.exit_status, "restarts": one.restarts if one.restart else None,
+                "command": " ".join(one.args), "bundle": one.bundle,
                 "cpu": None, "memory": None, "pids": None, **rates.get(one.id, {}),
             }
         )  # fmt: skip
-        if one.status == "stopped":
+        if one.status in ("stopped", "restarting"):
             rows[-1].update(cpu=None, memory=None, pids=None)
     return rows
 

@@ -19,6 +19,11 @@ from mobyshell.screens.task_details import TABS, TaskDetails
 from mobyshell.screens.task_list import TaskList
 from mobyshell.widgets.confirm import Choose
 
+POLICIES = [
+    ("no", "no"), ("on-failure", "if it failed"), ("on-failure:3", "if it failed, three times"),
+    ("always", "always, also when the machine starts"),
+    ("unless-stopped", "always, unless somebody has stopped it"),
+]  # fmt: skip
 SIGNALS = ("TERM", "KILL", "INT", "HUP", "QUIT", "USR1", "USR2", "STOP", "CONT")
 
 
@@ -98,11 +103,24 @@ class TasksScreen(ListScreen[TaskInfo]):
                 self.perform(*(["task", "kill", id, signal] for id in subjects))
 
         if subjects:
-            names = " ".join(subjects[:3]) + (
-                f" and {len(subjects) - 3} more" if len(subjects) > 3 else ""
-            )
             options = [(one, f"SIG{one}") for one in SIGNALS]
-            self.app.push_screen(Choose(f"Send {names} which signal?", options), chosen)
+            self.app.push_screen(Choose(f"Send {_some(subjects)} which signal?", options), chosen)
+
+    def verb_policy(self) -> None:
+        """Choose when they are started again."""
+        subjects = self.subjects
+
+        def chosen(policy: str | None) -> None:
+            if policy is not None:
+                self.perform(*(["task", "policy", id, policy] for id in subjects))
+
+        if subjects:
+            infos = self.live_list.infos
+            now = {infos[one].restart or "no" for one in subjects if one in infos}
+            said = (
+                f"{_some(subjects)} ends, and it is now {', '.join(sorted(now))}. Start it again?"
+            )
+            self.app.push_screen(Choose(f"When {said}", POLICIES), chosen)
 
     def verb_delete(self) -> None:
         """Forget stopped tasks; kill those that run."""
@@ -138,3 +156,9 @@ class TasksScreen(ListScreen[TaskInfo]):
         """What shall change is for the person to say."""
         if self.table.chosen is not None:
             self.ask(f"task update {self.table.chosen} --")
+
+
+def _some(subjects: Sequence[str]) -> str:
+    """Names for a question."""
+    more = f" and {len(subjects) - 3} more" if len(subjects) > 3 else ""
+    return " ".join(subjects[:3]) + more

@@ -10,6 +10,7 @@ from mobyshell.screens.bundles import BundlesScreen
 from mobyshell.screens.help import HelpScreen
 from mobyshell.screens.result import ResultScreen
 from mobyshell.screens.task_list import TaskList
+from mobyshell.screens.task_rows import task_health, task_rows
 from mobyshell.screens.tasks import TasksScreen
 from mobyshell.widgets.confirm import Choose, Confirm
 from mobyshell.widgets.log_view import LogView
@@ -120,6 +121,23 @@ async def test_a_signal_that_can_be_refused_wants_a_plain_yes(
         await pilot.press("y")
         await settle(pilot)
         assert ("kill", "web", 15) in tasks.calls
+
+
+async def test_the_policy_is_chosen_of_a_list(opened: Open, tasks: FakeTasks) -> None:
+    async with opened("tasks") as pilot:
+        await pilot.press("j", "R")
+        await settle(pilot)
+        assert isinstance(pilot.app.screen, Choose)
+        assert "it is now no" in screen_text(pilot)
+        await pilot.press("down", "down", "enter")
+        await until(pilot, lambda: ("policy", "web", "on-failure:3") in tasks.calls)
+
+
+def test_one_between_two_runs_is_on_its_way(tasks: FakeTasks) -> None:
+    tasks.add("again", Status.RESTARTING, pid=0, restart="always", restarts=7, exit_status=1)
+    (row,) = [one for one in task_rows(tasks.ls(), {}, 0) if one["id"] == "again"]
+    assert (row["status"], row["restarts"], row["pid"]) == ("restarting", 7, None)
+    assert task_health(row) == "busy"
 
 
 async def test_delete_of_what_has_stopped_wants_a_plain_yes(opened: Open, tasks: FakeTasks) -> None:

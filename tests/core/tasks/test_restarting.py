@@ -16,6 +16,7 @@ import pytest
 
 from mobyshell.core.errors import MobyshellError, NotFound, WrongState
 from mobyshell.core.runtime.values import Status
+from mobyshell.core.tasks.records import read_record
 from tests.core.tasks.conftest import House, bury, eventually, kill_now
 from tests.core.tasks.test_snapshots import document, layered
 from tests.runtimes import NAMES, runtime_path
@@ -62,7 +63,9 @@ def events(house: House, id: str) -> list[str]:
 
 
 def over(house: House, id: str) -> bool:
-    return house.client.get(id).status is Status.STOPPED
+    """Whether a shim has written so: then all output is in the log, too."""
+    record = read_record(str(house.state / "default" / id / "task"))
+    return record is not None and record.status() is Status.STOPPED
 
 
 def kill_process(house: House, id: str) -> None:
@@ -304,6 +307,31 @@ def test_it_ends_when_nobody_is_there(house: House, who: str) -> None:
     eventually(lambda: runs(house, id) == 2)
     eventually(lambda: status(house, id) == "running")
     assert house.client.get(id).restarts == 1
+
+
+def test_killed_again_and_again_it_loses_no_run_and_makes_none_up(house: House) -> None:
+    """At moments nobody chose. A container that was made when its shim died is made anew, or gone
+    on with: each run is counted, and has been one."""
+    id = run(house, "on-failure:4", *FAILS)
+    kills, begun = 0, time.monotonic()
+    while not over(house, id) and time.monotonic() - begun < 60:
+        shim = house.pids()[1]
+        time.sleep(0.004 * (kills % 9))
+        try:
+            os.kill(shim, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+        kills += 1
+        house.pids()
+        time.sleep(0.02 * (kills % 5))
+    assert over(house, id)
+    assert kills >= 3
+    info = house.client.get(id)
+    assert info.restarts == 4
+    assert runs(house, id) == 5
+    assert info.exit_status in (3, -1)
+    house.client.delete(id)
+    assert not (house.state / "default" / id).exists()
 
 
 def test_a_stopped_one_stays_so_whoever_dies(house: House) -> None:
