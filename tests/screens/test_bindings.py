@@ -1052,7 +1052,7 @@ async def _(t: Trial) -> AsyncIterator[Condition]:
 
 @case("ns.turn", "kernel")
 async def _(t: Trial) -> AsyncIterator[Condition]:
-    yield lambda: "by kind" in screen_text(t.pilot) and "└─ pid" in screen_text(t.pilot)
+    yield lambda: "by kind" in screen_text(t.pilot) and "↳ pid" in screen_text(t.pilot)
 
 
 @case("ns.task", "kernel")

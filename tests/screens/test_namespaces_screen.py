@@ -18,6 +18,7 @@ from mobyshell.moby.kernel import LiveKernel
 from mobyshell.screens.app import MobyshellApp
 from mobyshell.screens.images import ImagesScreen
 from mobyshell.screens.kernel_details import KernelDetails
+from mobyshell.screens.session import Session
 from mobyshell.screens.tenant_details import TenantDetails
 from mobyshell.widgets.record_view import RecordView
 from mobyshell.widgets.resource_table import ResourceTable
@@ -191,6 +192,14 @@ async def test_what_is_another_tenants_cannot_be_gone_to(opened: Open) -> None:
         await settle(pilot)
         await pilot.press("enter", "enter")
         await until(pilot, lambda: "web is in namespace empty" in told(pilot))
+
+
+def test_panes_that_stay_ask_the_namespace_that_the_session_is_in_by_now(tasks: FakeTasks) -> None:
+    context = Context(tasks=tasks)
+    asked = Session(context).tasks_by_now
+    assert "web" in {one.id for one in asked.ls()}
+    context._tasks = FakeTasks()
+    assert asked.ls() == []
 
 
 async def test_a_real_store_made_used_labelled_and_refused(tmp_path: Path) -> None:

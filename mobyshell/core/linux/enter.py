@@ -17,12 +17,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from mobyshell.core.errors import MobyshellError
+from mobyshell.core.errors import MobyshellError, NotFound
 from mobyshell.core.linux import constants as c
 from mobyshell.core.linux.interpreter import become_sealed
 from mobyshell.core.linux.namespaces import nsfs
 from mobyshell.core.linux.namespaces.entry import environment, unpack
-from mobyshell.core.linux.namespaces.kinds import KINDS
+from mobyshell.core.linux.namespaces.kinds import KINDS, inode
 from mobyshell.core.linux.syscalls import call
 from mobyshell.core.linux.terminals import TIOCSCTTY
 
@@ -58,9 +58,8 @@ def go_in(document: dict[str, Any]) -> frozenset[str]:
         for values in document["targets"]:
             kind, number, door = unpack(values)
             fds.append((kind, stack.enter_context(nsfs.opened(door, kind, number))))
-        root = -1
-        if document["root"]:
-            root = os.open(f"/proc/{document['root']}/root", c.O_PATH | os.O_CLOEXEC)
+        root = _root(document) if document["root"] else -1
+        if root >= 0:
             stack.callback(os.close, root)
         for kind, fd in fds:
             call("setns", fd, KINDS[kind], what=f"entering the {kind} namespace")
@@ -70,6 +69,18 @@ def go_in(document: dict[str, Any]) -> frozenset[str]:
             os.fchdir(root)
             os.chroot(".")
     return frozenset(kind for kind, _ in fds)
+
+
+def _root(document: dict[str, Any]) -> int:
+    """A descriptor of the root of the process that is to lend it. NotFound if it is another process,
+    in another mount namespace, by now."""
+    pid = document["root"]
+    root = os.open(f"/proc/{pid}/root", c.O_PATH | os.O_CLOEXEC)
+    # looked at afterwards: who was there before, and is there now, was so in between
+    if inode(pid, "mnt") not in [values[1] for values in document["targets"]]:
+        os.close(root)
+        raise NotFound(f"process {pid} is not in that mount namespace any more")
+    return root
 
 
 def _be_root() -> None:

@@ -21,7 +21,7 @@ from mobyshell.core.linux.mounts import read_mountinfo
 from mobyshell.core.linux.namespaces import nsfs
 from mobyshell.core.linux.namespaces.values import Namespace, Survey
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds that the helper may take; it reads a few files."""
 
 _OVERFLOW = "4294967295"

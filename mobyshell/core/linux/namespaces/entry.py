@@ -124,7 +124,7 @@ def steps(entry: Entry, command: Sequence[str]) -> list[Step]:
     if not entry.targets:
         return [_execve(command, "we are in these namespaces already")]
     out = [Step("prctl(PR_SET_DUMPABLE, 0)", "nobody in there may look into us (ptrace)",
-                "PR_SET_DUMPABLE(2const)")]  # fmt: skip
+                "prctl(2)")]  # fmt: skip
     for one in entry.targets:
         door = one.door
         path = "" if door is None else (f"/proc/{door.root}/root" if door.root else "") + door.path

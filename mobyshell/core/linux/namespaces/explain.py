@@ -42,7 +42,7 @@ EXPLANATIONS = {one.kind: one for one in (
         "containers can use the same key without meeting. When the namespace ends, they are gone. "
         "POSIX shared memory is not in here: it is files in /dev/shm, so the mount namespace's.",
         "ipc_namespaces(7)",
-        "ipcmk -Q; unshare --ipc ipcs -q",
+        "unshare --ipc sh -c 'ipcmk -Q; ipcs -q'; ipcs -q",
     ),
     Explanation(
         "pid", "CLONE_NEWPID", "process numbers",

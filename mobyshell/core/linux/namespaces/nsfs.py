@@ -100,23 +100,12 @@ def opened(door: Door, kind: str, inode: int) -> Iterator[int]:
 
 
 def _open(door: Door) -> int:
+    """What stands there is looked at before it is opened: a descriptor of a stranger's, or a place in
+    his tree, may be a FIFO by now, which would make us wait."""
     try:
-        if not door.root:
-            return os.open(door.path, os.O_RDONLY | os.O_CLOEXEC)
-        return _open_mounted(door)
+        place = _find(door)
     except (FileNotFoundError, ProcessLookupError):
         raise NotFound(f"{door.path} is gone") from None
-
-
-def _open_mounted(door: Door) -> int:
-    """A mount point in a stranger's tree: what stands there is looked at before it is opened."""
-    root = os.open(f"/proc/{door.root}/root", c.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        place = open_in_root(root, door.path, c.O_PATH | os.O_NOFOLLOW)
-    except MobyshellError as error:
-        raise NotFound(f"{door.path} is gone: {error.message}") from None
-    finally:
-        os.close(root)
     try:
         # nsfs has no devices and no pipes: a file of its device is a namespace
         if os.fstat(place).st_dev != os.stat("/proc/self/ns/mnt").st_dev:
@@ -124,3 +113,15 @@ def _open_mounted(door: Door) -> int:
         return os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC)
     finally:
         os.close(place)
+
+
+def _find(door: Door) -> int:
+    if not door.root:
+        return os.open(door.path, c.O_PATH | os.O_CLOEXEC)
+    root = os.open(f"/proc/{door.root}/root", c.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return open_in_root(root, door.path, c.O_PATH | os.O_NOFOLLOW)
+    except MobyshellError as error:
+        raise NotFound(f"{door.path} is gone: {error.message}") from None
+    finally:
+        os.close(root)

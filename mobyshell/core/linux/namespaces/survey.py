@@ -236,4 +236,6 @@ def _describe(pid: int) -> Process:
 def _cgroup(pid: int) -> str:
     lines = procfs.read_file(pid, "cgroup").decode("utf-8", "surrogateescape").splitlines()
     paths = {line.split(":", 2)[0]: line.split(":", 2)[2] for line in lines if line.count(":") >= 2}
-    return paths.get("0") or next(iter(paths.values()), "")
+    ours = paths.get("0", "/")
+    # beside the controllers of version 1, everybody may be at the root of version 2
+    return ours if ours != "/" else max(paths.values(), key=len, default="")

@@ -60,7 +60,8 @@ class Door:
 @dataclass(frozen=True, slots=True)
 class Process:
     """A process with something to see of it. `inner` is its number in its own pid namespace, `uid`
-    one of ours; `cgroup` is the path in the hierarchy of version 2, else of the first one."""
+    one of ours; `cgroup` is the path in the hierarchy of version 2, or the longest one in those of
+    version 1 where it is at the root of that."""
 
     pid: int
     ppid: int = 0

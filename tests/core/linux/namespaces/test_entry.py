@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -121,6 +122,13 @@ def test_without_privileges_the_user_namespace_comes_first_unasked() -> None:
         assert done.stdout.splitlines() == [
             f"['user', 'net'] ({owner},)", "0", f"net:[{net}]",
         ], done.stderr  # fmt: skip
+
+
+def test_a_process_that_is_another_one_by_now_lends_no_root() -> None:
+    with inhabitant("--mount") as pid, inhabitant("--mount") as other:
+        entry = replace(enter_process(survey(), pid, ("mnt",)), root=other)
+        done = run(entry, "true")
+        assert (done.returncode, "is not in that mount namespace" in done.stderr) == (126, True)
 
 
 def test_where_we_are_already_is_not_entered() -> None:
