@@ -46,6 +46,8 @@ class LiveList(Vertical, Generic[Info]):
     SPEC: ClassVar[ResourceSpec]
     TOPICS: ClassVar[tuple[str, ...]] = ()
     """Beginnings of the topics of events after which the list is another."""
+    EVERYWHERE: ClassVar[bool] = False
+    """Whether that is so for events of all namespaces, and not only of the session's."""
     POLL: ClassVar[float | None] = None
     """Seconds after which it is read again though nothing happened, while somebody looks; None: its
     events tell everything."""
@@ -83,7 +85,7 @@ class LiveList(Vertical, Generic[Info]):
     def on_mount(self) -> None:
         if self.POLL is not None:
             self.poll = self.set_interval(AGEING, self._grow_older, pause=True)
-        self.session.news.tell(self, *self.TOPICS)
+        self.session.news.tell(self, *self.TOPICS, everywhere=self.EVERYWHERE)
 
     def on_unmount(self) -> None:
         self.session.news.forget(self)

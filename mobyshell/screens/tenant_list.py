@@ -15,11 +15,8 @@ class TenantList(LiveList[TenantInfo]):
 
     SPEC = TENANTS
     TOPICS = ("/namespaces/", "/images/", "/containers/", "/content/", "/snapshot/", "/tasks/")
-    POLL = 10.0  # tasks of other namespaces than the session's tell us nothing
-
-    def on_mount(self) -> None:
-        super().on_mount()
-        self.session.news.tell(self, *self.TOPICS, everywhere=True)
+    EVERYWHERE = True
+    POLL = 10.0  # networks and volumes have no events
 
     def read(self) -> list[TenantInfo]:
         return self.session.tenants.ls()

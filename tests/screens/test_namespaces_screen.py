@@ -195,11 +195,12 @@ async def test_what_is_another_tenants_cannot_be_gone_to(opened: Open) -> None:
 
 
 def test_panes_that_stay_ask_the_namespace_that_the_session_is_in_by_now(tasks: FakeTasks) -> None:
-    context = Context(tasks=tasks)
+    context, others = Context(tasks=tasks), FakeTasks()
     asked = Session(context).tasks_by_now
     assert "web" in {one.id for one in asked.ls()}
-    context._tasks = FakeTasks()
+    context._tasks = others
     assert asked.ls() == []
+    others.close()
 
 
 async def test_a_real_store_made_used_labelled_and_refused(tmp_path: Path) -> None:
