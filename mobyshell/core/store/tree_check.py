@@ -14,7 +14,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobyshell.core.errors import MobyshellError, NotFound, SyscallFailed
+from mobyshell.core.errors import (
+    InvalidLayer,
+    MobyshellError,
+    NotFound,
+    StoreDamaged,
+    SyscallFailed,
+)
 from mobyshell.core.linux import constants as c
 from mobyshell.core.linux.files import sync_directory, sync_filesystem
 from mobyshell.core.linux.syscalls import call
@@ -69,8 +75,8 @@ def check(store: Store, *, repair: bool) -> Iterator[tuple[LayerTree, str, bool]
             continue
         try:
             found = _look(store, one, repair)
-        except NotFound:
-            continue  # removed meanwhile, with its image
+        except (NotFound, InvalidLayer, StoreDamaged):
+            continue  # removed meanwhile, with its image; or its blob is damaged, which is told of
         if found:
             if not repair:
                 damaged.add((one.namespace, one.snapshotter, one.name))
@@ -107,6 +113,8 @@ def _fresh(held: Namespace, one: LayerTree, whose: owners.Owners) -> Iterator[Pa
             with LayerWorker(enter=whose.enter) as worker:
                 with held.content.open(one.digest) as blob:
                     done = worker.apply(Region(blob.fd), tree, form=form, owners=whose.several)
+                if done.digest != one.digest:
+                    raise StoreDamaged(f"blob {one.digest} holds other bytes: {done.digest}")
                 if one.parent and target.form is not Form.FLAT:
                     found = snapshots.directories(one.parent)
                     lowers = [str(place) for place in (found.directory, *found.lowers)]

@@ -12,11 +12,14 @@ import pytest
 from mobyshell.core.errors import StoreDamaged, Unsupported
 from mobyshell.core.oci.descriptor import Descriptor
 from mobyshell.core.oci.digest import Digest
+from mobyshell.core.oci.platform import host_platform
 from mobyshell.core.store.check import Finding, check_root, check_store
 from mobyshell.core.store.containers import Container
 from mobyshell.core.store.snapshots.choose import DRIVERS
 from mobyshell.core.store.store import Namespace, Store
+from mobyshell.core.store.unpack import unpack
 from mobyshell.core.store.walk import resolve
+from tests.core.store import images
 from tests.core.store.snapshots.conftest import seen
 from tests.core.store.unpack_actor import act, expected
 
@@ -182,6 +185,30 @@ def _damaged_and_mended(space: Namespace, store: Store, name: str, how: str) -> 
     assert seen(snapshots, chain) == expected(0)
     trees = {one.name for one in (store.root.snapshots / name).iterdir()}
     assert all(one.isdecimal() for one in trees)
+
+
+@pytest.mark.root
+def test_a_tree_is_not_exchanged_for_what_a_damaged_blob_holds(store: Store) -> None:
+    """A layer stored plain, whose blob has a byte of a file changed: it unpacks, to something else."""
+    with store.namespace("default").leased() as held:
+        tar = images.layer({"file": b"content\n" * 100})
+        digest = images.put(held.content, tar, images.LAYER.removesuffix("+gzip"))
+        config = images.put_json(held.content, {
+            "architecture": host_platform().architecture, "os": "linux",
+            "rootfs": {"type": "layers", "diff_ids": [Digest.of(tar)]},
+        }, images.CONFIG)  # fmt: skip
+        target = images.put_json(held.content, {
+            "schemaVersion": 2, "mediaType": images.MANIFEST, "config": images.plain(config),
+            "layers": [images.plain(digest)],
+        }, images.MANIFEST)  # fmt: skip
+        held.images.put("plain", target)
+        chain = unpack(held, resolve(held.content, target))
+        path = blob(store, digest.digest)
+        path.chmod(0o644)
+        path.write_bytes(tar.replace(b"content\n", b"Content\n", 1))
+        assert kinds(check_root(store.root.path, unpack=True)) == ["blob"]
+        assert kinds(check_root(store.root.path, repair=True, unpack=True)) == ["blob", "part"]
+        assert seen(held.snapshotter(), chain) == {"file": "content\n" * 100}
 
 
 @pytest.mark.root
