@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,10 @@ def table(lines: list[dict[str, Any]]) -> str:
     said = ["| # | points | violations | worst recovery | of these |", "|---|---|---|---|---|"]
     for number in sorted(rows):
         found = rows[number]
-        parts = ", ".join(f"{one['what']} {one['points']}" for one in found)
+        counted: Counter[str] = Counter()
+        for one in found:
+            counted[one["what"]] += one["points"]
+        parts = ", ".join(f"{what} {points}" for what, points in counted.items())
         worst = max(one["worst"] for one in found)
         said.append(
             f"| {number} | {sum(one['points'] for one in found)} "

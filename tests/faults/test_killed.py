@@ -15,7 +15,7 @@ from tests.faults.strace import CHANGES, points, some, strike
 
 pytestmark = [pytest.mark.root, pytest.mark.peer]
 
-SAMPLE = 3
+SAMPLE = 2
 
 
 @pytest.mark.parametrize("act", ACTS, ids=lambda act: act.name)

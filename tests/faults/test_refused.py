@@ -15,7 +15,7 @@ from tests.faults.strace import ALL, DISK, NAMES, Point, Struck, points, some, s
 
 pytestmark = [pytest.mark.root, pytest.mark.peer]
 
-SAMPLE = 1
+SAMPLE = 2
 WRITING = (*NAMES, *DISK, "copy_file_range", "sendfile")
 WAITING = ("flock", "recvmsg", "sendmsg", "poll", "epoll_wait", "waitid", "wait4")
 """Those that a signal can interrupt here: reads and writes of files on a disk never are (signal(7))."""
@@ -47,7 +47,9 @@ def test_refused_at_each_step(stage: Stage, act: Act) -> None:
     stage.forget(first)
     wrong: dict[str, list[str]] = {}
     tried = 0
-    for number, fault in enumerate(FAULTS):
+    # one kind of fault for each act in every run, all kinds in a sweep
+    faults = FAULTS if ALL else [FAULTS[ACTS.index(act) % len(FAULTS)]]
+    for number, fault in enumerate(faults):
         for point in some(every[number:], SAMPLE):
             place = stage.place()
             struck = strike(judge.words(place), point, fault, log, place.env)
@@ -60,10 +62,10 @@ def test_refused_at_each_step(stage: Stage, act: Act) -> None:
                 stage.forget(place)
     note(4, f"calls refused in {act.name}", tried, len(wrong), judge.worst)
     assert wrong == {}
-    assert tried > 1
+    assert tried > 0
 
 
-@pytest.mark.parametrize("act", [one for one in ACTS if ALL or one.name == "build"],
+@pytest.mark.parametrize("act", [one for one in ACTS if ALL or one.name == "pull"],
                          ids=lambda act: act.name)  # fmt: skip
 def test_interrupted_again_and_again(stage: Stage, act: Act) -> None:
     judge = Judge(stage, act)

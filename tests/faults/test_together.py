@@ -12,12 +12,12 @@ import pytest
 
 from tests.faults.record import note
 from tests.faults.scenes import BASE, MADE, Place, Stage, findings, listing, quiet
-from tests.faults.strace import ALL, HERE
+from tests.faults.strace import ALL, HERE, MOST
 
 pytestmark = pytest.mark.root
 
 MANY = 8
-ROUNDS = 50 if ALL else 2
+ROUNDS = min(50, MOST) if ALL else 1
 POLITE = ("exists", "another", "busy", "no image", "no snapshot", "no container", "no task", "has a",
           "needs", "is running", "stopped", "created", "not in namespace", "in use", "being")  # fmt: skip
 

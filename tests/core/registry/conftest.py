@@ -15,6 +15,14 @@ from mobyshell.core.registry.progress import ProgressEvent
 from tests.core.registry.images import everything
 from tests.core.registry.scripted import Registry, serving
 from tests.core.registry.shelf import Shelf
+from tests.faults.record import note
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """A hostile answer is a point of experiment 8."""
+    if report.when == "call" and "core/registry/test_hostile" in report.nodeid:
+        note(8, "hostile answers", 1, int(report.failed))
+
 
 QUICK = Limits(connect=10, answer=10, stall=10, backoff=0.01, longest_backoff=0.2)
 """Patience for a registry on this machine that fails on purpose."""

@@ -19,6 +19,7 @@ from mobyshell.core.errors import NotFound
 from mobyshell.core.store.check import check_root
 from mobyshell.core.store.store import Store
 from tests.core.store.actor import EVERYTHING, act
+from tests.faults.record import note
 
 pytestmark = [pytest.mark.root, pytest.mark.peer]
 
@@ -95,6 +96,7 @@ def test_nothing_is_lost_and_nothing_half_there(tmp_path: Path) -> None:
         killed += done.returncode != 0
         if found := judge(root, done.stdout.split()):
             wrong[f"{call} {number}"] = found
+    note(1, "kill -9 in content and collection", killed, len(wrong))
     assert wrong == {}, f"{len(wrong)} of {len(chosen)} points"
     # other runs have a call more or less: locks are tried again, numbers of pages vary
     assert killed > len(chosen) * 0.8

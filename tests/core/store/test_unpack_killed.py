@@ -21,6 +21,7 @@ import pytest
 
 from mobyshell.core.store.snapshots.choose import DRIVERS
 from tests.core.store.unpack_actor import judge
+from tests.faults.record import note
 
 pytestmark = [pytest.mark.root, pytest.mark.peer]
 
@@ -65,13 +66,16 @@ def test_killed_at_any_step(tmp_path: Path, name: str) -> None:
     every = points(tmp_path, name)
     assert len(every) > 100
     wrong = {}
+    killed = 0
     chosen = every[:: max(1, len(every) // POINTS)]
     for call, number in chosen:
         root = tmp_path / f"{call}-{number}"
         done = strace(root, name, "-o", os.devnull, "-e", f"trace={call}",
                       "-e", f"inject={call}:signal=KILL:when={number}")  # fmt: skip
+        killed += done.returncode != 0
         if found := judge(root, name, [int(one) for one in done.stdout.split()], 1):
             wrong[f"{call} {number}"] = found
+    note(1, f"kill -9 in unpacking, {name}", killed, len(wrong))
     assert wrong == {}, f"{len(wrong)} of {len(chosen)} points"
 
 
@@ -137,4 +141,5 @@ def test_the_power_is_cut(tmp_path: Path, name: str) -> None:
         with mounted(copy, tmp_path / "mnt") as place:
             if found := judge(place / "s", name, there, max(there) + 2):
                 wrong[copy.name] = found
+    note(6, f"power cuts in unpacking, {name}", len(cuts), len(wrong))
     assert wrong == {}
