@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,19 @@ from mobyshell.screens.tasks import TasksScreen
 from mobyshell.widgets.ask import Ask
 from mobyshell.widgets.confirm import Choose
 from mobyshell.widgets.record_view import RecordView
-from tests.core.tasks.conftest import House, _subreaper, house  # noqa: F401
+from tests.core.tasks.conftest import House, house  # noqa: F401
 from tests.fake_meter import FakeMeter
 from tests.fakes import FakeStoreEvents, FakeTasks
 from tests.screens.conftest import HOST, Open, make_app, screen_text, settle, told, until
+from tests.undertaker import subreaper
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _orphans_come_here() -> Iterator[None]:
+    """`house` buries what its shims leave; in this file only, and not for other screens' tests."""
+    with subreaper():
+        yield
+
 
 CALL = CallDone("child", 0, 0, "t", "mount", ["proc"], 0, "", 5, "", "")
 
