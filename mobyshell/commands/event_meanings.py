@@ -52,6 +52,9 @@ MEANINGS = {
         "A process has ended and was waited for: its status is known. With an exec_id it is a "
         "further process, without one it is init, and the kernel has killed all the others.",
         "/tasks/delete: until then the task is there, stopped, and so are its logs."),
+    "/tasks/restarting": Meaning(
+        "A task that has ended is started again by its restart policy, after a pause.",
+        "/tasks/create and /tasks/start, of a new process in what the last one had.", OURS),
     "/tasks/delete": Meaning("A stopped task is forgotten: cgroups, mounts and state are gone."),
     "/tasks/paused": Meaning("All its processes are frozen, by the cgroup freezer.",
                              "/tasks/resumed"),

@@ -152,3 +152,10 @@ def test_the_same_in_an_event_loop(moby: Moby) -> None:
 
     assert asyncio.run(work()) == b"2\n"
     nothing_left(moby, volumes=1)
+
+
+def test_what_the_page_imports_is_there() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "restarts.md").read_text()
+    block = page.partition("```python\n")[2].partition("```")[0]
+    compile(block, "restarts.md", "exec")
+    exec(block.partition("\nwith Moby()")[0], {})

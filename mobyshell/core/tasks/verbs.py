@@ -293,8 +293,9 @@ class Verbs:
                 # somebody else deleted the container; what is ours of it can go
             status = yield from self._last_status(process)
             self._tables.remove(namespace, id)
-            # of one that could not be made again, there is only what we kept
-            directories.forget(Path(container_dir(self._house.state, namespace, id)))
+            directory = container_dir(self._house.state, namespace, id)
+            if os.path.lexists(directory):  # what we kept of one that could not be made again
+                directories.forget(Path(directory))
             self._emit(namespace, id, TaskDeleted(status))
             stopped = bool(process.record.restart) and force
             return {"exit_status": status, "store": process.record.store if stopped else ""}
