@@ -32,7 +32,12 @@ _KIND = option("-t --type", "only this kind", NAMESPACE_KIND, choices=_KINDS, na
 def _look(ctx: Context) -> Look:
     from mobyshell.moby.kernel import LiveKernel
 
-    look = LiveKernel(ctx.every_task).look()
+    return LiveKernel(ctx.every_task).look()
+
+
+def _listed(ctx: Context) -> Look:
+    """A look of which what is not in it is said."""
+    look = _look(ctx)
     if look.untold:
         ctx.say(f"note: tasks are not known: {look.untold}")
     if look.survey.unreadable:
@@ -65,7 +70,7 @@ _COLUMNS = (
 @verb("ns", "ls", _KIND, effect=READ, example="ns ls -t net")
 def ls(ctx: Context, *, kind: str | None) -> Rows:
     """List the namespaces that can be seen: through processes, threads, descriptors and mounts."""
-    look = _look(ctx)
+    look = _listed(ctx)
     found = [one for one in look.survey.namespaces if kind in (None, one.kind)]
     return Rows((("kind", "KIND", "text"), *_COLUMNS), [_row(look, one) for one in found], "inode")
 
@@ -80,7 +85,7 @@ def tree(ctx: Context, *, kind: str | None, by: str) -> Rows:
     """Show namespaces as a tree: of user namespaces with what they own, or of each kind."""
     from mobyshell.core.linux.namespaces.tree import branches
 
-    look = _look(ctx)
+    look = _listed(ctx)
     found = [one for one in look.survey.namespaces if kind in (None, one.kind)]
     rows = [
         {**_row(look, branch.namespace), "depth": branch.depth,
@@ -91,7 +96,7 @@ def tree(ctx: Context, *, kind: str | None, by: str) -> Rows:
 
 
 @verb("ns", "inspect", argument("target", WHERE, "an inode, a pid, or a task"), effect=READ,
-      example="ns inspect up", key="i")  # fmt: skip
+      example="ns inspect 1", key="i")  # fmt: skip
 def inspect(ctx: Context, *, target: str) -> Record:
     """Show one namespace with what is inside; or the namespaces of a process, or of a task's."""
     from mobyshell.core.linux.namespaces.details import details
@@ -133,9 +138,9 @@ def _process(look: Look, pid: int) -> Record:
     if pid in look.survey.processes:
         theirs = {kind: one.inode for kind, one in look.survey.of(pid).items()}
         return Record({**_member(look, look.survey.processes[pid]), "namespaces": theirs}, "pid")
-    if os.path.isdir(f"/proc/{pid}"):
-        raise NotFound(f"process {pid} does not let its namespaces be read",
-                       hint="that takes ptrace access: its user, or root")  # fmt: skip
+    if pid in look.survey.unreadable:
+        why = "they may not be read: that takes ptrace access, of its user or of root"
+        return Record({"pid": pid, "namespaces": {}, "untold": why}, "pid")
     raise NotFound(f"no namespace and no process {pid}", hint="`mobyshell ns ls` lists them")
 
 
