@@ -12,8 +12,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 
-_ROOT = Path(__file__).parents[1]
+import mobyshell
 
 
 @cache
@@ -30,15 +31,16 @@ def python_for(uid: int) -> str:
 
 
 @cache
-def package_for(uid: int) -> str:
-    """The directory that our package is in; where this user cannot read it (a clone in /root), that
-    of a copy, which is gone at the end."""
-    if _may(uid, "-r", str(_ROOT / "mobyshell" / "__init__.py")):
-        return str(_ROOT)
+def package_for_all() -> str:
+    """A directory with a copy of our package, and of what it needs for that, which every user can
+    read: the clone may lie in /root. It is gone at the end."""
     place = tempfile.mkdtemp(prefix="mobyshell-package-")
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     os.chmod(place, 0o755)
-    shutil.copytree(_ROOT / "mobyshell", f"{place}/mobyshell")
+    for module in (mobyshell, yaml):
+        assert module.__file__ is not None
+        source = Path(module.__file__).parent
+        shutil.copytree(source, f"{place}/{source.name}")
     return place
 
 

@@ -22,7 +22,7 @@ from mobyshell.moby.client import Moby
 from tests.core.store import images
 from tests.core.tasks.conftest import bury, eventually, processes_of
 from tests.moby.test_client import busybox_layer
-from tests.users import package_for, python_for
+from tests.users import package_for_all, python_for
 
 pytestmark = [pytest.mark.root, pytest.mark.peer]
 
@@ -97,7 +97,7 @@ class User:
                      "PATH": "/usr/local/bin:/usr/bin:/bin", "MOBYSHELL_LINGER": "0.2"}  # fmt: skip
         return subprocess.run(
             ["unshare", "-m", "sh", "-c", IN_PRIVATE, "sh", str(self.etc), self.python, "-c", MAIN,
-             package_for(UID), *words],
+             package_for_all(), *words],
             env=variables, cwd="/", capture_output=True, text=True, timeout=120, check=False,
             stdin=subprocess.DEVNULL,
         )  # fmt: skip

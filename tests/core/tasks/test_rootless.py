@@ -15,7 +15,7 @@ import pytest
 from mobyshell.core.oci import IDMapping, default_spec, dump_spec
 from tests.core.tasks.conftest import bury, eventually, make_bundle, processes_of
 from tests.netns import Netns, connect_hosts, environment
-from tests.users import package_for, python_for
+from tests.users import package_for_all, python_for
 
 pytestmark = pytest.mark.root
 
@@ -96,7 +96,7 @@ def test_a_user_without_privileges_has_tasks_too(home: Path, runtime: str) -> No
     environment = {"XDG_RUNTIME_DIR": str(home / "run"), "PATH": os.environ["PATH"],
                    "MOBYSHELL_LINGER": "0.2"}  # fmt: skip
     found = subprocess.run(
-        [python, "-I", "-c", SCRIPT, package_for(NOBODY), str(bundle), runtime], user=NOBODY, group=NOBODY,
+        [python, "-I", "-c", SCRIPT, package_for_all(), str(bundle), runtime], user=NOBODY, group=NOBODY,
         extra_groups=[], env=environment, cwd="/", capture_output=True, text=True, timeout=90,
         check=False,
     )  # fmt: skip
@@ -143,7 +143,7 @@ def test_a_user_without_privileges_has_a_network(home: Path, program: str) -> No
         "XDG_RUNTIME_DIR": str(home / "run"), "MOBYSHELL_ROOT": str(home / "store"),
         "PATH": environment()["PATH"], "MOBYSHELL_LINGER": "0.2", "HOME": str(home),
     }  # fmt: skip
-    words = [python, "-c", _MAIN, package_for(NOBODY), "run", "--rm", "--network", program,
+    words = [python, "-c", _MAIN, package_for_all(), "run", "--rm", "--network", program,
              "-p", "18080:80", str(bundle), "--", "sh", "-c",
              "ip route; until wget -qO- http://198.51.100.2:9/page; do sleep 0.1; done"]  # fmt: skip
     with Netns() as host, Netns() as outside:

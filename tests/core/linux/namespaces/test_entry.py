@@ -22,7 +22,7 @@ from mobyshell.core.linux.namespaces.entry import (
 )
 from mobyshell.core.linux.namespaces.survey import survey
 from tests.core.linux.namespaces.inhabitants import READY, inhabitant
-from tests.users import package_for, python_for
+from tests.users import package_for_all, python_for
 
 pytestmark = pytest.mark.root
 
@@ -104,10 +104,9 @@ def test_what_it_does_not_own_is_entered_before_the_user_namespace() -> None:
 AS_NOBODY = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
 ENTER = """
 import os, sys
-sys.path[:0] = [sys.argv[1]]
 from mobyshell.core.linux.namespaces.entry import enter_namespaces, program
 from mobyshell.core.linux.namespaces.survey import survey
-entry = enter_namespaces(survey(), [int(sys.argv[2])])
+entry = enter_namespaces(survey(), [int(sys.argv[1])])
 print([one.kind for one in entry.targets], entry.added, flush=True)
 words = program(entry, ["sh", "-c", "id -u; readlink /proc/self/ns/net"])
 os.execv(words[0], words)
@@ -117,9 +116,10 @@ os.execv(words[0], words)
 def test_without_privileges_the_user_namespace_comes_first_unasked() -> None:
     with inhabitant("--user", "--map-root-user", "--net", before=AS_NOBODY) as pid:
         owner, net = inode(pid, "user"), inode(pid, "net")
-        words = [python_for(65534), "-I", "-c", ENTER, package_for(65534), str(net)]
+        words = [python_for(65534), "-c", ENTER, str(net)]
+        environment = {**os.environ, "PYTHONPATH": package_for_all()}
         done = subprocess.run([*AS_NOBODY, *words], capture_output=True, text=True, timeout=60,
-                              check=False, cwd="/")  # fmt: skip
+                              check=False, cwd="/", env=environment)  # fmt: skip
         assert done.stdout.splitlines() == [
             f"['user', 'net'] ({owner},)", "0", f"net:[{net}]",
         ], done.stderr  # fmt: skip

@@ -16,7 +16,7 @@ from mobyshell.core.linux.namespaces import KINDS, inode, nsfs
 from mobyshell.core.linux.namespaces.survey import survey
 from mobyshell.core.linux.namespaces.values import By, Door, Hold
 from tests.core.linux.namespaces.inhabitants import inhabitant
-from tests.users import package_for, python_for
+from tests.users import package_for_all, python_for
 
 pytestmark = pytest.mark.root
 
@@ -229,6 +229,6 @@ def test_who_may_not_look_says_so() -> None:
     )
     done = subprocess.run(
         ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", python_for(65534), "-I",
-         "-c", program, package_for(65534)], capture_output=True, text=True, timeout=60, check=False, cwd="/",
+         "-c", program, package_for_all()], capture_output=True, text=True, timeout=60, check=False, cwd="/",
     )  # fmt: skip
     assert done.stdout.split(" ", 1) == ["True", f"{sorted(KINDS)}\n"], done.stderr

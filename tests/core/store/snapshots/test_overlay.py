@@ -244,7 +244,8 @@ from mobyshell.core.store.database import Database
 from mobyshell.core.store.root import StoreRoot
 from mobyshell.core.store.scope import Scope
 from mobyshell.core.store.snapshots.choose import default, snapshotter
-import mobyshell.core.store.snapshots.overlay  # now, while the package can be read: it may be in /root
+# now, while the package can be read: it may be in /root
+from mobyshell.core.store.snapshots import overlay, overlay_probe
 os.chown(sys.argv[1], 1234, 1234)
 os.setgroups([])
 os.setresgid(1234, 1234, 1234)
