@@ -95,12 +95,15 @@ def _wishes(how: Mapping[str, Any]) -> Any:
 @contextmanager
 def around(
     tenant: Tenant, id: str, text: str, how: Mapping[str, Any],
-    files: Callable[[], AbstractContextManager[int]] | None,
+    files: Callable[[], AbstractContextManager[int]] | None, *, lasting: bool = False,
 ) -> Iterator[tuple[str, Callable[[int], None]]]:  # fmt: skip
-    """While a task is created: its config.json with what is around it, and what to tell its pid."""
+    """While a task is created: its config.json with what is around it, and what to tell its pid.
+    `lasting`: it may be started again, and its networks must be there then (else Unsupported)."""
     if not any(how.get(name) for name in _WISHES):
         yield text, lambda pid: None
         return
     place, spec = tenant.surroundings(), parse_spec(text)
     with place.around(tenant.tasks, id, spec, _wishes(how), files) as surrounded:
+        if lasting:
+            surrounded.must_last()
         yield dump_spec(surrounded.spec), surrounded.created

@@ -73,7 +73,7 @@ class Reader:
 
     def processes(self, info: TaskInfo, view: Listing) -> Show:
         """Its processes. A task that has ended has none, and that is no failure."""
-        if info.status == "stopped":
+        if info.status in ("stopped", "restarting"):
             code = "" if info.exit_status is None else f", exit status {info.exit_status}"
             return lambda: view.say(f"No processes: it has ended{code}.")
         rows = process_rows(self._tasks.ps(info.id))
@@ -100,7 +100,7 @@ class Reader:
 
     def diff(self, info: TaskInfo, view: Listing) -> Show:
         """The spec against the kernel."""
-        if info.status == "stopped":
+        if info.status in ("stopped", "restarting"):
             return lambda: view.say(
                 "Nothing to compare: it has ended, and the kernel knows nothing of it any more."
             )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mobyshell.core.errors import NotFound, UsageError
+from mobyshell.core.errors import NotFound, Unsupported, UsageError
 from mobyshell.moby.around import with_network, with_port, with_restart_policy, with_volume
 from mobyshell.moby.asynchronous import AsyncMoby
 from mobyshell.moby.client import Moby
@@ -19,6 +19,7 @@ from mobyshell.moby.container import (
     with_image,
     with_new_snapshot,
     with_new_spec,
+    with_remapped_snapshot,
     with_snapshot_cleanup,
 )
 from mobyshell.moby.spec_options import (
@@ -28,6 +29,7 @@ from mobyshell.moby.spec_options import (
     with_memory_limit,
     with_pids_limit,
     with_user,
+    with_user_namespace,
 )
 from tests.moby.test_client import put_image
 from tests.undertaker import subreaper
@@ -109,6 +111,19 @@ def test_a_run_that_is_tried_again(moby: Moby) -> None:
     assert (done.status, done.stdout) == (0, b"x\nx\nx\n")
     done = moby.run(image, ["false"], with_restart_policy("on-failure:1"))
     assert done.status == 1
+    nothing_left(moby)
+
+
+def test_a_network_that_a_restart_would_lose_is_refused(moby: Moby) -> None:
+    """That of a user namespace of its own is joined in the namespace of its first process."""
+    image = put_image(moby)
+    options = (with_image(image), with_remapped_snapshot("mapped", image, 100000),
+               with_new_spec(with_image_config(), with_user_namespace(100000)),
+               with_network("bridge"), with_restart_policy("on-failure"))  # fmt: skip
+    container = moby.new_container("mapped", *options)
+    with pytest.raises(Unsupported, match="restart"):
+        container.new_task()
+    container.delete(with_snapshot_cleanup)
     nothing_left(moby)
 
 

@@ -44,6 +44,12 @@ class Attaching:
         self.attachment = Attachment(home.namespace, request.id, "", hostname=request.hostname,
                                      directory=directory)  # fmt: skip
 
+    @property
+    def lasting(self) -> bool:
+        """Whether another process of the container would have the networks, too: not if they are
+        joined in a namespace that comes and goes with one."""
+        return not self._later or self._mode in ("none", "host")
+
     def __enter__(self) -> Attaching:
         return self
 

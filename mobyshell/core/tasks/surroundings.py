@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from mobyshell.core.errors import MobyshellError, NotFound, UsageError, WrongState
+from mobyshell.core.errors import MobyshellError, NotFound, Unsupported, UsageError, WrongState
 from mobyshell.core.network import names, ports
 from mobyshell.core.network.attach import Networking, mode_of
 from mobyshell.core.network.values import Attachment, NetworkPlan, PortMapping, Request
@@ -110,6 +110,15 @@ class Surrounded:
     def attachment(self) -> Attachment | None:
         """The networks, as far as they are joined now."""
         return self._attaching.attachment if self._attaching is not None else None
+
+    def must_last(self) -> None:
+        """It is to be started again. Unsupported where its networks would not be there then."""
+        if self._attaching is not None and not self._attaching.lasting:
+            raise Unsupported(
+                "a container with a user namespace of its own, or with pasta or slirp4netns as root, "
+                "has its network in its first process, which a restart would not find again",
+                hint="leave --restart, or the network, away",
+            )
 
     def created(self, pid: int) -> None:
         """The container's process is `pid`, and has not started its program."""
