@@ -99,5 +99,5 @@ class FakeTenants:
             TenantInfo("empty", False, True, {"team": "blue"}, self.now - 60 * SECOND),
         ]
 
-    def objects(self, name: str) -> list[ObjectInfo]:
+    def objects(self, name: str, *, measured: bool = True) -> list[ObjectInfo]:
         return self.held if name == "default" else []

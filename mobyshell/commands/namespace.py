@@ -63,7 +63,7 @@ def inspect(ctx: Context, *, name: str) -> Record:
     one = next((one for one in found.ls() if one.name == name), None)
     if one is None:
         raise NotFound(f"no namespace {name}", hint="`mobyshell namespace ls` lists them")
-    objects = found.objects(name)
+    objects = found.objects(name, measured=False)
     names = {kind: [one.name for one in objects if one.kind == kind] for kind in _KINDS}
     return Record({"name": name, "labels": plain(one.labels), "created": one.created_ns or None,
                    "bytes": one.bytes, **names}, "name")  # fmt: skip
@@ -138,7 +138,7 @@ def rm(ctx: Context, *, name: str) -> Done:
     if not _tasks(ctx).get(name):
         ctx.store.namespaces.get(name)
         collect(ctx)  # what is only left of something holds nobody up
-    inside = named(tenants_of(ctx).objects(name))
+    inside = named(tenants_of(ctx).objects(name, measured=False))
     if inside:
         raise WrongState(f"namespace {name} is not empty: {inside}",
                          hint="remove what is in it first")  # fmt: skip

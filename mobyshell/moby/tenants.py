@@ -6,6 +6,7 @@ which they are read. Changes nothing; every call may block.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from mobyshell.core.network.networks import Networks
 from mobyshell.core.volumes.volumes import Volumes
 
 if TYPE_CHECKING:
+    from mobyshell.core.oci.descriptor import Descriptor
+    from mobyshell.core.oci.digest import Digest
     from mobyshell.core.store.store import Namespace, Store
     from mobyshell.core.tasks.service import TaskInfo
 
@@ -67,8 +70,9 @@ class Tenants(Protocol):
         """All, by name."""
         ...
 
-    def objects(self, name: str) -> list[ObjectInfo]:
-        """All that one has, kind by kind as in KINDS, each by name."""
+    def objects(self, name: str, *, measured: bool = True) -> list[ObjectInfo]:
+        """All that one has, kind by kind as in KINDS, each by name; `measured`: also how much room it
+        takes, for which trees of files are walked."""
         ...
 
 
@@ -100,12 +104,12 @@ class LiveTenants:
             ))  # fmt: skip
         return found
 
-    def objects(self, name: str) -> list[ObjectInfo]:
+    def objects(self, name: str, *, measured: bool = True) -> list[ObjectInfo]:
         space = self._store().namespace(name)
         return [
-            *self._of_tasks(name), *_containers(space), *_images(space), *_snapshots(space),
-            *_content(space), *_ingests(space), *_leases(space), *self._networks(name),
-            *self._volumes(name),
+            *self._of_tasks(name), *_containers(space, measured), *_images(space, measured),
+            *_snapshots(space, measured), *_content(space), *_ingests(space), *_leases(space),
+            *self._networks(name), *self._volumes(name, measured),
         ]  # fmt: skip
 
     def _of_tasks(self, name: str) -> Objects:
@@ -121,44 +125,76 @@ class LiveTenants:
             for one in Networks(self._root(), name, "").ls() if one.ours
         ]  # fmt: skip
 
-    def _volumes(self, name: str) -> list[ObjectInfo]:
-        return [ObjectInfo("volumes", one.name, one.path, None, int(one.created * 1e9))
-                for one in Volumes(self._root(), name).ls()]  # fmt: skip
+    def _volumes(self, name: str, measured: bool = False) -> list[ObjectInfo]:
+        return [
+            ObjectInfo("volumes", one.name, one.path, _room(one.path) if measured else None,
+                       int(one.created * 1e9))
+            for one in Volumes(self._root(), name).ls()
+        ]  # fmt: skip
 
 
-def _containers(space: Namespace) -> Objects:
+def _room(path: str) -> int | None:
+    """What a directory takes on the disk; None if it cannot be measured, or is gone."""
+    from mobyshell.core.store.snapshots.trees import measure
+
+    with suppress(OSError):
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            return measure(fd).size
+        finally:
+            os.close(fd)
+    return None
+
+
+def _usage(space: Namespace, driver: str, key: str) -> int | None:
+    """What a snapshot takes; None if it is gone, or nobody knows such snapshots here."""
+    from mobyshell.core.store.snapshots.choose import DRIVERS, snapshotter
+
+    if driver not in DRIVERS:
+        return None
+    with suppress(MobyshellError):
+        return snapshotter(space.scope, driver).usage(key).size
+    return None
+
+
+def _containers(space: Namespace, measured: bool) -> Objects:
     for one in space.containers.list():
-        yield ObjectInfo("containers", one.id, one.image or "a bundle's", None, _ns(one.created))
+        own = bool(measured and one.snapshot_key)
+        size = _usage(space, one.snapshotter, one.snapshot_key) if own else None
+        yield ObjectInfo("containers", one.id, one.image or "a bundle's", size, _ns(one.created))
 
 
-def _images(space: Namespace) -> Objects:
+def _images(space: Namespace, measured: bool) -> Objects:
+    sizes = {one.digest: one.size for one in space.content.walk()} if measured else {}
+    for one in space.images.list():
+        size = _blobs_of(space, one.target, sizes) if measured else None
+        yield ObjectInfo("images", one.name, one.target.digest, size, _ns(one.updated))
+
+
+def _blobs_of(space: Namespace, target: Descriptor, sizes: Mapping[Digest, int]) -> int:
+    """Bytes of the blobs that an image is made of, of those that are here."""
     from mobyshell.core.store.walk import children
 
-    sizes = {one.digest: one.size for one in space.content.walk()}
-    for one in space.images.list():
-        total, seen, pending = 0, set(), [one.target]
-        while pending:
-            part = pending.pop()
-            if part.digest in seen or part.digest not in sizes:
-                continue  # what it names, but is not here, takes no place
-            seen.add(part.digest)
-            total += sizes[part.digest]
-            with suppress(MobyshellError):  # a damaged document: then what is below is not counted
-                pending += children(space.content, part)
-        yield ObjectInfo("images", one.name, one.target.digest, total, _ns(one.updated))
+    total, seen, pending = 0, set(), [target]
+    while pending:
+        part = pending.pop()
+        if part.digest in seen or part.digest not in sizes:
+            continue
+        seen.add(part.digest)
+        total += sizes[part.digest]
+        with suppress(MobyshellError):  # a damaged document: then what is below is not counted
+            pending += children(space.content, part)
+    return total
 
 
-def _snapshots(space: Namespace) -> Objects:
+def _snapshots(space: Namespace, measured: bool) -> Objects:
     from mobyshell.core.store.snapshots.choose import DRIVERS, snapshotter
 
     for driver in DRIVERS:
         if not (space.scope.root.snapshots / driver).is_dir():
             continue
-        snapshots = snapshotter(space.scope, driver)
-        for one in snapshots.walk():
-            size = None
-            with suppress(MobyshellError):  # removed meanwhile
-                size = snapshots.usage(one.name).size
+        for one in snapshotter(space.scope, driver).walk():
+            size = _usage(space, driver, one.name) if measured else None
             below = f" upon {one.parent}" if one.parent else ""
             yield ObjectInfo("snapshots", one.name, f"{driver} {one.kind}{below}", size,
                              _ns(one.created))  # fmt: skip
