@@ -153,9 +153,11 @@ def test_detaching_leaves_the_task_alone_and_closing_wakes_a_reader(house: House
 
 
 def test_attaching_late_shows_the_last_lines(house: House, attach) -> None:  # type: ignore[no-untyped-def]
-    id = house.sh("seq 1 50000; sleep 0.3; echo last")
+    id = house.sh("seq 1 50000; read x; echo $x", stdin=True)
     eventually(lambda: b"\n50000\n" in house.output(id))
-    seen = read_all(attach(id))["stdout"]
+    attached = attach(id)
+    attached.write(b"last\n")
+    seen = read_all(attached)["stdout"]
     assert seen.endswith(b"49999\n50000\nlast\n")
     numbers = [int(one) for one in seen.split()[:-1]]
     assert numbers == list(range(numbers[0], 50001))
