@@ -25,6 +25,7 @@ from mobyshell.core.store.walk import resolve
 from mobyshell.core.tasks.client import TaskClient
 from mobyshell.moby.client import Moby
 from tests.conftest import left_over
+from tests.core.runtime.conftest import cgroups_left
 from tests.core.store import images
 from tests.faults.strace import HERE
 from tests.moby.test_client import put_image
@@ -269,6 +270,7 @@ class Judge:
         left = self._cleared(place)
         with TaskClient(str(place.state), "demo") as tasks:
             found += [f"a task stays: {one.id}" for one in tasks.ls()]
+        found += [f"a cgroup stays: {one}" for one in cgroups_left(place.state / "demo")]
         found += [f"left: {one}" for one in sorted(left - self.good.left)[:5]]
         found += [f"lost: {one}" for one in sorted(self.good.left - left)[:5]]
         found += [f"after all: {one}" for one in findings(place.root)]

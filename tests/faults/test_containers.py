@@ -8,6 +8,7 @@ processes, cgroups and mounts; and all can be done again.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -34,12 +35,21 @@ def life(place: Place) -> list[str]:
 
 def killed(place: Place, point: Point, log: Path) -> bool:
     """Live it, with a death at this point; whether anybody died. strace is not waited for, as it
-    stays with a shim that stays with a task."""
+    stays with a shim that stays with a task; and it is ended, since it counts anew in each process
+    and would kill every successor."""
     words = ["strace", "-DDD", "-f", "-q", "-o", str(log), "-e", f"trace={point.call}",
              "-e", f"inject={point.call}:signal=KILL:when={point.number}", *life(place)]  # fmt: skip
     with open(os.devnull, "r+") as null:
         subprocess.run(words, cwd=HERE, env=place.env, stdin=null, stdout=null, stderr=null,
                        timeout=180, check=False)  # fmt: skip
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if words[0] == b"strace" and bytes(log) in words:
+                os.kill(int(entry.name), signal.SIGKILL)
     return any(line.endswith("= ?") for line in log.read_text(errors="replace").splitlines())
 
 
@@ -66,7 +76,9 @@ def test_killed_at_each_step_of_a_life(stage: Stage) -> None:
     stage.forget(first)
     failed: dict[str, list[str]] = {}
     tried, worst = 0, 0.0
-    for number, point in enumerate(some(every, SAMPLE)):
+    # among its cgroups, before there is a record of it
+    chosen = [Point("mkdirat", 3), *some(every, SAMPLE)]
+    for number, point in enumerate(chosen):
         place = stage.place()
         tried += killed(place, point, stage.directory / f"log-{number}")
         began = time.monotonic()

@@ -41,7 +41,7 @@ def complaint(done: subprocess.CompletedProcess[str]) -> str:
     return line
 
 
-@pytest.mark.parametrize("limit", [8, 12, 16, 20, 24, 28, 32, 48, 64] if ALL else [12, 20, 32])
+@pytest.mark.parametrize("limit", [12, 16, 20, 24, 28, 32, 48, 64] if ALL else [12, 20, 32])
 def test_too_few_descriptors(stage: Stage, place: Place, limit: int) -> None:
     before = listing(place.root)
 

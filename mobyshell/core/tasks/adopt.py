@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 from mobyshell.core.errors import MobyshellError
 from mobyshell.core.events import TaskAdopted
+from mobyshell.core.runtime.directories import clear_abandoned
 from mobyshell.core.tasks import exits
 from mobyshell.core.tasks.paths import MAKING, container_dir, exec_dir, task_dir
 from mobyshell.core.tasks.process import House, Process, held_name
@@ -57,7 +59,8 @@ def _undo(house: House, tables: Tables, runtimes: Runtimes, record: Record) -> N
         made = os.stat(f"{directory}/state.json").st_mtime_ns
     except OSError:
         if not record.runtime_path or not os.path.isdir(directory):
-            return  # our runtime clears what has no state when the id is taken again
+            clear_abandoned(Path(directory))  # its cgroups would stay until the id is taken again
+            return
         made = record.created_ns
     if made < record.created_ns or os.path.lexists(task_dir(house.state, namespace, id)):
         return
