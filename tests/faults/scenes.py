@@ -170,9 +170,9 @@ def tree_of(space: Namespace, key: str) -> str:
     return told.hexdigest()
 
 
-def quiet(place: Place) -> list[str]:
+def quiet(place: Place, patience: float = PATIENCE) -> list[str]:
     """Processes of a place that stay; nothing, once those that end have ended."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while left := left_over(place.directory):
         if time.monotonic() > deadline:
             return left
@@ -249,9 +249,9 @@ class Judge:
     def wrong(self, place: Place, *, done: bool) -> list[str]:
         """What is wrong after something happened to the act; `done`: it said that it succeeded. The
         place is used up."""
-        stays = quiet(place)
-        found = [f"a process stays: {one}" for one in stays]
-        found += findings(place.root)
+        # a container that was made and never started is there, with its shim, until the next build
+        quiet(place, 10)
+        found = findings(place.root)
         try:
             seen = self._seen(place)
             if seen != (self.good.digest, self.good.tree):
@@ -274,6 +274,7 @@ class Judge:
         found += [f"left: {one}" for one in sorted(left - self.good.left)[:5]]
         found += [f"lost: {one}" for one in sorted(self.good.left - left)[:5]]
         found += [f"after all: {one}" for one in findings(place.root)]
+        found += [f"a process stays: {one}" for one in quiet(place)]
         return found + [f"mounted: {one}" for one in mounts_below(place.directory)]
 
     def _seen(self, place: Place) -> tuple[str, str]:
