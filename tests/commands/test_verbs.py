@@ -113,6 +113,8 @@ def bad_calls() -> list[tuple[list[str], int]]:
         rest = ["true"] if verb.rest is not None and verb.rest.required else []
         first = required[0].kind if required else ""
         if first == r.TASK:
+            if len(required) > 1 and not rest:
+                rest = shlex.split(verb.example)[-1:]
             calls.append(([*words, "nobody", *rest], 3))
             calls.append(([*words, "../../etc", *rest], 2))
             calls.append(([*words, "a" * 500, *rest], 2))

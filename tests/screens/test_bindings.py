@@ -281,6 +281,11 @@ async def _(t: Trial) -> AsyncIterator[Condition]:
     yield lambda: t.on(Choose) and "SIGKILL" in screen_text(t.pilot)
 
 
+@case("task.policy")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.on(Choose) and "Start it again?" in screen_text(t.pilot)
+
+
 @case("task.delete")
 async def _(t: Trial) -> AsyncIterator[Condition]:
     await t.press("G")

@@ -25,7 +25,9 @@ class Tmux:
     def __init__(self, workplace: Workplace, columns: int, rows: int, command: str) -> None:
         self.socket = f"mobyshell-{uuid.uuid4().hex[:8]}"
         self.environment = {**workplace.environment, "TERM": "xterm-256color"}
-        self.environment.pop("TMUX", None)
+        # readline, in one of pytest's processes, has put a size there that is no terminal's
+        for name in ("TMUX", "COLUMNS", "LINES"):
+            self.environment.pop(name, None)
         self._call("-f", os.devnull, "new-session", "-d", "-x", str(columns), "-y", str(rows),
                    "-c", str(workplace.directory), command)  # fmt: skip
 

@@ -426,14 +426,17 @@ def test_a_process_left_behind_does_not_hold_up_the_end_of_exec(house: House, at
 def test_of_many_ended_processes_the_last_are_kept(house: House) -> None:
     id = house.run("sleep", "60")
     names = [f"e{number}" for number in range(40)]
+    held = []
     for name in names:
         house.client.exec(id, ["true"], exec_id=name)
         house.client.wait(id, exec_id=name, timeout=60)
+        held.append(len(os.listdir(f"/proc/{house.pids()[1]}/fd")))
     kept = os.listdir(house.state / "default" / id / "task" / "execs")
     assert len(kept) <= 33
     assert names[-1] in kept
     assert names[0] not in kept
-    assert len(os.listdir(f"/proc/{house.pids()[1]}/fd")) < 30
+    # what the first one leaves is the container's; an ended process leaves nothing
+    assert max(held[-5:]) <= max(held[:5]) + 2, held
 
 
 @pytest.mark.parametrize("args", [[], ["/no/such"]])
