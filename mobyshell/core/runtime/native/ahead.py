@@ -117,8 +117,7 @@ class Ahead:
         maker, self._maker = self._maker, None
         if maker is None:
             return
-        socket, namespace = maker.cells(2)
-        self._fd = namespace
-        self._refused = namespace < 0
-        if namespace < 0 <= socket:
-            os.close(socket)  # it was killed, or refused, with the socket open
+        # where it failed its socket may be open still, or closed and its number somebody else's by now:
+        # it is left alone, for that happens once at most
+        self._fd = maker.cells(2)[_NAMESPACE]
+        self._refused = self._fd < 0

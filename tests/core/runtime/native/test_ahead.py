@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
@@ -96,3 +98,33 @@ def test_where_it_is_refused_once_it_is_not_asked_for_again() -> None:
     assert ahead.take() == -1
     assert len(asked) == 1
     assert not ahead.rest(0)
+
+
+class Failed:
+    """A maker that has ended without a namespace; its socket had this number."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def ended(self) -> bool:
+        return True
+
+    def cells(self, count: int) -> tuple[int, ...]:
+        return (self._number, -errno.EMFILE)[:count]
+
+
+def test_a_number_that_may_be_somebody_elses_by_now_is_not_closed() -> None:
+    fd, asked = os.open("/dev/null", os.O_RDONLY), 0
+
+    def walk(records: bytes, cells: int, flags: int) -> Walking:
+        nonlocal asked
+        asked += 1
+        return cast("Walking", Failed(fd))
+
+    ahead = Ahead(walk)
+    ahead.make()
+    assert not ahead.rest(0.0)
+    assert ahead.take() == -1
+    os.close(fd)  # it was ours all the time
+    ahead.make()
+    assert asked == 1  # what was refused is not asked for again
