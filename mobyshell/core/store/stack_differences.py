@@ -11,10 +11,10 @@ import posixpath
 import stat
 from collections.abc import Iterator
 
+from mobyshell.core.linux.files import same_bytes
 from mobyshell.core.store.differences import Difference, Way
 from mobyshell.core.store.stack import Entry, Stack
 
-_CHUNK = 1 << 20
 _SECOND = 1_000_000_000
 
 
@@ -89,12 +89,7 @@ def _same_content(before: Stack | None, after: Stack, path: str) -> bool:
     try:
         other = after.open(path, follow=False)
         try:
-            while True:
-                left, right = os.read(one, _CHUNK), os.read(other, _CHUNK)
-                if left != right:
-                    return False
-                if not left:
-                    return True
+            return same_bytes(one, other)
         finally:
             os.close(other)
     finally:

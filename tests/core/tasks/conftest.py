@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -159,6 +160,24 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     found = House(tmp_path, state, make_bundle(tmp_path / "bundle"), TaskClient(state))
     yield found
     _clear(found)
+
+
+@pytest.fixture
+def undertaker(house: House) -> Iterator[None]:
+    """Bury what comes to this process as a subreaper: as an init would, and only keepers and
+    shims. A task that comes here must stay a zombie until its shim has looked at it... or not:
+    the kernel tells how it ended whoever holds a pidfd."""
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.wait(0.01):
+            bury()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield
+    stop.set()
+    thread.join()
 
 
 def _clear(house: House) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import threading
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -21,26 +19,10 @@ from tests.core.tasks.conftest import House, bury, eventually, kill_now
 from tests.core.tasks.test_snapshots import document, layered
 from tests.runtimes import NAMES, runtime_path
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("undertaker")]
 
 FAILS = ("sh", "-c", "echo run; exit 3")
 STAYS = ("sh", "-c", "echo run; exec sleep 1000")
-
-
-@pytest.fixture(autouse=True)
-def undertaker() -> Iterator[None]:
-    """Bury what comes to this process as a subreaper, as an init would."""
-    stop = threading.Event()
-
-    def work() -> None:
-        while not stop.wait(0.01):
-            bury()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    yield
-    stop.set()
-    thread.join()
 
 
 def run(house: House, policy: str, *args: str, runtime: str = "mobyshell") -> str:

@@ -6,16 +6,15 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from mobyshell.core.errors import ShimLost
 from mobyshell.core.runtime.values import Status
 from mobyshell.core.tasks.client import TaskClient
-from tests.core.tasks.conftest import House, bury, eventually, kill_now, parent_of
+from tests.core.tasks.conftest import House, eventually, kill_now, parent_of
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("undertaker")]
 
 COUNTER = (
     "i=0; while [ $i -lt 4000 ]; do i=$((i+1)); echo $i; [ $((i%100)) -eq 0 ] && sleep 0.02; done;"
@@ -33,24 +32,6 @@ def may_go(house: House) -> None:
 
 def numbers(house: House, id: str) -> list[int]:
     return [int(line) for line in house.output(id).split()]
-
-
-@pytest.fixture(autouse=True)
-def undertaker(house: House) -> Iterator[None]:
-    """Bury what comes to this process as a subreaper: as an init would, and only keepers and
-    shims. A task that comes here must stay a zombie until its shim has looked at it... or not:
-    the kernel tells how it ended whoever holds a pidfd."""
-    stop = threading.Event()
-
-    def work() -> None:
-        while not stop.wait(0.01):
-            bury()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    yield
-    stop.set()
-    thread.join()
 
 
 def successor(house: House, before: int) -> int:

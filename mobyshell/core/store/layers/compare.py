@@ -10,11 +10,11 @@ import os
 import stat
 from collections.abc import Iterator
 
+from mobyshell.core.linux.files import same_bytes
 from mobyshell.core.store.layers.changes import FILE, HERE, Change, enter, everything, look, names
 from mobyshell.core.store.layers.contents import kept_xattrs
 from mobyshell.core.store.layers.links import Links
 
-_CHUNK = 1 << 20
 _SECOND = 1_000_000_000
 
 
@@ -128,12 +128,7 @@ def _same_bytes(old: Change, new: Change) -> bool:
     try:
         other = os.open(new.name, FILE, dir_fd=new.parent)
         try:
-            while True:
-                left, right = os.read(one, _CHUNK), os.read(other, _CHUNK)
-                if left != right:
-                    return False
-                if not left:
-                    return True
+            return same_bytes(one, other)
         finally:
             os.close(other)
     finally:
