@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -27,6 +28,8 @@ Property = tuple[str, tuple[str, Any]]
 
 PATIENCE = 30.0
 """Seconds for systemd to answer, and again for a job to end."""
+BOOTED = "/run/systemd/system"
+"""There where the machine's init is systemd (sd_booted(3))."""
 
 _NAME, _PATH = "org.freedesktop.systemd1", "/org/freedesktop/systemd1"
 _MANAGER = f"{_NAME}.Manager"
@@ -35,6 +38,12 @@ _DENIED = (
     "org.freedesktop.DBus.Error.AccessDenied",
     "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired",
 )
+_NOBODY = (
+    "org.freedesktop.DBus.Error.ServiceUnknown",
+    "org.freedesktop.DBus.Error.NameHasNoOwner",
+    "org.freedesktop.DBus.Error.Spawn.ChildExited",  # systemd's own entry is /bin/false
+)
+_BUS = "org.freedesktop.DBus"
 
 
 class UnitManager(Protocol):
@@ -74,15 +83,23 @@ def connected(*, user: bool) -> Iterator[Systemd]:
             "and let the engine use the cgroupfs driver",
         ) from None
     try:
-        yield Systemd(connection, which)
+        yield Systemd(connection, which, runs=os.path.exists(_user_sign() if user else BOOTED))
     finally:
         connection.close()
 
 
 def _user_bus() -> str:
     address = os.environ.get("DBUS_SESSION_BUS_ADDRESS")
-    directory = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
-    return address or f"unix:path={directory}/bus"
+    return address or f"unix:path={_user_directory()}/bus"
+
+
+def _user_sign() -> str:
+    """There where the user has a manager: its private socket."""
+    return f"{_user_directory()}/systemd/private"
+
+
+def _user_directory() -> str:
+    return os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
 
 
 class _Answer(Exception):
@@ -94,11 +111,12 @@ class _Answer(Exception):
 
 
 class Systemd:
-    """A connection to a manager."""
+    """A connection to a manager. `runs`: there is one, even if it is not on the bus at the moment."""
 
-    def __init__(self, connection: Any, which: str) -> None:
+    def __init__(self, connection: Any, which: str, *, runs: bool) -> None:
         self._connection = connection
         self._which = which
+        self._runs = runs
 
     def start(self, unit: str, properties: Sequence[Property]) -> None:
         """Start a transient unit and wait until it has started.
@@ -140,10 +158,40 @@ class Systemd:
                 if error.name not in _NO_UNIT:
                     raise self._error(error, f"stop {unit}") from None
 
-    def _call(
-        self, member: str, signature: str, body: Sequence[Any], *, interface: str = _MANAGER,
-        name: str = _NAME, path: str = _PATH,
-    ) -> tuple[Any, ...]:  # fmt: skip
+    def _call(self, member: str, signature: str, body: Sequence[Any]) -> tuple[Any, ...]:
+        """Call the manager. One that runs, but has not (or, executing itself anew, no longer) its name
+        on the bus, is waited for: such a call has reached nobody."""
+        try:
+            return self._send(member, signature, body, _MANAGER, _NAME, _PATH)
+        except _Answer as error:
+            if error.name not in _NOBODY or not self._runs:
+                raise
+        self._await_name()
+        return self._send(member, signature, body, _MANAGER, _NAME, _PATH)
+
+    def _call_bus(self, member: str, word: str) -> tuple[Any, ...]:
+        return self._send(member, "s", (word,), _BUS, _BUS, "/org/freedesktop/DBus")
+
+    def _await_name(self) -> None:
+        from jeepney import MatchRule
+
+        rule = MatchRule(type="signal", interface=_BUS, member="NameOwnerChanged")
+        rule.add_arg_condition(0, _NAME)
+        self._call_bus("AddMatch", rule.serialise())
+        until = time.monotonic() + PATIENCE
+        with self._connection.filter(rule, bufsize=100) as changed:
+            owned = bool(self._call_bus("NameHasOwner", _NAME)[0])
+            while not owned:
+                left = max(0.0, until - time.monotonic())
+                try:
+                    signal = self._connection.recv_until_filtered(changed, timeout=left)
+                except TimeoutError:
+                    raise TimedOut(f"the {self._which} does not come to the D-Bus") from None
+                owned = bool(signal.body[2])
+
+    def _send(
+        self, member: str, signature: str, body: Sequence[Any], interface: str, name: str, path: str
+    ) -> tuple[Any, ...]:
         from jeepney import DBusAddress, HeaderFields, MessageType, new_method_call
 
         address = DBusAddress(path, bus_name=name, interface=interface)
@@ -168,8 +216,7 @@ class Systemd:
 
         rule = MatchRule(type="signal", interface=_MANAGER, member="JobRemoved", path=_PATH)
         # asked for before the call: the job may be done sooner than we have its name
-        self._call("AddMatch", "s", (rule.serialise(),), interface="org.freedesktop.DBus",
-                   name="org.freedesktop.DBus", path="/org/freedesktop/DBus")  # fmt: skip
+        self._call_bus("AddMatch", rule.serialise())
         self._call("Subscribe", "", ())
         with self._connection.filter(rule, bufsize=10_000) as removed:
             (job,) = self._call(member, signature, body)
@@ -193,6 +240,6 @@ class Systemd:
             return NotFound(message)
         if error.name in _DENIED:
             return Refused(message, hint="run as root, or with a user manager of your own")
-        if error.name == "org.freedesktop.DBus.Error.ServiceUnknown":
+        if error.name in _NOBODY:
             return Unsupported(message, hint="this machine does not run systemd")
         return MobyshellError(message)

@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -286,35 +288,44 @@ CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configurat
 
 
 @pytest.fixture
-def bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bus]:
+def empty_bus(tmp_path: Path) -> Iterator[str]:
+    """The address of a bus with nobody on it."""
     config, socket = tmp_path / "bus.conf", tmp_path / "bus"
     config.write_text(CONFIG.format(socket=socket))
-    daemon = subprocess.Popen(
-        ["dbus-daemon", f"--config-file={config}", "--nofork", "--nopidfile", "--print-address"],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    systemd = None
-    try:
+    words = ["dbus-daemon", f"--config-file={config}", "--nofork", "--nopidfile", "--print-address"]
+    with ending(words) as daemon:
         assert daemon.stdout is not None
         assert daemon.stdout.readline().startswith("unix:")
-        address = f"unix:path={socket}"
-        monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", address)
-        here = cgroups.detect().roots
-        managed = [top for name, top in here.items() if name not in groups.UNMANAGED]
-        systemd = subprocess.Popen(
-            [sys.executable, str(FAKE), address, str(tmp_path / "journal"), *managed],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        yield f"unix:path={socket}"
+
+
+@pytest.fixture
+def bus(empty_bus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bus]:
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", empty_bus)
+    here = cgroups.detect().roots
+    tops = [top for name, top in here.items() if name not in groups.UNMANAGED]
+    with fake_systemd(empty_bus, tmp_path / "journal", *tops):
+        yield Bus(tmp_path / "journal")
+
+
+@contextmanager
+def fake_systemd(address: str, journal: Path, *tops: str) -> Iterator[None]:
+    with ending([sys.executable, str(FAKE), address, str(journal), *tops]) as systemd:
         assert systemd.stdout is not None
         assert systemd.stdout.readline() == "ready\n"
-        yield Bus(tmp_path / "journal")
-    finally:
-        for process in (systemd, daemon):
-            if process is not None:
-                process.kill()
-                process.wait()
-                assert process.stdout is not None
-                process.stdout.close()
+        yield
+
+
+@contextmanager
+def ending(words: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """A program that is killed at the end of the block."""
+    with subprocess.Popen(
+        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.fixture
@@ -428,6 +439,38 @@ def test_a_machine_without_systemd_says_so(
         house.create("c", house.spec(in_slice(), "true"))
     assert "cgroupfs" in info.value.hint
     assert os.listdir(house.runtime.root) == []
+
+
+@pytest.mark.peer
+def test_a_systemd_that_is_not_on_the_bus_yet_is_waited_for(
+    empty_bus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", empty_bus)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with (
+        connected(user=True) as manager,
+        pytest.raises(Unsupported, match=r"does not stop nowhere.scope: The name") as info,
+    ):
+        manager.stop("nowhere.scope")
+    assert info.value.hint == "this machine does not run systemd"
+    (tmp_path / "systemd").mkdir()
+    (tmp_path / "systemd" / "private").touch()
+    failures: list[BaseException] = []
+
+    def stop() -> None:
+        try:
+            with connected(user=True) as manager:
+                manager.stop("nowhere.scope")
+        except BaseException as error:
+            failures.append(error)
+
+    early = threading.Thread(target=stop)
+    early.start()
+    with fake_systemd(empty_bus, tmp_path / "journal"):
+        early.join(60)
+        assert not early.is_alive()
+    assert failures == []
+    assert Bus(tmp_path / "journal").calls("StopUnit") == [["nowhere.scope", "replace"]]
 
 
 @pytest.mark.root
