@@ -63,11 +63,12 @@ def emit(
     A container makes hundreds of events, and most are never looked at: making them is left to
     whoever writes or sends them, after the container runs.
     """
-    following = stopped_at(program) + 1
     if sink is discard:
-        return following
-    # a copy, which nobody looks at before it is wanted: the program may run again before that
+        return stopped_at(program) + 1
+    # a copy, which nobody looks at before it is wanted: the program may run again before that, and
+    # may be running now, so where to go on is what the copy says
     reports, origins = program.copied_reports(), program.origins
+    following = _last(reports) + 1
     values = dict(program.values)  # the program may be another container's when they are made
     later = getattr(sink, "later", None)
     if later is not None:
@@ -80,9 +81,12 @@ def emit(
 
 def stopped_at(program: Program) -> int:
     """The last record that ran; -1 if none did. A program only walks forward."""
-    words, spent = program.words, program.reports_at + REPORT - 1
-    for index in range(program.length - 1, -1, -1):
-        if words[spent + index * REPORT]:
+    return _last(program.words[program.reports_at : program.cells_at])
+
+
+def _last(reports: memoryview) -> int:
+    for index in range(len(reports) // REPORT - 1, -1, -1):
+        if reports[index * REPORT + REPORT - 1]:
             return index
     return -1
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import errno
+from typing import Any, cast
 
 import pytest
 
 from mobyshell.core.errors import SyscallFailed
-from mobyshell.core.events import CallDone
+from mobyshell.core.events import CallDone, Payload
+from mobyshell.core.runtime import report
 from mobyshell.core.runtime.operations.calls import CWD, write_file
 from mobyshell.core.runtime.parent import run_here
 from mobyshell.core.runtime.plan import Actor, Call, Operation, Phase, Plan, Text
 from mobyshell.core.runtime.portable import PortableExecutor
+from mobyshell.core.runtime.program import REPORT, Program, assemble
 
 
 def test_a_refused_write_names_the_process_it_was_for() -> None:
@@ -49,3 +52,39 @@ def test_what_ran_is_told_with_what_it_was_given() -> None:
              {"pid": "4242"})  # fmt: skip
     (event,) = told
     assert event.args[1] == '"/proc/4242"'
+
+
+def test_no_call_is_told_twice_of_a_program_that_runs_on_while_it_is_read() -> None:
+    """Of a created container the last calls before it waits for `start` are still being reported."""
+    call = Call("faccessat2", (CWD, Text("/proc"), 0, 0))
+    operation = Operation(
+        actor=Actor.PARENT, phase=Phase.ATTACH, title="look", why="", calls=(call,) * 9
+    )
+    plan = Plan(id="c", bundle="/b", rootfs="/b/r", operations=(operation,))
+    program = assemble(((0, operation),))
+    words, at = program.words, program.reports_at
+
+    class RunsOn:
+        """A program in which a call is done whenever somebody looks at its reports."""
+
+        done = 0
+
+        def __getattr__(self, name: str) -> Any:
+            if name in ("words", "copied_reports", "reports") and self.done < program.length:
+                words[at + self.done * REPORT + REPORT - 1] = 1
+                self.done += 1
+            return getattr(program, name)
+
+    told: list[int] = []
+
+    def sink(_: str, event: Payload) -> None:
+        assert isinstance(event, CallDone)
+        told.append(event.call)
+
+    running, first = cast(Program, RunsOn()), 0
+    try:
+        for _ in range(9):
+            first = report.emit("c", lambda: plan, running, sink, first)
+        assert told == list(range(9))
+    finally:
+        program.close()
