@@ -28,11 +28,13 @@ def attend(state: str) -> None:
     place = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     _sweep(directory)
     path = os.path.join(directory, str(os.getpid()))
+    unready = os.path.join(directory, f".{os.getpid()}")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        bind_hidden(listener, path)
-        os.chmod(path, 0o600)
         atexit.register(_remove, path)
+        bind_hidden(listener, unready)
+        os.chmod(unready, 0o600)
         listener.listen(AT_ONCE)
+        os.rename(unready, path)  # whoever sees it is answered
         try:
             _welcome(listener)
         finally:
@@ -88,7 +90,8 @@ def _answer(peer: socket.socket, answers: Answers, asking: set[int]) -> None:
 def _sweep(directory: str) -> None:
     """Remove the sockets of processes that were killed."""
     for name in os.listdir(directory):
-        if name.isdecimal() and not os.path.exists(f"/proc/{name}"):
+        pid = name.removeprefix(".")
+        if pid.isdecimal() and not os.path.exists(f"/proc/{pid}"):
             _remove(os.path.join(directory, name))
 
 

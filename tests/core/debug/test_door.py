@@ -78,6 +78,21 @@ def test_nothing_is_open_before_a_knock_and_then_the_busy_function_is_the_widest
         assert heap["objects"]
 
 
+def test_a_door_that_can_be_seen_is_open(tmp_path: Path) -> None:
+    slow = BUSY.replace(
+        "def busy", """
+import socket
+listen = socket.socket.listen
+def slowly(self, *args):
+    time.sleep(1)
+    listen(self, *args)
+socket.socket.listen = slowly
+def busy""", 1)  # fmt: skip
+    with face(tmp_path / "state", slow) as process:
+        told = attachable.ask(attachable.find(process.pid), Request("stacks"))
+        assert told["pid"] == process.pid
+
+
 def test_it_answers_several_and_is_not_held_up_by_the_silent_or_the_loud(tmp_path: Path) -> None:
     with face(tmp_path / "state") as process:
         found = attachable.find(process.pid)
