@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -12,9 +13,6 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-import yaml
-
-import mobyshell
 
 
 @cache
@@ -37,9 +35,11 @@ def package_for_all() -> str:
     place = tempfile.mkdtemp(prefix="mobyshell-package-")
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     os.chmod(place, 0o755)
-    for module in (mobyshell, yaml):
-        assert module.__file__ is not None
-        source = Path(module.__file__).parent
+    for module in ("mobyshell", "yaml", "pyroute2"):
+        spec = importlib.util.find_spec(module)
+        assert spec is not None
+        assert spec.origin is not None
+        source = Path(spec.origin).parent
         shutil.copytree(source, f"{place}/{source.name}")
     return place
 

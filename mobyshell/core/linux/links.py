@@ -1,43 +1,37 @@
 """Network devices, addresses and routes of one network namespace, by rtnetlink(7).
 
-Owns the messages. Whoever uses it decides which namespace: that of the moment it was made. What is
-there already as it shall be is fine (`ensure_…`), what is gone already is gone.
+The messages are pyroute2's: what they consist of, how it is packed, and how answers are read. Owns
+what is asked for, and its errors as ours. What is there already as it shall be is fine (`ensure_…`),
+what is gone already is gone. Whoever uses it decides which namespace: that of the moment it was made.
+
+The library's own sockets are left out: they bring asyncio's loop along, which has no place in a
+process that enters namespaces, and take four times as long to load. Ours is `netlink`'s.
 """
 
 from __future__ import annotations
 
 import errno
+import importlib.util
 import ipaddress
 import socket
 import struct
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
 
-from mobyshell.core.errors import SyscallFailed
-from mobyshell.core.linux.netlink import (
-    CREATE,
-    DUMP,
-    EXCL,
-    Netlink,
-    attribute,
-    attributes,
-    nested,
-    text,
-)
+from mobyshell.core.errors import SyscallFailed, Unsupported
+from mobyshell.core.linux.netlink import CREATE, EXCL, Netlink
 
-# linux/rtnetlink.h, if_link.h, if_addr.h, veth.h
-_NEWLINK, _DELLINK, _GETLINK, _SETLINK = 16, 17, 18, 19
+# linux/rtnetlink.h, if.h, if_addr.h
+_NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
 _NEWADDR, _GETADDR, _NEWROUTE, _GETROUTE = 20, 22, 24, 26
-_ADDRESS, _IFNAME, _MTU, _MASTER, _PROTINFO, _LINKINFO, _IFALIAS, _NET_NS_FD = (
-    1, 3, 4, 10, 12, 18, 20, 28,
-)  # fmt: skip
-_KIND, _DATA, _PEER, _HAIRPIN = 1, 2, 1, 4
-_IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
-_NODAD, _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 0x02, 1, 4, 5
-_UP, _PROMISC = 0x1, 0x100
-_MAIN, _BOOT, _UNIVERSE, _LINK_SCOPE, _UNICAST = 254, 3, 0, 253, 1
-_LINK = struct.Struct("=BxHiII")  # family, type, index, flags, change
-_ADDR = struct.Struct("=BBBBi")  # family, prefix, flags, scope, index
-_ROUTE = struct.Struct("=BBBBBBBBI")  # family, dst, src, tos, table, protocol, scope, type, flags
+_UP, _PROMISC, _NODAD, _PERMANENT = 0x1, 0x100, 0x02, 0x80
+_UNIVERSE, _LINK_SCOPE, _MAIN, _BOOT, _UNICAST = 0, 253, 254, 3, 1
+_HEADER = struct.Struct("=IHHII")
+
+Attributes = list[tuple[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,28 +57,77 @@ class Route:
     index: int
 
 
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An address of a device, and what it is added with. `lasting`: permanent, and of global scope."""
+
+    index: int
+    text: str
+    lasting: bool
+    attributes: tuple[tuple[str, str], ...] = ()
+
+
+def load() -> SimpleNamespace:
+    """pyroute2's messages: `link`, `address` and `route`. Unsupported if it is not installed.
+
+    Only these are loaded: the package's own `__init__` imports every protocol that it knows, which
+    takes longer than all the work for a container.
+    """
+    if "pyroute2" not in sys.modules:
+        spec = importlib.util.find_spec("pyroute2")
+        if spec is None:
+            raise Unsupported("the library pyroute2 is not installed", hint="pip install pyroute2")
+        sys.modules["pyroute2"] = importlib.util.module_from_spec(spec)
+    from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+    from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+    from pyroute2.netlink.rtnl.rtmsg import rtmsg
+
+    return SimpleNamespace(link=ifinfmsg, address=ifaddrmsg, route=rtmsg)
+
+
 class Links:
     """The devices of the network namespace we are in when this is made."""
 
     def __init__(self) -> None:
         self._netlink = Netlink()
 
+    def __enter__(self) -> Links:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Hang up."""
         self._netlink.close()
 
+    def _tell(self, what: str, kind: int, message: Any, *, new: bool = False) -> None:
+        self._netlink.tell(kind, CREATE | EXCL if new else 0, _packed(message), what)
+
+    def _list(self, what: str, kind: int, message: Any) -> list[Any]:
+        answers = self._netlink.dump(kind, _packed(message), what)
+        return [_read(type(message), one) for one in answers]
+
+    def _unless(self, number: int, do: Callable[[], object]) -> bool:
+        """Whether it was done; False if it failed with that error."""
+        try:
+            do()
+        except SyscallFailed as error:
+            if error.errno == number:
+                return False
+            raise
+        return True
+
+    # devices
+
     def all(self) -> list[Link]:
         """Every device."""
-        return [
-            _link(one) for one in self._netlink.ask(_GETLINK, DUMP, _LINK.pack(0, 0, 0, 0, 0),
-                                                    "listing the devices")
-        ]  # fmt: skip
+        return [_link(one) for one in self._list("listing the devices", _GETLINK, _device())]
 
     def find(self, name: str) -> Link | None:
         """The device of that name."""
-        body = _LINK.pack(0, 0, 0, 0, 0) + text(_IFNAME, name)
         try:
-            return _link(next(self._netlink.ask(_GETLINK, 0, body, f"looking for {name}")))
+            return self.get(name)
         except SyscallFailed as error:
             if error.errno == errno.ENODEV:
                 return None
@@ -92,25 +135,22 @@ class Links:
 
     def get(self, name: str) -> Link:
         """The device of that name. SyscallFailed (ENODEV) if there is none."""
-        found = self.find(name)
-        if found is None:
-            raise SyscallFailed("netlink", errno.ENODEV, what=f"looking for {name}")
-        return found
+        asked = _device([("IFLA_IFNAME", name)])
+        (found,) = self._netlink.ask(_GETLINK, 0, _packed(asked), f"looking for the device {name}")
+        return _link(_read(type(asked), found))
 
     def ensure_bridge(self, name: str, *, mtu: int = 0, alias: str = "") -> bool:
         """Make a bridge; False if there is one. SyscallFailed (EEXIST) if that is no bridge."""
-        body = _LINK.pack(0, 0, 0, 0, 0) + text(_IFNAME, name)
-        body += attribute(_MTU, struct.pack("=I", mtu)) if mtu else b""
-        body += nested(_LINKINFO, text(_KIND, "bridge"))
+        kind = {"attrs": [("IFLA_INFO_KIND", "bridge")]}
+        made = _device([("IFLA_IFNAME", name), *_size(mtu), ("IFLA_LINKINFO", kind)])
         try:
-            self._netlink.tell(_NEWLINK, CREATE | EXCL, body, f"making the bridge {name}")
+            self._tell(f"making the bridge {name}", _NEWLINK, made, new=True)
         except SyscallFailed as error:
             found = self.find(name) if error.errno == errno.EEXIST else None
             if found is None or found.kind != "bridge":
                 raise
             return False
-        if alias:
-            self._set(self.get(name).index, text(_IFALIAS, alias), f"naming whose {name} is")
+        self._name(name, alias)
         return True
 
     def make_veth(
@@ -118,127 +158,159 @@ class Links:
     ) -> None:
         """Make a pair: `name` here, `peer` with the address `mac` in the network namespace that the
         descriptor `namespace` is of."""
-        size = attribute(_MTU, struct.pack("=I", mtu)) if mtu else b""
-        other = _LINK.pack(0, 0, 0, 0, 0) + text(_IFNAME, peer) + size
-        other += attribute(_NET_NS_FD, struct.pack("=I", namespace))
-        other += attribute(_ADDRESS, bytes.fromhex(mac.replace(":", ""))) if mac else b""
-        body = _LINK.pack(0, 0, 0, 0, 0) + text(_IFNAME, name) + size
-        body += nested(_LINKINFO, text(_KIND, "veth"), nested(_DATA, nested(_PEER, other)))
-        self._netlink.tell(_NEWLINK, CREATE | EXCL, body, f"making the pair {name} and {peer}")
+        other: Attributes = [
+            ("IFLA_IFNAME", peer), *_size(mtu), ("IFLA_NET_NS_FD", namespace),
+            *([("IFLA_ADDRESS", mac)] if mac else []),
+        ]  # fmt: skip
+        kind = {"attrs": [
+            ("IFLA_INFO_KIND", "veth"),
+            ("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", {"attrs": other})]}),
+        ]}  # fmt: skip
+        made = _device([("IFLA_IFNAME", name), *_size(mtu), ("IFLA_LINKINFO", kind)])
+        self._tell(f"making the pair {name} and {peer}", _NEWLINK, made, new=True)
+        self._name(name, alias)
+
+    def _name(self, name: str, alias: str) -> None:
         if alias:
-            self._set(self.get(name).index, text(_IFALIAS, alias), f"naming whose {name} is")
+            self._set(f"naming whose {name} is", self.get(name).index, [("IFLA_IFALIAS", alias)])
+
+    def _set(self, what: str, index: int, attributes: Attributes) -> None:
+        self._tell(what, _NEWLINK, _device(attributes, index=index))
 
     def plug(self, name: str, bridge: str, *, hairpin: bool = False) -> None:
         """Make a device a port of a bridge."""
-        index = self.get(name).index
-        master = struct.pack("=I", self.get(bridge).index)
-        self._set(index, attribute(_MASTER, master), f"plugging {name} into {bridge}")
+        index, master = self.get(name).index, self.get(bridge).index
+        self._set(f"plugging {name} into {bridge}", index, [("IFLA_MASTER", master)])
         if hairpin:
-            body = _LINK.pack(socket.AF_BRIDGE, 0, index, 0, 0)
-            body += nested(_PROTINFO, attribute(_HAIRPIN, b"\1"))
-            self._netlink.tell(_SETLINK, 0, body, f"letting {name} send to itself")
+            port = {"attrs": [
+                ("IFLA_INFO_SLAVE_KIND", "bridge"),
+                ("IFLA_INFO_SLAVE_DATA", {"attrs": [("IFLA_BRPORT_MODE", 1)]}),
+            ]}  # fmt: skip
+            self._set(f"letting {name} send to itself", index, [("IFLA_LINKINFO", port)])
 
-    def set_up(self, name: str, *, promiscuous: bool = False) -> None:
-        """Switch a device on."""
-        flags = _UP | (_PROMISC if promiscuous else 0)
-        body = _LINK.pack(0, 0, self.get(name).index, flags, flags)
-        self._netlink.tell(_NEWLINK, 0, body, f"switching {name} on")
+    def set_up(self, name: str, *, promiscuous: bool = False, up: bool = True) -> None:
+        """Switch a device on, or off."""
+        flags = (_UP if up else 0) | (_PROMISC if promiscuous else 0)
+        self._tell(f"switching {name} {'on' if up else 'off'}", _NEWLINK,
+                   _device(index=self.get(name).index, flags=flags, change=flags | _UP))  # fmt: skip
+
+    def move(self, name: str, namespace: int, new: str) -> None:
+        """Into the network namespace that a descriptor is of, and under another name, at once."""
+        self._set(f"moving it as {new}", self.get(name).index,
+                  [("IFLA_IFNAME", new), ("IFLA_NET_NS_FD", namespace)])  # fmt: skip
 
     def remove(self, name: str) -> bool:
         """Delete a device, and with a veth its peer; False if it is gone."""
-        body = _LINK.pack(0, 0, 0, 0, 0) + text(_IFNAME, name)
-        try:
-            self._netlink.tell(_DELLINK, 0, body, f"deleting {name}")
-        except SyscallFailed as error:
-            if error.errno == errno.ENODEV:
-                return False
-            raise
-        return True
+        gone = _device([("IFLA_IFNAME", name)])
+        return self._unless(errno.ENODEV, lambda: self._tell(f"deleting {name}", _DELLINK, gone))
 
-    def _set(self, index: int, change: bytes, what: str) -> None:
-        self._netlink.tell(_NEWLINK, 0, _LINK.pack(0, 0, index, 0, 0) + change, what)
+    # addresses
 
     def ensure_address(self, name: str, address: str) -> bool:
         """Give a device an address (`10.1.0.1/16`), of which no duplicate is looked for; False if
         it has it."""
         wanted = ipaddress.ip_interface(address)
-        packed = wanted.ip.packed
-        family = socket.AF_INET if wanted.version == 4 else socket.AF_INET6
-        body = _ADDR.pack(family, wanted.network.prefixlen, 0, _UNIVERSE, self.get(name).index)
-        body += attribute(_IFA_LOCAL, packed) + attribute(_IFA_ADDRESS, packed)
+        ip, attributes = str(wanted.ip), Attributes()
         if wanted.version == 6:
-            body += attribute(_IFA_FLAGS, struct.pack("=I", _NODAD))
+            attributes.append(("IFA_FLAGS", _NODAD))
         elif wanted.network.prefixlen < 31:
-            body += attribute(_IFA_BROADCAST, wanted.network.broadcast_address.packed)
-        return self._ensure(_NEWADDR, body, f"giving {name} the address {address}")
+            attributes.append(("IFA_BROADCAST", str(wanted.network.broadcast_address)))
+        return self._add(name, address, [("IFA_LOCAL", ip), ("IFA_ADDRESS", ip), *attributes])
 
-    def addresses(self, index: int = 0) -> list[tuple[int, str]]:
-        """(device, address) of every address; of one device if `index` is given."""
-        found = []
-        for one in self._netlink.ask(
-            _GETADDR, DUMP, _ADDR.pack(0, 0, 0, 0, 0), "listing addresses"
-        ):
-            _, prefix, _, _, owner = _ADDR.unpack_from(one)
-            told = dict(attributes(one[_ADDR.size :]))
-            packed = told.get(_IFA_LOCAL, told.get(_IFA_ADDRESS))
-            if packed is not None and index in (0, owner):
-                found.append((owner, f"{ipaddress.ip_address(packed)}/{prefix}"))
-        return found
+    def restore(self, name: str, addresses: Iterable[Address]) -> None:
+        """Give a device addresses that it has had elsewhere."""
+        for one in addresses:
+            self._add(name, one.text, one.attributes)
+
+    def _add(self, name: str, address: str, attributes: Iterable[tuple[str, Any]]) -> bool:
+        wanted = ipaddress.ip_interface(address)
+        added = load().address()
+        added["family"], added["prefixlen"] = _family(wanted), wanted.network.prefixlen
+        added["index"], added["attrs"] = self.get(name).index, list(attributes)
+        what = f"giving {name} the address {address}"
+        return self._unless(errno.EEXIST, lambda: self._tell(what, _NEWADDR, added, new=True))
+
+    def addresses(self, index: int = 0) -> list[Address]:
+        """Every address; those of one device if `index` is given."""
+        answers = self._list("listing the addresses", _GETADDR, load().address())
+        return [one for one in map(_address, answers) if one.text and index in (0, one.index)]
+
+    # routes
 
     def ensure_route(self, name: str, destination: str, gateway: str = "") -> bool:
         """A route through a device; False if there is one to that destination."""
         to = ipaddress.ip_network(destination)
-        family = socket.AF_INET if to.version == 4 else socket.AF_INET6
-        scope = _UNIVERSE if gateway or to.version == 6 else _LINK_SCOPE
-        body = _ROUTE.pack(family, to.prefixlen, 0, 0, _MAIN, _BOOT, scope, _UNICAST, 0)
-        if to.prefixlen:
-            body += attribute(_RTA_DST, to.network_address.packed)
-        if gateway:
-            body += attribute(_RTA_GATEWAY, ipaddress.ip_address(gateway).packed)
-        body += attribute(_RTA_OIF, struct.pack("=I", self.get(name).index))
-        return self._ensure(_NEWROUTE, body, f"routing {destination} through {name}")
+        added = load().route()
+        added["family"], added["dst_len"], added["table"] = _family(to), to.prefixlen, _MAIN
+        added["proto"], added["type"] = _BOOT, _UNICAST
+        added["scope"] = _UNIVERSE if gateway or to.version == 6 else _LINK_SCOPE
+        added["attrs"] = [
+            *([("RTA_DST", str(to.network_address))] if to.prefixlen else []),
+            *([("RTA_GATEWAY", gateway)] if gateway else []),
+            ("RTA_OIF", self.get(name).index),
+        ]  # fmt: skip
+        what = f"routing {destination} through {name}"
+        return self._unless(errno.EEXIST, lambda: self._tell(what, _NEWROUTE, added, new=True))
 
     def routes(self) -> list[Route]:
         """The unicast routes of the main table."""
-        found = []
-        body = _ROUTE.pack(0, 0, 0, 0, 0, 0, 0, 0, 0)
-        for one in self._netlink.ask(_GETROUTE, DUMP, body, "listing routes"):
-            family, prefix, _, _, table, _, _, kind, _ = _ROUTE.unpack_from(one)
-            told = dict(attributes(one[_ROUTE.size :]))
-            if (
-                table != _MAIN
-                or kind != _UNICAST
-                or family not in (socket.AF_INET, socket.AF_INET6)
-            ):
-                continue
-            zero = bytes(4 if family == socket.AF_INET else 16)
-            to = f"{ipaddress.ip_address(told.get(_RTA_DST, zero))}/{prefix}"
-            through = told.get(_RTA_GATEWAY)
-            (index,) = struct.unpack("=I", told.get(_RTA_OIF, bytes(4)))
-            found.append(Route(to, str(ipaddress.ip_address(through)) if through else "", index))
-        return found
-
-    def _ensure(self, kind: int, body: bytes, what: str) -> bool:
-        try:
-            self._netlink.tell(kind, CREATE | EXCL, body, what)
-        except SyscallFailed as error:
-            if error.errno == errno.EEXIST:
-                return False
-            raise
-        return True
+        return list(_routes(self._list("listing the routes", _GETROUTE, load().route())))
 
 
-def _link(body: bytes) -> Link:
-    _, _, index, flags, _ = _LINK.unpack_from(body)
-    told = dict(attributes(body[_LINK.size :]))
-    kind = dict(attributes(told.get(_LINKINFO, b""))).get(_KIND, b"")
-    number = struct.Struct("=I")
+def _packed(message: Any) -> bytes:
+    """What follows the header: that one is `netlink`'s."""
+    message.encode()
+    return bytes(message.data[_HEADER.size :])
 
-    def word(what: int) -> str:
-        return told.get(what, b"").rstrip(b"\0").decode(errors="replace")
 
+def _read(form: Any, body: bytes) -> Any:
+    """An answer as the library's message."""
+    message = form(_HEADER.pack(_HEADER.size + len(body), 0, 0, 0, 0) + body)
+    message.decode()
+    return message
+
+
+def _device(attributes: Attributes | None = None, **fields: int) -> Any:
+    message = load().link()
+    message["attrs"] = attributes or []
+    for key, value in fields.items():
+        message[key] = value
+    return message
+
+
+def _size(mtu: int) -> Attributes:
+    return [("IFLA_MTU", mtu)] if mtu else []
+
+
+def _family(of: Any) -> int:
+    return socket.AF_INET if of.version == 4 else socket.AF_INET6
+
+
+def _link(told: Any) -> Link:
     return Link(
-        index, word(_IFNAME), bool(flags & _UP), number.unpack(told.get(_MTU, bytes(4)))[0],
-        told.get(_ADDRESS, b"").hex(":"), number.unpack(told.get(_MASTER, bytes(4)))[0],
-        kind.rstrip(b"\0").decode(), word(_IFALIAS),
+        told["index"], told.get_attr("IFLA_IFNAME") or "", bool(told["flags"] & _UP),
+        told.get_attr("IFLA_MTU") or 0, told.get_attr("IFLA_ADDRESS") or "",
+        told.get_attr("IFLA_MASTER") or 0, told.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND") or "",
+        told.get_attr("IFLA_IFALIAS") or "",
     )  # fmt: skip
+
+
+def _address(told: Any) -> Address:
+    names = ("IFA_ADDRESS", "IFA_LOCAL", "IFA_BROADCAST")
+    attributes = {one: told.get_attr(one) for one in names if told.get_attr(one)}
+    where = attributes.get("IFA_LOCAL") or attributes.get("IFA_ADDRESS")
+    flags = told.get_attr("IFA_FLAGS") or told["flags"]
+    lasting = bool(flags & _PERMANENT) and told["scope"] == _UNIVERSE
+    return Address(told["index"], f"{where}/{told['prefixlen']}" if where else "", lasting,
+                   tuple(attributes.items()))  # fmt: skip
+
+
+def _routes(answers: Iterable[Any]) -> Iterator[Route]:
+    for one in answers:
+        if (one["table"], one["type"]) != (_MAIN, _UNICAST):
+            continue
+        if one["family"] not in (socket.AF_INET, socket.AF_INET6):
+            continue
+        zero = "0.0.0.0" if one["family"] == socket.AF_INET else "::"
+        to = f"{one.get_attr('RTA_DST') or zero}/{one['dst_len']}"
+        yield Route(to, one.get_attr("RTA_GATEWAY") or "", one.get_attr("RTA_OIF") or 0)

@@ -1,12 +1,13 @@
 """Netlink sockets: requests to the kernel's networking, and its answers (netlink(7)).
 
 Owns the framing: headers, attributes, acknowledgements with the kernel's own words. What the bodies
-mean is in `links` (rtnetlink) and `nftables`. A socket stays in the network namespace that it was
-made in, wherever its process goes.
+mean is in `links` (rtnetlink, by pyroute2's messages) and `nftables`. A socket stays in the network
+namespace that it was made in, wherever its process goes.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -18,10 +19,11 @@ REQUEST, ACK, DUMP, CREATE, EXCL, APPEND = 0x1, 0x4, 0x300, 0x400, 0x200, 0x800
 NESTED = 0x8000
 NETFILTER = 12
 _ERROR, _DONE = 2, 3
-_ACK_TLVS, _MESSAGE = 0x200, 1
+_DUMP_INTR, _ACK_TLVS, _MESSAGE = 0x10, 0x200, 1
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _LARGEST_ANSWER = 1 << 18
+_TRIES = 50
 
 
 class Netlink:
@@ -35,6 +37,7 @@ class Netlink:
         for option in (_CAP_ACK, _EXT_ACK):
             self._socket.setsockopt(_SOL_NETLINK, option, 1)
         self._sequence = 0
+        self._interrupted = False
 
     def __enter__(self) -> Netlink:
         return self
@@ -52,6 +55,7 @@ class Netlink:
         self._socket.send(_message(kind, flags | REQUEST, self._sequence, body))
         while True:
             for answer, told, content in self._receive():
+                self._interrupted = self._interrupted or bool(told & _DUMP_INTR)
                 if answer == _DONE:
                     return
                 if answer == _ERROR:
@@ -60,6 +64,16 @@ class Netlink:
                 yield content
                 if not flags & (DUMP | ACK):
                     return
+
+    def dump(self, kind: int, body: bytes, what: str) -> list[bytes]:
+        """The bodies of everything there is. What changed meanwhile may be missing or there twice: then
+        the kernel says so, and is asked again. SyscallFailed; EBUSY if it changes all the time."""
+        for _ in range(_TRIES):
+            self._interrupted = False
+            found = [*self.ask(kind, DUMP, body, what)]
+            if not self._interrupted:
+                return found
+        raise SyscallFailed("netlink", errno.EBUSY, what=f"{what}, which change all the time")
 
     def tell(self, kind: int, flags: int, body: bytes, what: str) -> None:
         """Ask for nothing but that it is done. SyscallFailed if it is refused."""

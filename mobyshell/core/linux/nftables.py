@@ -4,6 +4,10 @@ Owns one table of rules, `inet mobyshell`, in the network namespace we are in: a
 the words of nft(8), and as the kernel's expressions; and transactions, of which all happens or
 nothing. Every rule has a comment that says whose it is, and goes by that. Never touches a rule of
 anybody else's.
+
+pyroute2, whose messages `links` speaks, has those of nf_tables too, but a socket for them that does
+not read what became of a transaction, and none of the generations by which we see that somebody
+else has changed the rules meanwhile.
 """
 
 from __future__ import annotations
@@ -19,7 +23,6 @@ from mobyshell.core.errors import SyscallFailed, Unsupported
 from mobyshell.core.linux.netlink import (
     APPEND,
     CREATE,
-    DUMP,
     NETFILTER,
     Netlink,
     attribute,
@@ -189,7 +192,7 @@ class Ruleset:
         found = []
         body = _family() + text(_RULE_TABLE, TABLE)
         try:
-            for one in self._netlink.ask(_GETRULE, DUMP, body, "listing our rules"):
+            for one in self._netlink.dump(_GETRULE, body, "listing our rules"):
                 told = dict(attributes(one[4:]))
                 if told.get(_RULE_TABLE, b"").rstrip(b"\0") != TABLE.encode():
                     continue

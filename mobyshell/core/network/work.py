@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-import mobyshell
 from mobyshell.core.errors import MobyshellError, SyscallFailed, TimedOut, from_wire
+from mobyshell.core.linux.interpreter import import_paths
 from mobyshell.core.network.values import Operation
 
 _SECONDS = 300.0
-_LIBRARY = os.path.dirname(os.path.dirname(os.path.abspath(mobyshell.__file__)))
-_PROGRAM = (  # without site: the worker needs nothing that is installed, and a quarter less time
-    "import sys; sys.path.insert(0, sys.argv[1])\n"
+_PROGRAM = (  # without site, which would take a while to find the same
+    "import sys; sys.path[:0] = sys.argv[1:]\n"
     "from mobyshell.core.network.worker import main\n"
     "sys.exit(main())"
 )
@@ -38,7 +36,7 @@ def work(
             "operations": [one.to_json() for one in operations]}  # fmt: skip
     try:
         done = subprocess.run(
-            [sys.executable, "-I", "-S", "-c", _PROGRAM, _LIBRARY],
+            [sys.executable, "-I", "-S", "-c", _PROGRAM, *import_paths()],
             input=json.dumps(task).encode(), capture_output=True, check=False,
             pass_fds=(lock,) if lock >= 0 else (), timeout=_SECONDS,
         )  # fmt: skip

@@ -19,11 +19,15 @@ from mobyshell.core.linux.constants import CLONE_NEWNET
 from mobyshell.core.linux.links import Links
 from mobyshell.core.linux.syscalls import call
 from mobyshell.core.network.operations import VERBS
-from mobyshell.core.network.values import HOST
+from mobyshell.core.network.values import CONTAINER, HOST
 
 
 class Places:
-    """The two network namespaces, and a socket in each."""
+    """The two network namespaces: we are in the host's, and have a socket in each.
+
+    The container's is entered once, for that socket, before anything is asked of either: the library
+    that is asked has an event loop.
+    """
 
     def __init__(self, host: str, netns: str) -> None:
         if host:
@@ -47,21 +51,29 @@ class Places:
             self._fds[where] = self._open(self._netns)
         return self._fds[where]
 
-    def enter(self, where: str) -> None:
-        """Be there from now on."""
-        if where != self._at:
-            call("setns", self.fd(where), CLONE_NEWNET, what=f"entering the network of the {where}")
-            self._at = where
+    def turn(self, where: str) -> None:
+        """Mean that one's devices from now on."""
+        self._at = where
 
     def leave_new(self) -> None:
         """Come back to the host's out of a namespace that was made here."""
         call("setns", self.fd(HOST), CLONE_NEWNET, what="coming back to the host's network")
 
     def links(self) -> Links:
-        """The devices of where we are."""
-        if self._at not in self._links:
-            self._links[self._at] = Links()
+        """The devices of the namespace that is meant."""
+        if not self._links:
+            if self._netns:
+                call("setns", self.fd(CONTAINER), CLONE_NEWNET,
+                     what="entering the network of the container")  # fmt: skip
+                self._links[CONTAINER] = Links()
+                self.leave_new()
+            self._links[HOST] = Links()
         return self._links[self._at]
+
+    def close(self) -> None:
+        """Hang up."""
+        for one in self._links.values():
+            one.close()
 
 
 def do(
@@ -72,7 +84,7 @@ def do(
     failed: MobyshellError | None = None
     for one in operations:
         try:
-            places.enter(str(one["where"]))
+            places.turn(str(one["where"]))
             results.append(VERBS[one["verb"]](places, **one["arguments"]))
         except (MobyshellError, OSError) as error:
             known = (
@@ -91,6 +103,7 @@ def main() -> int:
     try:
         places = Places(task["host"], task["netns"])
         answer = do(places, task["operations"], keep_going=bool(task.get("keep_going")))
+        places.close()
     except MobyshellError as error:
         answer = {"results": [], "error": error.to_wire()}
     json.dump(answer, sys.stdout)

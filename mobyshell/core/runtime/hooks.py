@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from mobyshell.core.errors import HookFailed, MobyshellError, SyscallFailed
 from mobyshell.core.events import EventSink, Failed, HookDone
+from mobyshell.core.linux import interpreter
 from mobyshell.core.linux.subids import advice
 from mobyshell.core.oci import Hook
 from mobyshell.core.runtime.inside import Entered, Inside
@@ -222,14 +222,9 @@ def _map_advice(words: list[str]) -> str:
 
 
 # in a process of its own, of this installation wherever that is
-_MODULE = "import sys; sys.path.insert(0, {!r}); from {} import main; sys.exit(main(sys.argv[1:]))"
-
-
 def run_module(module: str, words: list[str], what: str) -> Steps[None]:
     """Run `main` of a module of ours, as `run_helper`: for what must be done in another process."""
-    place = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(__file__))))
-    code = _MODULE.format(place, module)
-    yield from _run_helper([sys.executable, "-I", "-c", code, *words], what, lambda: "")
+    yield from _run_helper([*interpreter.module(module), *words], what, lambda: "")
 
 
 def _run_helper(words: list[str], what: str, hint: Callable[[], str]) -> Steps[None]:

@@ -58,7 +58,7 @@ def test_a_bridge_and_a_pair_of_devices(host: Netns) -> None:
             "index = links.get('eth0').index\n"
             "assert ('0.0.0.0/0', '10.7.0.1', index) in "
             "[(one.destination, one.gateway, one.index) for one in links.routes()]\n"
-            "assert links.addresses(index)[0][1] == '10.7.0.2/24'\n"
+            "assert links.addresses(index)[0].text == '10.7.0.2/24'\n"
         )
         assert inside.ip("route", "show", "default")[0]["gateway"] == "10.7.0.1"
         inside.run("ping", "-c1", "-W10", "10.7.0.1")

@@ -17,7 +17,7 @@ from typing import Any
 
 from mobyshell.core.errors import MobyshellError, SyscallFailed
 from mobyshell.core.linux import constants as c
-from mobyshell.core.linux.links import Links
+from mobyshell.core.linux.links import Links, load
 from mobyshell.core.linux.namespaces import nsfs
 from mobyshell.core.linux.namespaces.kinds import KINDS
 from mobyshell.core.linux.namespaces.values import Door
@@ -62,7 +62,7 @@ def net(_: int) -> dict[str, Any]:
     return {
         "devices": [
             {"name": one.name, "up": one.up, "kind": one.kind, "mtu": one.mtu, "mac": one.mac,
-             "addresses": [text for index, text in addresses if index == one.index]}
+             "addresses": [each.text for each in addresses if each.index == one.index]}
             for one in devices
         ],
         "routes": [{"to": one.destination, "through": one.gateway,
@@ -118,6 +118,8 @@ def main(argv: list[str]) -> int:
     kind, inode, path, root, steps, member = argv
     door = Door(path, int(root), tuple(step for step in steps.split(",") if step))
     try:
+        if kind == "net":
+            load()  # before we are somebody who may read less
         with nsfs.opened(door, kind, int(inode)) as fd:
             if kind == "user":
                 answer = user(fd)
