@@ -58,7 +58,7 @@ def victim(place: Place, kind: str) -> Path:
 
 
 KINDS = ("manifest", "config", "layer", "file of a layer", "database")
-RECORDS = ("config.json", "task/process.json")
+RECORDS = ("config.json", "state.json", "task/process.json")
 
 
 def pairs(kinds: tuple[str, ...]) -> list[tuple[str, str]]:

@@ -6,9 +6,10 @@ import errno
 import os
 import signal as signals
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 
 from mobyshell.core.errors import MobyshellError, NotFound, SyscallFailed, TimedOut, WrongState
 from mobyshell.core.events import EventSink, Failed
@@ -24,6 +25,7 @@ from mobyshell.core.runtime.values import Status
 
 PATIENCE = 30.0  # a process 1 waits for those around it to be reaped by whoever has them now
 """Seconds for killed processes to be gone, and again for their cgroups to be free."""
+NOBODY: Mapping[int, int] = MappingProxyType({})
 
 
 def delete(
@@ -34,20 +36,20 @@ def delete(
     sink: EventSink,
     sweep: directories.Sweep | None = None,
     keep: Sequence[str] = (),
+    known: Mapping[int, int] = NOBODY,
 ) -> Steps[None]:
     """Remove a stopped container; a created one is killed first; `force` kills any.
 
     WrongState if it runs; NotFound if there is none (unless `force`); TimedOut or SyscallFailed,
-    naming it, for what does not go away. A delete that was interrupted, or failed, can be
-    repeated. Poststop hooks run at the end; that one fails is reported as an event and does not
-    bring the container back. `sweep`, `keep`: see `directories.forget`.
+    naming it, for what does not go away. With `force` a lost or damaged state.json is no obstacle
+    (`remains`; `known` are processes that the caller knows, pid → start time, the init first). A
+    delete that was interrupted, or failed, can be repeated. Poststop hooks run at the end; that one
+    fails is reported as an event and does not bring the container back. `sweep`, `keep`: see
+    `directories.forget`.
     """
-    try:
-        state = states.read(root, id)
-    except NotFound:
-        if force:
-            return
-        raise
+    state, lost = _state(root, id, force, known)
+    if state is None:
+        return
     now = states.status(root, state)
     if now not in (Status.STOPPED, Status.CREATED) and not force:
         raise WrongState(
@@ -56,6 +58,8 @@ def delete(
         )
     path = states.directory(root, id)
     given = _hooks(path)
+    for pid, start in known.items() if lost else ():
+        signal_process(pid, start, signals.SIGKILL)  # those that are in no cgroup of its own
     try:
         empty = now is Status.STOPPED and not state.unit and _emptied(state)
         if not empty:
@@ -72,10 +76,25 @@ def delete(
     except MobyshellError as error:
         sink(id, Failed(verb="delete", error=error.to_wire()))
         raise
-    if directories.forget(path, state, sweep, keep) and given is not None and given.poststop:
+    same = None if lost else state
+    if directories.forget(path, same, sweep, keep) and given is not None and given.poststop:
         yield from hooks.run_poststop(
             given.poststop, states.oci_state(state, Status.STOPPED), sink=sink
         )
+
+
+def _state(
+    root: Path, id: str, force: bool, known: Mapping[int, int]
+) -> tuple[states.State | None, bool]:
+    """What to delete by, if there is anything, and whether that is not what was written down."""
+    try:
+        return states.read(root, id), False
+    except MobyshellError:
+        if not force:
+            raise
+    from mobyshell.core.runtime import remains
+
+    return remains.found(root, id, known), True
 
 
 def _emptied(state: states.State) -> bool:
@@ -104,7 +123,7 @@ def _hooks(path: Path) -> Hooks | None:
 def _end(state: states.State) -> Steps[None]:
     """Kill what is left of the container and wait until it is gone."""
     try:
-        init = pidfds.open_verified(state.pid, state.pid_start)
+        init = pidfds.open_verified(state.pid, state.pid_start) if state.pid else -1
     except NotFound:
         init = -1
     if init >= 0:

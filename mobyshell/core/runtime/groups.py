@@ -10,7 +10,9 @@ from __future__ import annotations
 import os.path
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from mobyshell.core.errors import Unsupported
 from mobyshell.core.linux.cgroup_limits import limits, without_v2
@@ -36,6 +38,13 @@ THREADED = ("cpu", "cpuset", "perf_event", "pids")
 def resources_of(linux: Linux) -> dict[str, Any]:
     """`linux.resources` as JSON values; empty if there are none."""
     return spec_to_json(linux.resources) if linux.resources is not None else {}
+
+
+def default_name(root: Path, id: str) -> str:
+    """What a container's cgroup is called if its spec does not say it: equal ids of different roots
+    have different ones."""
+    family = root.name if root.parent.name == "mobyshell" else f"{crc32(bytes(root)):08x}"
+    return f"mobyshell-{family}-{id}"
 
 
 def choose(linux: Linux, host: Host, default: str, notices: list[str]) -> dict[str, str]:

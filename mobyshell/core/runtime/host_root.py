@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.linux import constants as c
+from mobyshell.core.linux.mounts import read_mountinfo
 from mobyshell.core.linux.syscalls import call
 
 FILE = "root-mount"
@@ -34,6 +35,19 @@ class HostRoot:
         """Take the mount back, if it was made."""
         if self._rootfs and _mount_at(self._rootfs) != self._before:
             _unmount(self._rootfs)
+
+
+def left(directory: Path, rootfs: str) -> str:
+    """Where the mount is that a container has left, whose root.path is `rootfs`; "" if there is none."""
+    try:
+        number = int((directory / FILE).read_text())
+    except (OSError, ValueError):
+        return ""
+    end = f"/{os.path.normpath(rootfs).lstrip('/')}"
+    for one in read_mountinfo(os.getpid()):
+        if one.mount_id == number and one.mount_point.endswith(end):
+            return one.mount_point
+    return ""
 
 
 def release(directory: Path, rootfs: str) -> None:

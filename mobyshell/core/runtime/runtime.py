@@ -12,17 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 from mobyshell.core.clock import Clock, SystemClock
 from mobyshell.core.errors import InvalidSpec
 from mobyshell.core.events import EventSink, discard
 from mobyshell.core.oci import Process, Spec, check_id, load_spec, spec_to_json
-from mobyshell.core.runtime import directories
+from mobyshell.core.runtime import directories, groups
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.choose import choose
 from mobyshell.core.runtime.create import Container, Meanwhile, Stdio, Waiting, create
-from mobyshell.core.runtime.delete import delete
+from mobyshell.core.runtime.delete import NOBODY, delete
 from mobyshell.core.runtime.diff import diff
 from mobyshell.core.runtime.exec import ExecProcess
 from mobyshell.core.runtime.execs import Execs, Wanted
@@ -134,7 +133,7 @@ class Runtime:
             rows=rows,
             columns=columns,
             compile_seccomp=self._seccomp,
-            cgroup=f"mobyshell-{family(self.root)}-{id}",
+            cgroup=groups.default_name(self.root, id),
             options=options,
             systemd=self._systemd,
         )
@@ -284,10 +283,16 @@ class Runtime:
         """Thaw."""
         return resume(self.root, id, sink=self.sink)
 
-    def delete(self, id: str, *, force: bool = False, keep: Sequence[str] = ()) -> Steps[None]:
-        """Take back what create made, but what the caller wants to keep of its directory."""
+    def delete(
+        self, id: str, *, force: bool = False, keep: Sequence[str] = (),
+        known: Mapping[int, int] = NOBODY,
+    ) -> Steps[None]:  # fmt: skip
+        """Take back what create made, but what the caller wants to keep of its directory. `known`: its
+        processes (pid → start time), should its record be lost."""
         self.leave(id)
-        yield from delete(self.root, id, force=force, sink=self.sink, sweep=self._sweep, keep=keep)
+        yield from delete(
+            self.root, id, force=force, sink=self.sink, sweep=self._sweep, keep=keep, known=known
+        )
         self._forget(id)
 
     def _forget(self, id: str) -> None:
@@ -331,7 +336,7 @@ class Runtime:
         check_id(id)
         plan = make_restore_plan(
             spec, bundle=bundle, id=ID, host=self.host, systemd=self._systemd,
-            cgroup=f"mobyshell-{family(self.root)}-{ID}",
+            cgroup=groups.default_name(self.root, ID),
         )  # fmt: skip
         prepared = Prepared(plan)
         return restore(
@@ -375,10 +380,3 @@ def root_path(spec: Spec) -> str:
     if os.path.basename(path) != path or path in ("", ".", ".."):
         raise InvalidSpec(f"root.path of a snapshot is a name, not {path!r:.100}")
     return path
-
-
-def family(root: Path) -> str:
-    """What tells equal ids of different roots apart in the tree of cgroups."""
-    if root.parent.name == "mobyshell":
-        return root.name
-    return f"{crc32(bytes(root)):08x}"

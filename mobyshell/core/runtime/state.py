@@ -147,7 +147,7 @@ def decode(data: bytes, path: Path) -> State:
     state = known if known is not None and known.id == path.name else _decoded(data, path.name)
     if state is None:
         raise MobyshellError(
-            f"{path / STATE} is damaged", hint="remove the directory if its container is gone"
+            f"{path / STATE} is damaged", hint="deleting it with --force ends what is left of it"
         )
     if known is None:
         _remember(data, state)

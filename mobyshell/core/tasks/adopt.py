@@ -23,12 +23,15 @@ from mobyshell.core.tasks.streams import OUTPUTS, open_output
 from mobyshell.core.tasks.tables import Tables
 
 
-def adopt_all(house: House, tables: Tables, runtimes: Runtimes) -> None:
-    """Every task of the state root into the tables."""
+def adopt_all(house: House, tables: Tables, runtimes: Runtimes) -> list[str]:
+    """Every task of the state root into the tables; `namespace/id/` of those whose record cannot be
+    read."""
+    lost = []
     clear_making(house, tables, runtimes)
     for namespace, id in _tasks(house.state):
         record = _readable(task_dir(house.state, namespace, id))
         if record is None:
+            lost.append(f"{namespace}/{id}/")
             continue
         tables.add(_adopt(house, tables, namespace, task_dir(house.state, namespace, id), record))
         if record.exit_status is None:
@@ -38,6 +41,7 @@ def adopt_all(house: House, tables: Tables, runtimes: Runtimes) -> None:
             found = _readable(directory)
             if found is not None:
                 tables.add(_adopt(house, tables, namespace, directory, found))
+    return lost
 
 
 def clear_making(house: House, tables: Tables, runtimes: Runtimes) -> None:

@@ -32,7 +32,7 @@ from mobyshell.core.events import (
 from mobyshell.core.linux import cgroups, procfs
 from mobyshell.core.linux.mounted import words
 from mobyshell.core.oci import ConsoleSize, Mount, Process, Spec, dump_spec
-from mobyshell.core.runtime import Container, ExecProcess, State, Stdio, directories
+from mobyshell.core.runtime import Container, ExecProcess, State, Stdio, directories, groups
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.client import (
     ConsoleSocket,
@@ -41,9 +41,9 @@ from mobyshell.core.runtime.client import (
     GlobalOptions,
     RuncVerbs,
 )
-from mobyshell.core.runtime.delete import delete
+from mobyshell.core.runtime.delete import NOBODY, delete
 from mobyshell.core.runtime.kill import name_of
-from mobyshell.core.runtime.runtime import family, root_path
+from mobyshell.core.runtime.runtime import root_path
 from mobyshell.core.runtime.steps import Sleep, Steps
 from mobyshell.core.runtime.values import RootMount
 
@@ -105,7 +105,7 @@ class ForeignRuntime:
         self, path: Path, id: str, bundle: str, spec: Spec, stdio: Stdio, rows: int, columns: int,
         verbs: RuncVerbs, rootfs: RootMount | None,
     ) -> Steps[Container]:  # fmt: skip
-        given = _given(spec, bundle, f"/mobyshell-{family(self.root)}-{id}", rows, columns)
+        given = _given(spec, bundle, f"/{groups.default_name(self.root, id)}", rows, columns)
         states.write_file(path / states.CONFIG, dump_spec(given).encode())
         terminal = bool(given.process is not None and given.process.terminal)
         console = ConsoleSocket(str(path)) if terminal else None
@@ -213,9 +213,12 @@ class ForeignRuntime:
         yield from self._verbs(id).update(id, resources)
         self._sink(id, TaskUpdated(changed=dict(resources)))
 
-    def delete(self, id: str, *, force: bool = False, keep: Sequence[str] = ()) -> Steps[None]:
-        """Take back what create made. WrongState if it runs, unless `force`. `keep`: what stays of
-        its directory."""
+    def delete(
+        self, id: str, *, force: bool = False, keep: Sequence[str] = (),
+        known: Mapping[int, int] = NOBODY,
+    ) -> Steps[None]:  # fmt: skip
+        """Take back what create made. WrongState if it runs, unless `force`. `keep`, `known`: see
+        `Runtime.delete`."""
         path = states.directory(self.root, id)
         try:
             yield from self._verbs(id).delete(id, force)
@@ -227,7 +230,7 @@ class ForeignRuntime:
             if not force:
                 raise
             # its program is gone: with what we know of the container, ours can do it
-            yield from delete(self.root, id, force=True, sink=self._sink, keep=keep)
+            yield from delete(self.root, id, force=True, sink=self._sink, keep=keep, known=known)
             return
         except MobyshellError as error:
             self._sink(id, Failed(verb="delete", error=error.to_wire()))

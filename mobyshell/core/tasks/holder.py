@@ -15,7 +15,7 @@ import os
 import signal
 import socket
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from mobyshell.core.tasks.loop import Loop, Timer, Watch
@@ -52,15 +52,33 @@ class Holder:
         """The descriptor a predecessor left under `name`, now the caller's; -1 if there is none."""
         return self._inherited.pop(name, -1)
 
-    def leftovers(self) -> list[str]:
-        """Close what nobody took; the names."""
-        names = list(self._inherited)
-        for fd in self._inherited.values():
-            os.close(fd)
+    def leftovers(self, kept: Iterable[str] = ()) -> list[str]:
+        """Close what nobody took; the names. What is of a task in `kept` (`namespace/id/`) stays
+        held, and closed by nobody."""
+        stays = {one for one in self._inherited if one.startswith(tuple(kept))}
+        names = [one for one in self._inherited if one not in stays]
+        for name, fd in self._inherited.items():
+            if name in stays:
+                self.held[name] = fd
+            else:
+                os.close(fd)
+                self._send(f"drop\0{name}")
         self._inherited.clear()
-        for name in names:
-            self._send(f"drop\0{name}")
         return names
+
+    def processes(self, task: str) -> dict[int, int]:
+        """Pid → descriptor, now the caller's, of what is held of a task that `leftovers` has kept;
+        everything else of it is let go."""
+        found = {}
+        for name in [one for one in self.held if one.startswith(task)]:
+            fd = self.held[name]
+            self.drop(name)
+            *_, pid, kind = name.split("/")
+            if kind == "pidfd" and pid.isdecimal():
+                found[int(pid)] = fd
+            else:
+                os.close(fd)
+        return found
 
     def hold(self, name: str, fd: int) -> None:
         """Have the keeper keep a copy of `fd`; it stays the caller's to close, after `drop`."""

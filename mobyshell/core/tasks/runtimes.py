@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mobyshell.core.errors import Unsupported, UsageError
+from mobyshell.core.runtime.delete import NOBODY
 from mobyshell.core.runtime.spare import Spare
 from mobyshell.core.tasks.records import Record
 
@@ -60,7 +61,10 @@ class TaskRuntime(Protocol):
 
     def resume(self, id: str) -> Steps[None]: ...
 
-    def delete(self, id: str, *, force: bool = False, keep: Sequence[str] = ()) -> Steps[None]: ...
+    def delete(
+        self, id: str, *, force: bool = False, keep: Sequence[str] = (),
+        known: Mapping[int, int] = NOBODY,
+    ) -> Steps[None]: ...  # fmt: skip
 
     def update(self, id: str, resources: Mapping[str, Any]) -> Steps[None]: ...
 

@@ -62,12 +62,12 @@ class Shim:
         self._runtimes = Runtimes(self.house)
         self._restarter = Restarter(self.house, self.tables, self._runtimes)
         self._verbs = Verbs(self.house, self.tables, self._runtimes, self._restarter, self._strays)
-        adopt.adopt_all(self.house, self.tables, self._runtimes)
+        lost = adopt.adopt_all(self.house, self.tables, self._runtimes)
         for process in self.tables.processes():
             self._restarter.due(process)
         if any(process.record.runtime_path for process in self.tables.processes()):
             self._strays.begin()
-        self.holder.leftovers()
+        self.holder.leftovers(lost)
         self._debug = DebugDoor(self.loop, f"{state}/{DEBUG_SOCKET}", self._consider)
         self._server = Server(self.loop, f"{state}/{SOCKET}", self)
 

@@ -8,30 +8,27 @@ the other, but `kill` always gets through.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from mobyshell.core.errors import (
-    NotFound,
     SyscallFailed,
     UsageError,
     WrongState,
 )
-from mobyshell.core.events import ExecStarted, TaskDeleted, TaskSignalled
+from mobyshell.core.events import ExecStarted, TaskSignalled
 from mobyshell.core.oci import Process as SpecProcess
 from mobyshell.core.oci import Spec, load_kept_spec, load_spec, parse_spec
-from mobyshell.core.runtime import directories
 from mobyshell.core.runtime.steps import Sleep, Steps
 from mobyshell.core.tasks import users
+from mobyshell.core.tasks.deleting import Deleting
 from mobyshell.core.tasks.journal import EVERYWHERE
 from mobyshell.core.tasks.making import adapted, make_exec, make_task, start_task
-from mobyshell.core.tasks.paths import check_name, container_dir, task_dir
-from mobyshell.core.tasks.process import House, Process
-from mobyshell.core.tasks.records import RECORD, UNKNOWN_STATUS, Record
+from mobyshell.core.tasks.paths import check_name, container_dir
+from mobyshell.core.tasks.process import House
+from mobyshell.core.tasks.records import Record
 from mobyshell.core.tasks.restart_verbs import RestartVerbs
 from mobyshell.core.tasks.restarting import Restarter
 from mobyshell.core.tasks.restarts import parse
@@ -58,6 +55,7 @@ class Verbs:
         self._runtimes = runtimes
         self._restarter = restarter
         self._again = RestartVerbs(house, tables, runtimes, restarter)
+        self._deleting = Deleting(house, tables, runtimes, restarter)
         self._strays = strays
         self._specs: dict[str, Spec] = {}
         self._processes: list[tuple[Spec, object, SpecProcess]] = []
@@ -272,48 +270,7 @@ class Verbs:
         return {}
 
     def _delete(self, namespace: str, words: Words) -> Steps[Any]:
-        id, force = words.text("id"), words.flag("force")
-        if force and self._unreadable(namespace, id):
-            yield from self._runtimes.own(namespace).delete(id, force=True)
-            shutil.rmtree(container_dir(self._house.state, namespace, id), ignore_errors=True)
-            return {"exit_status": UNKNOWN_STATUS}
-
-        def steps() -> Steps[Any]:
-            process = self._tables.process(namespace, id)
-            if force:
-                self._restarter.cancel(process)
-            elif process.record.restart_ns:
-                raise WrongState(f"{process.label} is about to be started again",
-                                 hint="stop it first, or delete it with --force")  # fmt: skip
-            try:
-                yield from self._runtime(namespace, id).delete(id, force=force)
-            except NotFound:
-                if process.alive:
-                    raise
-                # somebody else deleted the container; what is ours of it can go
-            status = yield from self._last_status(process)
-            self._tables.remove(namespace, id)
-            directory = container_dir(self._house.state, namespace, id)
-            if os.path.lexists(directory):  # what we kept of one that could not be made again
-                directories.forget(Path(directory))
-            self._emit(namespace, id, TaskDeleted(status))
-            stopped = bool(process.record.restart) and force
-            return {"exit_status": status, "store": process.record.store if stopped else ""}
-
-        return (yield from self._tables.alone(namespace, id, "delete", steps))
-
-    def _unreadable(self, namespace: str, id: str) -> bool:
-        """Whether there is a task whose record is damaged, so that it is in no table."""
-        directory = task_dir(self._house.state, namespace, check_name(id))
-        return not self._tables.has(namespace, id) and os.path.exists(f"{directory}/{RECORD}")
-
-    def _last_status(self, process: Process) -> Steps[int]:
-        """How a process that the runtime saw die has ended, as its zombie tells us in a moment."""
-        for _ in range(200):
-            if process.record.exit_status is not None:
-                return process.record.exit_status
-            yield Sleep(0.005)
-        return UNKNOWN_STATUS
+        return self._deleting.delete(namespace, words.text("id"), force=words.flag("force"))
 
     def _emit(self, namespace: str, id: str, payload: Any) -> None:
         self._house.journal.emit(namespace, id, payload)

@@ -408,7 +408,7 @@ def test_a_task_with_a_damaged_record_can_still_be_deleted(house: House) -> None
         house.client.get(id)
     assert "--force" in caught.value.hint
     house.pids()  # a successor is there
-    with pytest.raises(NotFound):
+    with pytest.raises(MobyshellError, match="is damaged"):
         house.client.delete(id)
     house.client.delete(id, force=True)
     assert house.client.ls() == []
