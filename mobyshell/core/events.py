@@ -9,18 +9,19 @@ Topics follow containerd's (`/tasks/exit`), with ours beside them (`/runtime/cal
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Protocol
 
+from mobyshell.core.values import as_dict, field, value
 
-@dataclass(frozen=True, slots=True)
+
+@value
 class Payload:
     """What an event says. Subclasses set `topic`; they are flat and hold JSON values only."""
 
     topic: ClassVar[str] = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CallDone(Payload):
     """One kernel call of a plan was executed (or failed, or was skipped by the plan).
 
@@ -46,7 +47,7 @@ class CallDone(Payload):
     phase: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class HookDone(Payload):
     """A hook ran. `stdout` and `stderr` hold at most 4096 characters each."""
 
@@ -61,7 +62,7 @@ class HookDone(Payload):
     duration_ns: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TaskCreated(Payload):
     topic: ClassVar[str] = "/tasks/create"
     bundle: str
@@ -69,13 +70,13 @@ class TaskCreated(Payload):
     duration_ns: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TaskStarted(Payload):
     topic: ClassVar[str] = "/tasks/start"
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TaskExited(Payload):
     """`exit_status` is the code, or 128+n for signal n; -1 where nobody could learn it."""
 
@@ -85,7 +86,7 @@ class TaskExited(Payload):
     exec_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TaskRestarting(Payload):
     """It will be started again by its policy, for the `count`-th time, after `pause_ms`."""
 
@@ -95,23 +96,23 @@ class TaskRestarting(Payload):
     pause_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TaskDeleted(Payload):
     topic: ClassVar[str] = "/tasks/delete"
     exit_status: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TaskPaused(Payload):
     topic: ClassVar[str] = "/tasks/paused"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TaskResumed(Payload):
     topic: ClassVar[str] = "/tasks/resumed"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TaskSignalled(Payload):
     topic: ClassVar[str] = "/tasks/signal"
     signal: str
@@ -119,13 +120,13 @@ class TaskSignalled(Payload):
     exec_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TaskUpdated(Payload):
     topic: ClassVar[str] = "/tasks/update"
     changed: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TaskCheckpointed(Payload):
     """`image`: the directory it was written to. `left_running`: it goes on."""
 
@@ -134,7 +135,7 @@ class TaskCheckpointed(Payload):
     left_running: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TaskRestored(Payload):
     """A task runs again that `image` holds."""
 
@@ -144,7 +145,7 @@ class TaskRestored(Payload):
     duration_ns: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TaskAdopted(Payload):
     """A new shim took over a task whose shim had died."""
 
@@ -152,7 +153,7 @@ class TaskAdopted(Payload):
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ExecStarted(Payload):
     topic: ClassVar[str] = "/tasks/exec-started"
     exec_id: str
@@ -160,7 +161,7 @@ class ExecStarted(Payload):
     args: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Failed(Payload):
     """A verb failed on this container; `error` is `MobyshellError.to_wire()`."""
 
@@ -169,17 +170,121 @@ class Failed(Payload):
     error: dict[str, Any]
 
 
+@value
+class NamespaceCreated(Payload):
+    topic: ClassVar[str] = "/namespaces/create"
+    name: str
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@value
+class NamespaceUpdated(Payload):
+    topic: ClassVar[str] = "/namespaces/update"
+    name: str
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@value
+class NamespaceDeleted(Payload):
+    topic: ClassVar[str] = "/namespaces/delete"
+    name: str
+
+
+@value
+class ContentCreated(Payload):
+    topic: ClassVar[str] = "/content/create"
+    digest: str
+    size: int
+
+
+@value
+class ContentDeleted(Payload):
+    topic: ClassVar[str] = "/content/delete"
+    digest: str
+
+
+@value
+class ImageCreated(Payload):
+    topic: ClassVar[str] = "/images/create"
+    name: str
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@value
+class ImageUpdated(Payload):
+    topic: ClassVar[str] = "/images/update"
+    name: str
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@value
+class ImageDeleted(Payload):
+    topic: ClassVar[str] = "/images/delete"
+    name: str
+
+
+@value
+class ContainerCreated(Payload):
+    topic: ClassVar[str] = "/containers/create"
+    id: str
+    image: str
+    runtime: str
+
+
+@value
+class ContainerUpdated(Payload):
+    topic: ClassVar[str] = "/containers/update"
+    id: str
+    image: str
+    labels: dict[str, str] = field(default_factory=dict)
+    snapshot_key: str = ""
+
+
+@value
+class ContainerDeleted(Payload):
+    topic: ClassVar[str] = "/containers/delete"
+    id: str
+
+
+@value
+class SnapshotPrepared(Payload):
+    """`view`: one that cannot be written."""
+
+    topic: ClassVar[str] = "/snapshot/prepare"
+    key: str
+    parent: str
+    snapshotter: str
+    view: bool = False
+
+
+@value
+class SnapshotCommitted(Payload):
+    topic: ClassVar[str] = "/snapshot/commit"
+    key: str
+    name: str
+    snapshotter: str
+
+
+@value
+class SnapshotRemoved(Payload):
+    topic: ClassVar[str] = "/snapshot/remove"
+    key: str
+    snapshotter: str
+
+
 PAYLOADS: Mapping[str, type[Payload]] = {
     kind.topic: kind
     for kind in (
         CallDone, HookDone, TaskCreated, TaskStarted, TaskExited, TaskRestarting, TaskDeleted,
         TaskPaused, TaskResumed, TaskSignalled, TaskUpdated, TaskCheckpointed, TaskRestored,
-        TaskAdopted, ExecStarted, Failed,
+        TaskAdopted, ExecStarted, Failed, NamespaceCreated, NamespaceUpdated, NamespaceDeleted,
+        ContentCreated, ContentDeleted, ImageCreated, ImageUpdated, ImageDeleted, ContainerCreated,
+        ContainerUpdated, ContainerDeleted, SnapshotPrepared, SnapshotCommitted, SnapshotRemoved,
     )
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Event:
     """A payload with its envelope: when (ns since the epoch), in which namespace, about which id."""
 
@@ -199,7 +304,7 @@ class Event:
             "namespace": self.namespace,
             "topic": self.topic,
             "id": self.id,
-            "data": asdict(self.payload),
+            "data": as_dict(self.payload),
         }
 
     @classmethod

@@ -12,11 +12,11 @@ from mobyshell.core.events import (
     CallDone,
     Event,
     ExecStarted,
+    ImageCreated,
     TaskExited,
     TaskSignalled,
     TaskUpdated,
 )
-from mobyshell.core.store.events import STORE_PAYLOADS, ImageCreated
 
 EXIT = Event(1, "default", "web", TaskExited(7, 137))
 EXEC = Event(2, "blue", "web", ExecStarted("e1", 9, ["ps"]))
@@ -68,6 +68,6 @@ def test_an_event_in_a_line() -> None:
 
 
 def test_every_topic_has_its_meaning_and_no_other() -> None:
-    assert set(MEANINGS) == set(PAYLOADS) | set(STORE_PAYLOADS)
+    assert set(MEANINGS) == set(PAYLOADS)
     assert {one.whose for one in MEANINGS.values()} == {CONTAINERD, OURS}
     assert all(one.means.endswith(".") for one in MEANINGS.values())

@@ -13,8 +13,14 @@ from textual.pilot import Pilot
 
 from mobyshell.commands.context import Context
 from mobyshell.core.errors import SyscallFailed
-from mobyshell.core.events import CallDone, Event, TaskExited, TaskPaused, TaskSignalled
-from mobyshell.core.store.events import ImageCreated
+from mobyshell.core.events import (
+    CallDone,
+    Event,
+    ImageCreated,
+    TaskExited,
+    TaskPaused,
+    TaskSignalled,
+)
 from mobyshell.core.tasks.client import TaskClient
 from mobyshell.screens import event_stream
 from mobyshell.screens.app import MobyshellApp

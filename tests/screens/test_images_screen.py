@@ -16,6 +16,7 @@ from textual.widgets import Input, Tree
 from mobyshell.commands.context import Context
 from mobyshell.commands.event_sources import of_store
 from mobyshell.core.errors import NotFound, WrongState
+from mobyshell.core.events import ContainerDeleted, ImageDeleted
 from mobyshell.core.oci.descriptor import Descriptor
 from mobyshell.core.oci.digest import Digest
 from mobyshell.core.oci.platform import host_platform
@@ -28,7 +29,6 @@ from mobyshell.core.registry.progress import (
     TransferPlanned,
 )
 from mobyshell.core.registry.stop import Stop
-from mobyshell.core.store.events import ContainerDeleted, ImageDeleted
 from mobyshell.core.store.store import Store
 from mobyshell.moby.client import Moby
 from mobyshell.moby.survey import ImageInfo, Survey

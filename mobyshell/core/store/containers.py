@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from mobyshell.core.errors import AlreadyExists, WrongState
+from mobyshell.core.events import ContainerCreated, ContainerDeleted, ContainerUpdated
 from mobyshell.core.oci.safejson import read_json
-from mobyshell.core.store.events import ContainerCreated, ContainerDeleted, ContainerUpdated
 from mobyshell.core.store.filters import Fields, mapping_fields, parse_filters
 from mobyshell.core.store.labels import changed, decode, encode
 from mobyshell.core.store.names import check_identifier

@@ -1,4 +1,4 @@
-"""What happened in the store: payloads by containerd's topics, recorded with the change itself.
+"""What happened in the store, recorded with the change itself; what can is said in `core/events`.
 
 Owns the table `events`: a row is written in the transaction of what it tells of, so a follower
 sees nothing that did not happen and misses nothing that did. Followers may be other processes:
@@ -11,14 +11,16 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import ClassVar
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from mobyshell.core.errors import SyscallFailed
-from mobyshell.core.events import Event, Payload
-from mobyshell.core.linux.inotify import Watch
+from mobyshell.core.events import PAYLOADS, Event, Payload
 from mobyshell.core.store.database import Database
+from mobyshell.core.values import as_dict
+
+if TYPE_CHECKING:
+    from mobyshell.core.linux.inotify import Watch
 
 KEPT = 10_000
 """Events that are kept; a few more until the next tidying."""
@@ -29,123 +31,11 @@ _POLL = 0.25
 """Seconds between looks where inotify is not to be had."""
 
 
-@dataclass(frozen=True, slots=True)
-class NamespaceCreated(Payload):
-    topic: ClassVar[str] = "/namespaces/create"
-    name: str
-    labels: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class NamespaceUpdated(Payload):
-    topic: ClassVar[str] = "/namespaces/update"
-    name: str
-    labels: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class NamespaceDeleted(Payload):
-    topic: ClassVar[str] = "/namespaces/delete"
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class ContentCreated(Payload):
-    topic: ClassVar[str] = "/content/create"
-    digest: str
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class ContentDeleted(Payload):
-    topic: ClassVar[str] = "/content/delete"
-    digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class ImageCreated(Payload):
-    topic: ClassVar[str] = "/images/create"
-    name: str
-    labels: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class ImageUpdated(Payload):
-    topic: ClassVar[str] = "/images/update"
-    name: str
-    labels: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class ImageDeleted(Payload):
-    topic: ClassVar[str] = "/images/delete"
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class ContainerCreated(Payload):
-    topic: ClassVar[str] = "/containers/create"
-    id: str
-    image: str
-    runtime: str
-
-
-@dataclass(frozen=True, slots=True)
-class ContainerUpdated(Payload):
-    topic: ClassVar[str] = "/containers/update"
-    id: str
-    image: str
-    labels: dict[str, str] = field(default_factory=dict)
-    snapshot_key: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ContainerDeleted(Payload):
-    topic: ClassVar[str] = "/containers/delete"
-    id: str
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotPrepared(Payload):
-    """`view`: one that cannot be written."""
-
-    topic: ClassVar[str] = "/snapshot/prepare"
-    key: str
-    parent: str
-    snapshotter: str
-    view: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotCommitted(Payload):
-    topic: ClassVar[str] = "/snapshot/commit"
-    key: str
-    name: str
-    snapshotter: str
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotRemoved(Payload):
-    topic: ClassVar[str] = "/snapshot/remove"
-    key: str
-    snapshotter: str
-
-
-STORE_PAYLOADS: Mapping[str, type[Payload]] = {
-    kind.topic: kind
-    for kind in (
-        NamespaceCreated, NamespaceUpdated, NamespaceDeleted, ContentCreated, ContentDeleted,
-        ImageCreated, ImageUpdated, ImageDeleted, ContainerCreated, ContainerUpdated,
-        ContainerDeleted, SnapshotPrepared, SnapshotCommitted, SnapshotRemoved,
-    )
-}  # fmt: skip
-
-
 def record(
     sql: sqlite3.Connection, time_ns: int, namespace: str, id: str, payload: Payload
 ) -> None:
     """Write an event in the transaction of `sql`."""
-    text = json.dumps(asdict(payload), separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(as_dict(payload), separators=(",", ":"), ensure_ascii=False)
     made = sql.execute(
         "INSERT INTO events (time_ns, namespace, topic, subject, payload) VALUES (?, ?, ?, ?, ?)",
         (time_ns, namespace, payload.topic, id, text),
@@ -211,7 +101,7 @@ def _after(
 def _event(row: tuple[int, int, str, str, str, str]) -> list[Event]:
     """The event of a row; none if a newer mobyshell wrote it."""
     _, time_ns, namespace, topic, subject, payload = row
-    kind = STORE_PAYLOADS.get(topic)
+    kind = PAYLOADS.get(topic)
     return [Event(time_ns, namespace, subject, kind(**json.loads(payload)))] if kind else []
 
 
@@ -219,6 +109,8 @@ class _Waker:
     """Waits until the database may have changed."""
 
     def __init__(self, database: Database) -> None:
+        from mobyshell.core.linux.inotify import Watch  # loaded by who follows
+
         self._database = database
         self._version = database.version()
         self._watch: Watch | None = None

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from mobyshell.core.errors import AlreadyExists, NotFound
+from mobyshell.core.events import ImageCreated, ImageDeleted, ImageUpdated
 from mobyshell.core.oci.descriptor import Descriptor
 from mobyshell.core.oci.digest import Digest
-from mobyshell.core.store.events import ImageCreated, ImageDeleted, ImageUpdated
 from mobyshell.core.store.filters import Fields, mapping_fields, parse_filters
 from mobyshell.core.store.labels import changed, decode, encode
 from mobyshell.core.store.names import check_name

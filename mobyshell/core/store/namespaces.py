@@ -12,13 +12,9 @@ from dataclasses import dataclass, field, replace
 
 from mobyshell.core.clock import Clock
 from mobyshell.core.errors import AlreadyExists, NotFound, WrongState
+from mobyshell.core.events import NamespaceCreated, NamespaceDeleted, NamespaceUpdated
 from mobyshell.core.store.database import Database
-from mobyshell.core.store.events import (
-    NamespaceCreated,
-    NamespaceDeleted,
-    NamespaceUpdated,
-    record,
-)
+from mobyshell.core.store.events import record
 from mobyshell.core.store.labels import changed, decode, encode
 from mobyshell.core.store.names import check_identifier
 

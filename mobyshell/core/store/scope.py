@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from mobyshell.core.clock import Clock, SystemClock
 from mobyshell.core.errors import NotFound
-from mobyshell.core.events import Payload
+from mobyshell.core.events import NamespaceCreated, Payload
 from mobyshell.core.store import events
 from mobyshell.core.store.database import Database
 from mobyshell.core.store.root import StoreRoot
@@ -44,7 +44,7 @@ class Scope:
             (self.namespace, self.now()),
         )
         if made.rowcount:
-            self.record(sql, self.namespace, events.NamespaceCreated(self.namespace))
+            self.record(sql, self.namespace, NamespaceCreated(self.namespace))
 
     def record(self, sql: sqlite3.Connection, id: str, payload: Payload) -> None:
         """Tell what has happened to `id`: with the transaction, or not at all."""

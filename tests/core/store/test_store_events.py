@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from mobyshell.core.clock import ManualClock
+from mobyshell.core.events import ImageCreated, ImageDeleted
 from mobyshell.core.store import events
 from mobyshell.core.store.database import Database
-from mobyshell.core.store.events import ImageCreated, ImageDeleted
 from mobyshell.core.store.root import StoreRoot
 from mobyshell.core.store.scope import Scope
 
@@ -20,7 +20,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from mobyshell.core.store.database import Database
-from mobyshell.core.store.events import ImageCreated
+from mobyshell.core.events import ImageCreated
 from mobyshell.core.store.root import StoreRoot
 from mobyshell.core.store.scope import Scope
 root = StoreRoot(Path(sys.argv[1]))
@@ -87,7 +87,7 @@ def test_another_process_is_followed(
         def none(*_: str) -> None:
             raise SyscallFailed("inotify_init1", 24)
 
-        monkeypatch.setattr(events, "Watch", none)
+        monkeypatch.setattr("mobyshell.core.linux.inotify.Watch", none)
     emit(scope, "before")
     seen: list[str] = []
     stream = events.follow(scope.database, events.last(scope.database))

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 from mobyshell.core.errors import AlreadyExists, NotFound
+from mobyshell.core.events import ContentCreated, ContentDeleted
 from mobyshell.core.oci.digest import Digest
 from mobyshell.core.store.content.blobs import Blob, Blobs
 from mobyshell.core.store.content.ingest import Ingest
 from mobyshell.core.store.content.ingests import Ingests
 from mobyshell.core.store.content.values import FRESH, Info, Sharing, Status
-from mobyshell.core.store.events import ContentCreated, ContentDeleted
 from mobyshell.core.store.filters import mapping_fields, parse_filters
 from mobyshell.core.store.labels import SHAREABLE, changed, decode, encode
 from mobyshell.core.store.scope import Scope

@@ -19,11 +19,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mobyshell.core.errors import AlreadyExists, OutOfRange, SyscallFailed, WrongState
+from mobyshell.core.events import ContentCreated
 from mobyshell.core.oci.digest import Digest, is_digest
 from mobyshell.core.store.content.blobs import Blobs, hash_file
 from mobyshell.core.store.content.hashing import Hashing
 from mobyshell.core.store.content.values import FRESH, Info, Status
-from mobyshell.core.store.events import ContentCreated
 from mobyshell.core.store.labels import decode, encode
 from mobyshell.core.store.scope import Scope
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mobyshell.core.clock import Clock
+from mobyshell.core.events import ContentDeleted, ImageDeleted, SnapshotRemoved
 from mobyshell.core.store import events, reserve
 from mobyshell.core.store.database import Database
 from mobyshell.core.store.gc.files import sweep_blobs, sweep_ingests
@@ -120,10 +121,10 @@ def _remove_rows(sql: sqlite3.Connection, gone: Sequence[Node], now: int) -> Non
     for node in gone:
         if node.kind == CONTENT:
             _delete(sql, "content", "digest", node)
-            events.record(sql, now, node.namespace, node.key, events.ContentDeleted(node.key))
+            events.record(sql, now, node.namespace, node.key, ContentDeleted(node.key))
         elif node.kind == IMAGE:
             _delete(sql, "images", "name", node)
-            events.record(sql, now, node.namespace, node.key, events.ImageDeleted(node.key))
+            events.record(sql, now, node.namespace, node.key, ImageDeleted(node.key))
         elif node.kind == LEASE:
             _delete(sql, "leases", "id", node)
     _remove_snapshots(sql, [node for node in gone if node.kind.startswith(SNAPSHOT)], now)
@@ -150,7 +151,7 @@ def _remove_snapshots(sql: sqlite3.Connection, gone: Sequence[Node], now: int) -
             )
             if done.rowcount:
                 events.record(sql, now, node.namespace, node.key,
-                              events.SnapshotRemoved(node.key, snapshotter))  # fmt: skip
+                              SnapshotRemoved(node.key, snapshotter))  # fmt: skip
             else:
                 stay.append(node)
         if len(stay) == len(left):

@@ -19,9 +19,9 @@ from hashlib import sha256
 from pathlib import Path
 
 from mobyshell.core.errors import SyscallFailed, WrongState
+from mobyshell.core.events import SnapshotCommitted, SnapshotPrepared, SnapshotRemoved
 from mobyshell.core.linux.files import sync_filesystem
 from mobyshell.core.oci.labels import check_labels
-from mobyshell.core.store import events
 from mobyshell.core.store.labels import changed
 from mobyshell.core.store.names import check_name
 from mobyshell.core.store.scope import Scope
@@ -157,7 +157,7 @@ class TreeSnapshotter:
             discarded = rows.exchange_tree(sql, row, same.id) if same else None
             if discarded is None:
                 rows.describe_tree(sql, tree)
-            self._scope.record(sql, name, events.SnapshotCommitted(key, name, self.name))
+            self._scope.record(sql, name, SnapshotCommitted(key, name, self.name))
             if discarded is not None:
                 self._discard(discarded)
             else:
@@ -175,14 +175,14 @@ class TreeSnapshotter:
                 return False
             rows.must_be_free(sql, self._place, name)
             rows.insert(sql, self._place, name, Kind.COMMITTED, above, tree.id, labels or {})
-            self._scope.record(sql, name, events.SnapshotCommitted(name, name, self.name))
+            self._scope.record(sql, name, SnapshotCommitted(name, name, self.name))
         return True
 
     def remove(self, key: str) -> None:
         with self._database.write(frees=True) as sql:
             row = rows.get(sql, self._place, key)
             gone = rows.delete(sql, self._place, row)
-            self._scope.record(sql, key, events.SnapshotRemoved(key, self.name))
+            self._scope.record(sql, key, SnapshotRemoved(key, self.name))
             if gone is not None:
                 self._discard(gone)
 
@@ -229,7 +229,7 @@ class TreeSnapshotter:
                 above = rows.get_parent(sql, self._place, parent) if parent else None
                 tree = rows.new_tree(sql, self._place)
                 rows.insert(sql, self._place, key, kind, above, tree, labels)
-                self._scope.record(sql, key, events.SnapshotPrepared(
+                self._scope.record(sql, key, SnapshotPrepared(
                     key, parent, self.name, view=kind is Kind.VIEW))  # fmt: skip
                 self._directories.number(new, tree)
         return self._mounts(tree, kind, below, labels)

@@ -13,6 +13,7 @@ import pytest
 
 from mobyshell.core.clock import ManualClock, rfc3339
 from mobyshell.core.errors import NotFound
+from mobyshell.core.events import ContentDeleted, SnapshotRemoved
 from mobyshell.core.oci.descriptor import Descriptor
 from mobyshell.core.oci.digest import Digest
 from mobyshell.core.store import events
@@ -67,7 +68,7 @@ def test_what_nothing_needs_goes(store: Store, demo: Namespace) -> None:
     assert [str(one.node) for one in done.removed] == [f"content {digest}"]
     assert done.freed >= 8192
     assert files(store) == set()
-    assert events.recent(store.database)[-1].payload == events.ContentDeleted(digest)
+    assert events.recent(store.database)[-1].payload == ContentDeleted(digest)
     assert store.collect().removed == ()
 
 
@@ -150,7 +151,7 @@ def test_snapshots_by_containers_parents_and_labels(store: Store, demo: Namespac
     assert list(snapshots.walk()) == []
     assert [one for one in os.listdir(store.root.snapshots / "native") if one.isdecimal()] == []
     told = [one.payload for one in events.recent(store.database)]
-    assert told.count(events.SnapshotRemoved("l1", "native")) == 1
+    assert told.count(SnapshotRemoved("l1", "native")) == 1
 
 
 def test_a_lease_keeps_until_it_expires(store: Store, demo: Namespace, clock: ManualClock) -> None:
