@@ -19,6 +19,7 @@ from mobyshell.commands.registry import (
 from mobyshell.commands.results import Done, Record, Rows, Stream
 from mobyshell.commands.rows import task_row
 from mobyshell.core.errors import MobyshellError
+from mobyshell.core.values import as_dict
 
 TYPE_CHECKING = False  # see commands.registry
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def ps(ctx: Context, *, id: str) -> Rows:
                ("ppid", "PPID", "number"), ("uid", "UID", "number"), ("state", "STATE", "text"),
                ("rss", "RSS", "bytes"), ("cpu_ns", "CPU", "duration"),
                ("command", "COMMAND", "text"))  # fmt: skip
-    rows = [{name: getattr(one, name) for name in one.__slots__} for one in ctx.tasks.ps(id)]
+    rows = [as_dict(one) for one in ctx.tasks.ps(id)]
     return Rows(columns, rows, "pid")
 
 
@@ -57,7 +58,7 @@ def _stats_rows(ctx: Context, ids: tuple[str, ...] | list[str]) -> list[dict[str
     rows = []
     for one in ids:
         found = ctx.tasks.stats(one)
-        rows.append({"id": one, **{name: getattr(found, name) for name in found.__slots__}})
+        rows.append({"id": one, **as_dict(found)})
     return rows
 
 

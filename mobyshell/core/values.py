@@ -7,7 +7,7 @@
 A dataclass writes source text for each of its methods and compiles it: half a millisecond a class,
 and a verb on images loads a hundred of them. Here all values share their methods, which costs a
 construction about a microsecond. So: for what a short-lived program loads, and makes few of.
-Checkers see a dataclass (PEP 681).
+Checkers see a dataclass (PEP 681), and so do `dataclasses.replace`, `asdict` and `fields`.
 
 Owns how such classes are made, and nothing that is in them.
 """
@@ -61,12 +61,40 @@ def value(plain: type[T], /) -> type[T]:
     fields = {**inherited, **own}
     new = [name for name in own if name not in inherited]
     body.update(__slots__=tuple(new), __fields__=fields, __match_args__=tuple(fields))
+    body["__dataclass_fields__"] = _Fields()
     for name, method in _METHODS.items():
         body.setdefault(name, method)
     kind: Any = type(plain)
     made = kind(plain.__name__, plain.__bases__, body)
-    made.__put__ = tuple(getattr(made, name).__set__ for name in fields)
+    made.__init__ = _initializer(made)
     return made  # type: ignore[no-any-return]
+
+
+class _Fields:
+    """What the module `dataclasses` knows its own by: made by itself, when it looks."""
+
+    def __get__(self, _: object, kind: Any) -> dict[str, Any]:
+        import dataclasses
+
+        types: dict[str, Any] = {}
+        for one in reversed(kind.__mro__[:-1]):
+            types |= one.__annotations__
+        like: Any = dataclasses.make_dataclass(kind.__name__, [
+            (name, types[name], _described(default)) for name, default in kind.__fields__.items()
+        ])  # fmt: skip
+        found: dict[str, Any] = like.__dataclass_fields__
+        kind.__dataclass_fields__ = found
+        return found
+
+
+def _described(default: Any) -> Any:
+    import dataclasses
+
+    if default is _Required:
+        return dataclasses.field()
+    if isinstance(default, _Fresh):
+        return dataclasses.field(default_factory=default.make)
+    return dataclasses.field(default=default)
 
 
 def as_dict(one: object) -> dict[str, Any]:
@@ -79,14 +107,21 @@ def replace(one: T, /, **changes: Any) -> T:
     return type(one)(**{**as_dict(one), **changes})
 
 
-def _init(self: Any, *given: Any, **named: Any) -> None:
-    kind = type(self)
-    if named or len(given) != len(kind.__put__):
-        given = _bound(kind, given, named)
-    for put, one in zip(kind.__put__, given, strict=True):
-        put(self, one)
-    if hasattr(kind, "__post_init__"):
-        self.__post_init__()
+def _initializer(kind: Any) -> Callable[..., None]:
+    """The `__init__` of a class. What is asked here is not asked for each value."""
+    puts = [getattr(kind, name).__set__ for name in kind.__fields__]
+    size = len(puts)
+    checked = hasattr(kind, "__post_init__")
+
+    def __init__(self: Any, *given: Any, **named: Any) -> None:
+        if named or len(given) != size:
+            given = _bound(kind, given, named)
+        for put, one in zip(puts, given, strict=True):
+            put(self, one)
+        if checked:
+            self.__post_init__()
+
+    return __init__
 
 
 def _bound(kind: Any, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
@@ -133,6 +168,6 @@ def _reduce(self: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 _METHODS = {
-    "__init__": _init, "__repr__": _repr, "__eq__": _eq, "__hash__": _hash,
+    "__repr__": _repr, "__eq__": _eq, "__hash__": _hash,
     "__setattr__": _frozen, "__delattr__": _frozen, "__reduce__": _reduce,
 }  # fmt: skip

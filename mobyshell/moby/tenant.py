@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mobyshell.core.store.store import Namespace
+from mobyshell.core.values import value
 
 if TYPE_CHECKING:
     from mobyshell.core.store.snapshots.protocol import Snapshotter
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mobyshell.core.tasks.surroundings import Surroundings
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Tenant:
     """What there is in one namespace: at rest (`store`) and alive (`tasks`), below the state root
     `state`."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mobyshell.core.tasks.service import Difference, ProcessInfo, Stats, TaskInfo
+from mobyshell.core.values import as_dict
 from mobyshell.widgets.resource import Column, ResourceSpec, Row
 
 
@@ -92,7 +93,7 @@ def rate(before: Stats | None, now: Stats) -> dict[str, Any]:
 
 def process_rows(processes: Sequence[ProcessInfo]) -> list[dict[str, Any]]:
     """One row a process."""
-    return [{name: getattr(one, name) for name in one.__slots__} for one in processes]
+    return [as_dict(one) for one in processes]
 
 
 def difference_rows(differences: Sequence[Difference]) -> list[dict[str, Any]]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import pickle
-from dataclasses import dataclass
-from dataclasses import field as real_field
 from typing import Any, ClassVar
 
 import pytest
@@ -40,14 +39,14 @@ class Even:
             raise ValueError(self.number)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Likeness:
     """What `Point` is compared with."""
 
     kind: ClassVar[str] = "point"
     x: int
     y: int = 2
-    names: list[str] = real_field(default_factory=list)
+    names: list[str] = dataclasses.field(default_factory=list)
 
 
 GOOD: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
@@ -115,3 +114,15 @@ def test_it_is_copied_and_pickled() -> None:
     one = Marked(1, 2, ["a"])
     assert copy.copy(one) == copy.deepcopy(one) == pickle.loads(pickle.dumps(one)) == one
     assert copy.deepcopy(one).names is not one.names
+
+
+def test_the_functions_for_dataclasses_take_it() -> None:
+    one = Marked(1, names=["a"])
+    assert dataclasses.is_dataclass(one)
+    assert dataclasses.replace(one, y=9) == Marked(1, 9, ["a"])
+    assert dataclasses.asdict(one) == as_dict(one)
+    ours, real = dataclasses.fields(Point), dataclasses.fields(Likeness)
+    for a, b in zip(ours, real, strict=True):
+        assert (a.name, a.type, a.default, a.default_factory) == (
+            b.name, b.type, b.default, b.default_factory)  # fmt: skip
+    assert [one.name for one in dataclasses.fields(Marked)] == ["x", "y", "names", "mark"]

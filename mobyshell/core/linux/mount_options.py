@@ -6,9 +6,9 @@ Owns the vocabulary of config.md#linux-mount-options. Pure: touches nothing.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from mobyshell.core.linux import constants as c
+from mobyshell.core.values import value
 
 _ATTRIBUTES: dict[str, tuple[int, bool]] = {
     "ro": (c.MOUNT_ATTR_RDONLY, True), "rw": (c.MOUNT_ATTR_RDONLY, False),
@@ -75,7 +75,7 @@ _AS_FLAGS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class MountOptions:
     """Options of one mount. `attr_*` are MOUNT_ATTR bits, `rec_*` those for the whole tree.
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
 
 from mobyshell.core.errors import NotFound
+from mobyshell.core.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Stat:
     """Fields of /proc/PID/stat (proc_pid_stat(5)). `start` in clock ticks since boot, `cpu_ns`
     user and system time, `rss` bytes."""

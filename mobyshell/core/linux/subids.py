@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import pwd
-from dataclasses import dataclass
+
+from mobyshell.core.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Range:
     """Ids from `start` on."""
 

@@ -7,11 +7,11 @@ Owns the value, its checks, and the short forms that people type: `busybox` is
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 
 from mobyshell.core.errors import UsageError
 from mobyshell.core.oci.digest import Digest, is_digest
 from mobyshell.core.oci.safejson import show
+from mobyshell.core.values import replace, value
 
 DEFAULT_DOMAIN = "docker.io"
 DEFAULT_TAG = "latest"
@@ -33,7 +33,7 @@ _IDENTIFIER = re.compile(r"[0-9a-f]{64}")
 _HINT = "[domain/]name[:tag][@digest], such as busybox or registry.example.com:5000/a/b:1.0"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reference:
     """The full name of an image. Where there is a digest, it decides, and a tag only informs."""
 

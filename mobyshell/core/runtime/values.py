@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from mobyshell.core.values import value
 
 
 class Status(StrEnum):
@@ -18,7 +19,7 @@ class Status(StrEnum):
     RESTARTING = "restarting"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RootMount:
     """What the root filesystem is mounted from, as a snapshotter says it: the words of mount(8).
     Paths in the options are escaped as overlayfs takes them."""
@@ -28,7 +29,7 @@ class RootMount:
     options: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Options:
     """What a caller wants of a container (or an exec) that its spec does not say.
 
@@ -55,7 +56,7 @@ class Options:
 PLAIN = Options()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ProcessInfo:
     """A process inside a task, as the host sees it. `rss` in bytes, `cpu_ns` user + system."""
 
@@ -69,7 +70,7 @@ class ProcessInfo:
     command: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Stats:
     """What the cgroups count. Bytes and ns. None: not known here; of a limit, that there is none."""
 
@@ -86,7 +87,7 @@ class Stats:
     oom_kills: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Difference:
     """Spec against kernel, one line: `agrees` is None where the kernel cannot be asked."""
 

@@ -18,12 +18,12 @@ says. After containerd's pkg/filters, whose language this is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from mobyshell.core.errors import UsageError
 from mobyshell.core.oci.safejson import show
 from mobyshell.core.store.regex import Regex, compile_regex
+from mobyshell.core.values import value
 
 LONGEST = 64 << 10
 """Characters of one filter."""
@@ -37,7 +37,7 @@ _ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v
 _HEX = {"x": 2, "u": 4, "U": 8}
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Selector:
     """One condition. `operator` "" asks only whether the field is there."""
 
@@ -58,7 +58,7 @@ class Selector:
         return not self.operator or found == self.value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Filter:
     """Any of several conjunctions of selectors; of none, everything."""
 

@@ -12,7 +12,7 @@ import sqlite3
 from calendar import timegm
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import strptime
 
 from mobyshell.core.clock import rfc3339
@@ -24,6 +24,7 @@ from mobyshell.core.store.filters import mapping_fields, parse_filters
 from mobyshell.core.store.labels import GC_EXPIRE, decode, encode
 from mobyshell.core.store.names import check_identifier, check_name
 from mobyshell.core.store.scope import Scope
+from mobyshell.core.values import field, value
 
 HELD = 24 * 3600.0
 """Seconds until a held lease expires: for holders whose end nobody can see."""
@@ -34,7 +35,7 @@ HOLDER = "io.mobyshell/lease.holder"
 _COLUMNS = "id, labels, created, expires"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Lease:
     """A lease. Times in seconds since the epoch; `expires` None for never."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 
 from mobyshell.core.clock import Clock
 from mobyshell.core.errors import AlreadyExists, NotFound, WrongState
@@ -17,6 +16,7 @@ from mobyshell.core.store.database import Database
 from mobyshell.core.store.events import record
 from mobyshell.core.store.labels import changed, decode, encode
 from mobyshell.core.store.names import check_identifier
+from mobyshell.core.values import field, replace, value
 
 _INSIDE = {
     "images": "image", "containers": "container", "snapshots": "snapshot", "content": "blob",
@@ -31,7 +31,7 @@ _SIZES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class NamespaceInfo:
     """A namespace. `inside`: how many of each kind it holds, of those it holds any of."""
 

@@ -11,19 +11,19 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from mobyshell.core.errors import WrongState
 from mobyshell.core.linux import subids
 from mobyshell.core.linux.own_ids import can_give_away
 from mobyshell.core.linux.own_namespace import Map, helper, program
 from mobyshell.core.store.root import StoreRoot
+from mobyshell.core.values import value
 
 _NOTE = ".owners"
 """Beside the trees of all snapshotters: the maps under which they were made."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Owners:
     """`uids` and `gids`: the maps of the namespace in which files are made and removed, none where
     that is ours. `why`: why all files are of one owner; "" where they can have several."""

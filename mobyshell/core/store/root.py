@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
 from mobyshell.core.errors import Refused, SyscallFailed
+from mobyshell.core.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StoreRoot:
     """The directory of a store, and the places below it."""
 

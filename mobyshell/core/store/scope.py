@@ -8,7 +8,6 @@ at which garbage collection could see the one without the other.
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass, field, replace
 
 from mobyshell.core.clock import Clock, SystemClock
 from mobyshell.core.errors import NotFound
@@ -16,9 +15,10 @@ from mobyshell.core.events import NamespaceCreated, Payload
 from mobyshell.core.store import events
 from mobyshell.core.store.database import Database
 from mobyshell.core.store.root import StoreRoot
+from mobyshell.core.values import field, replace, value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Scope:
     """Where the parts of a namespace are at work. `lease` "" means without one: what is made then
     is kept only by what refers to it."""

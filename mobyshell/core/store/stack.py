@@ -13,17 +13,17 @@ import os
 import stat
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from mobyshell.core.errors import NotFound, SyscallFailed, Unsupported
 from mobyshell.core.linux import constants as c
 from mobyshell.core.linux.paths import MOST_LINKS
+from mobyshell.core.values import value
 
 _LOOK = c.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _PREFIXES = ("trusted.overlay.", "user.overlay.")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Entry:
     """A name in a directory of the stack. `layer` counts from the top: where what is seen lies (of
     a directory: its topmost part)."""

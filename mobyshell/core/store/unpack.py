@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 
 from mobyshell.core.errors import AlreadyExists, Interrupted, InvalidImage, NotFound, StoreDamaged
 from mobyshell.core.linux.range_locks import RangeLocks
@@ -37,6 +36,7 @@ from mobyshell.core.store.snapshots.protocol import REF, Layer, Snapshotter
 from mobyshell.core.store.stack import Stack
 from mobyshell.core.store.store import Namespace
 from mobyshell.core.store.walk import Resolved
+from mobyshell.core.values import value
 
 PATIENCE = 24 * 3600.0
 """Seconds that one waits for another who unpacks the same: as long as that may take."""
@@ -45,7 +45,7 @@ MOST_AT_ONCE = 4
 """Layers that are unpacked at the same time; no more than there are CPUs."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Job:
     """A layer to be applied. `tree` is the descriptor of its directory."""
 
@@ -131,7 +131,7 @@ def verify(layer: Descriptor, diff_id: Digest, done: Applied) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Target:
     """An active snapshot and the descriptor of its directory."""
 

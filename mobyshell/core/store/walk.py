@@ -7,7 +7,6 @@ what. Changes nothing. Content is a stranger's: types must be the promised ones,
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from mobyshell.core.errors import InvalidImage, NotFound, StoreDamaged
 from mobyshell.core.oci import media_types
@@ -25,6 +24,7 @@ from mobyshell.core.oci.manifest import Manifest
 from mobyshell.core.oci.platform import Matcher, Platform, matcher
 from mobyshell.core.oci.safejson import LARGEST
 from mobyshell.core.store.content.content import Content
+from mobyshell.core.values import value
 
 DEEPEST = 4
 """Indexes within indexes. One is common, two are rare."""
@@ -32,7 +32,7 @@ DEEPEST = 4
 MOST_DOCUMENTS = 5_000
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Resolved:
     """An image on one platform: its manifest and configuration, which agree about its layers."""
 
@@ -56,7 +56,7 @@ class Resolved:
         return self.chain_ids[-1] if self.layers else ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Variant:
     """An image of an index: for which platform, and whether all of it is here."""
 

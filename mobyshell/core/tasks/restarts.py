@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from mobyshell.core.errors import UsageError
+from mobyshell.core.values import value
 
 POLICY = "containerd.io/restart.policy"
 STATUS = "containerd.io/restart.status"
@@ -36,7 +36,7 @@ STEADY_NS = 10_000_000_000
 _MOST_RETRIES = 1 << 31
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Policy:
     """A policy. `retries`: how often a failed task is started again; 0: without end."""
 

@@ -6,10 +6,10 @@ faces call them from worker threads) and raises the tree of `core.errors`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from mobyshell.core.runtime.values import Difference, ProcessInfo, RootMount, Stats, Status
+from mobyshell.core.values import field, value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TaskInfo:
     """One task now. Times are ns since the epoch (0: not yet); pid is 0 once it has stopped.
 
@@ -57,7 +57,7 @@ class TaskInfo:
     restart_ns: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ExecInfo:
     """A further process in a task."""
 
@@ -67,7 +67,7 @@ class ExecInfo:
     terminal: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LogLine:
     """A line a task wrote. `partial`: no newline followed (yet). `data` without the newline."""
 

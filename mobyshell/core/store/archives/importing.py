@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from mobyshell.core.errors import (
     AlreadyExists,
@@ -38,13 +37,14 @@ from mobyshell.core.store.references import child_labels
 from mobyshell.core.store.store import Namespace
 from mobyshell.core.store.unpack import Job, from_content, unpack
 from mobyshell.core.store.walk import DEEPEST, Resolved
+from mobyshell.core.values import value
 
 PATIENCE = 3600.0
 """Seconds that we wait for another process that is writing the same blob."""
 _PIECE = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Imported:
     """An image that is here now. `chain_id`: of its snapshot, "" where it was not unpacked."""
 

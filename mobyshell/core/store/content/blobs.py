@@ -12,7 +12,6 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from mobyshell.core.errors import StoreDamaged, SyscallFailed
@@ -20,6 +19,7 @@ from mobyshell.core.linux.files import sync_directory
 from mobyshell.core.oci.digest import Digest, is_digest, new_hasher
 from mobyshell.core.store.locks import Door
 from mobyshell.core.store.root import StoreRoot
+from mobyshell.core.values import value
 
 PIECE = 1 << 20
 """Bytes that are read at once."""
@@ -72,7 +72,7 @@ class Blob:
         self.close()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Blobs:
     """The directory of all blobs, of whatever namespace."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 
 from mobyshell.core.oci.digest import Digest
+from mobyshell.core.values import field, value
 
 FRESH = 3600.0
 """Seconds for which garbage collection leaves alone what was written without a lease."""
@@ -23,7 +23,7 @@ class Sharing(StrEnum):
     SHARED = "shared"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Info:
     """A blob as a namespace sees it. Times in seconds since the epoch."""
 
@@ -34,7 +34,7 @@ class Info:
     updated: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Status:
     """An ingest: `offset` bytes of `total` (None: not known) are there."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from mobyshell.core.errors import InvalidLayer, SyscallFailed
 from mobyshell.core.store.layers.attributes import Attributes, inherits
@@ -30,6 +29,7 @@ from mobyshell.core.store.layers.whiteouts import (
     hidden,
     is_meta,
 )
+from mobyshell.core.values import value
 
 _ITS_FAULT = frozenset((
     errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EXDEV, errno.EINVAL,
@@ -39,7 +39,7 @@ _ITS_FAULT = frozenset((
 """What the kernel says of names, places and attributes that only the archive has chosen."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Outcome:
     """What `Applier.run` has done."""
 

@@ -25,9 +25,9 @@ from mobyshell.core.store.layers.values import (
     Progress,
     Region,
 )
-from mobyshell.core.store.layers.wire import plain
 from mobyshell.core.store.layers.writeback import Writeback
 from mobyshell.core.store.stack import Stack
+from mobyshell.core.values import as_dict
 
 
 class Job(Protocol):
@@ -87,7 +87,7 @@ class ApplyJob:
             sync(tree)
         return {
             "digest": blob.digest, "size": blob.size, "compression": kind,
-            "diff_id": archive.digest, "unpacked": archive.size, **plain(done),
+            "diff_id": archive.digest, "unpacked": archive.size, **as_dict(done),
         }  # fmt: skip
 
     def _source(self) -> int | Region:

@@ -30,6 +30,7 @@ from mobyshell.core.linux import constants as c
 from mobyshell.core.linux.syscalls import call
 from mobyshell.core.store.layers import wire
 from mobyshell.core.store.layers.jobs import JOBS, Job
+from mobyshell.core.values import as_dict
 
 _INTERVAL = 100
 """Milliseconds between two messages of progress."""
@@ -65,7 +66,7 @@ class Reporter:
                 return
             progress = self._job.progress()
             try:
-                wire.send(self._line, {"progress": wire.plain(progress)})
+                wire.send(self._line, {"progress": as_dict(progress)})
             except OSError:
                 os._exit(1)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from mobyshell.core.store.form import Form as Form
+from mobyshell.core.values import value
 
 if TYPE_CHECKING:
     from mobyshell.core.oci.digest import Digest  # the worker starts without the specs
@@ -20,7 +20,7 @@ class Compression(StrEnum):
     ZSTD = "zstd"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Limits:
     """What a layer may ask of this machine; what passes one is an InvalidLayer that names it."""
 
@@ -41,7 +41,7 @@ class Limits:
     """Bytes of all paths that the answer lists (`Applied.implied`, `Applied.whiteouts`)."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Region:
     """A part of a regular file: from `offset`, `length` bytes, to its end without one."""
 
@@ -50,7 +50,7 @@ class Region:
     length: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Progress:
     """How far a job is: bytes of the blob, bytes of the archive, members."""
 
@@ -59,7 +59,7 @@ class Progress:
     entries: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Applied:
     """A layer that lies unpacked in its directory. Paths are relative to it, "" is itself."""
 
@@ -84,7 +84,7 @@ class Applied:
     """What could not, or must not, be made: one line each, at most `MOST_LEFT_OUT`."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Written:
     """A layer that a diff has written."""
 

@@ -6,7 +6,6 @@ the worker has read a stranger's bytes.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import socket
@@ -53,8 +52,3 @@ def _exactly(line: socket.socket, start: bytes, size: int) -> bytes:
         parts.append(part)
         left -= len(part)
     return b"".join(parts)
-
-
-def plain(value: Any) -> dict[str, Any]:
-    """A dataclass as JSON has it."""
-    return dataclasses.asdict(value)

@@ -13,7 +13,6 @@ from typing import Any
 
 from mobyshell.core.errors import Interrupted, from_wire
 from mobyshell.core.oci.digest import Digest
-from mobyshell.core.store.layers import wire
 from mobyshell.core.store.layers.child import Child
 from mobyshell.core.store.layers.values import (
     Applied,
@@ -24,6 +23,7 @@ from mobyshell.core.store.layers.values import (
     Region,
     Written,
 )
+from mobyshell.core.values import as_dict
 
 _CANCELLED = "the work on a layer was cancelled"
 
@@ -97,7 +97,7 @@ class LayerWorker:
         request = {
             "job": "apply", "form": form, "compression": compression, "sync": sync,
             "region": (source.offset, source.length) if isinstance(source, Region) else None,
-            "limits": wire.plain(limits or Limits()), "owners": owners,
+            "limits": as_dict(limits or Limits()), "owners": owners,
             "algorithm": algorithm, "diff_algorithm": diff_algorithm, "writeback": writeback,
         }  # fmt: skip
         return Applied(**_values(self._ask(request, fds, progress)))
@@ -149,7 +149,7 @@ class LayerWorker:
     def settle(self, tree: int, below: Sequence[str], done: Applied) -> None:
         """`settling.settle`, for layers that only the worker may look into. `below`: the directories
         of those below, the topmost first. SyscallFailed; WorkerLost, Interrupted."""
-        self._ask({"job": "settle", "below": list(below), "done": wire.plain(done)}, [tree], None)
+        self._ask({"job": "settle", "below": list(below), "done": as_dict(done)}, [tree], None)
 
     @property
     def closed(self) -> bool:

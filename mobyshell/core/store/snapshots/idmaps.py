@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from mobyshell.core.errors import UsageError
 from mobyshell.core.store.snapshots.protocol import GID_MAPPING, UID_MAPPING
+from mobyshell.core.values import field, value
 
 _MOST = 0xFFFFFFFF
 _MOST_RANGES = 340
 """user_namespaces(7)"""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class IdMap:
     """Ranges (inside, outside, count) of ids; none: ids are what they are."""
 
@@ -55,7 +55,7 @@ class IdMap:
         return "".join(f"{inside} {outside} {count}\n" for inside, outside, count in self.ranges)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class IdMaps:
     """Of users and groups: both or neither."""
 

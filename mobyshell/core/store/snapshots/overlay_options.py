@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+
+from mobyshell.core.values import value
 
 _SPECIAL = re.compile(r"([\\:,])")
 
@@ -34,7 +35,7 @@ def split(text: str, separator: str = ":") -> list[str]:
     return [*parts, text[start:]]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OverlayOptions:
     """What an overlay is made of. `words` are the options that are not about directories."""
 

@@ -32,12 +32,12 @@ the last two arguments of `commit` are for who unpacks images.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
 from mobyshell.core.store.form import Form as Form
+from mobyshell.core.values import field, value
 
 INHERITED = "containerd.io/snapshot/"
 """Labels that begin so are kept by `commit`."""
@@ -62,7 +62,7 @@ class Kind(StrEnum):
     COMMITTED = "committed"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Mount:
     """What mount(8) is to be told; `target` is relative to where the rootfs shall be."""
 
@@ -72,7 +72,7 @@ class Mount:
     target: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Usage:
     """`size` in bytes that the files take on the disk, and how many inodes."""
 
@@ -83,7 +83,7 @@ class Usage:
         return Usage(self.size + other.size, self.inodes + other.inodes)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Snapshot:
     """What is known of a snapshot. `name` is a key until it is committed; times in seconds since
     the epoch."""
@@ -96,7 +96,7 @@ class Snapshot:
     updated: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LayerTarget:
     """A directory of files, with nothing mounted. `form`: how it says what its parents have and it
     has not. `lowers`: the directories that show through it, the nearest first; none where the form
@@ -107,7 +107,7 @@ class LayerTarget:
     lowers: tuple[Path, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Layer:
     """What somebody who has unpacked a layer knows of it: the digest of its tar, which was computed
     from the bytes that were unpacked, and whether its root is opaque."""

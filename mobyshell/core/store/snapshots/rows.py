@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from mobyshell.core.errors import AlreadyExists, NotFound, WrongState
 from mobyshell.core.store.labels import decode, encode
 from mobyshell.core.store.scope import Scope
 from mobyshell.core.store.snapshots.protocol import Kind, Snapshot, Usage
+from mobyshell.core.values import field, value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Place:
     """Whose rows, of which snapshotter."""
 
@@ -35,7 +35,7 @@ class Place:
         return f"snapshots/{self.snapshotter}"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Tree:
     """A directory. See `schema`."""
 
@@ -46,7 +46,7 @@ class Tree:
     usage: Usage = field(default_factory=Usage)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Row:
     """A snapshot and its tree."""
 

@@ -18,13 +18,14 @@ from mobyshell.core.errors import StoreDamaged, SyscallFailed
 from mobyshell.core.linux import constants as c
 from mobyshell.core.linux.paths import open_same_mount
 from mobyshell.core.store.snapshots.protocol import Usage
+from mobyshell.core.values import value
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _BLOCK = 512
 """st_blocks counts these (stat(3type))."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Found:
     """Something in a tree: `name` in the directory `parent` (a descriptor that is open until the
     next is asked for). `path` is relative to where the walk began."""
