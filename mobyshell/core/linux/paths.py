@@ -15,6 +15,8 @@ from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.linux import constants as c
 from mobyshell.core.linux.syscalls import call, libc, number
 
+_CHUNK = 64 << 10
+
 
 def _openat2(root: int, path: str, flags: int, mode: int, resolve: int) -> int:
     how = struct.pack("=QQQ", flags | os.O_CLOEXEC, mode, resolve)
@@ -90,7 +92,8 @@ def read_in_root(root: int, path: str, most: int) -> bytes:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", path)
         chunks, left = [], most
-        while left > 0 and (chunk := os.read(fd, left)):
+        # not all at once: memory for the most there may be would be made for the little there is
+        while left > 0 and (chunk := os.read(fd, min(left, _CHUNK))):
             chunks.append(chunk)
             left -= len(chunk)
         return b"".join(chunks)

@@ -126,6 +126,7 @@ def _looked_at(bundle: str, look: tuple[int, ...]) -> Spec:
 
 
 _MOST_REMEMBERED = 64 << 10
+_CHUNK = 64 << 10
 
 
 @lru_cache(maxsize=16)
@@ -173,7 +174,8 @@ def _read_file(path: str) -> bytes:
         if not stat.S_ISREG(os.fstat(file).st_mode):
             raise InvalidSpec(f"{_shown(path)} is not a regular file")
         parts, left = [], LARGEST + 1
-        while left and (part := os.read(file, left)):
+        # not all at once: memory for the most there may be would be made for the little there is
+        while left and (part := os.read(file, min(left, _CHUNK))):
             parts.append(part)
             left -= len(part)
         return b"".join(parts)

@@ -30,7 +30,7 @@ from mobyshell.core.runtime.launch import Stdio as Stdio
 from mobyshell.core.runtime.launch import hear, launch, named_kept
 from mobyshell.core.runtime.notification import connected
 from mobyshell.core.runtime.operations.namespaces import CLONE_FLAG
-from mobyshell.core.runtime.operations.trees import START
+from mobyshell.core.runtime.operations.trees import MAKE_USER_NAMESPACE, START
 from mobyshell.core.runtime.own_class import own_directories
 from mobyshell.core.runtime.own_groups import OwnGroups
 from mobyshell.core.runtime.parent import close_all, run_here
@@ -207,8 +207,9 @@ class _Creation:
         for name in names:
             program.set(name, -1)
         try:
-            for name, fd in user_namespaces(self.template, self.executor, held).items():
-                program.set(name, fd)
+            if MAKE_USER_NAMESPACE in self.prepared.calls("prepare"):
+                for name, fd in user_namespaces(self.template, self.executor, held).items():
+                    program.set(name, fd)
             failed = self.groups.make(self.executor, program, self.template)
             opened = {name: program.get(name) for name in names if program.get(name) >= 0}
             for fd in opened.values():
@@ -264,7 +265,7 @@ class _Creation:
     def _attach(self) -> Steps[None]:
         """Cgroups and maps; maps that need it through newuidmap(1)."""
         assert self.child is not None
-        if not self.template.of(Actor.PARENT, Phase.ATTACH):
+        if not self.prepared.has("attach"):
             return
         values = self.values
         plan = self.plan()

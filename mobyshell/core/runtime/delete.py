@@ -68,7 +68,8 @@ def delete(
             from mobyshell.core.runtime import systemd
 
             systemd.stop(state.unit, owner=state.owner)
-        release(path, state.rootfs)
+        if "mount" not in state.namespaces:
+            release(path, state.rootfs)
         if not empty:
             yield from _remove(state)
         cgroups.remove_empty(state.cgroup_levels)

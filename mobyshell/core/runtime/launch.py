@@ -87,10 +87,12 @@ def launch(
     with ExitStack() as kept, ExitStack() as open_copies:
         kept.enter_context(ours)
         open_copies.enter_context(theirs)
-        copies = []
+        copies, first = [], FIRST_GIVEN + len(descriptors)
         for name, fd in handed.items():
-            copy = given(fd, FIRST_GIVEN + len(descriptors))
-            open_copies.callback(os.close, copy)
+            copy = fd
+            if fd < first:
+                copy = given(fd, first)
+                open_copies.callback(os.close, copy)
             copies.append(copy)
             for program in (main, before):
                 if program is not None:

@@ -6,7 +6,7 @@ a spec can hold a NUL, so no stranger's text is taken for a placeholder.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from mobyshell.core.runtime.plan import HOME, INIT, INNER, PID, SNAPSHOT
 
@@ -49,8 +49,17 @@ def encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape") + b"\0"
 
 
-def only_id(text: str) -> bytes:
-    """What lies in a program for a text that has no placeholder but the id's; else empty."""
-    if text.count("\0") == 2 * text.count(ID) and "{pid" not in text:
-        return encoded(text)
-    return b""
+class Slots:
+    """Where texts with placeholders lie. `named`: those with nothing but the id to put in, as they lie
+    there; of them there are many, and they are quickly filled. `others`: all others."""
+
+    __slots__ = ("named", "others")
+
+    def __init__(self, slots: Iterable[tuple[int, str]]) -> None:
+        self.named: list[tuple[int, bytes]] = []
+        self.others: list[tuple[int, str]] = []
+        for at, text in slots:
+            if text.count("\0") == 2 * text.count(ID) and "{pid" not in text:
+                self.named.append((at, encoded(text)))
+            else:
+                self.others.append((at, text))

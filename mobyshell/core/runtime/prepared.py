@@ -29,6 +29,7 @@ class Prepared:
     def __init__(self, plan: Plan, firm: frozenset[str] = frozenset()) -> None:
         self.template, self.firm = plan, firm
         self._groups: tuple[tuple[int, str], ...] | None = None
+        self._calls: dict[str, frozenset[str]] = {}
         self._free: dict[str, list[Program]] = {}
         self._parts: dict[str, tuple[tuple[int, Operation], ...]] = {
             "prepare": plan.of(Actor.PARENT, Phase.PREPARE),
@@ -71,6 +72,14 @@ class Prepared:
     def has(self, part: str) -> bool:
         """Whether the part has any operations."""
         return bool(self._parts[part])
+
+    def calls(self, part: str) -> frozenset[str]:
+        """The names of the calls of a part, pseudo calls among them."""
+        found = self._calls.get(part)
+        if found is None:
+            names = (call.name for _, one in self._parts[part] for call in one.calls)
+            found = self._calls[part] = frozenset(names)
+        return found
 
     def take(self, part: str, values: Mapping[str, str]) -> Program:
         """A program of a part (prepare, join, attach, child), filled with `values`, for one run."""

@@ -30,7 +30,7 @@ from mobyshell.core.runtime.layout import Header as Header
 from mobyshell.core.runtime.layout import Layout
 from mobyshell.core.runtime.placeholders import ID as ID
 from mobyshell.core.runtime.placeholders import LONGEST_HOME as LONGEST_HOME
-from mobyshell.core.runtime.placeholders import LONGEST_ID, LONGEST_SNAPSHOT, encoded, only_id
+from mobyshell.core.runtime.placeholders import LONGEST_ID, LONGEST_SNAPSHOT, Slots, encoded
 from mobyshell.core.runtime.placeholders import put_in as put_in
 from mobyshell.core.runtime.plan import (
     HOME,
@@ -96,8 +96,7 @@ class Program:
         """What was last put in their places."""
         self._filled: Mapping[str, str] | None = None
         self._measured = False
-        self._named: dict[int, bytes] = {}
-        """The texts with nothing but the id to put in, as they lie there; empty for others."""
+        self.places = Slots(())
         self._packed: tuple[Mapping[str, int] | None, bytes] = (None, b"")
         self.scratch: dict[str, tuple[int, int]] = {}
         """Where memory lies that calls share, by its name, and its size: zero before each run."""
@@ -148,24 +147,23 @@ class Program:
 
     def fill(self, values: Mapping[str, str], only: str = "") -> None:
         """Put `values` in the places of the texts' placeholders: `id`, `home`, `pid`, `init`,
-        `snapshot`; of texts that have `only`, if that is given: the others were filled before."""
+        `snapshot`; of texts that have `only` (not the id's), if that is given: the others were
+        filled before."""
         self.values = values
         if values == self._filled and not self._measured:
             return  # they still stand there
         self._filled = dict(values)
-        id = values.get("id", "").encode()
-        for at, text in self.slots:
+        mapping = self.mapping
+        if not only:
+            id = values.get("id", "").encode()
+            for at, template in self.places.named:
+                data = template.replace(_ID, id)
+                mapping[at : at + len(data)] = data
+        for at, text in self.places.others:
             if only not in text:
                 continue
-            named = self._named.get(at)
-            if named is None:
-                named = self._named[at] = only_id(text)
-            if named:
-                named = named.replace(_ID, id)
-                self.mapping[at : at + len(named)] = named
-                continue
             data = encoded(self.filled(text))
-            self.mapping[at : at + len(data)] = data
+            mapping[at : at + len(data)] = data
             if PID in text:
                 self._measured = True
                 self.set(LENGTH.name, len(data) - 1)
@@ -175,8 +173,8 @@ class Program:
         return put_in(text, self.values)
 
     def wants(self, placeholder: str) -> bool:
-        """Whether a text has `placeholder` in it."""
-        return any(placeholder in text for _, text in self.slots)
+        """Whether a text has `placeholder`, which is not the id's, in it."""
+        return any(placeholder in text for _, text in self.places.others)
 
     def pointers(self) -> Iterator[tuple[int, str]]:
         """Every pointer to a text: where it lies in the mapping, and what the text is."""
@@ -393,6 +391,7 @@ def assemble(operations: Iterable[tuple[int, Operation]], wanted: int = 0) -> Pr
     program.mapping[: 8 * len(flat)] = struct.pack(f"={len(flat)}Q", *flat)
     program.mapping[arena_at : arena_at + len(assembler.arena.data)] = assembler.arena.data
     program.slots = [(arena_at + at, text) for at, text in assembler.arena.slots]
+    program.places = Slots(program.slots)
     arena = assembler.arena
     program.layout = Layout(assembler.relocations, arena.pointers, arena.texts(), arena_at)
     program.scratch = {

@@ -16,10 +16,10 @@ LARGEST = 4 << 20
 """Bytes: a state.json is a few hundred; what is larger is not one."""
 
 
-def write_file(path: Path, data: bytes) -> None:
+def write_file(path: Path | str, data: bytes) -> None:
     """Write a file by rename."""
-    head, tail = os.path.split(path)
-    temporary = os.path.join(head, f".{tail}.{os.getpid()}")
+    head, slash, tail = str(path).rpartition("/")
+    temporary = f"{head}{slash}.{tail}.{os.getpid()}"
     try:
         _put(os.open(temporary, _WRITE | os.O_TRUNC, 0o600), data)
         os.rename(temporary, path)

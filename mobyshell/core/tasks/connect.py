@@ -74,7 +74,7 @@ class Connection:
             if self._frames:
                 return True
             try:
-                data = self.sock.recv(256 << 10, socket.MSG_DONTWAIT)
+                data = self.sock.recv(wire.RECEIVED, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return True
             except OSError:
@@ -86,7 +86,7 @@ class Connection:
         """Take everything that a shim which has hung up had sent before."""
         with self._lock:
             try:
-                while data := self.sock.recv(256 << 10, socket.MSG_DONTWAIT):
+                while data := self.sock.recv(wire.RECEIVED, socket.MSG_DONTWAIT):
                     self._frames.extend(self.decoder.feed(data))
             except OSError:
                 return

@@ -49,7 +49,6 @@ def make_task(
         house.stock.fill()
 
     try:
-        write_record(directory, record)
         container = yield from runtime.create(
             record.id, record.bundle, stdio=Stdio(*ends.theirs), spec=spec, rows=rows,
             columns=columns, rootfs=rootfs, meanwhile=meanwhile,

@@ -137,7 +137,7 @@ class Connection:
 
     def _read(self) -> None:
         try:
-            data = self._peer.recv(256 << 10)
+            data = self._peer.recv(wire.RECEIVED)
         except BlockingIOError:
             return
         except OSError:

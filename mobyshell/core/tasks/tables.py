@@ -26,6 +26,8 @@ _BUSY_PAUSE = 0.01
 _EXECS_KEPT = 32
 _DESCRIPTORS = 5
 """pidfd, up to three streams, the log."""
+_COUNTED = 8
+"""Processes until it is counted again how many there are: `make_room` leaves room for more."""
 
 
 @dataclass(slots=True)
@@ -49,6 +51,7 @@ class Tables:
         self._has_ended = ended
         self._tasks: dict[tuple[str, str], Task] = {}
         self._making: set[tuple[str, str, str]] = set()
+        self._added = 0
 
     def processes(self) -> Iterator[Process]:
         """Every process of every task."""
@@ -93,7 +96,9 @@ class Tables:
             self._tasks[key].init = process
         else:
             self._tasks[key] = Task(process)
-        make_room(_DESCRIPTORS * sum(1 for one in self.processes() if one.alive))
+        if self._added % _COUNTED == 0:
+            make_room(_DESCRIPTORS * sum(1 for one in self.processes() if one.alive))
+        self._added += 1
         self._changed()
 
     def has(self, namespace: str, id: str) -> bool:

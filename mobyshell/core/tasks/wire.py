@@ -24,6 +24,9 @@ STATUS = struct.Struct(">i")
 
 MAX_MESSAGE = 4 << 20
 MAX_CHUNK = 64 << 10
+RECEIVED = 64 << 10
+"""Bytes to receive at once. The buffer is made anew each time, and from 128 KiB on the C library maps
+and unmaps memory for it, which costs more than everything else about a message."""
 
 
 def frame(kind: int, payload: bytes = b"") -> bytes:
