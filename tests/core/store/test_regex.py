@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mobyshell.core.errors import UsageError
+from mobyshell.core.errors import Unsupported, UsageError
 from mobyshell.core.store.regex import LONGEST, compile_regex
 
 ATOMS = st.sampled_from(
@@ -44,30 +46,45 @@ def test_they_match_what_pythons_match(pattern: str, texts: list[str]) -> None:
         ("a.b", "a\nb", False),
         ("(?P<name>a)(?<other>b)", "ab", True),
         ("[[:digit:]]{3}", "a123", True),
-        ("[[:^x]", "x", False),
+        ("[[:^x]", "x", True),
         (r"\x41\n", "A\n", True),
         (r"\Aa\z", "a", True),
         ("a$", "a\n", False),
         ("x{,3}", "x{,3}", True),
         ("", "", True),
+        (r"^\p{Greek}+$", "λόγος", True),
+        ("^.$", "λ", True),
+        ("^.$", "\ud800", True),
+        ("(" * 60 + ")" * 60, "", True),
     ],
 )
 def test_what_gos_have_beside(pattern: str, text: str, found: bool) -> None:
-    if pattern == "[[:^x]":
-        with pytest.raises(UsageError):
-            compile_regex(pattern)
-        return
     assert compile_regex(pattern).search(text) is found
 
 
 @pytest.mark.parametrize(
     "pattern",
     ["(", ")", "[a", "a**", "*", "(?=a)", "(?<=a)", r"\1", r"\q", "[b-a]", "a{2,1}", "a{2000}",
-     "(a{100}){100}", "[[:no:]]", "a" * (LONGEST + 1), "(" * 60 + ")" * 60, r"\x4", "\\"],
+     "(a{100}){100}", "[[:no:]]", "a" * (LONGEST + 1), "(" * LONGEST, r"\x4", "\\", "((a{30}){30}){30}"],
 )  # fmt: skip
-def test_what_is_refused(pattern: str) -> None:
+def test_what_is_refused(pattern: str, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UsageError):
         compile_regex(pattern)
+    assert capfd.readouterr() == ("", "")  # RE2 would log it
+
+
+def test_without_the_library_it_is_said_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "re2", None)
+    with pytest.raises(Unsupported, match="google-re2"):
+        compile_regex("a")
+
+
+def test_nothing_loads_it_that_compares_only() -> None:
+    code = (
+        "import sys; from mobyshell.core.store.filters import parse_filters\n"
+        "parse_filters(['name==a']); assert 're2' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("pattern", ["(a+)+$", "^(a|a)*$", "(a*)*b", "a*a*a*a*a*a*a*b", "(.*)*x"])
