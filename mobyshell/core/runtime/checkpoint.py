@@ -175,8 +175,7 @@ class _Dump:
                 os.close(self.settings.status_fd)
             except OSError as error:
                 self.note(f"can't write \\0 to status fd: {error.strerror}")
-        return
-        yield
+        yield from ()  # in steps, as others that have to wait
 
 
 def _must_be_writable(fd: int) -> None:

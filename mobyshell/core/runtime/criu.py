@@ -69,8 +69,7 @@ def _name(type: int) -> str:
 
 def nothing(answer: Answer) -> Steps[None]:
     """For questions that nothing has to be done about meanwhile."""
-    return
-    yield
+    yield from ()  # in steps, as others that have to wait
 
 
 def version(criu: str) -> Steps[Version]:

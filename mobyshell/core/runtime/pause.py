@@ -81,8 +81,7 @@ def resume(root: Path, id: str, *, sink: EventSink) -> Steps[None]:
         raise WrongState(f"container not paused: {id}")
     thaw(state.cgroups)
     sink(id, TaskResumed())
-    return
-    yield
+    yield from ()  # in steps, as all verbs: this one never waits
 
 
 def _freezer(state: states.State) -> tuple[str, str, str, str]:

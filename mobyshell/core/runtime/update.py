@@ -75,8 +75,7 @@ def update(
             device_filter.attach(state.cgroups[""], device_filter.program(rules))
     states.write_file(path / states.CONFIG, dump_spec(merged).encode())
     sink(id, TaskUpdated(changed=dict(resources)))
-    return
-    yield
+    yield from ()  # in steps, as all verbs: this one never waits
 
 
 def _without_limit(spec: Spec, resources: Mapping[str, Any]) -> Mapping[str, Any]:
