@@ -42,6 +42,7 @@ docs: $(VENV)/.runtime
 
 native: $(VENV)/.runtime
 	$(BIN)/python -m mobyshell.core.runtime.native.generate
+	$(BIN)/python -m mobyshell.runc.front
 
 $(VENV)/bin/python:
 	sh .ci/venv $(VENV)

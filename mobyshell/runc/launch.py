@@ -26,10 +26,13 @@ _HEADER_BYTES, _RECORD_BYTES, _TOLERATED = 256, 80, 64
 _BYTES_WORD, _BEFORE_BYTES_WORD = 2, 6
 _PAGE = 4096
 P_PIDFD = 3
+MFD_EXEC = 0x10
+"""Since Linux 6.3."""
 
 
-def program(entry: dict[str, Any], part: str, values: Sequence[str]) -> int:
-    """A memfd of a stored program with `values` in its texts, which come behind it."""
+def content(entry: dict[str, Any], part: str, values: Sequence[str]) -> bytes:
+    """A stored program with `values` in its texts, which come behind it; "before" first, whose size
+    is in "main"."""
     content, base, texts, lengths = entry[part]
     whole = bytearray(content)
     for parts, pointers in texts:
@@ -45,10 +48,14 @@ def program(entry: dict[str, Any], part: str, values: Sequence[str]) -> int:
     if part == "main":
         # who walks this one first looks there how much of the other is to be mapped
         whole[8 * _BEFORE_BYTES_WORD : 8 * _BEFORE_BYTES_WORD + 8] = entry["size"]
-    fd = posix.memfd_create("mobyshell", posix.MFD_CLOEXEC)
-    posix.write(fd, whole)
-    posix.ftruncate(fd, size)
     entry["size"] = size.to_bytes(8, "little")
+    return bytes(whole.ljust(size, b"\0"))
+
+
+def _memory(data: bytes) -> int:
+    """A memfd of `data`."""
+    fd = posix.memfd_create("mobyshell", posix.MFD_CLOEXEC)
+    posix.write(fd, data)
     return fd
 
 
@@ -58,7 +65,7 @@ def sealed(content: bytes) -> int:
 
     how = posix.MFD_CLOEXEC | posix.MFD_ALLOW_SEALING
     try:
-        fd = posix.memfd_create("mobyshell", how | 0x10)  # MFD_EXEC, since Linux 6.3
+        fd = posix.memfd_create("mobyshell", how | MFD_EXEC)
     except OSError:
         fd = posix.memfd_create("mobyshell", how)
     posix.write(fd, content)
@@ -79,8 +86,8 @@ def launched(
     """
     from fcntl import F_DUPFD_CLOEXEC, fcntl
 
-    before = program(entry, "before", values)
-    main = program(entry, "main", values)
+    before = _memory(content(entry, "before", values))
+    main = _memory(content(entry, "main", values))
     image = sealed(entry["image"])
     given = ((0, STDIN), (1, STDOUT), (2, STDERR), (main, MAIN), (before, BEFORE), *more)
     # out of the way first: the numbers of one must not be overwritten before it is copied

@@ -101,6 +101,8 @@ def attempt(words: Sequence[str]) -> int | None:
         asked = parse(words)
         if asked is None or any(name in posix.environ for name in quick.TELLING):
             return None
+        ticket = not (asked.process or asked.pid_file) and posix.uname().machine == "x86_64"
+        before = _seen(f"{asked.root}/{asked.id}") if ticket else []
         pid, start, groups = state_of(asked.root, asked.id)
         material = key(asked.root, asked.id, asked.args, asked.process, list(groups))
         entry = stored.load(asked.root, material, pid)
@@ -110,9 +112,15 @@ def attempt(words: Sequence[str]) -> int | None:
             or stored.exists(f"{asked.root}/{asked.id}/creator")
         ):
             return None
-        return _Exec(asked, entry, groups).run(pid, start)
+        return _Exec(asked, entry, groups, before).run(pid, start)
     except (OSError, ValueError, KeyError, TypeError, EOFError, ImportError):
         return None
+
+
+def _seen(directory: str) -> list[tuple[str, tuple[int, ...]]]:
+    """What the files are like that a plan is made from: looked at before these are read."""
+    paths = (f"{directory}/state.json", f"{directory}/config.json", *stored.sources())
+    return [(path, stored.identify(path)) for path in paths]
 
 
 def _thawed(groups: dict[str, str]) -> bool:
@@ -124,8 +132,11 @@ def _thawed(groups: dict[str, str]) -> bool:
 class _Exec:
     """One process under way."""
 
-    def __init__(self, asked: Asked, entry: dict[str, Any], groups: dict[str, str]) -> None:
-        self.asked, self.entry, self.groups = asked, entry, groups
+    def __init__(
+        self, asked: Asked, entry: dict[str, Any], groups: dict[str, str],
+        before: Sequence[tuple[str, tuple[int, ...]]],
+    ) -> None:  # fmt: skip
+        self.asked, self.entry, self.groups, self.before = asked, entry, groups, before
 
     def run(self, init: int, start: int) -> int | None:
         """The exit status; None, with nothing left behind, if the library has to do it.
@@ -158,7 +169,24 @@ class _Exec:
                 posix.close(main)
             if pid > 0 and not begun:
                 launch.end(pidfd)
-        return self._follow(pid, pidfd) if begun else None
+        if not begun:
+            return None
+        self._remember(init, start)
+        return self._follow(pid, pidfd)
+
+    def _remember(self, init: int, start: int) -> None:
+        """The next time it need not be Python that does this."""
+        if not self.before:
+            return
+        from mobyshell.runc import tickets
+
+        asked, entry = self.asked, self.entry
+        try:
+            tickets.store(
+                asked.root, asked.id, asked.args, entry, self.groups, (init, start), self.before
+            )
+        except OSError:
+            return  # no room: then not
 
     def _entrances(self, held: list[int]) -> list[tuple[int, int]]:
         """What the process goes into its cgroups by, each with its number; `held` gets them, too."""

@@ -119,9 +119,13 @@ def made_by() -> tuple[str | int, ...]:
     """What makes plans: this version, and where its sources were last replaced."""
     from mobyshell import __version__
 
+    return (__version__, *(posix.stat(place).st_mtime_ns for place in sources()))
+
+
+def sources() -> tuple[str, ...]:
+    """The directories of what makes plans."""
     runtime = f"{__file__.rpartition('/runc/')[0]}/core/runtime"
-    places = (runtime, f"{runtime}/operations", f"{runtime}/native")
-    return (__version__, *(posix.stat(place).st_mtime_ns for place in places))
+    return (runtime, f"{runtime}/operations", f"{runtime}/native")
 
 
 def owned(uid: int) -> tuple[int, ...]:

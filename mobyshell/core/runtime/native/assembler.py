@@ -6,8 +6,8 @@ form where there are two). Source: Intel 64 and IA-32 Architectures Software Dev
 volume 2. Not loaded at run time: `code` holds what it made.
 
 Known: labels, `.set NAME, NUMBER`, `.quad NUMBER`, `#` comments; mov, lea, movzx, imul, push, pop,
-call, ret, jmp and the conditional jumps, syscall, neg, inc, dec, shl, shr, add, or, and, sub, xor,
-cmp, test on 8 (registers), 32 and 64 bits; memory as [base], [base+disp], [base+index*scale+disp].
+call, ret, jmp and the conditional jumps, syscall, repe cmpsb, neg, inc, dec, shl, shr, add, or, and,
+sub, xor, cmp, test on 8 (registers), 32 and 64 bits; memory as [base], [base+disp], [base+index*scale+disp].
 """
 
 from __future__ import annotations
@@ -179,6 +179,8 @@ def _encode(name: str, operands: list[Operand]) -> bytes | _Jump:
             return b"\xc3"
         case "syscall", []:
             return b"\x0f\x05"
+        case "repe", ["cmpsb"]:
+            return b"\xf3\xa6"
         case "push" | "pop", [Register(number, 8)]:
             prefix = b"\x41" if number > 7 else b""
             return prefix + bytes([(0x50 if name == "push" else 0x58) + (number & 7)])

@@ -20,17 +20,18 @@ _PAGE = 4096
 _AT_SYSINFO_EHDR = 33
 
 
-def elf() -> bytes:
-    """The executable: a header in the first page, the code in the second."""
+def elf(code: bytes = CODE, start: int = START) -> bytes:
+    """The executable of `code`, entered at `start`: a header in the first page, the code in the
+    second."""
     at = ADDRESS + _PAGE
     header = struct.pack(
-        "<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 2, 62, 1, at + START, 64, 0, 0,
+        "<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 2, 62, 1, at + start, 64, 0, 0,
         64, 56, 2, 0, 0, 0,
     )  # fmt: skip
-    load = struct.pack("<IIQQQQQQ", 1, 5, _PAGE, at, at, len(CODE), len(CODE), _PAGE)
+    load = struct.pack("<IIQQQQQQ", 1, 5, _PAGE, at, at, len(code), len(code), _PAGE)
     # without this the kernel would give it an executable stack
     stack = struct.pack("<IIQQQQQQ", 0x6474E551, 6, 0, 0, 0, 0, 0, 16)
-    return (header + load + stack).ljust(_PAGE, b"\0") + CODE
+    return (header + load + stack).ljust(_PAGE, b"\0") + code
 
 
 class Image:

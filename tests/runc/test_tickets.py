@@ -1,0 +1,257 @@
+"""Tickets: an exec without Python, which is the same, and only where everything is as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from mobyshell.core.runtime.native.assembler import assemble
+from mobyshell.runc import front, tickets
+from tests.core.runtime.native.test_assembler import by_gnu_as
+from tests.runc.conftest import PATIENCE, Machine, eventually
+from tests.runc.test_quick import quick
+
+__all__ = ["quick"]  # the fixture
+
+SCRIPTS = front.TARGET.parent
+PYTHON = 98
+"""What Python answers here, so that it is seen when it is asked."""
+
+
+@pytest.fixture
+def installed(ours: Machine, tmp_path: Path) -> Machine:
+    """The program as it is installed, but that Python only answers PYTHON."""
+    place = tmp_path / "bin"
+    place.mkdir()
+    for name in ("mobyshell-runc", "mobyshell-runc-x86_64"):
+        shutil.copy(SCRIPTS / name, place / name)
+    (place / "python3").write_text(f'#!/bin/sh\nfor word; do echo "$word"; done\nexit {PYTHON}\n')
+    (place / "python3").chmod(0o755)
+    other = object.__new__(Machine)
+    other.__dict__.update(ours.__dict__)
+    other.program = [str(place / "mobyshell-runc")]
+    return other
+
+
+def learn(ours: Machine, quick: Machine, *words: str) -> Path:
+    """Have a ticket made for a process in the container c; where it is."""
+    for machine in (ours, ours, quick):
+        machine.call("exec", "c", *words)
+    made = ours.root / "c" / tickets.name(words)
+    assert made.exists()
+    return made
+
+
+def test_the_program_is_made_of_its_source() -> None:
+    assert front.TARGET.read_bytes() == front.generated()
+    assert os.access(front.TARGET, os.X_OK)
+
+
+@pytest.mark.peer
+def test_the_program_is_what_gnu_as_makes_of_it(tmp_path: Path) -> None:
+    assert assemble(front.source())[0] == by_gnu_as(front.source(), tmp_path)
+
+
+def test_words_have_the_name_that_the_script_gives_them(tmp_path: Path) -> None:
+    script = SCRIPTS.joinpath("mobyshell-runc").read_text()
+    found = re.search(r"    name=exec.*?done\n", script, re.DOTALL)
+    assert found
+    for words in (["true"], ["sh", "-c", "echo ä; a  b", ""], ["a", "*", "x" * 300]):
+        said = subprocess.run(
+            ["sh", "-c", f'{found[0]}printf %s "$name"', "sh", *words],
+            capture_output=True, text=True, check=True, env={}, timeout=PATIENCE,
+        ).stdout  # fmt: skip
+        assert said == tickets.name(words)
+    assert tickets.name(["x"] * 200) == ""
+
+
+def test_a_process_needs_no_python(ours: Machine, quick: Machine, installed: Machine) -> None:
+    ours.background("c")
+    words = ("sh", "-c", "echo out $HOME; echo err >&2; cat; exit 3")
+    learn(ours, quick, *words)
+    for _ in range(2):
+        done = installed.call("exec", "c", *words, input="in")
+        assert (done.returncode, done.stdout, done.stderr) == (3, "out /root\nin", "err\n")
+    learn(ours, quick, "sh", "-c", "kill -KILL $$")
+    assert installed.call("exec", "c", "sh", "-c", "kill -KILL $$").returncode == 128 + 9
+
+
+def test_the_process_is_the_same(ours: Machine, quick: Machine, installed: Machine) -> None:
+    ours.background("c")
+    script = (
+        "cat /proc/self/cgroup; grep -E 'Cap|Seccomp|NoNew|Sig|Uid|Groups' /proc/self/status; env; "
+        "pwd; ls -l /proc/self/fd | wc -l; umask; ulimit -n; cut -d' ' -f5-8 /proc/self/stat; "
+        "for one in /proc/self/ns/*; do readlink $one; done; tr '\\0' ' ' < /proc/self/cmdline"
+    )
+    first = ours.ok("exec", "c", "sh", "-c", script)
+    learn(ours, quick, "sh", "-c", script)
+    # neither descriptors nor what is done about signals is the caller's
+    with open("/etc/hostname") as file:
+        high = os.dup2(file.fileno(), 150)
+        try:
+            found = installed.call(
+                "exec", "c", "sh", "-c", script, pass_fds=(file.fileno(), high),
+                preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+            )  # fmt: skip
+        finally:
+            os.close(high)
+    assert found.returncode == 0
+
+    def comparable(text: str) -> str:
+        return re.sub(r"(?m)^\d+ \d+ \d+ -?\d+$|^Sig[PQ].*$", "", text)
+
+    assert comparable(found.stdout) == comparable(first)
+
+
+def test_detached(ours: Machine, quick: Machine, installed: Machine) -> None:
+    ours.background("c")
+    for machine in (ours, ours, quick, installed):
+        machine.quiet("exec", "-d", "c", "sleep", "998")
+
+    def running() -> bool:
+        pids = json.loads(ours.ok("ps", "-f", "json", "c"))
+        return [_words(pid) for pid in pids].count(b"sleep\000998\0") == 4
+
+    eventually(running)
+
+
+def _words(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def test_signals_are_passed_on(ours: Machine, quick: Machine, installed: Machine) -> None:
+    ours.background("c")
+    words = ("sh", "-c", "trap 'exit 42' TERM; echo ready; read line; exit 1")
+    learn(ours, quick, *words)
+    with subprocess.Popen(
+        installed.words("exec", "c", *words), env=installed.environment,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 42
+
+
+def test_everything_else_is_asked_of_python(
+    ours: Machine, quick: Machine, installed: Machine
+) -> None:
+    ours.background("c")
+    learn(ours, quick, "true")
+    for line in (
+        "exec c true now", "exec c tru", "exec c trux", "exec c -- true", "exec -t c true",
+        "exec --user 1 c true", "exec -d", "exec", "exec c", "--debug exec c true",
+        "exec ./c true", "exec -d -d", "state c", "--root",
+    ):  # fmt: skip
+        done = installed.call(*line.split())
+        assert done.returncode == PYTHON
+        # and it hears the words as they were
+        assert done.stdout.splitlines()[-len(line.split()) :] == line.split()
+        assert done.stdout.splitlines()[:3] == ["-I", "-S", "--"]
+
+
+def test_what_has_changed_is_asked_of_python(
+    ours: Machine, quick: Machine, installed: Machine
+) -> None:
+    pid = ours.background("c")
+    made = learn(ours, quick, "true")
+
+    def python() -> bool:
+        return installed.call("exec", "c", "true").returncode == PYTHON
+
+    assert not python()
+    ours.ok("pause", "c")
+    assert python()
+    ours.ok("resume", "c")
+    assert not python()
+    for name in ("state.json", "config.json"):
+        path = ours.root / "c" / name
+        before = path.stat()
+        os.utime(path)
+        assert python()
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert python()  # it has changed all the same, and the kernel tells when
+        learn(ours, quick, "true")
+        assert not python()
+    for name in ("NOTIFY_SOCKET", "LISTEN_FDS", "MOBYSHELL_EXECUTOR"):
+        environment = {**installed.environment, name: "portable"}
+        assert installed.call("exec", "c", "true", env=environment).returncode == PYTHON
+    # a process that has the number of the init, and is another
+    start = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    other = str(int(start) - 1).rjust(len(start), "0")
+    text = made.read_bytes()
+    assert text.count(b"%s " % start.encode()) == 1
+    made.write_bytes(text.replace(start.encode(), other.encode()))
+    assert python()
+    made.write_bytes(text)
+    assert not python()
+    ours.ok("kill", "c", "KILL")
+    eventually(lambda: ours.status("c") == "stopped")
+    assert python()
+
+
+def test_a_ticket_is_private_and_whole(
+    ours: Machine, quick: Machine, installed: Machine, tmp_path: Path
+) -> None:
+    ours.background("c")
+    made = learn(ours, quick, "true")
+    assert installed.ok("exec", "c", "true") == ""
+    text = made.read_bytes()
+
+    def python() -> bool:
+        return installed.call("exec", "c", "true").returncode == PYTHON
+
+    made.chmod(0o644)
+    assert python()
+    made.chmod(0o600)
+    os.chown(made, 1, 1)
+    assert python()
+    os.chown(made, 0, 0)
+    for damaged in (b"", text[:200], text[:-1], text + b"\0", b"x" + text[1:]):
+        made.write_bytes(damaged)
+        assert python()
+    made.unlink()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(text)
+    elsewhere.chmod(0o600)
+    made.symlink_to(elsewhere)
+    assert python()
+    made.unlink()
+    os.mkfifo(made)
+    assert python()
+    made.unlink()
+
+
+def test_what_fails_is_explained_by_python(
+    ours: Machine, quick: Machine, installed: Machine, tmp_path: Path
+) -> None:
+    """The program is not there any more: it is looked for, not found, and nothing is left behind."""
+    rootfs = tmp_path / "rootfs"
+    shutil.copytree(ours.rootfs, rootfs, symlinks=True)
+    shutil.copy(rootfs / "bin" / "busybox", rootfs / "bin" / "busybox-too")
+    ours.spec("sleep", "1000", change=lambda spec: spec["root"].update(path=str(rootfs)))
+    ours.quiet("run", "-d", "c")
+    for words in (("/bin/busybox-too", "true"), ("busybox-too", "true")):
+        learn(ours, quick, *words)
+        assert installed.ok("exec", "c", *words) == ""
+    (rootfs / "bin" / "busybox-too").unlink()
+    for words in (("/bin/busybox-too", "true"), ("busybox-too", "true")):
+        assert installed.call("exec", "c", *words).returncode == PYTHON
+        assert "not found" in ours.fails("exec", "c", *words, status=255) or words[0][0] == "/"
+    assert len(json.loads(ours.ok("ps", "-f", "json", "c"))) == 1
+
+
+def test_there_are_not_too_many(ours: Machine, quick: Machine) -> None:
+    ours.background("c")
+    for number in range(tickets.KEPT):
+        (ours.root / "c" / f"{tickets.PREFIX}{number}").touch()
+    learn(ours, quick, "true")
+    names = os.listdir(ours.root / "c")
+    assert [one for one in names if one.startswith(tickets.PREFIX)] == [tickets.name(["true"])]
