@@ -1,8 +1,9 @@
 """From words to a verb's arguments. Owns the grammar of options, and how each kind is read.
 
 `--name value`, `--name=value`, `-n value`, `-nvalue`, `-dt` for switches together; options stand
-anywhere before `--`. For greedy verbs (`task exec ID COMMAND…`) everything after the positional
-words is the command, options and all.
+anywhere before a command. That begins after `--`, or with the first word after the positional ones
+(`run IMAGE sh -c …`), and has its options to itself; for greedy verbs (`task exec ID COMMAND…`) it
+begins after the positional words even if it looks like an option.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class _Reader:
 
     def read(self, words: list[str]) -> None:
         needed = len(self.verb.positional)
+        endless = any(one.many for one in self.verb.positional)
         while words:
             word = words.pop(0)
             if word == "--":
@@ -45,6 +47,9 @@ class _Reader:
                 self._long(word, words)
             elif word.startswith("-") and len(word) > 1 and not _is_number(word):
                 self._short(word, words)
+            elif self.verb.rest is not None and not endless and len(self.loose) == needed:
+                self.rest = [word, *words]
+                return
             else:
                 self.loose.append(word)
                 if self.verb.greedy and len(self.loose) == needed:
@@ -83,6 +88,8 @@ class _Reader:
         if parameter is None:
             close = [one for one in self.flags if len(flag) > 2 and one.startswith(flag)]
             hint = f"did you mean {close[0]}?" if close else f"usage: mobyshell {self.verb.usage}"
+            if self.verb.rest is not None and self.loose and not close:
+                hint = "an option of the command itself goes after --"
             raise UsageError(f"{self.verb.name}: unknown option {_show(flag)}", hint=hint)
         return parameter
 
@@ -115,8 +122,7 @@ class _Reader:
             elif parameter.required:
                 raise UsageError(f"{self.verb.name}: {parameter.metavar} is missing", hint=usage)
         if loose:
-            hint = "a command goes after --" if self.verb.rest is not None else usage
-            raise UsageError(f"{self.verb.name}: unexpected word {_show(loose[0])}", hint=hint)
+            raise UsageError(f"{self.verb.name}: unexpected word {_show(loose[0])}", hint=usage)
         if self.verb.rest is not None:
             self.values[self.verb.rest.name] = self.rest
             if any("\0" in word for word in self.rest):

@@ -37,8 +37,8 @@ class Parameter:
     """One argument of a verb.
 
     `flags` are its spellings (`--detach`, `-d`); without any it is positional. A `switch` takes no
-    value; `many` may be given several times; `rest` takes the command after `--` (or, for verbs
-    that are `greedy`, every word after the positional ones).
+    value; `many` may be given several times; `rest` takes the command, which begins after the
+    positional words (for verbs that are not `greedy` with a word that is no option, or after `--`).
     """
 
     __slots__ = ("choices", "default", "flags", "help", "kind", "many", "name", "required", "rest",
@@ -63,7 +63,7 @@ class Parameter:
     def usage(self) -> str:
         """How the parameter stands in a usage line."""
         if self.rest:
-            return f"[-- {self.metavar}]"
+            return f"[{self.metavar}]"
         if not self.flags:
             word = f"{self.metavar}…" if self.many else self.metavar
             return word if self.required else f"[{word}]"
@@ -142,11 +142,11 @@ class Verb:
 
     @property
     def usage(self) -> str:
-        """`task run [-d] … BUNDLE [-- COMMAND…]`."""
+        """`task run [-d] … BUNDLE [COMMAND…]`."""
         options = [one.usage for one in self.parameters if one.flags]
         words = [one.usage for one in self.parameters if not one.flags]
         if self.greedy:
-            words = [word.replace("[-- COMMAND…]", "COMMAND…") for word in words]
+            words = [word.replace("[COMMAND…]", "COMMAND…") for word in words]
         return " ".join((self.name, *options, *words))
 
     @property

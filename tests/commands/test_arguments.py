@@ -1,0 +1,35 @@
+"""Where a verb's own words end and those of the command it starts begin."""
+
+from __future__ import annotations
+
+import pytest
+
+from mobyshell.commands.arguments import parse
+from mobyshell.commands.registry import lookup
+from mobyshell.core.errors import UsageError
+
+COMMAND = ["sh", "-c", "echo $0 --rm", "--rm", "-d"]
+
+
+@pytest.mark.parametrize("verb", ["container run", "task run", "bundle plan"])
+@pytest.mark.parametrize("dashes", [[], ["--"]])
+def test_a_command_has_its_options_to_itself(verb: str, dashes: list[str]) -> None:
+    found, rest = lookup([*verb.split(), "box", *dashes, *COMMAND])
+    values = parse(found, rest)
+    assert values["command"] == tuple(COMMAND)
+    assert not values.get("rm")
+    assert not values.get("detach")
+
+
+def test_options_stand_before_the_command_on_both_sides_of_the_image() -> None:
+    found, rest = lookup(["container", "run", "--rm", "box", "-d", "sh", "-d", "--", "x"])
+    values = parse(found, rest)
+    assert (values["image"], values["rm"], values["detach"]) == ("box", True, True)
+    assert values["command"] == ("sh", "-d", "--", "x")
+
+
+def test_an_option_before_any_command_is_the_verbs_or_nobodys() -> None:
+    found, rest = lookup(["container", "run", "box", "-c", "x"])
+    with pytest.raises(UsageError, match="unknown option '-c'") as caught:
+        parse(found, rest)
+    assert "--" in str(caught.value.hint)
