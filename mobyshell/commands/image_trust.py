@@ -35,18 +35,21 @@ _LARGEST = 64 << 10
 def keygen(ctx: Context, *, name: str) -> Done:
     """Make a pair of keys to sign images with: ECDSA on P-256, as cosign's.
 
-    The private one is encrypted by a password that is asked for, or is in MOBYSHELL_PASSWORD. The
-    public one is what others put into their trust policy.
+    The private one is encrypted by a password that is asked for, or is in MOBYSHELL_PASSWORD; by an
+    empty one it is not. The public one is what others put into their trust policy.
     """
     from mobyshell.core.trust.keys import generate
 
     if os.path.basename(name) in ("", ".", ".."):
         raise UsageError(f"{name!r} names a directory, and the keys need a name of their own",
                          hint="image keygen DIRECTORY/mine")  # fmt: skip
-    private, public = generate(_password(ctx, twice=True))
+    password = _password(ctx, twice=True)
+    private, public = generate(password)
     for path, data, mode in ((f"{name}.key", private, 0o600), (f"{name}.pub", public, 0o644)):
         _write(path, data, mode)
-    return Done(f"{name}.pub", said=f"keep {name}.key to yourself; {name}.pub is for everybody")
+    open_ = "" if password else " (it has no password)"
+    return Done(f"{name}.pub",
+                said=f"keep {name}.key to yourself{open_}; {name}.pub is for everybody")  # fmt: skip
 
 
 @verb(
@@ -114,7 +117,8 @@ def _password(ctx: Context, *, twice: bool = False) -> bytes:
     if given is not None:
         return given.encode()
     if not ctx.interactive:
-        return b""
+        raise UsageError("no password for the key, and nobody to ask",
+                         hint="set MOBYSHELL_PASSWORD; if it is empty the key has none")  # fmt: skip
     import getpass
 
     word = getpass.getpass("Password of the key: ")

@@ -50,6 +50,8 @@ STORED = ("image", "container", "content", "namespace", "store", "lease")
 def prepare(workplace: Workplace, verb: Verb, words: list[str]) -> None:
     if verb.noun in STORED:
         furnish(workplace.directory / "store")
+    if verb.name in ("image keygen", "image sign", "image verify"):
+        workplace.environment["MOBYSHELL_PASSWORD"] = "of the key"
     if verb.noun == "lease":
         lease(workplace.directory / "store")
     if "box" in words or "box-image" in words:
