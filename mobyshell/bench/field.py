@@ -13,11 +13,11 @@ import random
 import shutil
 import subprocess
 import sysconfig
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from mobyshell.bench import places
 from mobyshell.bench.workshop import program
 from mobyshell.core.errors import MobyshellError
 from mobyshell.core.oci import media_types
@@ -39,11 +39,9 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 @contextmanager
 def field() -> Iterator[Path]:
     """A directory on such a file system; gone with everything at the end."""
-    home = Path(tempfile.mkdtemp(prefix="mobyshell-field-", dir="/var/tmp"))
-    disk, place = home / "disk", home / "field"
-    place.mkdir()
-    device = ""
-    try:
+    with places.place("field", "/var/tmp") as home:
+        disk, place = home / "disk", home / "field"
+        place.mkdir()
         with open(disk, "wb") as file:
             file.truncate(_SIZE)
         _must([program("mkfs.ext4"), "-q", "-F", str(disk)])
@@ -52,13 +50,6 @@ def field() -> Iterator[Path]:
         ).strip()
         _must([program("mount"), "-o", "noatime", device, str(place)])
         yield place
-    finally:
-        subprocess.run(["umount", "-l", str(place)], capture_output=True, check=False)
-        if device:
-            subprocess.run(
-                [program("losetup"), "--detach", device], capture_output=True, check=False
-            )
-        shutil.rmtree(home, ignore_errors=True)
 
 
 def _must(command: list[str]) -> str:

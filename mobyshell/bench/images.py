@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from mobyshell.bench.contest import Contestant, Result, alternate
 from mobyshell.bench.engine import Containerd, containerd, distribution
 from mobyshell.bench.field import field as make_field
 from mobyshell.bench.field import small, take, write_layout
+from mobyshell.bench.places import place as new_place
 from mobyshell.bench.run import Bench, Measurement
 from mobyshell.bench.workshop import must_run
 from mobyshell.core.runtime.bundle import new_bundle
@@ -89,7 +89,7 @@ def _measure(rounds: int, scale: float, say: Callable[[str], object]) -> Iterato
         archives = _archives(place, scale)
         engine = stack.enter_context(containerd(place / "containerd"))
         # in memory, as /run is; and so that nobody who lingers there keeps the disk
-        state = Path(stack.enter_context(TemporaryDirectory(prefix="mobyshell-", dir="/dev/shm")))
+        state = stack.enter_context(new_place("state", "/dev/shm"))
         root = place / "root"
         sides = _Sides((_PROGRAM, "--root", str(root), "--state", str(state)), engine)
         for name, (archive, goal) in archives.items():

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from glob import iglob
 from pathlib import Path
 
-from mobyshell.bench.many import processes
+from mobyshell.bench.places import processes
 from mobyshell.core.linux import procfs
 from mobyshell.core.store.check import check_store
 from mobyshell.core.store.store import Store

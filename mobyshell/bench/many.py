@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from mobyshell.bench.contest import Contestant
 from mobyshell.bench.engine import containerd
+from mobyshell.bench.places import processes
 from mobyshell.bench.workshop import Workshop, must_run, program
 from mobyshell.core.errors import MobyshellError
 
@@ -42,20 +42,6 @@ def resident(pids: list[int]) -> int:
             if line.startswith("Pss:"):
                 total += int(line.split()[1]) * 1024
     return total
-
-
-def processes(*needles: str) -> list[int]:
-    """The pids whose command line holds every needle."""
-    found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and int(entry) != os.getpid():
-            try:
-                command = Path(f"/proc/{entry}/cmdline").read_bytes().decode(errors="replace")
-            except OSError:
-                continue
-            if all(needle in command for needle in needles):
-                found.append(int(entry))
-    return found
 
 
 @contextmanager

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from mobyshell.bench.engine import Containerd, containerd
-from mobyshell.bench.many import processes, resident, running
+from mobyshell.bench.many import resident, running
+from mobyshell.bench.places import processes
 from mobyshell.bench.run import Bench, Measurement
 from mobyshell.bench.workshop import Workshop, must_run, workshop
 from mobyshell.core.errors import MobyshellError, TimedOut

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from mobyshell.bench import keys, many, start
 from mobyshell.bench.contest import Result, alternate
+from mobyshell.bench.places import processes
 from mobyshell.bench.workshop import Workshop, program, version, workshop
 from mobyshell.core.errors import MobyshellError
 
@@ -88,7 +89,7 @@ def _compared(name: str, result: Result, ours: str, peer: str, goal: float | Non
 
 def _memory(shop: Workshop, number: int, bench: Bench, say: Say) -> None:
     say("memory of keeper and shim")
-    ours = many.processes("keeper.py", str(shop.state))
+    ours = processes("keeper.py", str(shop.state))
     total = many.resident(ours)
     name = f"memory per task, {number} tasks (PSS of keeper and shim / {number})"
     value = f"{total / number / 1024:.0f} KiB ({total / 2**20:.1f} MiB in all)"

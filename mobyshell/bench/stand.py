@@ -59,9 +59,9 @@ class Stand:
 def leave(paths: list[str]) -> None:
     """A mount namespace of our own, without `paths`; nobody else's changes."""
     call("unshare", c.CLONE_NEWNS)
-    call("mount", b"none", b"/", 0, c.MS_REC | c.MS_PRIVATE, 0, path="/")
+    call("mount", b"none\0", b"/\0", 0, c.MS_REC | c.MS_PRIVATE, 0, path="/")
     for path in paths:
-        call("umount2", os.fsencode(path), c.MNT_DETACH, path=path)
+        call("umount2", os.fsencode(path) + b"\0", c.MNT_DETACH, path=path)
 
 
 def start(command: list[str]) -> tuple[int, int, str]:

@@ -8,9 +8,6 @@ worker does is `stress_hand`'s, what may not be left `leaks`'s.
 from __future__ import annotations
 
 import os
-import shutil
-import signal
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,10 +18,9 @@ from mobyshell.bench.crew import Crew, Hand
 from mobyshell.bench.engine import distribution
 from mobyshell.bench.field import write_layout
 from mobyshell.bench.leaks import leaks
-from mobyshell.bench.many import processes
+from mobyshell.bench.places import place
 from mobyshell.bench.tally import Line, tally
 from mobyshell.core.runtime.bundle import new_bundle
-from mobyshell.core.tasks.client import TaskClient
 from mobyshell.moby.client import Moby
 
 NAMESPACE = "stress"
@@ -102,22 +98,16 @@ def _account(verdict: Verdict, hands: list[Hand]) -> None:
 def _place() -> Iterator[Path]:
     """A directory of its own, and a shim that does not linger; both gone at the end, with whatever
     was left in them."""
-    place = Path(tempfile.mkdtemp(prefix=f"mobyshell-stress-{os.getpid()}-"))
     before = os.environ.get("MOBYSHELL_LINGER")
     os.environ["MOBYSHELL_LINGER"] = _LINGER
     try:
-        yield place
+        with place("stress") as directory:
+            yield directory
     finally:
         if before is None:
             del os.environ["MOBYSHELL_LINGER"]
         else:
             os.environ["MOBYSHELL_LINGER"] = before
-        with TaskClient(place / "state", NAMESPACE) as tasks:
-            for task in tasks.ls():
-                tasks.delete(task.id, force=True)
-        for pid in processes(f"{place}/"):
-            os.kill(pid, signal.SIGKILL)
-        shutil.rmtree(place, ignore_errors=True)
 
 
 def _image(place: Path, stack: ExitStack, tags: int) -> str:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mobyshell.bench.places import place
 from mobyshell.bench.stand import Stand
 from mobyshell.core.errors import MobyshellError, Unsupported
 from mobyshell.core.linux import cgroups
@@ -49,23 +50,17 @@ def workshop() -> Iterator[Workshop]:
     """Make a workshop in a temporary directory; every task in it is deleted at the end."""
     # in memory, as /run is: nobody keeps the state of containers on a disk
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    directory = Path(tempfile.mkdtemp(prefix=f"mobyshell-bench-{os.getpid()}-", dir=memory))
     roots = cgroups.detect().roots
-    stand, apart = Stand(), Stand(*([roots[""]] if "" in roots else []))
-    try:
-        new_bundle(directory / "bundle", "busybox")
-        tasks = TaskClient(directory / "state", "bench")
+    with place("bench", memory) as directory:
+        stand, apart = Stand(), Stand(*([roots[""]] if "" in roots else []))
         try:
-            yield Workshop(directory, directory / "bundle", directory / "state", tasks,
-                           stand, apart)  # fmt: skip
+            new_bundle(directory / "bundle", "busybox")
+            with TaskClient(directory / "state", "bench") as tasks:
+                yield Workshop(directory, directory / "bundle", directory / "state", tasks,
+                               stand, apart)  # fmt: skip
         finally:
-            for task in tasks.ls():
-                tasks.delete(task.id, force=True)
-            tasks.close()
-    finally:
-        stand.close()
-        apart.close()
-        shutil.rmtree(directory, ignore_errors=True)
+            stand.close()
+            apart.close()
 
 
 def program(name: str) -> str:

@@ -14,7 +14,7 @@ from mobyshell.bench.crew import ALL, Crew
 from mobyshell.bench.job import EngineJob, Job
 from mobyshell.bench.load import run_job
 from mobyshell.bench.load_page import page
-from mobyshell.bench.many import processes
+from mobyshell.bench.places import processes
 from mobyshell.core.errors import WorkerLost
 
 pytestmark = [pytest.mark.root, pytest.mark.peer]

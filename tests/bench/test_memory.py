@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from mobyshell.bench.many import processes
 from mobyshell.bench.memory import frames_of, measure, measure_memory
+from mobyshell.bench.places import processes
 
 pytestmark = pytest.mark.root
 PAGES = 500

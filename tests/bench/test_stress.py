@@ -16,7 +16,7 @@ import pytest
 from mobyshell.bench import stress_hand
 from mobyshell.bench.crew import ALL, Hand
 from mobyshell.bench.leaks import leaks
-from mobyshell.bench.many import processes
+from mobyshell.bench.places import processes
 from mobyshell.bench.stress import stress
 from mobyshell.core.errors import MobyshellError
 from mobyshell.core.linux import cgroups

@@ -1,0 +1,149 @@
+"""Where benches work: directories that are taken away at the end, those of killed benches by the next.
+
+Owns the taking away: tasks, processes, mounts, loop devices, files, whatever of them has such a
+directory's name. A directory is its bench's as long as that holds the lock on it, and nobody's
+afterwards.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mobyshell.core.errors import MobyshellError
+from mobyshell.core.linux import constants as c
+from mobyshell.core.linux import pidfd as pidfds
+from mobyshell.core.linux.mounts import read_mountinfo
+from mobyshell.core.linux.syscalls import call
+from mobyshell.core.tasks.client import TaskClient
+from mobyshell.core.tasks.paths import LOCK
+
+_PREFIX = "mobyshell-"
+_NEW = ".mobyshell-new-"
+_PATIENCE = 10.0
+"""Seconds for killed processes to be gone."""
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@contextmanager
+def place(kind: str, parent: str | None = None) -> Iterator[Path]:
+    """A directory `mobyshell-KIND.…` in `parent` (by default where temporary files are). What killed
+    benches of this kind have left there goes first, and all of this one's at the end."""
+    above = parent or tempfile.gettempdir()
+    clear_killed(kind, above)
+    # under its name only once it is locked: without a lock it is taken for a dead one's
+    new = Path(tempfile.mkdtemp(prefix=_NEW, dir=above))
+    held = os.open(new, _DIRECTORY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        directory = new.rename(new.with_name(f"{_PREFIX}{kind}.{new.name.removeprefix(_NEW)}"))
+        try:
+            yield directory
+        finally:
+            clear(directory)
+    finally:
+        os.close(held)
+
+
+def clear_killed(kind: str, parent: str) -> list[Path]:
+    """Take away what benches of this user that are no more have left in `parent`; the directories."""
+    cleared = []
+    for directory in sorted(Path(parent).glob(f"{_PREFIX}{kind}.*")):
+        try:
+            fd = os.open(directory, _DIRECTORY)
+        except OSError:
+            continue  # no directory, or gone meanwhile
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            found = os.fstat(fd)
+            if found.st_uid == os.geteuid() and not stat.S_IMODE(found.st_mode) & 0o022:
+                clear(directory)
+                cleared.append(directory)
+        except OSError:
+            continue  # somebody works there
+        finally:
+            os.close(fd)
+    return cleared
+
+
+def clear(directory: Path) -> None:
+    """Take `directory` away with all that goes on in it. What cannot be taken away stays."""
+    for lock in (*directory.glob(LOCK), *directory.glob(f"*/{LOCK}")):
+        _end_tasks(lock.parent)
+    _kill(f"{directory}/")
+    _unmount(directory)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def processes(*needles: str) -> list[int]:
+    """The pids whose command line holds every needle."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and int(entry) != os.getpid():
+            try:
+                command = Path(f"/proc/{entry}/cmdline").read_bytes().decode(errors="replace")
+            except OSError:
+                continue
+            if all(needle in command for needle in needles):
+                found.append(int(entry))
+    return found
+
+
+def _kill(name: str) -> None:
+    """Kill whoever has `name` in the command line, and wait until they are gone. A shim whose keeper is
+    killed has a successor: so until nobody is left."""
+    deadline = time.monotonic() + _PATIENCE
+    while (pids := processes(name)) and time.monotonic() < deadline:
+        for pid in pids:
+            try:
+                pidfd = os.pidfd_open(pid)
+            except OSError:
+                continue  # it has just ended
+            try:
+                if pid in processes(name) and pidfds.send(pidfd, signal.SIGKILL):
+                    select.select([pidfd], [], [], max(0.0, deadline - time.monotonic()))
+            finally:
+                os.close(pidfd)
+
+
+def _end_tasks(state: Path) -> None:
+    for namespace in [one.name for one in state.glob("[!.]*") if one.is_dir()]:
+        try:
+            with TaskClient(state, namespace) as tasks:
+                for task in tasks.ls():
+                    tasks.delete(task.id, force=True)
+        except MobyshellError:
+            continue  # its processes are ended all the same, by their names
+
+
+def _unmount(directory: Path) -> None:
+    """The mounts in it, the last one first, and loop devices of files in it, which go with them."""
+    inside = f"{directory}/"
+    for one in reversed(read_mountinfo(os.getpid())):
+        if one.mount_point.startswith(inside):
+            try:
+                call(
+                    "umount2",
+                    os.fsencode(one.mount_point) + b"\0",
+                    c.MNT_DETACH,
+                    path=one.mount_point,
+                )
+            except MobyshellError:
+                continue
+    for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
+        try:
+            if backing.read_text().startswith(inside):
+                device = f"/dev/{backing.parts[3]}"
+                subprocess.run(["losetup", "--detach", device], capture_output=True, check=False)
+        except OSError:
+            continue  # it has just gone
