@@ -38,22 +38,12 @@ def create_task(
     import json
 
     from mobyshell.core.oci import load_spec, spec_to_json
-    from mobyshell.core.tasks.restarts import parse
     from mobyshell.core.tasks.surroundings import Surroundings, Wishes
 
     wishes = Wishes.read(network, publish, volume)
     place = Surroundings(ctx.root, ctx.state, ctx.namespace)
-    with place.around(ctx.tasks, id, load_spec(path), wishes) as surrounded:
-        if parse(more.get("restart", "")):
-            surrounded.must_last()
-        text = json.dumps(spec_to_json(surrounded.spec))
-        info = ctx.tasks.create(id, path, spec=text, **more)
-        try:
-            surrounded.created(info.pid)
-        except BaseException:
-            ctx.tasks.delete(id, force=True)
-            raise
-    return info
+    with place.around(ctx.tasks, id, load_spec(path), wishes) as spec:
+        return ctx.tasks.create(id, path, spec=json.dumps(spec_to_json(spec)), **more)
 
 
 def foresee(

@@ -95,15 +95,12 @@ def _wishes(how: Mapping[str, Any]) -> Any:
 @contextmanager
 def around(
     tenant: Tenant, id: str, text: str, how: Mapping[str, Any],
-    files: Callable[[], AbstractContextManager[int]] | None, *, lasting: bool = False,
-) -> Iterator[tuple[str, Callable[[int], None]]]:  # fmt: skip
-    """While a task is created: its config.json with what is around it, and what to tell its pid.
-    `lasting`: it may be started again, and its networks must be there then (else Unsupported)."""
+    files: Callable[[], AbstractContextManager[int]] | None,
+) -> Iterator[str]:  # fmt: skip
+    """While a task is created: its config.json with what is around it."""
     if not any(how.get(name) for name in _WISHES):
-        yield text, lambda pid: None
+        yield text
         return
     place, spec = tenant.surroundings(), parse_spec(text)
     with place.around(tenant.tasks, id, spec, _wishes(how), files) as surrounded:
-        if lasting:
-            surrounded.must_last()
-        yield dump_spec(surrounded.spec), surrounded.created
+        yield dump_spec(surrounded)

@@ -21,7 +21,7 @@ from mobyshell.core.runtime.values import RootMount
 from mobyshell.core.store.containers import Container as Row
 from mobyshell.core.store.snapshots.protocol import GID_MAPPING, UID_MAPPING
 from mobyshell.core.store.stack import Stack
-from mobyshell.core.tasks.restarts import POLICY, labels_at_start, parse
+from mobyshell.core.tasks.restarts import POLICY, labels_at_start
 from mobyshell.core.tasks.users import Read
 from mobyshell.moby.around import HOW, around
 from mobyshell.moby.defaults import spec_in
@@ -212,16 +212,13 @@ class Container:
             rootfs, files = _root_mount(mounts), partial(_opened, mounts)
         policy = row.labels.get(POLICY, "")
         text = self.tenant.store.containers.spec_text(self.id)
-        how, lasting = row.extensions.get(HOW, {}), bool(policy and parse(policy))
-        with around(self.tenant, self.id, text, how, files, lasting=lasting) as place:
-            text, created = place
-            info = tasks.create(
+        with around(self.tenant, self.id, text, row.extensions.get(HOW, {}), files) as text:
+            tasks.create(
                 self.id, spec=text, rootfs=rootfs, terminal=terminal, stdin=stdin,
                 rows=rows, columns=columns, runtime=row.runtime or "mobyshell", restart=policy,
                 store=self.tenant.root if policy else "",
             )  # fmt: skip
             try:
-                created(info.pid)
                 if changes := labels_at_start(row.labels):
                     self.set_labels(changes)
             except BaseException:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from mobyshell.core.errors import NotFound, Unsupported, UsageError
+from mobyshell.core.errors import NotFound, UsageError
 from mobyshell.moby.around import with_network, with_port, with_restart_policy, with_volume
 from mobyshell.moby.asynchronous import AsyncMoby
 from mobyshell.moby.client import Moby
@@ -114,17 +115,54 @@ def test_a_run_that_is_tried_again(moby: Moby) -> None:
     nothing_left(moby)
 
 
-def test_a_network_that_a_restart_would_lose_is_refused(moby: Moby) -> None:
-    """That of a user namespace of its own is joined in the namespace of its first process."""
+@pytest.mark.parametrize("network", ["web", "pasta"])
+def test_a_restart_finds_the_network_of_its_own_users_again(moby: Moby, network: str) -> None:
+    """It belongs to a user namespace that outlives every process in it, too."""
     image = put_image(moby)
+    networking = moby.tenant.surroundings().networking
+    if network == "web":
+        networking.networks.create(network, routes=networking.routes())
+    script = "echo run >> /kept/runs; ip -o -4 addr >> /kept/where; exec httpd -f -p 80"
     options = (with_image(image), with_remapped_snapshot("mapped", image, 100000),
-               with_new_spec(with_image_config(), with_user_namespace(100000)),
-               with_network("bridge"), with_restart_policy("on-failure"))  # fmt: skip
+               with_new_spec(with_image_config(), with_args("sh", "-c", script),
+                             with_user_namespace(100000)),
+               with_network(network), with_port("127.0.0.1:0:80"), with_volume("kept:/kept"),
+               with_restart_policy("always"))  # fmt: skip
+    volume = moby.tenant.surroundings().volumes.ensure("kept").path
+    os.chown(volume, 100000, 100000)
     container = moby.new_container("mapped", *options)
-    with pytest.raises(Unsupported, match="restart"):
-        container.new_task()
+
+    def lines(name: str) -> list[str]:
+        path = Path(volume, name)
+        return path.read_text().splitlines() if path.exists() else []
+
+    def answers() -> bool:
+        (port,) = [one.host_port for one in before.ports]
+        try:
+            with socket.create_connection(("127.0.0.1", port), 10) as line:
+                line.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                return line.recv(4) == b"HTTP"
+        except OSError:
+            return False
+
+    with container.new_task() as task:
+        task.start()
+        before = networking.find("mapped")
+        assert before is not None
+        eventually(answers)
+        os.kill(task.pid, signal.SIGKILL)
+        eventually(lambda: lines("runs") == ["run"] * 2)
+        eventually(answers)
+        assert networking.find("mapped") == before
+        where = lines("where")
+        assert len(where) > 2
+        assert where[: len(where) // 2] == where[len(where) // 2 :]
+        task.kill(signal.SIGKILL)
+        task.wait().result(60)
     container.delete(with_snapshot_cleanup)
-    nothing_left(moby)
+    if network == "web":
+        networking.remove_network(network)
+    nothing_left(moby, volumes=1)
 
 
 def test_a_container_keeps_what_is_around_it_from_task_to_task(moby: Moby) -> None:

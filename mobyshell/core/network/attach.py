@@ -35,6 +35,7 @@ from mobyshell.core.network.values import (
     Operation,
     PortMapping,
     Request,
+    Users,
 )
 from mobyshell.core.network.work import work
 
@@ -62,32 +63,41 @@ class Networking:
     def plan(self, request: Request) -> NetworkPlan:
         """What `attach` would do now; nothing is changed."""
         mode, chosen = mode_of(request), self.choose_ports(request.ports)
-        if mode in slirp.PROGRAMS:
+        if mode in slirp.PROGRAMS and os.geteuid() != 0:
             directory = self.records.directory(self.namespace, request.id)
             return NetworkPlan((slirp_operation(mode, chosen, "/proc/PID/ns/net", "", directory),))
-        if mode:
+        if mode in ("none", "host"):
             return NetworkPlan()
         identity = self.identity(request.id)
         wanted = [self.want(identity, self.configuration(name, dry=True), number, dry=True)
-                  for number, name in enumerate(request.networks)]  # fmt: skip
+                  for number, name in enumerate(() if mode else request.networks)]  # fmt: skip
         netns = request.netns or self.records.netns(self.namespace, request.id)
-        return plan_attach(identity, wanted, self.terms(request, netns, chosen))
+        return self.joining(request, mode, wanted, netns, chosen)
+
+    def joining(
+        self, request: Request, mode: str, wanted: Sequence[Wanted], netns: str,
+        chosen: Sequence[PortMapping],
+    ) -> NetworkPlan:  # fmt: skip
+        """The operations that join all that is wanted, or have a program carry packets (`mode`)."""
+        identity = self.identity(request.id)
+        if mode not in slirp.PROGRAMS:
+            return plan_attach(identity, wanted, self.terms(request, netns, chosen))
+        first = plan_attach(identity, (), self.terms(request, netns, ()))
+        users = self.userns(request) or (request.users or Users()).path
+        directory = self.records.directory(self.namespace, request.id)
+        carried = slirp_operation(mode, chosen, netns, users, directory)
+        return NetworkPlan((*first.operations, carried))
 
     # attaching
 
-    def attach(self, request: Request, *, later: bool = False) -> Attaching:
+    def attach(self, request: Request) -> Attaching:
         """Attach a container that does not exist yet. The answer is held (`with`) until it does: on
         an error all is undone.
 
-        Its network namespace is made and kept by us, unless `later`: then the container comes with
-        its own, and `Attaching.connect` does the rest. AlreadyExists if the container is attached,
-        or a port is taken; NotFound; Unsupported; UsageError.
+        Its network namespace is made and kept by us, with its users' if it has any. AlreadyExists if
+        the container is attached, or a port is taken; NotFound; Unsupported; UsageError.
         """
         mode = mode_of(request)
-        # root sees a created process' namespaces; for others they have to be there before it
-        later = later or mode in slirp.PROGRAMS
-        if mode in slirp.PROGRAMS and os.geteuid() != 0:
-            later = False
         if request.ports and mode in ("none", "host"):
             raise UsageError(f"with the network {mode} there are no ports to publish",
                              hint="leave -p away, or choose another --network")  # fmt: skip
@@ -100,11 +110,10 @@ class Networking:
             slirp.find(mode)
         self.records.prepare()
         self.reconcile()
-        held = Attaching(self, request, mode, self._own(request.id), later=later)
+        held = Attaching(self, request, mode, self._own(request.id))
         try:
             held.begin()
-            if not later:
-                held.join()
+            held.join()
         except BaseException:
             held.undo()
             raise
@@ -172,8 +181,14 @@ class Networking:
         return Terms(
             netns, netns == self.records.netns(self.namespace, request.id), tuple(chosen),
             cni.directories(), kernel_ports=has_nftables(),
-            directory=self.records.directory(self.namespace, request.id),
+            directory=self.records.directory(self.namespace, request.id), users=request.users,
+            userns=self.userns(request),
         )  # fmt: skip
+
+    def userns(self, request: Request) -> str:
+        """Where the user namespace of a container is kept; "" if it has none that we make."""
+        made = request.users is not None and not request.users.path
+        return self.records.userns(self.namespace, request.id) if made else ""
 
     def choose_ports(self, wanted: Sequence[PortMapping]) -> tuple[PortMapping, ...]:
         """The mappings with a host's port each. AlreadyExists for one that is published."""
@@ -224,8 +239,11 @@ class Networking:
         except MobyshellError:
             pass  # what was said there is lost
         # its namespace, and so its devices, can go all the same; for the rest see `orphans`
-        directory = self.records.directory(namespace, id)
-        return Attachment(namespace, id, netns, pinned=True, directory=directory)
+        directory, userns = (
+            self.records.directory(namespace, id),
+            self.records.userns(namespace, id),
+        )
+        return Attachment(namespace, id, netns, pinned=True, directory=directory, userns=userns)
 
     def _undo(self, identity: Identity, attachment: Attachment) -> None:
         plan = plan_detach(identity, attachment, cni.directories())

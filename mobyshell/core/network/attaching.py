@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mobyshell.core.errors import MobyshellError, SyscallFailed, Unsupported, UsageError
 from mobyshell.core.network import cni, names, slirp
 from mobyshell.core.network.files import locked
-from mobyshell.core.network.planner import HOLDER_PID, SLIRP_PID, Wanted, join, plan_attach
+from mobyshell.core.network.planner import HOLDER_PID, SLIRP_PID, Wanted, join
 from mobyshell.core.network.values import (
     HOST,
     Attachment,
@@ -23,6 +23,7 @@ from mobyshell.core.network.values import (
     Operation,
     PortMapping,
     Request,
+    Users,
 )
 from mobyshell.core.network.work import work
 
@@ -32,23 +33,14 @@ if TYPE_CHECKING:
 
 class Attaching:
     """What `Networking.attach` gives to the one who makes the container: hold it (`with`) until the
-    container is there, and tell it of its process by `connect`."""
+    container is there."""
 
-    def __init__(
-        self, home: Networking, request: Request, mode: str, fd: int, *, later: bool
-    ) -> None:
+    def __init__(self, home: Networking, request: Request, mode: str, fd: int) -> None:
         self._home, self._request, self._mode, self._fd = home, request, mode, fd
-        self._later = later
         self._wanted: list[Wanted] = []
         directory = home.records.directory(home.namespace, request.id)
         self.attachment = Attachment(home.namespace, request.id, "", hostname=request.hostname,
-                                     directory=directory)  # fmt: skip
-
-    @property
-    def lasting(self) -> bool:
-        """Whether another process of the container would have the networks, too: not if they are
-        joined in a namespace that comes and goes with one."""
-        return not self._later or self._mode in ("none", "host")
+                                     directory=directory, users=request.users)  # fmt: skip
 
     def __enter__(self) -> Attaching:
         return self
@@ -82,9 +74,11 @@ class Attaching:
         configs = [] if self._mode else [home.configuration(one) for one in request.networks]
         if self._mode == "host":
             self.attachment = replace(self.attachment, netns=None)
-        elif not self._mode and not self._later:
+        elif not self._mode or (self._mode in slirp.PROGRAMS and os.geteuid() == 0):
             path = request.netns or home.records.netns(home.namespace, request.id)
-            self.attachment = replace(self.attachment, netns=path, pinned=not request.netns)
+            userns = home.userns(request) if not request.netns else ""
+            self.attachment = replace(self.attachment, netns=path, userns=userns,
+                                      pinned=not request.netns)  # fmt: skip
         identity = home.identity(request.id)
         without = [Wanted(one, f"eth{number}", one.built_in()[0])
                    for number, one in enumerate(configs)]  # fmt: skip
@@ -103,19 +97,21 @@ class Attaching:
 
     def join(self) -> None:
         """Have the networks joined, in the namespace that is recorded."""
-        if self._mode in slirp.PROGRAMS:
+        if self._mode in slirp.PROGRAMS and not self.attachment.netns:
             self._hold()
-        elif not self._mode:
+        elif self._mode in slirp.PROGRAMS or not self._mode:
             self._join(self.attachment.netns or "")
-        self._finish()
+        self._write_files()
+        with locked(self._home.records.common_lock()):
+            self._record(complete=True)
+            self._home.tell_neighbours(self.attachment)
 
     def _hold(self) -> None:
         """A program's network, in namespaces that a process holds until we let go of them."""
-        request, directory = self._request, self.attachment.directory
+        users, directory = self._request.users or Users(), self.attachment.directory
         hold = Operation(
             "hold", HOST,
-            {"pidfile": f"{directory}/{HOLDER_PID}", "uids": list(request.uids),
-             "gids": list(request.gids)},
+            {"pidfile": f"{directory}/{HOLDER_PID}", "uids": users.uids, "gids": users.gids},
             "namespaces that are there before the container", "unshare --user --net sleep infinity &",
         )  # fmt: skip
         (pid,) = work([hold], host=self._home.host, lock=self._fd)
@@ -124,36 +120,11 @@ class Attaching:
         one = slirp_operation(self._mode, self.attachment.ports, netns, userns, directory)
         work([one], host=self._home.host, lock=self._fd)
 
-    def connect(self, pid: int) -> None:
-        """Join the networks now that process `pid` of the container has its network namespace;
-        nothing is left to do where the namespace was there first."""
-        if not self._later:
-            return
-        netns, userns = f"/proc/{pid}/ns/net", f"/proc/{pid}/ns/user"
-        if self._mode in slirp.PROGRAMS:
-            try:
-                other = os.stat(userns).st_ino != os.stat("/proc/self/ns/user").st_ino
-            except OSError as error:
-                raise SyscallFailed.of(error, "stat", path=userns) from None
-            one = slirp_operation(self._mode, self.attachment.ports, netns,
-                                  userns if other else "", self.attachment.directory)  # fmt: skip
-            work([one], host=self._home.host, lock=self._fd)
-        elif not self._mode:
-            self._join(netns)
-        self._finish()
-
     def _join(self, netns: str) -> None:
-        home, request = self._home, self._request
-        plan = plan_attach(home.identity(request.id), self._wanted,
-                           home.terms(request, netns, self.attachment.ports))  # fmt: skip
+        home = self._home
+        plan = home.joining(self._request, self._mode, self._wanted, netns, self.attachment.ports)
         results = work(plan.operations, host=home.host, netns=netns, lock=self._fd)
         self._take_results(plan, results)
-
-    def _finish(self) -> None:
-        self._write_files()
-        with locked(self._home.records.common_lock()):
-            self._record(complete=True)
-            self._home.tell_neighbours(self.attachment)
 
     def _take_results(self, plan: NetworkPlan, results: Sequence[Any]) -> None:
         """What plugins answered becomes part of the record."""

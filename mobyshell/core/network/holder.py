@@ -1,8 +1,9 @@
-"""A process that holds a user and a network namespace for a container that is yet to come.
+"""User and network namespaces that are there before the container, and outlive its processes.
 
-What is started without privileges cannot reach the namespaces of a container that has not begun: its
-process shows nobody what is in it. So the namespaces come first, kept by a process that sleeps, and
-the container joins both. Only the worker starts one.
+A container with users of its own joins both: a network namespace has to belong to the user namespace
+of whoever is in it, and one that the container made itself would go with its first process. Root
+keeps them by mounts. What is started without privileges cannot mount them where others see it, so
+a process that sleeps holds them. Only the worker makes any.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from mobyshell.core.errors import MobyshellError, SyscallFailed, Unsupported
@@ -29,45 +30,74 @@ def hold(
     places: Places, *, pidfile: str, uids: Sequence[Sequence[int]], gids: Sequence[Sequence[int]]
 ) -> int:
     """Start a holder, with the maps (inside, outside, how many) of its user namespace; its pid."""
+    with _made("", uids, gids) as (pid, go, ready):
+        files.write(pidfile, f"{pid} {files.start_time(pid)}\n".encode())
+        os.write(go, b"!")
+        if os.read(ready, 1):  # it closes with execve, or says that there was none
+            raise MobyshellError("no namespaces for the network: sleep cannot be run")
+    return pid
+
+
+def pin(
+    places: Places, *, path: str, kept: str, users: str, uids: Sequence[Sequence[int]],
+    gids: Sequence[Sequence[int]],
+) -> None:  # fmt: skip
+    """A new network namespace that belongs to the user namespace at `users`, or to one with these
+    maps that is made and kept at `kept`; both kept by mounts."""
+    with _made(users, uids, gids) as (pid, _, _):
+        for kind, where in (("net", path), ("user", "" if users else kept)):
+            if where:
+                os.close(os.open(where, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o400))
+                call("mount", f"/proc/{pid}/ns/{kind}".encode() + b"\0", os.fsencode(where) + b"\0",
+                     0, c.MS_BIND, 0, path=where)  # fmt: skip
+
+
+@contextmanager
+def _made(
+    users: str, uids: Sequence[Sequence[int]], gids: Sequence[Sequence[int]]
+) -> Iterator[tuple[int, int, int]]:
+    """A process in such namespaces, what tells it to stay (else it ends), and what it says."""
+    entered = os.open(users, os.O_RDONLY | os.O_CLOEXEC) if users else -1
     ready, told = os.pipe()
     wait, go = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(ready)
         os.close(go)
-        _be(told, wait)
-    os.close(told)
-    os.close(wait)
+        _be(told, wait, entered)
+    for fd in (told, wait, entered):
+        if fd >= 0:
+            os.close(fd)
+    stays = False
     try:
         failure = os.read(ready, 4096)
         if failure != b"ok":
             raise MobyshellError(f"no namespaces for the network: {failure.decode() or 'it died'}")
-        _map(pid, "uid", uids)
-        _map(pid, "gid", gids)
-        files.write(pidfile, f"{pid} {files.start_time(pid)}\n".encode())
-        os.write(go, b"!")
-        if os.read(ready, 1):  # it closes with execve, or says that there was none
-            raise MobyshellError("no namespaces for the network: sleep cannot be run")
-    except BaseException:
-        os.close(go)  # then it ends
-        os.waitpid(pid, 0)
-        raise
+        if not users:
+            _map(pid, "uid", uids)
+            _map(pid, "gid", gids)
+        yield pid, go, ready
+        stays = True
     finally:
+        os.close(go)
         os.close(ready)
-    os.close(go)
-    return pid
+        if not stays:
+            os.waitpid(pid, 0)
 
 
-def _be(told: int, wait: int) -> None:
+def _be(told: int, wait: int, users: int) -> None:
     """The holder: never returns. It goes on only once it is recorded, so that none is forgotten."""
     try:
         os.setsid()
         for name in os.listdir("/proc/self/fd"):  # above all the lock, which we would hold for ever
-            if int(name) > 2 and int(name) not in (told, wait):
+            if int(name) > 2 and int(name) not in (told, wait, users):
                 with suppress(OSError):  # the directory that was just listed
                     os.close(int(name))
         try:
-            call("unshare", c.CLONE_NEWUSER | c.CLONE_NEWNET, what="unshare")
+            if users >= 0:
+                call("setns", users, c.CLONE_NEWUSER, what="entering the user namespace")
+            new = c.CLONE_NEWNET if users >= 0 else c.CLONE_NEWUSER | c.CLONE_NEWNET
+            call("unshare", new, what="unshare")
         except SyscallFailed as error:
             os.write(told, str(error).encode())
             os._exit(1)

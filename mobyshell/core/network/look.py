@@ -236,6 +236,7 @@ def _steps(
     terms = Terms(
         attachment.netns or "", attachment.pinned, attachment.ports if first else (),
         cni.directories(), kernel_ports, attachment.directory,
+        attachment.users, attachment.userns,
     )  # fmt: skip
     identity = home.identity(attachment.id, attachment.namespace)
     return plan_attach(identity, wanted, terms).operations

@@ -277,5 +277,6 @@ VERBS: dict[str, Callable[..., Any]] = {
     "sysctl": sysctl, "rules": rules, "unrule": unrule, "ports": ports, "proxy": proxy,
     "stop": stop, "owned": owned, "seen": seen, "cni-add": _in("cni", "add"), "cni-del": _in("cni", "delete"),
     "slirp": _in("slirp", "start"), "hold": _in("holder", "hold"),
+    "pin-users": _in("holder", "pin"),
 }  # fmt: skip
 """The verbs of plans."""

@@ -24,6 +24,7 @@ from mobyshell.core.network.values import (
     NetworkPlan,
     Operation,
     PortMapping,
+    Users,
 )
 
 PROXY_PIDS = "proxy.pid"
@@ -77,7 +78,8 @@ class Wanted:
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What holds for all networks of a container: its namespace and whether we make that, ports,
-    where plugins are, whether the kernel maps ports (else a program does), and our directory."""
+    where plugins are, whether the kernel maps ports (else a program does), and our directory; whose
+    the namespace is to be, and where that user namespace is kept if it is made, too."""
 
     netns: str
     pin: bool
@@ -85,6 +87,8 @@ class Terms:
     plugins: tuple[str, ...] = ()
     kernel_ports: bool = True
     directory: str = ""
+    users: Users | None = None
+    userns: str = ""
 
 
 def join(identity: Identity, wanted: Wanted) -> Joined:
@@ -103,12 +107,8 @@ def plan_attach(identity: Identity, wanted: Sequence[Wanted], terms: Terms) -> N
 
 
 def _attach(identity: Identity, wanted: Sequence[Wanted], terms: Terms) -> Iterator[Operation]:
-    path = shlex.quote(terms.netns)
     if terms.pin:
-        yield Operation(
-            "pin", HOST, {"path": terms.netns}, "a network namespace that outlives its processes",
-            f"touch {path} && unshare --net={path} true",
-        )  # fmt: skip
+        yield _pin(terms)
     yield _up(CONTAINER, "lo", "the container's own loopback", terms)
     if terms.ports:
         yield Operation(
@@ -137,6 +137,28 @@ def _attach(identity: Identity, wanted: Sequence[Wanted], terms: Terms) -> Itera
             "translation of addresses and ports, in one transaction",
             script(rules, identity.mark),
         )  # fmt: skip
+
+
+def _pin(terms: Terms) -> Operation:
+    path, users = shlex.quote(terms.netns), terms.users
+    why = "a network namespace that outlives its processes"
+    if users is None:
+        return Operation("pin", HOST, {"path": terms.netns}, why,
+                         f"touch {path} && unshare --net={path} true")  # fmt: skip
+    if users.path:
+        shell = f"touch {path} && nsenter --user={shlex.quote(users.path)} unshare --net sleep 1 & "
+        shell += f"sleep .5; mount --bind /proc/$!/ns/net {path}"
+    else:
+        there = shlex.quote(terms.userns)
+        maps = " ".join(
+            f"--map-{kind}={outside},{inside},{size}"
+            for kind, lines in (("users", users.uids), ("groups", users.gids))
+            for inside, outside, size in lines
+        )
+        shell = f"touch {path} {there} && unshare --user={there} --net={path} {maps} true"
+    return Operation("pin-users", HOST, {"path": terms.netns, "kept": terms.userns, "users": users.path,
+                      "uids": users.uids, "gids": users.gids},
+                     f"{why}, and belongs to the container's users", shell)  # fmt: skip
 
 
 def _join_bridge(
@@ -343,9 +365,8 @@ def _detach(
                 "unlink", HOST, {"name": one.host_interface, "alias": identity.mark},
                 "its cable goes, with both ends", f"ip link del {one.host_interface}",
             )  # fmt: skip
-    if attachment.pinned and attachment.netns:
-        path = shlex.quote(attachment.netns)
-        yield Operation(
-            "unpin", HOST, {"path": attachment.netns},
-            "its network namespace goes with its last process", f"umount {path} && rm {path}",
-        )  # fmt: skip
+    for kept in (attachment.netns, attachment.userns) if attachment.pinned else ():
+        if kept:
+            path = shlex.quote(kept)
+            yield Operation("unpin", HOST, {"path": kept}, "it goes with its last process",
+                            f"umount {path} && rm {path}")  # fmt: skip

@@ -22,13 +22,13 @@ from typing import Any
 from mobyshell.core.errors import InvalidSpec, MobyshellError, SyscallFailed
 from mobyshell.core.linux.paths import make_private
 from mobyshell.core.network import files
-from mobyshell.core.network.values import Attachment, Joined, Lease, PortMapping
+from mobyshell.core.network.values import Attachment, Joined, Lease, PortMapping, Users
 from mobyshell.core.oci.safejson import read_json
 
 ROOT = ".networks"
 ADDRESSES = "addresses"
 _GONE = ".gone-"
-_RECORD, _LOCK, _NETNS = "attachment.json", "lock", "netns"
+_RECORD, _LOCK, _NETNS, _USERNS = "attachment.json", "lock", "netns", "userns"
 
 
 class Records:
@@ -44,6 +44,10 @@ class Records:
     def netns(self, namespace: str, id: str) -> str:
         """Where its network namespace is mounted, if we keep it."""
         return f"{self.directory(namespace, id)}/{_NETNS}"
+
+    def userns(self, namespace: str, id: str) -> str:
+        """Where its user namespace is mounted, if we made and keep it."""
+        return f"{self.directory(namespace, id)}/{_USERNS}"
 
     def prepare(self) -> None:
         """Make the directory of all of it, 0700. SyscallFailed."""
@@ -144,4 +148,8 @@ def _attachment(document: Mapping[str, Any]) -> Attachment:
         for one in values["joined"]
     )
     values["ports"] = tuple(PortMapping.from_json(one) for one in values["ports"])
+    users = values.get("users")
+    if users is not None:
+        maps = {kind: tuple(tuple(one) for one in users[kind]) for kind in ("uids", "gids")}
+        values["users"] = Users(users["path"], **maps)
     return Attachment(**values)

@@ -54,13 +54,23 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class Users:
+    """A user namespace of a container: one to be made, with its maps (inside, outside, how many), or
+    the one at `path`. Its network namespace has to belong to it, or root inside had no power there."""
+
+    path: str = ""
+    uids: tuple[tuple[int, int, int], ...] = ()
+    gids: tuple[tuple[int, int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What a container is to be attached to.
 
     `networks`: names of networks, or one of `none`, `host`, `pasta`, `slirp4netns`. `netns`: the
     container's network namespace; "" to make one and keep it by a mount. `hostname`, `servers` and
-    `search`: what its files say, the host's where they are empty. `uids`, `gids`: the maps (inside,
-    outside, how many) of the user namespace that is to be its own.
+    `search`: what its files say, the host's where they are empty. `users`: the user namespace that
+    it has, if not ours.
     """
 
     id: str
@@ -70,8 +80,7 @@ class Request:
     hostname: str = ""
     servers: tuple[str, ...] = ()
     search: tuple[str, ...] = ()
-    uids: tuple[tuple[int, int, int], ...] = ()
-    gids: tuple[tuple[int, int, int], ...] = ()
+    users: Users | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +133,8 @@ class Joined:
 class Attachment:
     """What a container is attached to. `netns` is what its spec has to name: a path, "" for one of
     its own, None for the host's; `userns` likewise, "" for what its spec says. `pinned`: whether we
-    keep it by a mount. `complete` is False while
-    it is being made, or if whoever made it died.
+    keep them by mounts. `complete` is False while it is being made, or if whoever made it died.
+    `users`: whose its network namespace is, as it was asked for.
     """
 
     namespace: str
@@ -138,6 +147,7 @@ class Attachment:
     directory: str = ""
     hostname: str = ""
     userns: str = ""
+    users: Users | None = None
 
     @property
     def addresses(self) -> tuple[str, ...]:

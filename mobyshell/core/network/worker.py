@@ -25,8 +25,7 @@ from mobyshell.core.network.values import CONTAINER, HOST
 class Places:
     """The two network namespaces: we are in the host's, and have a socket in each.
 
-    The container's is entered once, for that socket, before anything is asked of either: the library
-    that is asked has an event loop.
+    The container's is entered once, for that socket.
     """
 
     def __init__(self, host: str, netns: str) -> None:

@@ -22,7 +22,6 @@ from mobyshell.core.tasks.surroundings import (
     Volume,
     Wishes,
     bind,
-    has_own_users,
     in_network,
     request_of,
 )
@@ -114,14 +113,14 @@ def _joined(
         return spec
     if wishes.networks[0].startswith(CONTAINER):
         return in_network(spec, tasks_network(wishes.networks[0].removeprefix(CONTAINER)))
-    mode, records = request_of(id, spec, wishes)[1], place.networking.records
-    netns: str | None = ""
-    if mode == "host":
-        netns = None
-    elif not mode and not has_own_users(spec):
-        netns = records.netns(place.namespace, id)
+    request, mode = request_of(id, spec, wishes)
+    records, userns = place.networking.records, ""
+    netns: str | None = None if mode == "host" else ""
+    if mode not in ("none", "host") and os.geteuid() == 0:
+        netns, userns = records.netns(place.namespace, id), place.networking.userns(request)
     directory = records.directory(place.namespace, id)
-    return replace(in_network(spec, netns), mounts=(*(spec.mounts or ()), *_files(spec, directory)))
+    spec = in_network(spec, netns, userns, known=True)
+    return replace(spec, mounts=(*(spec.mounts or ()), *_files(spec, directory)))
 
 
 def _files(spec: Spec, directory: str) -> Sequence[Mount]:

@@ -1,8 +1,8 @@
 """What a container gets beside what its spec says: networks, published ports, volumes.
 
 Owns the order around a task's creation: volumes are held, networks joined, the spec adapted; then the
-container is made; then what had to wait for its process is done, and what was held let go. If
-anything fails, nothing of it stays. Also what follows a task's deletion: its networks are let go.
+container is made, and what was held let go. If anything fails, nothing of it stays. Also what follows
+a task's deletion: its networks are let go.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from mobyshell.core.errors import MobyshellError, NotFound, Unsupported, UsageError, WrongState
+from mobyshell.core.errors import MobyshellError, NotFound, UsageError, WrongState
 from mobyshell.core.network import names, ports
 from mobyshell.core.network.attach import Networking, mode_of
-from mobyshell.core.network.values import Attachment, NetworkPlan, PortMapping, Request
+from mobyshell.core.network.values import NetworkPlan, PortMapping, Request, Users
 from mobyshell.core.oci import Linux, Mount, Namespace, Spec, load_spec
 from mobyshell.core.tasks.listing import list_fields
 from mobyshell.core.tasks.paths import container_dir
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from mobyshell.core.network.attaching import Attaching
     from mobyshell.core.tasks.service import Tasks
 
     Root = Callable[[], AbstractContextManager[int]]
@@ -100,32 +99,6 @@ def read_volume(word: str) -> Volume:
     return Volume(source, destination, options)
 
 
-class Surrounded:
-    """A spec as it is to be run, and what to do once its container has a process."""
-
-    def __init__(self, spec: Spec, attaching: Attaching | None = None) -> None:
-        self.spec, self._attaching = spec, attaching
-
-    @property
-    def attachment(self) -> Attachment | None:
-        """The networks, as far as they are joined now."""
-        return self._attaching.attachment if self._attaching is not None else None
-
-    def must_last(self) -> None:
-        """It is to be started again. Unsupported where its networks would not be there then."""
-        if self._attaching is not None and not self._attaching.lasting:
-            raise Unsupported(
-                "a container with a user namespace of its own, or with pasta or slirp4netns as root, "
-                "has its network in its first process, which a restart would not find again",
-                hint="leave --restart, or the network, away",
-            )
-
-    def created(self, pid: int) -> None:
-        """The container's process is `pid`, and has not started its program."""
-        if self._attaching is not None:
-            self._attaching.connect(pid)
-
-
 class Surroundings:
     """Networks and volumes of one namespace, for its tasks. `root`: the store's."""
 
@@ -137,8 +110,9 @@ class Surroundings:
     @contextmanager
     def around(
         self, tasks: Tasks, id: str, spec: Spec, wishes: Wishes, root: Root | None = None
-    ) -> Iterator[Surrounded]:
-        """Hold what is wished for while the container is made; leave with an error to undo it.
+    ) -> Iterator[Spec]:
+        """The spec as it is to be run; what is wished for is held while the container is made. Leave
+        with an error to undo it.
 
         `root` opens the root of the container's files: what is there where an empty volume is
         mounted is copied into the volume first, unless it is mounted with `nocopy`.
@@ -146,18 +120,16 @@ class Surroundings:
         with ExitStack() as held:
             spec = self._with_volumes(spec, wishes.volumes, held, root)
             if not wishes.networks:
-                yield Surrounded(spec)
+                yield spec
             elif wishes.networks[0].startswith(CONTAINER):
                 other = wishes.networks[0].removeprefix(CONTAINER)
-                yield Surrounded(self._joining(tasks, other, spec))
+                yield self._joining(tasks, other, spec)
             else:
                 request, _ = request_of(id, spec, wishes)
-                attaching = held.enter_context(
-                    self.networking.attach(request, later=has_own_users(spec))
-                )
-                attachment = attaching.attachment
-                adapted = in_network(spec, attachment.netns, attachment.userns)
-                yield Surrounded(_with_files(adapted, attachment.directory), attaching)
+                attachment = held.enter_context(self.networking.attach(request)).attachment
+                adapted = in_network(spec, attachment.netns, attachment.userns,
+                                     known=attachment.pinned)  # fmt: skip
+                yield _with_files(adapted, attachment.directory)
 
     def plan(self, id: str, spec: Spec, wishes: Wishes) -> NetworkPlan:
         """What `around` would do about networks."""
@@ -219,13 +191,8 @@ def let_go(state: str, namespace: str, id: str) -> None:
 
 def request_of(id: str, spec: Spec, wishes: Wishes) -> tuple[Request, str]:
     """What is asked of networks, and the word that stands for all of it (`mode_of`)."""
-    linux = _linux(spec)
-    uids, gids = (
-        tuple((one.container_id, one.host_id, one.size) for one in maps or ())
-        for maps in (linux.uid_mappings, linux.gid_mappings)
-    )
-    request = Request(id, wishes.networks, wishes.ports, hostname=spec.hostname or id, uids=uids,
-                      gids=gids)  # fmt: skip
+    request = Request(id, wishes.networks, wishes.ports, hostname=spec.hostname or id,
+                      users=_users(spec))  # fmt: skip
     return request, mode_of(request)
 
 
@@ -233,18 +200,30 @@ def _linux(spec: Spec) -> Linux:
     return spec.linux if spec.linux is not None else Linux()
 
 
-def has_own_users(spec: Spec) -> bool:
-    """Whether it has a user namespace: then its network is joined when its process is there."""
-    return any(one.type == "user" for one in _linux(spec).namespaces or ())
+def _users(spec: Spec) -> Users | None:
+    """The user namespace that it has."""
+    linux = _linux(spec)
+    for one in linux.namespaces or ():
+        if one.type == "user":
+            if one.path:
+                return Users(one.path)
+            uids, gids = (
+                tuple((each.container_id, each.host_id, each.size) for each in maps or ())
+                for maps in (linux.uid_mappings, linux.gid_mappings)
+            )
+            return Users("", uids, gids)
+    return None
 
 
-def in_network(spec: Spec, netns: str | None, userns: str = "") -> Spec:
+def in_network(spec: Spec, netns: str | None, userns: str = "", *, known: bool = False) -> Spec:
     """`spec` in the network namespace at a path; "": in one of its own; None: in the host's. With
-    `userns` in that user namespace, which has its maps already."""
+    `userns` in that user namespace, which has its maps already: they stay in the spec if they are
+    `known` to be the same, for who needs to know whose a file is."""
     linux = _linux(spec)
     others = tuple(one for one in linux.namespaces or () if one.type != "network")
     if userns:
-        linux = replace(linux, uid_mappings=None, gid_mappings=None)
+        if not known:
+            linux = replace(linux, uid_mappings=None, gid_mappings=None)
         others = (Namespace(type="user", path=userns),
                   *(one for one in others if one.type != "user"))  # fmt: skip
     if netns is not None:
@@ -270,4 +249,4 @@ def bind(source: str, destination: str, options: Sequence[str]) -> Mount:
                  options=("rbind", *options, *more))  # fmt: skip
 
 
-__all__ = ["Surrounded", "Surroundings", "Volume", "Wishes", "let_go", "read_volume"]
+__all__ = ["Surroundings", "Volume", "Wishes", "let_go", "read_volume"]

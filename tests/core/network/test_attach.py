@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from mobyshell.core.errors import AlreadyExists, NotFound, UsageError, WrongState
-from mobyshell.core.network import names, ports
+from mobyshell.core.network import names
 from mobyshell.core.network.attach import Networking
-from mobyshell.core.network.values import Attachment, Request
+from mobyshell.core.network.values import Attachment, Request, Users
 from tests.core.network.conftest import Home, asking
 from tests.netns import Netns, connect_hosts, until
 
@@ -224,25 +225,48 @@ def test_a_namespace_that_is_there_already(home: Home) -> None:
         assert {one["ifname"] for one in other.ip("link", "show")} == {"lo"}
 
 
-def test_a_container_that_brings_its_own_namespace(home: Home) -> None:
-    """As in a user namespace: the files are mounted before the networks are joined."""
+def _ports_below_1024(home: Home, where: Attachment) -> bool:
+    """Whether root of the container's users has power over its network."""
+    code = "import socket; socket.socket().bind(('0.0.0.0', 80)); print('yes')"
+    assert where.users is not None
+    words = ["nsenter", f"--user={where.userns or where.users.path}", f"--net={where.netns}",
+             "-S0", "-G0", sys.executable, "-I", "-c", code]  # fmt: skip
+    done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+                          check=False, cwd="/", timeout=60)  # fmt: skip
+    return done.stdout == "yes\n"
+
+
+def test_the_network_of_users_of_its_own_belongs_to_them(home: Home) -> None:
     home.net.networks.create("web", subnets=["10.33.0.0/24"])
-    request = Request("one", ("web",), ports.parse("8080:80"), hostname="one")
-    with Netns() as own:
-        with home.net.attach(request, later=True) as held:
-            (home.state / "default" / "one").mkdir(parents=True)
-            assert (held.attachment.netns, held.attachment.complete) == ("", False)
-            file = os.stat(f"{held.attachment.directory}/hosts").st_ino
-            held.connect(int(own.path.split("/")[2]))
-        one = held.attachment
-        assert os.stat(f"{one.directory}/hosts").st_ino == file
-        assert "10.33.0.2\tone" in Path(one.directory, "hosts").read_text()
-        inside = Attachment("", "", own.path)
-        home.serve(inside, 80)
-        assert home.host.run(*asking("127.0.0.1", 8080)).stdout == "from 10.33.0.1\n"
+    maps = ((0, 100000, 65536), (65536, 0, 1))  # our own ids too: the interpreter may be in /root
+    users = Users("", maps, maps)
+    request = Request("plan", ("web",), hostname="one", users=users)
+    assert "--map-users=100000,0,65536" in home.net.plan(request).operations[0].shell
+    one = home.attach("one", "web", publish=("8080:80",), users=users)
+    assert one.pinned
+    assert one.userns.endswith("/one/userns")
+    assert home.net.find("one") == one
+    assert _ports_below_1024(home, one)
+    home.serve(one, 80)
+    assert home.host.run(*asking("127.0.0.1", 8080)).stdout == "from 10.33.0.1\n"
+    home.delete("one")
+    assert home.leftovers()["mounts"] == []
+
+
+def test_the_network_of_users_that_are_there_belongs_to_them(home: Home) -> None:
+    home.net.networks.create("web", subnets=["10.33.0.0/24"])
+    with subprocess.Popen(["unshare", "--user", "--map-root-user", "sh", "-c", "echo; cat"],
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:  # fmt: skip
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"\n"
+        path = f"/proc/{other.pid}/ns/user"
+        one = home.attach("one", "web", users=Users(path))
+        assert one.userns == ""
+        assert _ports_below_1024(home, one)
+        home.inside(one, "ping", "-c1", "-W20", "10.33.0.1")
         home.delete("one")
-        assert {one["ifname"] for one in own.ip("link", "show")} == {"lo"}
-        assert home.leftovers()["rules"] == ""
+        assert home.leftovers()["mounts"] == []
+        other.kill()
 
 
 def test_tenants_do_not_see_each_other(home: Home) -> None:

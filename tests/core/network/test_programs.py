@@ -131,32 +131,23 @@ def outside(home: Home) -> Iterator[Netns]:
 @pytest.mark.parametrize("program", ["pasta", "slirp4netns"])
 def test_user_mode_networks(home: Home, outside: Netns, program: str) -> None:
     request = Request("one", (program,), ports.parse("8080:80"), hostname="one")
-    assert program in home.net.plan(request).operations[0].shell
-    with Netns() as container:
-        pid = int(container.path.split("/")[2])
-        with home.net.attach(request) as held:
-            (home.state / "default" / "one").mkdir(parents=True)
-            assert held.attachment.netns == ""
-            held.connect(pid)
-        server, inside = Attachment("", "", outside.path), Attachment("", "", container.path)
-        home.serve(server, 9)
-        # pasta of Debian 12 lets no server speak first to who comes from outside
-        home.serve(inside, 80, asked=True)
-        assert home.inside(inside, *asking("198.51.100.2", 9)) == "from 198.51.100.1\n"
-        assert outside.run(*asking("198.51.100.1", 8080, "hi")).stdout.startswith("from ")
-        runs = int(Path(held.attachment.directory, "slirp.pid").read_text().split()[0])
-        assert program in Path(f"/proc/{runs}/cmdline").read_text()
-        home.delete("one")
-        assert not os.path.exists(f"/proc/{runs}/exe") or not os.readlink(f"/proc/{runs}/exe")
+    assert program in home.net.plan(request).operations[-1].shell
+    one = home.attach("one", program, publish=("8080:80",))
+    server = Attachment("", "", outside.path)
+    home.serve(server, 9)
+    # pasta of Debian 12 lets no server speak first to who comes from outside
+    home.serve(one, 80, asked=True)
+    assert home.inside(one, *asking("198.51.100.2", 9)) == "from 198.51.100.1\n"
+    assert outside.run(*asking("198.51.100.1", 8080, "hi")).stdout.startswith("from ")
+    runs = int(Path(one.directory, "slirp.pid").read_text().split()[0])
+    assert program in Path(f"/proc/{runs}/cmdline").read_text()
+    home.delete("one")
+    assert not os.path.exists(f"/proc/{runs}/exe") or not os.readlink(f"/proc/{runs}/exe")
 
 
 @pytest.mark.peer
 def test_what_a_program_says_is_passed_on(home: Home, outside: Netns) -> None:
     home.host.run("ip", "route", "del", "default")
-    with (
-        Netns() as container,
-        pytest.raises(MobyshellError, match="pasta: External interface not usable"),
-        home.net.attach(Request("one", ("pasta",))) as held,
-    ):
-        held.connect(int(container.path.split("/")[2]))
+    with pytest.raises(MobyshellError, match="pasta: External interface not usable"):
+        home.net.attach(Request("one", ("pasta",)))
     assert home.leftovers()["records"] == []

@@ -339,7 +339,7 @@ def test_what_needs_a_namespace(kind: str, paths: set[str]) -> None:
 @pytest.mark.parametrize(
     ("kind", "paths"),
     [("uts", set()), ("network", set()), ("ipc", set()), ("mount", set()),
-     ("user", {"linux.uidMappings", "linux.gidMappings"}), ("time", {"linux.timeOffsets"})],
+     ("user", set()), ("time", {"linux.timeOffsets"})],
 )  # fmt: skip
 def test_what_needs_a_new_namespace(kind: str, paths: set[str]) -> None:
     document = full()
@@ -347,6 +347,14 @@ def test_what_needs_a_new_namespace(kind: str, paths: set[str]) -> None:
         if one["type"] == kind:
             one["path"] = "/proc/1/ns/x"
     assert {one.path for one in check(document)} == paths
+
+
+def test_maps_are_of_a_user_namespace() -> None:
+    """Of a new one, or as runc takes it, of one that is joined; without any they mean nothing."""
+    document = full()
+    linux = document["linux"]
+    linux["namespaces"] = [one for one in linux["namespaces"] if one["type"] != "user"]
+    assert {one.path for one in check(document)} == {"linux.uidMappings", "linux.gidMappings"}
 
 
 def test_an_idmapped_mount_takes_the_maps_of_the_user_namespace() -> None:

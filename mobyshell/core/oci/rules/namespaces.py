@@ -45,7 +45,8 @@ def names(spec: Spec) -> Iterator[Problem]:
 
 
 def mappings(spec: Spec) -> Iterator[Problem]:
-    """A new user namespace has id mappings, and nothing else has."""
+    """A new user namespace has id mappings. One that is joined may have them told, as runc takes it;
+    without one there are none."""
     if spec.linux is None:
         return
     new = makes(spec, "user")
@@ -53,8 +54,8 @@ def mappings(spec: Spec) -> Iterator[Problem]:
         ("uidMappings", spec.linux.uid_mappings), ("gidMappings", spec.linux.gid_mappings),
     ):  # fmt: skip
         path = f"linux.{name}"
-        if given and not new:
-            yield Problem(path, show(list(given)), "none without a new user namespace",
+        if given and not has(spec, "user"):
+            yield Problem(path, show(list(given)), "none without a user namespace",
                           _MAPPINGS)  # fmt: skip
         if not given and new:
             yield Problem(path, "nothing", "a mapping for the new user namespace", _MAPPINGS)
