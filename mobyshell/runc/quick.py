@@ -109,8 +109,10 @@ def attempt(words: Sequence[str]) -> int | None:
         if asked is None or any(name in posix.environ for name in TELLING):
             return None
         found = shape.read(asked.bundle)
-        material = stored.key(asked.root, found.document, "--no-new-keyring" not in asked.flags)
-        entry = stored.load(asked.root, material)
+        own = stored.own_groups()
+        keyring = "--no-new-keyring" not in asked.flags
+        material = stored.key(asked.root, found.document, keyring, own)
+        entry = stored.load(asked.root, material, known=own)
         if entry is None:
             return None
         found.values[shape.ID] = asked.id
@@ -134,6 +136,7 @@ class _Making:
         self.pid = self.pid_start = 0
         self.pidfd = self.main = self.fifo = -1
         self.created = 0
+        self.state: list[bytes] = []
         self.made_directory = self.written = False
         self.detached = "-d" in asked.flags or "--detach" in asked.flags
 
@@ -153,7 +156,7 @@ class _Making:
         self._undo()
         return None
 
-    def _document(self, parts: shape.Pieces, numbers: dict[int, int]) -> bytes:
+    def _document(self, parts: shape.Pieces, numbers: dict[int, int | str]) -> bytes:
         """A JSON document of the entry, with this container's values in its strings."""
         from _json import encode_basestring_ascii as quoted
 
@@ -227,13 +230,15 @@ class _Making:
             import select  # noqa: F401
 
     def _write_state(self, started: int) -> None:
-        numbers = {
-            shape.PID: self.pid, shape.PID_START: self.pid_start,
-            shape.CREATED: self.created, shape.STARTED: started,
-        }  # fmt: skip
-        text = self._document(self.entry["state"], numbers)
+        if not self.state:
+            numbers: dict[int, int | str] = {
+                shape.PID: self.pid, shape.PID_START: self.pid_start,
+                shape.CREATED: self.created, shape.STARTED: "\0",
+            }  # fmt: skip
+            # no NUL is in JSON's strings
+            self.state = self._document(self.entry["state"], numbers).split(b"\0")
         temporary = f"{self.path}/.state.json"
-        stored.write(temporary, text)
+        stored.write(temporary, (b"%d" % started).join(self.state))
         posix.rename(temporary, f"{self.path}/state.json")
 
     def _begin(self) -> int:

@@ -36,7 +36,8 @@ def read(path: str, largest: int = LARGEST, directory: int | None = None) -> byt
         if found.st_mode & 0o170000 != 0o100000 or found.st_size > largest:
             raise OSError(22, "not a plain file", path)
         parts = []
-        while part := posix.read(fd, 1 << 18):  # /proc says 0 for every size
+        # /proc says 0 for every size; for more than this malloc would map and unmap memory
+        while part := posix.read(fd, 1 << 16):
             parts.append(part)
         return b"".join(parts)
     finally:
@@ -69,14 +70,14 @@ def identify(path: str) -> tuple[int, ...]:
     return (one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns)
 
 
-def key(root: str, shape: Any, keyring: bool) -> bytes:
+def key(root: str, shape: Any, keyring: bool, own: dict[str, str] | None = None) -> bytes:
     """Everything that a plan depends on, but for what its entry lists itself. `shape`: a bundle's
-    config.json with places."""
+    config.json with places; `own`: `own_groups`, if they are known."""
     host = posix.uname()
     mounts = [line for line in read("/proc/self/mountinfo").split(b"\n") if b" - cgroup" in line]
     words = (
         FORMAT, made_by(), posix.geteuid(), posix.getegid(), host.release, host.version, host.machine, root,
-        keyring, _beside(shape["linux"].get("cgroupsPath") or "", mounts), b"\n".join(mounts), shape,
+        keyring, _beside(shape["linux"].get("cgroupsPath") or "", mounts, own), b"\n".join(mounts), shape,
     )  # fmt: skip
     return marshal.dumps(words, 2)
 
@@ -91,13 +92,15 @@ def own_groups() -> dict[str, str]:
     return found
 
 
-def _beside(path: str, mounts: list[bytes]) -> tuple[Any, ...]:
+def _beside(
+    path: str, mounts: list[bytes], known: dict[str, str] | None = None
+) -> tuple[Any, ...]:  # fmt: skip
     """What a plan takes from the cgroups that we are in.
 
     Where the container's lie at an absolute place, that is only how far they have the way in
     common with ours: podman calls from another cgroup each time. On v2 alone it is all of it.
     """
-    own = own_groups()
+    own = own_groups() if known is None else known
     above = path.rpartition("/")[0]
     turns = "//" in above or "/./" in f"{above}/" or "/../" in f"{above}/"
     whole = all(line.split(b" ")[3] == b"/" for line in mounts)
@@ -146,8 +149,11 @@ def name_of(material: bytes) -> str:
     return _imp.source_hash(FORMAT, material).hex()
 
 
-def load(root: str, material: bytes, init: int = 0) -> dict[str, Any] | None:
-    """The entry for a key, if it is ours, whole, and still true (in the container of `init`)."""
+def load(
+    root: str, material: bytes, init: int = 0, known: dict[str, str] | None = None
+) -> dict[str, Any] | None:
+    """The entry for a key, if it is ours, whole, and still true (in the container of `init`).
+    `known`: `own_groups`, if they are."""
     path = f"{root}/{DIRECTORY}/{name_of(material)}"
     try:
         fd = posix.open(path, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | CLOEXEC)
@@ -165,10 +171,11 @@ def load(root: str, material: bytes, init: int = 0) -> dict[str, Any] | None:
     entry: dict[str, Any] = marshal.loads(data[8:])
     if entry["key"] != material or owned(entry["uid"]) != tuple(entry["owned"]):
         return None
-    own = own_groups().items() if entry["files"] else ()
     for file, content in entry["files"]:
-        for name, place in own:
-            file = file.replace(OWN % name, place)
+        if "\0" in file:
+            known = own_groups() if known is None else known
+            for name, place in known.items():
+                file = file.replace(OWN % name, place)
         if read(file) != content:
             return None
     for file, identity in entry["identities"]:
