@@ -8,6 +8,7 @@ from typing import Any
 
 from mobyshell.core.oci.digest import Digest, digest_kind
 from mobyshell.core.oci.kinds import (
+    I64,
     array,
     boolean,
     extras,
@@ -24,6 +25,21 @@ _SECTION = "config.md#properties"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Healthcheck:
+    """How to find out whether a container is well. `test`: `NONE`, or `CMD` and words, or `CMD-SHELL`
+    and a text; times in nanoseconds, 0 for the engine's own (Docker's image specification, 1.2;
+    config.md reserves the name)."""
+
+    test: tuple[str, ...] | None = member("Test", array(text()), _SECTION)
+    interval: int | None = member("Interval", I64, _SECTION)
+    timeout: int | None = member("Timeout", I64, _SECTION)
+    start_period: int | None = member("StartPeriod", I64, _SECTION)
+    start_interval: int | None = member("StartInterval", I64, _SECTION)
+    retries: int | None = member("Retries", I64, _SECTION)
+    extra: dict[str, Any] = extras()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageProcess:
     """What a container of the image runs, unless it is told otherwise."""
 
@@ -36,6 +52,10 @@ class ImageProcess:
     working_dir: str | None = member("WorkingDir", text(), _SECTION)
     labels: dict[str, str] | None = member("Labels", mapping(text(), text()), _SECTION)
     stop_signal: str | None = member("StopSignal", text(), _SECTION)
+    # of Docker's, whose names config.md reserves
+    healthcheck: Healthcheck | None = member("Healthcheck", record(Healthcheck), _SECTION)
+    on_build: tuple[str, ...] | None = member("OnBuild", array(text()), _SECTION)
+    shell: tuple[str, ...] | None = member("Shell", array(text()), _SECTION)
     extra: dict[str, Any] = extras()
 
     @property

@@ -1,81 +1,55 @@
 """The builder: stages from their bases to images.
 
-Owns the state of a stage (layers, configuration, history, cache key) and how a layer is made:
-from a scratch directory, or from what a container changed on a snapshot. A layer is always what is
-in its blob: the snapshot that a container wrote is thrown away, and the blob unpacked.
+Owns the order of steps, the key of each, and what a step says of the image's configuration; how a
+layer is written is `writing`'s, what a RUN sees `mounts`', where files come from `trees`'.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from mobyshell.core.clock import rfc3339
-from mobyshell.core.errors import AlreadyExists, MobyshellError, NotFound, UsageError
-from mobyshell.core.oci import media_types
-from mobyshell.core.oci.descriptor import Descriptor, describe
-from mobyshell.core.oci.digest import Digest
-from mobyshell.core.oci.image_config import History, ImageConfig, ImageProcess, RootFS, chain_ids
+from mobyshell.core.errors import MobyshellError, UsageError
+from mobyshell.core.oci.descriptor import Descriptor
+from mobyshell.core.oci.image_config import History, ImageConfig, ImageProcess, RootFS
 from mobyshell.core.oci.image_spec import dump_image, image_to_json
-from mobyshell.core.oci.manifest import Manifest
-from mobyshell.core.oci.platform import host_platform, matcher, parse_platform
+from mobyshell.core.oci.platform import host_platform, parse_platform
 from mobyshell.core.oci.reference import parse_reference
-from mobyshell.core.store import owners
-from mobyshell.core.store.differences import write_layer
-from mobyshell.core.store.layers import Compression, LayerWorker, Written
-from mobyshell.core.store.references import child_labels
-from mobyshell.core.store.snapshots.choose import directories
-from mobyshell.core.store.stack import Stack
-from mobyshell.core.store.unpack import PATIENCE, unpack
-from mobyshell.core.store.walk import Resolved, resolve
+from mobyshell.core.store.unpack import unpack
 from mobyshell.moby.build import running
 from mobyshell.moby.build.cache import Cache, Layer, key_of
-from mobyshell.moby.build.context import Directory, Source, Tree, digest_of
+from mobyshell.moby.build.context import digest_of
+from mobyshell.moby.build.fetching import fetched
 from mobyshell.moby.build.files import Below, Scratch
+from mobyshell.moby.build.mounts import Mounts
 from mobyshell.moby.build.options import Options
-from mobyshell.moby.build.owning import Owning
 from mobyshell.moby.build.settings import environment_of, history_of, joined, with_set
-from mobyshell.moby.build.stages import stage_of, wanted
+from mobyshell.moby.build.stages import wanted
+from mobyshell.moby.build.state import State, layers_of
 from mobyshell.moby.build.steps import (
     SCRATCH,
     Argument,
+    Author,
     Copy,
     Programs,
     Run,
     Set,
-    Shell,
     Stage,
     Step,
     Workdir,
     Write,
 )
+from mobyshell.moby.build.trees import Trees, assembled
+from mobyshell.moby.build.writing import Writing
 
 if TYPE_CHECKING:
     from mobyshell.moby.tenant import Tenant
 
-_FORMAT = 1
+_FORMAT = 2
 """Counts changes of how layers are made: what an older mobyshell has cached is another thing."""
-
-
-@dataclass(slots=True)
-class _State:
-    """A stage so far."""
-
-    key: str
-    process: ImageProcess
-    layers: list[Layer] = field(default_factory=list)
-    history: list[History] = field(default_factory=list)
-    arguments: dict[str, str] = field(default_factory=dict)
-    platform: Any = None
-    own_cmd: bool = False
-
-    @property
-    def chain(self) -> tuple[Digest, ...]:
-        return chain_ids(one.diff_id for one in self.layers)
 
 
 def build(
@@ -102,26 +76,21 @@ def build(
 
 class _Builder:
     def __init__(self, held: Tenant, options: Options, stack: ExitStack) -> None:
-        self._held, self._options, self._stack = held, options, stack
-        self._content = held.store.content
+        self._held, self._options = held, options
         self._snapshots = held.snapshotter(options.snapshotter)
         self._cache = Cache(held.store)
-        self._states: dict[int, _State] = {}
-        self._names: dict[str, int] = {}
-        self._context: Directory | None = None
-        root = held.store.scope.root
-        self._owners = owners.of_store(root)
-        self._count = 0
-        self._scratch = stack.enter_context(directories(root, root.scratch.name).new())
+        newest = None if options.epoch is None else float(options.epoch)
+        self._writing = Writing(held, self._snapshots, newest, stack)
+        self._trees = Trees(held, self._snapshots, options.context, options.ignore, stack)
 
     # stages
 
     def stage(self, index: int, stage: Stage) -> None:
         """Build one."""
         state = self._base(index, stage)
-        self._states[index] = state
+        self._trees.states[index] = state
         if stage.name:
-            self._names[stage.name] = index
+            self._trees.names[stage.name] = index
         for step in stage.steps:
             try:
                 self._step(state, step, index)
@@ -131,71 +100,41 @@ class _Builder:
                 error.message = error.args[0]
                 raise
 
-    def _base(self, index: int, stage: Stage) -> _State:
+    def _base(self, index: int, stage: Stage) -> State:
         platform = parse_platform(stage.platform) if stage.platform else host_platform()
         if stage.base == SCRATCH:
-            key = key_of(_FORMAT, SCRATCH, str(platform))
-            return _State(key, ImageProcess(), platform=platform)
-        earlier = stage_of(stage.base, self._names, index)
+            return State(key_of(_FORMAT, SCRATCH, str(platform)), ImageProcess(), platform)
+        earlier = self._trees.stage(stage.base, index)
         if earlier is not None:
-            found = self._states[earlier]
-            return _State(found.key, found.process, list(found.layers), list(found.history),
-                          platform=found.platform)  # fmt: skip
-        resolved = self._image(stage.base, platform)
-        layers = [
-            Layer(one, diff_id)
-            for one, diff_id in zip(resolved.layers, resolved.config.diff_ids, strict=True)
-        ]
-        key = key_of(_FORMAT, resolved.manifest.config.digest)
-        return _State(key, resolved.config.config or ImageProcess(), layers,
-                      history_of(resolved.config), platform=resolved.config.platform)  # fmt: skip
-
-    def _image(self, name: str, platform: Any) -> Resolved:
-        full = str(parse_reference(name))
-        try:
-            found = self._held.store.images.get(full)
-        except NotFound as error:
-            raise NotFound(f"there is no image {full} here",
-                           hint=error.hint or f"mobyshell image pull {name}") from None  # fmt: skip
-        return resolve(self._content, found.target, matcher(platform))
+            process = replace(earlier.process, on_build=None)
+            return State(earlier.key, process, earlier.platform, list(earlier.layers),
+                         list(earlier.history), author=earlier.author)  # fmt: skip
+        image = self._trees.image(stage.base, platform)
+        process = image.config.config or ImageProcess()
+        if process.on_build and not stage.triggered:
+            raise UsageError(f"{stage.base} has steps for who builds upon it (ONBUILD)",
+                             hint="build upon it by a Dockerfile")  # fmt: skip
+        key = key_of(_FORMAT, image.manifest.config.digest)
+        return State(key, replace(process, on_build=None), image.config.platform, layers_of(image),
+                     history_of(image.config), author=image.config.author)  # fmt: skip
 
     def finish(self, index: int) -> Descriptor:
         """The image of a stage: configuration and manifest in the content."""
-        state = self._states[index]
+        state = self._trees.states[index]
         process = state.process
         if self._options.labels:
             process = replace(process, labels={**(process.labels or {}), **self._options.labels})
         config = ImageConfig(
             architecture=state.platform.architecture, os=state.platform.os,
-            variant=state.platform.variant, created=self._time(), config=process,
+            variant=state.platform.variant, created=self._time(), author=state.author,
+            config=process, history=tuple(state.history),
             rootfs=RootFS(type="layers", diff_ids=tuple(one.diff_id for one in state.layers)),
-            history=tuple(state.history),
         )  # fmt: skip
-        resolved = self._resolved(state, config)
-        self._keep(resolved.manifest.config, dump_image(config), ())
-        self._keep(resolved.descriptor, dump_image(resolved.manifest), resolved.manifest.children)
-        unpack(self._held.store, resolved, snapshotter=self._snapshots.name)
-        return resolved.descriptor
-
-    def _resolved(self, state: _State, config: ImageConfig) -> Resolved:
-        manifest = Manifest(
-            schema_version=2, media_type=media_types.OCI_MANIFEST,
-            config=describe(dump_image(config), media_types.OCI_CONFIG),
-            layers=tuple(one.descriptor for one in state.layers),
-        )  # fmt: skip
-        described = describe(dump_image(manifest), media_types.OCI_MANIFEST)
-        return Resolved(described, manifest, config)
-
-    def _keep(self, one: Descriptor, data: bytes, children: Sequence[Descriptor]) -> None:
-        labels = child_labels(children)
-        try:
-            with self._content.writer(f"build-{one.digest}", expected=one.digest,
-                                      patience=60) as ingest:  # fmt: skip
-                ingest.write(data, 0)
-                ingest.commit(one.size, one.digest, labels)
-        except AlreadyExists:
-            if labels:
-                self._content.update(one.digest, dict(labels))
+        image = assembled(state, config)
+        self._trees.keep(image.manifest.config, dump_image(config), ())
+        self._trees.keep(image.descriptor, dump_image(image.manifest), image.manifest.children)
+        unpack(self._held.store, image, snapshotter=self._snapshots.name)
+        return image.descriptor
 
     def _time(self) -> str:
         epoch = self._options.epoch
@@ -204,135 +143,125 @@ class _Builder:
 
     # steps
 
-    def _step(self, state: _State, step: Step, index: int) -> None:
+    def _step(self, state: State, step: Step, index: int) -> None:
         if isinstance(step, Argument):
             state.arguments[step.name] = step.value
             return
-        if isinstance(step, Set):
+        if isinstance(step, Run):
+            self._run(state, step, index)
+        elif isinstance(step, Copy):
+            self._copy(state, step, index)
+        elif isinstance(step, Programs):
+            # what this machine has may have changed: it is read each time
+            self._layer(state, step, "", lambda scratch: scratch.programs(step))
+        elif isinstance(step, Write):
+            key = key_of(state.key, "write", step.path, step.content, step.mode, step.owner)
+            self._layer(state, step, key, lambda scratch: scratch.write(step))
+        elif isinstance(step, Workdir):
+            self._workdir(state, step)
+        else:
+            self._set(state, step)
+
+    def _set(self, state: State, step: Step) -> None:
+        """A step that says something of the image, and changes no file."""
+        if isinstance(step, Author):
+            state.author = step.name
+        elif isinstance(step, Set):
             state.process = with_set(state.process, step)
             state.own_cmd = state.own_cmd or step.member == "cmd"
             if step.member == "entrypoint" and not state.own_cmd:
                 # what the base would run is no argument of this
                 state.process = replace(state.process, cmd=None)
-        elif isinstance(step, Workdir):
-            path = joined(state.process.working_dir or "/", step.path)
-            state.process = replace(state.process, working_dir=path)
-            with self._below(state) as below:
-                there = below.stat(path) is not None
-            if not there:
-                made = Write(text=step.text, line=step.line, path=path, content=None, mode=0o755)
-                self._layer(state, step, key_of(state.key, "workdir", path),
-                            lambda scratch: scratch.write(made))  # fmt: skip
-                return
-        elif isinstance(step, (Run, Copy, Programs, Write)):
-            self._files(state, step, index)
-            return
-        elif not isinstance(step, Shell):
-            raise AssertionError(step)
-        state.key = key_of(state.key, type(step).__name__, image_to_json(state.process))
+        told = [image_to_json(state.process), state.author]
+        state.key = key_of(state.key, type(step).__name__, told)
         state.history.append(self._history(step, empty=True))
         self._options.told(step.text, False)
 
-    def _files(self, state: _State, step: Run | Copy | Programs | Write, index: int) -> None:
-        if isinstance(step, Run):
-            self._run(state, step)
-        elif isinstance(step, Copy):
-            with self._source(step, index) as source:
-                digest = digest_of(source, step.paths)
-                key = key_of(state.key, "copy", step.paths, step.target, step.owner, step.mode,
-                             state.process.working_dir, digest)  # fmt: skip
-                workdir = state.process.working_dir or "/"
-                self._layer(state, step, key, lambda scratch: scratch.copy(step, source, workdir))
-        elif isinstance(step, Programs):
-            # what this machine has may have changed: it is read each time
-            self._layer(state, step, "", lambda scratch: scratch.programs(step))
-        else:
-            key = key_of(state.key, "write", step.path, step.content, step.mode, step.owner)
-            self._layer(state, step, key, lambda scratch: scratch.write(step))
+    def _workdir(self, state: State, step: Workdir) -> None:
+        path = joined(state.process.working_dir or "/", step.path)
+        state.process = replace(state.process, working_dir=path)
+        with self._trees.below(state) as below:
+            there = below.stat(path) is not None
+        if there:
+            self._set(state, step)
+            return
+        made = Write(text=step.text, line=step.line, path=path, content=None, mode=0o755)
+        key = key_of(state.key, "workdir", path)
+        self._layer(state, step, key, lambda scratch: scratch.write(made))
+
+    def _copy(self, state: State, step: Copy, index: int) -> None:
+        workdir = state.process.working_dir or "/"
+        urls = tuple(path for path in step.paths if step.unpack and "://" in path)
+        step = replace(step, paths=tuple(path for path in step.paths if path not in urls))
+        with ExitStack() as stack:
+            source, digest, owner = None, "", step.owner
+            if step.paths:
+                source = stack.enter_context(self._trees.source(step.source, index))
+                digest = digest_of(source, step.paths, step.excluded)
+            pages = [stack.enter_context(fetched(url, step.checksum, self._writing.place()))
+                     for url in urls]  # fmt: skip
+            if step.link and owner:  # of what is below, only the ids of its names count
+                with self._trees.below(state) as below:
+                    owner = "{}:{}".format(*below.owner(owner))
+            key = key_of(
+                f"link {_FORMAT} {state.platform}" if step.link else state.key, "copy", step.paths,
+                step.target, owner, step.mode, workdir, step.unpack, step.parents, step.excluded, digest,
+                [(one.name, one.content) for one in step.files], [one.digest for one in pages],
+            )  # fmt: skip
+            self._layer(
+                state, replace(step, owner=owner), key,
+                lambda scratch: scratch.copy(step, source, workdir, [*step.files, *pages]),
+                apart=step.link,
+            )  # fmt: skip
 
     def _layer(
-        self, state: _State, step: Step, key: str, fill: Callable[[Scratch], object]
-    ) -> None:
-        """A layer of files. An empty key: not cached, but named by what came out."""
+        self, state: State, step: Step, key: str, fill: Callable[[Scratch], object], *,
+        apart: bool = False,
+    ) -> None:  # fmt: skip
+        """A layer of files. An empty key: not cached, but named by what came out. `apart`: it does not
+        depend on what is below."""
         layer = self._cache.find(key) if key and self._options.cached else None
-        cached = layer is not None
+        cached, before = layer is not None, state.key
         if layer is None:
-            self._count += 1
-            place = self._scratch / str(self._count)
-            with self._below(state) as below:
-                scratch = Scratch(place, below, Owning(self._owners))
-                fill(scratch)
-                scratch.finish()
-                what = key or key_of(state.key, step.text)
-                layer = self._written(what, lambda fd: self._diff(place, fd))
-        self._add(state, step, key or key_of(state.key, layer.diff_id), layer, cached=cached)
+            with self._trees.below(state) as below:
+                on = Below(None, accounts=below.stack) if apart else below
+                layer = self._writing.filled(key or key_of(before, step.text), on, fill)
+        self._add(state, step, key or key_of(before, layer.diff_id), layer, cached=cached)
+        if apart:  # what follows depends on all that is below it
+            state.key = key_of(before, key)
 
-    def _run(self, state: _State, step: Run) -> None:
+    def _run(self, state: State, step: Run, index: int) -> None:
         network = step.network if step.network not in ("", "default") else self._options.network
+        if network == "host" and self._options.network != "host":
+            raise UsageError("asks for the host's network", hint="allow it: --network host")
         env = {**state.arguments, **environment_of(state.process)}
-        key = key_of(state.key, "run", step.args, env, state.process.user,
-                     state.process.working_dir, network)  # fmt: skip
-        layer = self._cache.find(key) if self._options.cached else None
-        cached = layer is not None
-        if layer is None:
-            self._options.told(step.text, False)
-            layer = self._ran(key, state, step, env, network)
-        else:
-            self._options.told(step.text, True)
+        with ExitStack() as stack:
+            mounts = Mounts(self._held, self._trees, self._writing, self._options, stack)
+            more = mounts.look(step, state, index)
+            key = key_of(state.key, "run", step.args, env, state.process.user,
+                         state.process.working_dir, network, *more)  # fmt: skip
+            layer = self._cache.find(key) if self._options.cached else None
+            cached = layer is not None
+            self._options.told(step.text, cached)
+            if layer is None:
+                layer = self._ran(key, state, step, running.Way(
+                    args=step.args, env={**step.unseen, **env}, process=state.process,
+                    network=network, mounts=mounts,
+                ))  # fmt: skip
         self._add(state, step, key, layer, cached=cached, told=True)
 
-    def _ran(
-        self, key: str, state: _State, step: Run, env: Mapping[str, str], network: str
-    ) -> Layer:
-        self._unpacked(state)
+    def _ran(self, key: str, state: State, step: Run, way: running.Way) -> Layer:
+        self._trees.unpacked(state)
         chain = state.chain
-        scratch = f"build-{self._held.store.scope.clock.new_id()}"
-        self._snapshots.prepare(scratch, chain[-1] if chain else "")
-        try:
-            running.run(self._held, scratch, self._snapshots, step.args, env, state.process, network,
-                        self._options.output)  # fmt: skip
-            return self._written(
-                key,
-                lambda fd: write_layer(self._snapshots, scratch, fd, compression=Compression.GZIP,
-                                       newest=self._newest(), enter=self._owners.enter),
-            )  # fmt: skip
-        finally:
-            with suppress(NotFound):
-                self._snapshots.remove(scratch)
-
-    def _diff(self, place: Path, output: int) -> Written:
-        nothing = self._scratch / "nothing"
-        nothing.mkdir(exist_ok=True)
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        lower, upper = os.open(nothing, flags), os.open(place, flags)
-        try:
-            with LayerWorker(enter=self._owners.enter) as worker:
-                return worker.diff_trees(lower, upper, output, compression=Compression.GZIP,
-                                         newest=self._newest())  # fmt: skip
-        finally:
-            os.close(lower)
-            os.close(upper)
-
-    def _newest(self) -> float | None:
-        return None if self._options.epoch is None else float(self._options.epoch)
-
-    def _written(self, key: str, write: Callable[[int], Written]) -> Layer:
-        """What `write` writes into a descriptor, as a blob. The step's key names the ingest: what a
-        killed build left of it the next one writes over."""
-        with self._content.writer(f"build-{key}", patience=PATIENCE) as ingest:
-            ingest.truncate()
-            done = write(ingest.fd)
-            ingest.adopt(Digest(done.digest), done.size)
-            with suppress(AlreadyExists):
-                ingest.commit(done.size, Digest(done.digest))
-        digest, diff_id = Digest(done.digest), Digest(done.diff_id)
-        return Layer(
-            Descriptor(media_type=media_types.OCI_LAYER_GZIP, digest=digest, size=done.size),
-            diff_id,
-        )
+        with (
+            self._trees.below(state) as below,
+            self._writing.active(chain[-1] if chain else "") as active,
+        ):
+            running.run(self._held, active, self._snapshots, way, below, self._options.output)
+            return self._writing.changed(key, active)
 
     def _add(
-        self, state: _State, step: Step, key: str, layer: Layer, *, cached: bool, told: bool = False
+        self, state: State, step: Step, key: str, layer: Layer, *, cached: bool, told: bool = False
     ) -> None:
         if not cached:
             self._cache.keep(key, layer, step.text)
@@ -345,58 +274,3 @@ class _Builder:
     def _history(self, step: Step, *, empty: bool) -> History:
         return History(created=self._time(), created_by=step.text, comment="mobyshell",
                        empty_layer=True if empty else None)  # fmt: skip
-
-    # trees
-
-    def _unpacked(self, state: _State) -> None:
-        """Have the snapshot of a state: its layers unpacked."""
-        if not state.layers:
-            return
-        with suppress(NotFound):
-            self._snapshots.claim(state.chain[-1])
-            return
-        config = ImageConfig(
-            architecture=state.platform.architecture, os=state.platform.os,
-            rootfs=RootFS(type="layers", diff_ids=tuple(one.diff_id for one in state.layers)),
-        )  # fmt: skip
-        resolved = self._resolved(state, config)
-        self._keep(resolved.manifest.config, dump_image(config), ())
-        unpack(self._held.store, resolved, snapshotter=self._snapshots.name)
-
-    @contextmanager
-    def _below(self, state: _State) -> Iterator[Below]:
-        if not state.layers:
-            yield Below(None)
-            return
-        with self._tree(state) as stack:
-            yield Below(stack)
-
-    @contextmanager
-    def _tree(self, state: _State) -> Iterator[Stack]:
-        self._unpacked(state)
-        place = self._snapshots.directories(state.chain[-1])
-        with Stack([place.directory, *place.lowers]) as stack:
-            yield stack
-
-    @contextmanager
-    def _source(self, step: Copy, index: int) -> Iterator[Source]:
-        if not step.source:
-            if self._context is None:
-                if self._options.context is None:
-                    raise UsageError("there is no directory to copy from")
-                self._context = Directory(self._options.context)
-                self._stack.callback(self._context.close)
-            yield self._context
-            return
-        earlier = stage_of(step.source, self._names, index)
-        if earlier is not None:
-            state = self._states[earlier]
-        else:
-            resolved = self._image(step.source, host_platform())
-            layers = [Layer(one, diff_id) for one, diff_id in
-                      zip(resolved.layers, resolved.config.diff_ids, strict=True)]  # fmt: skip
-            state = _State("", ImageProcess(), layers, platform=resolved.config.platform)
-        if not state.layers:
-            raise NotFound(f"there is nothing in {step.source}")
-        with self._tree(state) as stack:
-            yield Tree(stack, step.source)

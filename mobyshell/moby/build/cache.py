@@ -21,7 +21,8 @@ from mobyshell.core.oci.digest import Digest
 from mobyshell.core.store.leases import Resource
 from mobyshell.core.store.store import Namespace
 
-_PREFIX = "build-"
+PREFIX = "build-"
+"""Of the leases of everything that builds keep."""
 _LAYER, _DIFF_ID, _STEP = (f"io.mobyshell/build.{name}" for name in ("layer", "diff-id", "step"))
 _LONGEST_STEP = 200
 
@@ -48,7 +49,7 @@ class Cache:
     def find(self, key: str) -> Layer | None:
         """The layer of a key, held by the caller's lease from now on; None if there is none."""
         try:
-            labels = self._namespace.leases.get(_PREFIX + key).labels
+            labels = self._namespace.leases.get(PREFIX + key).labels
             told = json.loads(labels[_LAYER])
             layer = Layer(
                 Descriptor(media_type=told[0], digest=Digest(told[1]), size=told[2]),
@@ -66,14 +67,14 @@ class Cache:
             _LAYER: json.dumps([one.media_type, one.digest, one.size]), _DIFF_ID: layer.diff_id,
             _STEP: step[:_LONGEST_STEP],
         }  # fmt: skip
-        leases, id = self._namespace.leases, _PREFIX + key
+        leases, id = self._namespace.leases, PREFIX + key
         with suppress(AlreadyExists):
             leases.create(id, labels)
         leases.add(id, Resource("content", one.digest))
 
     def prune(self) -> int:
         """Forget everything; how many entries there were."""
-        found = [one.id for one in self._namespace.leases.list() if one.id.startswith(_PREFIX)]
+        found = [one.id for one in self._namespace.leases.list() if one.id.startswith(PREFIX)]
         for id in found:
             with suppress(NotFound):
                 self._namespace.leases.delete(id)

@@ -6,7 +6,6 @@ links that lead out of it lead nowhere. `.dockerignore` leaves files out.
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import json
 import os
@@ -20,6 +19,7 @@ from typing import Protocol
 from mobyshell.core.errors import NotFound, SyscallFailed
 from mobyshell.core.linux.paths import open_in_root
 from mobyshell.core.store.stack import Stack
+from mobyshell.moby.build.patterns import Patterns, is_pattern, matches
 
 _PIECE = 1 << 20
 
@@ -40,7 +40,10 @@ class Item:
 
 
 class Source(Protocol):
-    """Where files come from."""
+    """Where files come from. `keeps_owners`: what they are copied to belongs to whom they do."""
+
+    @property
+    def keeps_owners(self) -> bool: ...
 
     def match(self, pattern: str) -> list[str]:
         """The paths that a pattern names, sorted."""
@@ -55,33 +58,53 @@ class Source(Protocol):
         ...
 
 
-def digest_of(source: Source, paths: tuple[str, ...]) -> str:
+def digest_of(source: Source, paths: tuple[str, ...], excluded: tuple[str, ...] = ()) -> str:
     """What a step depends on that copies these: names, modes, owners of stages, content. Times are
     left out: a fresh checkout is the same build."""
     summary = hashlib.sha256()
+    left_out = Patterns(excluded)
     for pattern in paths:
         for path in source.match(pattern):
-            for item in source.items(path):
-                mode = item.found.st_mode
-                told = [pattern, path, item.path, mode, item.target]
+            for item in kept(source.items(path), left_out):
+                found = item.found
+                owner = [found.st_uid, found.st_gid] if source.keeps_owners else []
+                told = [pattern, path, item.path, found.st_mode, item.target, *owner]
                 summary.update(json.dumps(told).encode())
-                if stat.S_ISREG(mode):
+                if stat.S_ISREG(found.st_mode):
                     for piece in source.read(item.place):
                         summary.update(piece)
                 summary.update(b"\0")
     return summary.hexdigest()
 
 
-class Directory:
-    """A directory of the user's."""
+def kept(items: Iterator[Item], left_out: Patterns) -> Iterator[Item]:
+    """Without what the patterns leave out: of a directory's, by their paths in it; of a file, by its
+    name. Directories that are left out are kept for what is brought back below them."""
+    waiting: list[Item] = []
+    for item in items:
+        path = item.path or ("" if item.is_directory else posixpath.basename(item.place))
+        if not path or not left_out.leave_out(path):
+            above = [one for one in waiting if item.path.startswith(f"{one.path}/")]
+            waiting = [one for one in waiting if one not in above]
+            yield from above
+            yield item
+        elif item.is_directory and left_out.bring_back:
+            waiting.append(item)
 
-    def __init__(self, path: Path) -> None:
+
+class Directory:
+    """A directory of the user's. `ignore`: the file with the patterns of what is left out, instead of
+    its .dockerignore."""
+
+    keeps_owners = False
+
+    def __init__(self, path: Path, ignore: Path | None = None) -> None:
         self._path = path
         try:
             self._top = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise SyscallFailed.of(error, "open", path=str(path)) from None
-        self._ignored = _ignored(self._top)
+        self._ignored = Patterns(_lines(self._top) if ignore is None else _lines_of(ignore))
 
     def close(self) -> None:
         """Give the descriptor back."""
@@ -89,39 +112,48 @@ class Directory:
 
     def match(self, pattern: str) -> list[str]:
         wanted = posixpath.normpath("/" + pattern).lstrip("/") or "."
-        if not any(ch in wanted for ch in "*?["):
+        if not is_pattern(wanted):
             return [wanted]
-        found = [item.path for item in self.items(".") if item.path and _matches(item.path, wanted)]
+        found = [item.path for item in self.items(".") if item.path and matches(item.path, wanted)]
         if not found:
             raise NotFound(f"nothing in {self._path} is named {pattern:.100}")
         return sorted(found)
 
     def items(self, path: str) -> Iterator[Item]:
-        wanted = posixpath.normpath(path)
-        if wanted != "." and self._leaves_out(wanted):
-            raise NotFound(f"{path:.100} is left out by .dockerignore")
+        wanted = posixpath.normpath("/" + path).lstrip("/") or "."
         try:
             fd = open_in_root(self._top, wanted, os.O_PATH)
         except SyscallFailed:
             raise NotFound(f"there is no {path:.100} in {self._path}") from None
+        nothing = True
         try:
-            yield from self._walk(fd, "", wanted if wanted != "." else "")
+            for item in self._walk(fd, "", wanted if wanted != "." else ""):
+                nothing = False
+                yield item
         finally:
             os.close(fd)
+        if nothing:
+            raise NotFound(f"{path:.100} is left out by .dockerignore")
 
     def _walk(self, fd: int, path: str, place: str) -> Iterator[Item]:
         found = os.fstat(fd)
         target = os.readlink("", dir_fd=fd) if stat.S_ISLNK(found.st_mode) else ""
-        yield Item(path, place, found, target)
-        if not stat.S_ISDIR(found.st_mode):
+        itself = Item(path, place, found, target)
+        waits = bool(place) and self._ignored.leave_out(place)
+        if not waits:
+            yield itself
+        if not stat.S_ISDIR(found.st_mode) or (waits and not self._ignored.bring_back):
             return
         for name in sorted(os.listdir(f"/proc/self/fd/{fd}")):
-            below = posixpath.join(place, name)
-            if self._leaves_out(below):
-                continue
             child = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
             try:
-                yield from self._walk(child, posixpath.join(path, name), below)
+                for item in self._walk(
+                    child, posixpath.join(path, name), posixpath.join(place, name)
+                ):
+                    if waits:  # a directory that is left out, and something in it is not
+                        yield itself
+                        waits = False
+                    yield item
             finally:
                 os.close(child)
 
@@ -133,28 +165,21 @@ class Directory:
         finally:
             os.close(fd)
 
-    def _leaves_out(self, path: str) -> bool:
-        out = False
-        for pattern, back in self._ignored:
-            parts = path.split("/")
-            beginnings = ("/".join(parts[: count + 1]) for count in range(len(parts)))
-            if any(_matches(one, pattern) for one in beginnings):
-                out = not back
-        return out
-
 
 class Tree:
     """The tree of another stage, or of an image."""
+
+    keeps_owners = True
 
     def __init__(self, stack: Stack, name: str) -> None:
         self._stack, self._name = stack, name
 
     def match(self, pattern: str) -> list[str]:
         wanted = posixpath.normpath("/" + pattern)
-        if not any(ch in wanted for ch in "*?["):
+        if not is_pattern(wanted):
             return [wanted]
         top = posixpath.dirname(wanted.split("*")[0].split("?")[0].split("[")[0]) or "/"
-        found = [item.place for item in self.items(top) if _matches(item.place[1:], wanted[1:])]
+        found = [item.place for item in self.items(top) if matches(item.place[1:], wanted[1:])]
         if not found:
             raise NotFound(f"nothing in {self._name} is named {pattern:.100}")
         return sorted(found)
@@ -182,37 +207,19 @@ class Tree:
             os.close(fd)
 
 
-def _ignored(top: int) -> list[tuple[str, bool]]:
-    """The patterns of .dockerignore: (pattern, does it bring back)."""
+def _lines(top: int) -> list[str]:
+    """Those of .dockerignore."""
     try:
         fd = open_in_root(top, ".dockerignore", os.O_RDONLY | os.O_NONBLOCK)
     except SyscallFailed:
         return []
+    with open(fd, "rb") as file:
+        return file.read(_PIECE).decode("utf-8", "replace").splitlines()
+
+
+def _lines_of(path: Path) -> list[str]:
     try:
-        text = os.read(fd, _PIECE).decode("utf-8", "replace")
-    finally:
-        os.close(fd)
-    found = []
-    for line in text.splitlines():
-        word = line.strip()
-        if not word or word.startswith("#"):
-            continue
-        back = word.startswith("!")
-        pattern = posixpath.normpath("/" + word.removeprefix("!").strip()).lstrip("/")
-        if pattern:
-            found.append((pattern, back))
-    return found
-
-
-def _matches(path: str, pattern: str) -> bool:
-    """Go's filepath.Match with `**`: `*` does not pass a slash, `**` passes any number."""
-    mine, theirs = path.split("/"), pattern.split("/")
-
-    def fits(at: int, to: int) -> bool:
-        if to == len(theirs):
-            return at == len(mine)
-        if theirs[to] == "**":
-            return any(fits(one, to + 1) for one in range(at, len(mine) + 1))
-        return at < len(mine) and fnmatch.fnmatchcase(mine[at], theirs[to]) and fits(at + 1, to + 1)
-
-    return fits(0, 0)
+        with path.open("rb") as file:
+            return file.read(_PIECE).decode("utf-8", "replace").splitlines()
+    except OSError as error:
+        raise SyscallFailed.of(error, "open", path=str(path)) from None

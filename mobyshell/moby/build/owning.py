@@ -20,6 +20,11 @@ class Owning:
         self._owners = owners
         self._later: dict[Path, tuple[int, int]] = {}
 
+    @property
+    def enter(self) -> tuple[str, ...]:
+        """The words of a program that starts another where these owners are (`Owners.enter`)."""
+        return tuple(self._owners.enter)
+
     def give(self, path: Path, uid: int, gid: int) -> None:
         """Let a file, or a link itself, be of these ids, as a container knows them. OSError."""
         if not self._owners.uids:

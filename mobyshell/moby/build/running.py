@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobyshell.core.errors import MobyshellError, NotFound
-from mobyshell.core.oci import dump_spec
+from mobyshell.core.oci import Mount, Spec, dump_spec
 from mobyshell.core.oci.image_config import ImageProcess
 from mobyshell.core.runtime.values import RootMount
 from mobyshell.core.store.leases import holder_lives, own_holder
-from mobyshell.core.store.snapshots.protocol import Snapshotter
+from mobyshell.core.store.snapshots.protocol import Form, Snapshotter
 from mobyshell.core.store.stack import Stack
 from mobyshell.moby import spec_options as so
+from mobyshell.moby.build.files import Below
+from mobyshell.moby.build.stubs import Stubs
 from mobyshell.moby.defaults import spec_in
 
 if TYPE_CHECKING:
+    from mobyshell.moby.build.mounts import Mounts
     from mobyshell.moby.tenant import Tenant
 
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -45,11 +49,23 @@ def bury(held: Tenant) -> None:
                 held.tasks.delete(one.id, force=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a command is run. `env` is its whole environment, but for PATH; `network`: none or host."""
+
+    args: tuple[str, ...]
+    env: Mapping[str, str]
+    process: ImageProcess
+    network: str
+    mounts: Mounts
+
+
 def run(
-    held: Tenant, key: str, snapshots: Snapshotter, args: tuple[str, ...], env: Mapping[str, str],
-    process: ImageProcess, network: str, output: Callable[[bytes], object],
+    held: Tenant, key: str, snapshots: Snapshotter, way: Way, below: Below,
+    output: Callable[[bytes], object],
 ) -> None:  # fmt: skip
-    """Run `args` on the active snapshot `key`. Nothing is left of it but what it changed there.
+    """Run a command on the active snapshot `key`, which was made of `below`. Nothing is left of it but
+    what it changed there.
 
     Its environment is exactly the build's: nothing of ours. RunFailed, SyscallFailed.
     """
@@ -59,15 +75,25 @@ def run(
         with Stack([place.directory, *place.lowers]) as stack:
             return stack.read(path, most)
 
+    mounts, more = way.mounts.make()
     options = [
-        so.with_env("PATH", _PATH, *(f"{name}={value}" for name, value in env.items())),
-        so.with_args(*args), so.with_cwd(process.working_dir or "/"),
-        so.with_user(process.user or "0"), so.with_new_privileges(),
+        so.with_env("PATH", _PATH, *(f"{name}={value}" for name, value in {**way.env, **more}.items())),
+        so.with_args(*way.args), so.with_cwd(way.process.working_dir or "/"),
+        so.with_user(way.process.user or "0"), so.with_new_privileges(),
     ]  # fmt: skip
-    if network == "host":
-        options.append(so.with_host_namespace("network"))
-    spec = so.apply(spec_in(held.store.scope.root), options, so.Making(key, read))
+    if way.network == "host":
+        options += [so.with_host_namespace("network"), so.with_mounts(*_names())]
+    spec = so.apply(_bare(spec_in(held.store.scope.root)), [*options, so.with_mounts(*mounts)],
+                    so.Making(key, read))  # fmt: skip
     spec = replace(spec, annotations={**(spec.annotations or {}), _HOLDER: own_holder()})
+    stubs = Stubs(below, (one.destination for one in spec.mounts or ()))
+    _to_its_end(held, key, snapshots, spec, output)
+    stubs.clear(place.directory, whole=place.form is Form.FLAT)
+
+
+def _to_its_end(
+    held: Tenant, key: str, snapshots: Snapshotter, spec: Spec, output: Callable[[bytes], object]
+) -> None:
     mount, *more = snapshots.mounts(key)
     assert not more
     tasks = held.tasks
@@ -84,3 +110,18 @@ def run(
             tasks.delete(key, force=True)
     if status:
         raise RunFailed(status)
+
+
+def _bare(spec: Spec) -> Spec:
+    """Without a /run of its own: what a command puts there is the image's."""
+    return replace(
+        spec, mounts=tuple(one for one in spec.mounts or () if one.destination != "/run")
+    )
+
+
+def _names() -> list[Mount]:
+    """The host's names of hosts, in the host's network."""
+    return [
+        Mount(destination=path, type="bind", source=path, options=("rbind", "ro"))
+        for path in ("/etc/resolv.conf", "/etc/hosts") if Path(path).is_file()
+    ]  # fmt: skip

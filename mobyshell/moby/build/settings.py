@@ -36,6 +36,8 @@ def with_set(process: ImageProcess, step: Set) -> ImageProcess:
         value = tuple(f"{name}={text}" for name, text in merged.items())
     elif step.member == "labels":
         value = {**(process.labels or {}), **value}
+    elif step.member == "on_build":
+        value = (*(process.on_build or ()), *value)
     elif isinstance(value, frozenset):
         value = (getattr(process, step.member) or frozenset()) | value
     return replace(process, **{step.member: value})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mobyshell.core.errors import UsageError
-from mobyshell.moby.build.steps import Copy, Stage
+from mobyshell.moby.build.steps import Copy, Run, Stage
 
 
 def wanted(stages: Sequence[Stage], target: str) -> list[int]:
@@ -22,7 +22,12 @@ def wanted(stages: Sequence[Stage], target: str) -> list[int]:
     while pending:
         index = pending.pop()
         one = stages[index]
-        asked = [one.base, *(step.source for step in one.steps if isinstance(step, Copy))]
+        asked = [one.base]
+        for step in one.steps:
+            if isinstance(step, Copy):
+                asked.append(step.source)
+            elif isinstance(step, Run):
+                asked += [mount.base for mount in step.mounts]
         for word in asked:
             found = stage_of(word, by_name, index)
             if found is not None and found not in needed:

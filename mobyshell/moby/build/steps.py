@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+
+from mobyshell.core.oci.image_config import Healthcheck
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,19 +16,68 @@ class Step:
     line: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Inline:
+    """A file whose content stands in the Dockerfile itself."""
+
+    name: str
+    content: str
+    mode: int = 0o644
+    when: int = 0
+
+    def pieces(self) -> Iterator[bytes]:
+        """Its content (`files.Piece`)."""
+        yield self.content.encode("utf-8", "surrogateescape")
+
+
+BIND, CACHE, TMPFS, SECRET, SSH = "bind", "cache", "tmpfs", "secret", "ssh"
+SHARED, PRIVATE, LOCKED = "shared", "private", "locked"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunMount:
+    """What a RUN sees besides the image: nothing of it is in the layer. `source`: a path in the
+    stage or image `base` ("" for the build's context); `id`: of a cache, secret or agent; `env`: the
+    variable that a secret is in, instead of a file; `size`: bytes of a tmpfs."""
+
+    kind: str
+    target: str = ""
+    source: str = ""
+    base: str = ""
+    id: str = ""
+    readonly: bool = False
+    sharing: str = SHARED
+    mode: int | None = None
+    uid: int = 0
+    gid: int = 0
+    size: int = 0
+    required: bool = False
+    env: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run(Step):
-    """Run a command. `args` whole; with `shell` it is one word, for the stage's shell."""
+    """Run a command. `args` whole; with `shell` it is one word, for the stage's shell. `script`: a
+    program to be run instead, at `SCRIPTS`; `unseen`: variables that the layer does not depend on."""
 
     args: tuple[str, ...]
     shell: bool = False
     network: str = ""
+    mounts: tuple[RunMount, ...] = ()
+    script: Inline | None = None
+    unseen: Mapping[str, str] = field(default_factory=dict)
+
+
+SCRIPTS = "/dev/pipes"
+"""Where a RUN finds its script (as BuildKit has it)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copy(Step):
-    """Files into the image. `source`: another stage or image; "" for the build's context. `unpack`:
-    archives among them are unpacked (ADD)."""
+    """Files into the image. `source`: another stage or image; "" for the build's context; `files`
+    stand for themselves. `unpack`: archives among them are unpacked, URLs fetched (ADD). `link`: the
+    layer depends on nothing below it; `parents`: paths keep their directories; `excluded`: patterns of
+    what is left out; `checksum`: of what is fetched."""
 
     paths: tuple[str, ...]
     target: str
@@ -34,6 +85,11 @@ class Copy(Step):
     owner: str = ""
     mode: int | None = None
     unpack: bool = False
+    files: tuple[Inline, ...] = ()
+    link: bool = False
+    parents: bool = False
+    excluded: tuple[str, ...] = ()
+    checksum: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,17 +120,17 @@ class Workdir(Step):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Set(Step):
     """Change the configuration. `member`: its field there; values replace (a text, a list) or are
-    added to what is there (a mapping, a set)."""
+    added to what is there (a mapping, a set, the list of `on_build`)."""
 
     member: str
-    value: str | tuple[str, ...] | Mapping[str, str] | frozenset[str]
+    value: str | tuple[str, ...] | Mapping[str, str] | frozenset[str] | Healthcheck
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shell(Step):
-    """What runs a RUN, CMD or ENTRYPOINT that is written as one text."""
+class Author(Step):
+    """Who answers for the image (MAINTAINER)."""
 
-    args: tuple[str, ...]
+    name: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,13 +143,15 @@ class Argument(Step):
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Steps upon a base: an image, an earlier stage, or `scratch`."""
+    """Steps upon a base: an image, an earlier stage, or `scratch`. `triggered`: those that the base
+    asks for (ONBUILD) are among them."""
 
     base: str
     name: str
     steps: tuple[Step, ...]
     platform: str = ""
     line: int = 0
+    triggered: bool = False
 
 
 SCRATCH = "scratch"

@@ -1,17 +1,19 @@
-"""The words of a Dockerfile: lines joined, variables put in, lists and options taken apart."""
+"""The words of a Dockerfile's instructions: parted by blanks, options and lists taken apart.
+
+Quotes and escapes stay in the words; `variables.expand` takes them off.
+"""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection
 
 from mobyshell.core.errors import InvalidSpec
 
-_DIRECTIVE = re.compile(r"#\s*([a-z]+)\s*=\s*(\S.*?)\s*$", re.IGNORECASE)
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 LARGEST = 1 << 20
 """Bytes of a Dockerfile."""
+
+Expand = Callable[[str], str]
 
 
 def wrong(line: int, what: str, hint: str = "") -> InvalidSpec:
@@ -19,113 +21,33 @@ def wrong(line: int, what: str, hint: str = "") -> InvalidSpec:
     return InvalidSpec(f"Dockerfile, line {line}: {what}", hint=hint)
 
 
-def instructions(text: str) -> Iterator[tuple[int, str, str]]:
-    """(line, word in capitals, the rest) of each instruction; comments are left out."""
-    escape, lines, at = "\\", text.splitlines(), 0
-    while at < len(lines) and (found := _DIRECTIVE.match(lines[at])):
-        name, value = found[1].lower(), found[2]
-        if name == "escape":
-            if value not in ("\\", "`"):
-                raise wrong(at + 1, f"escape is \\ or `, not {value!r:.10}")
-            escape = value
-        elif name == "syntax" and not re.match(
-            r"(docker\.io/)?docker/dockerfile(:1[\d.]*)?$", value
-        ):
-            raise wrong(at + 1, f"another syntax than Dockerfile's: {value!r:.60}",
-                        "programs that read other syntaxes are not run here")  # fmt: skip
-        at += 1
-    while at < len(lines):
-        start, joined = at + 1, ""
-        while at < len(lines):
-            line = lines[at]
-            at += 1
-            if line.lstrip().startswith("#") or (joined and not line.strip()):
-                if not joined:
-                    break
-                continue  # among continued lines, comments and empty ones are nothing
-            bare = line.rstrip()
-            if bare.endswith(escape) and not bare.endswith(escape * 2):
-                joined += bare[: -len(escape)]
-                continue
-            joined += line
-            break
-        if joined.strip():
-            word, _, rest = joined.strip().partition(" ")
-            yield start, word.upper(), rest.strip()
-
-
-def substitute(text: str, variables: Mapping[str, str], line: int) -> str:
-    """`text` with `$NAME`, `${NAME}`, `${NAME:-default}` and `${NAME:+instead}` put in; what is
-    between single quotes, or behind a backslash, stays."""
-    out: list[str] = []
-    at, quoted = 0, False
-    while at < len(text):
-        char = text[at]
-        if char == "'":
-            quoted = not quoted
-        if char == "\\" and not quoted and at + 1 < len(text):
-            out.append(text[at + 1] if text[at + 1] == "$" else text[at : at + 2])
-            at += 2
-            continue
-        if char != "$" or quoted:
-            out.append(char)
-            at += 1
-            continue
-        value, at = _variable(text, at + 1, variables, line)
-        out.append(value)
-    return "".join(out)
-
-
-def _variable(text: str, at: int, variables: Mapping[str, str], line: int) -> tuple[str, int]:
-    if text[at : at + 1] != "{":
-        found = _NAME.match(text, at)
-        if found is None:
-            return "$", at
-        return variables.get(found[0], ""), found.end()
-    end = text.find("}", at)
-    found = _NAME.match(text, at + 1)
-    if end < 0 or found is None or found.end() > end:
-        raise wrong(line, f"a variable that does not end: {text[at - 1 : at + 30]!r}")
-    name, rest = found[0], text[found.end() : end]
-    value = variables.get(name, "")
-    if not rest:
-        return value, end + 1
-    kind, word = rest[:2], rest[2:]
-    if kind not in (":-", ":+"):
-        raise wrong(line, f"${{{name}{rest}}}: of such forms :- and :+ are known")
-    if kind == ":-":
-        return value or substitute(word, variables, line), end + 1
-    return substitute(word, variables, line) if value else "", end + 1
-
-
-def words(text: str, line: int) -> list[str]:
-    """Words parted by blanks; quotes hold together, a backslash keeps the next character."""
+def split(text: str, line: int, *, escape: str = "\\", strict: bool = True) -> list[str]:
+    """Words parted by blanks; quotes hold together, and stay. InvalidSpec for one that does not end,
+    unless it is not `strict`."""
     found: list[str] = []
-    current, begun, quote, at = "", False, "", 0
+    while text := text.lstrip():
+        word, text = _first(text, line, escape=escape, strict=strict)
+        found.append(word)
+    return found
+
+
+def _first(text: str, line: int, *, escape: str, strict: bool) -> tuple[str, str]:
+    """The first word, and the rest."""
+    at, quote = 0, ""
     while at < len(text):
         char = text[at]
-        if char == "\\" and quote != "'" and at + 1 < len(text):
-            following = text[at + 1]
-            current += following if not quote or following in '"\\$' else char + following
-            begun, at = True, at + 2
-            continue
-        if quote:
-            if char == quote:
-                quote = ""
-            else:
-                current += char
+        if char == escape and quote != "'":
+            at += 1
+        elif quote:
+            quote = "" if char == quote else quote
         elif char in "\"'":
-            quote, begun = char, True
+            quote = char
         elif char.isspace():
-            if begun:
-                found.append(current)
-            current, begun = "", False
-        else:
-            current, begun = current + char, True
+            break
         at += 1
-    if quote:
+    if quote and strict:
         raise wrong(line, f"a quote that does not end: {text[:40]!r}")
-    return [*found, current] if begun else found
+    return text[:at], text[at:]
 
 
 def json_list(text: str) -> tuple[str, ...] | None:
@@ -134,41 +56,68 @@ def json_list(text: str) -> tuple[str, ...] | None:
         return None
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None  # as Docker: then it is for the shell
     if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
         return None
     return tuple(found)
 
 
-def options(text: str, known: frozenset[str], line: int) -> tuple[dict[str, str], str]:
+class Flags:
+    """The options of an instruction."""
+
+    def __init__(self, found: dict[str, list[str]], line: int) -> None:
+        self._found, self._line = found, line
+
+    def all(self, name: str) -> list[str]:
+        """Every value that was given."""
+        return self._found.get(name, [])
+
+    def one(self, name: str) -> str:
+        """The value; "" if there is none. InvalidSpec if there are several."""
+        values = self.all(name)
+        if len(values) > 1:
+            raise wrong(self._line, f"--{name} is there twice")
+        return values[0] if values else ""
+
+    def on(self, name: str) -> bool:
+        """Whether it is switched on."""
+        if name not in self._found:
+            return False
+        word = self.one(name).lower()
+        if word not in ("", "true", "false"):
+            raise wrong(self._line, f"--{name}={word:.20}: true or false")
+        return word != "false"
+
+
+def flags(text: str, known: Collection[str], line: int) -> tuple[Flags, str]:
     """`--name=value` words at the beginning, and the rest."""
-    found: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
     while text.startswith("--"):
-        word, _, text = text.partition(" ")
+        word, text = _first(text, line, escape="\\", strict=True)
+        text = text.lstrip()
         name, _, value = word[2:].partition("=")
         if name not in known:
             raise wrong(line, f"--{name:.40} is not supported",
                         f"known here: {', '.join(sorted(known)) or 'none'}")  # fmt: skip
-        found[name] = value
-        text = text.lstrip()
-    return found, text
+        found.setdefault(name, []).append(value)
+    return Flags(found, line), text
 
 
-def pairs(text: str, line: int) -> dict[str, str]:
+def pairs(text: str, line: int, expand: Expand, escape: str = "\\") -> dict[str, str]:
     """`NAME=value …`, or the old form `NAME value`."""
-    found = words(text, line)
+    found = split(text, line, escape=escape)
     if found and "=" not in found[0]:
-        name, _, value = text.partition(" ")
-        if not value.strip():
-            raise wrong(line, f"{name:.40} has no value", "NAME=value")
-        return {name: value.strip()}
+        value = text[len(found[0]) :].strip()
+        if not value:
+            raise wrong(line, f"{found[0]:.40} has no value", "NAME=value")
+        return {expand(found[0]): expand(value)}
     pairs: dict[str, str] = {}
     for one in found:
         name, equals, value = one.partition("=")
         if not equals or not name:
             raise wrong(line, f"{one!r:.40} is no NAME=value")
-        pairs[name] = value
+        pairs[expand(name)] = expand(value)
     if not pairs:
         raise wrong(line, "nothing is set")
     return pairs

@@ -15,7 +15,7 @@ from mobyshell.core.errors import InvalidImage, InvalidSpec, MobyshellError, Uns
 from mobyshell.core.oci import media_types as m
 from mobyshell.core.oci.descriptor import Descriptor, describe
 from mobyshell.core.oci.digest import Digest
-from mobyshell.core.oci.image_config import chain_id, chain_ids
+from mobyshell.core.oci.image_config import Healthcheck, chain_id, chain_ids
 from mobyshell.core.oci.image_spec import (
     MOST_LAYERS,
     check_layers,
@@ -165,7 +165,7 @@ def test_a_configuration() -> None:
     assert found.config is not None
     assert found.config.args == ("/bin/sh", "-c", "true")
     assert found.config.exposed_ports == {"80/tcp", "53/udp"}
-    assert found.config.extra == {"Healthcheck": {"Test": ["NONE"]}}
+    assert found.config.healthcheck == Healthcheck(test=("NONE",))
     assert found.diff_ids == (digest(1), digest(2))
 
 

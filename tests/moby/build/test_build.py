@@ -20,6 +20,7 @@ from mobyshell.moby.build.buildfile import parse_buildfile
 from mobyshell.moby.build.cache import Cache
 from mobyshell.moby.build.dockerfile import parse_dockerfile
 from mobyshell.moby.build.options import Options
+from mobyshell.moby.build.trees import bases
 from mobyshell.moby.client import Moby
 from mobyshell.moby.image import Image
 from tests.moby.test_client import put_image
@@ -51,11 +52,13 @@ class Site:
         def output(data: bytes) -> None:
             self.said += data
 
+        platform = more.pop("platform", "")
         options = Options(
             context=self.context, told=lambda step, cached: self.told.append((step, cached)),
             output=output, **{"epoch": EPOCH, **more},
         )  # fmt: skip
-        build(self.moby.tenant, parse_dockerfile(text, arguments), [name], options)
+        stages = parse_dockerfile(text, arguments, platform=platform, bases=bases(self.moby.tenant))
+        build(self.moby.tenant, stages, [name], options)
         return self.moby.image(name)
 
     def run(self, *args: str, name: str = "made") -> str:
@@ -304,6 +307,7 @@ from pathlib import Path
 from mobyshell.moby.build.builder import build
 from mobyshell.moby.build.dockerfile import parse_dockerfile
 from mobyshell.moby.build.options import Options
+from mobyshell.moby.build.trees import bases
 from mobyshell.moby.client import Moby
 text = "FROM busybox\nCOPY big /big\nRUN echo ready; sleep 1000\n"
 with Moby(sys.argv[1], sys.argv[2], "demo") as moby:
