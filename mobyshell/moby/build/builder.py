@@ -185,8 +185,11 @@ class _Builder:
         if there:
             self._set(state, step)
             return
-        made = Write(text=step.text, line=step.line, path=path, content=None, mode=0o755)
-        key = key_of(state.key, "workdir", path)
+        user = state.process.user or ""
+        made = Write(
+            text=step.text, line=step.line, path=path, content=None, mode=0o755, owner=user
+        )
+        key = key_of(state.key, "workdir", path, user)
         self._layer(state, step, key, lambda scratch: scratch.write(made))
 
     def _copy(self, state: State, step: Copy, index: int) -> None:

@@ -245,10 +245,10 @@ class Scratch:
     ) -> None:
         mode = item.found.st_mode
         if stat.S_ISLNK(mode):
-            inside = self._free(place)
+            inside = self._free(place, owner)
             inside.symlink_to(item.target)
         elif stat.S_ISREG(mode):
-            inside = self._free(place)
+            inside = self._free(place, owner)
             with open(inside, "xb") as file:
                 for piece in source.read(item.place):
                     file.write(piece)
@@ -262,7 +262,7 @@ class Scratch:
         os.utime(inside, ns=times, follow_symlinks=False)
 
     def _piece(self, piece: Piece, place: str, mode: int | None, owner: tuple[int, int]) -> None:
-        inside = self._free(place)
+        inside = self._free(place, owner)
         with open(inside, "xb") as file:
             for part in piece.pieces():
                 file.write(part)
@@ -271,10 +271,10 @@ class Scratch:
         if piece.when:
             os.utime(inside, ns=(piece.when, piece.when))
 
-    def _free(self, place: str) -> Path:
+    def _free(self, place: str, owner: tuple[int, int] | None) -> Path:
         """Where the file `place` comes, its directory made and whatever was there gone."""
         parent, name = posixpath.split(posixpath.normpath(place))
-        inside = self.directory(parent) / name
+        inside = self.directory(parent, 0o755, owner or (0, 0)) / name
         with suppress(FileNotFoundError):
             inside.unlink()
         return inside

@@ -49,10 +49,6 @@ def read_mount(text: str, line: int, expand: Expand) -> RunMount:
                         f"known here: {', '.join(sorted(_KNOWN[kind]))}")  # fmt: skip
     on = {name: _switch(words[name], name, line) for name in _SWITCHES & set(words)}
     target, id = words.get("target", ""), words.get("id", "")
-    if kind in (BIND, CACHE, TMPFS) and not target:
-        raise wrong(line, f"--mount=type={kind} has no target", "target=/path")
-    if target and posixpath.normpath(posixpath.join("/", target)).strip("/") == "":
-        raise wrong(line, "--mount cannot be the root itself")
     sharing = words.get("sharing", SHARED)
     if sharing not in (SHARED, PRIVATE, LOCKED):
         raise wrong(line, f"sharing={sharing:.20}: shared, private or locked")

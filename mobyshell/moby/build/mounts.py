@@ -97,7 +97,13 @@ class Mounts:
         return made, env
 
     def _target(self, one: RunMount) -> str:
-        return posixpath.normpath(posixpath.join(self._workdir, one.target)) if one.target else ""
+        """Where it is, seen from the working directory; "" for where such a mount usually is."""
+        if not one.target and one.kind in (SECRET, SSH):
+            return ""
+        path = posixpath.normpath(posixpath.join("/", self._workdir, one.target))
+        if not path.strip("/"):
+            raise UsageError("a mount cannot be the root itself", hint="target=/path")
+        return path
 
     def _script(self) -> Path:
         assert self._step is not None

@@ -225,7 +225,7 @@ class Reader:
         name, text = document.name, document.text
         if document.expand:
             variables = {**self._scope.args, **self._scope.env}
-            text = expand(text, variables, one.line, escape=one.escape, quotes=False)
+            text = expand(text, variables, one.line, quotes=False)
         if "/" in name or name in (".", ".."):
             raise wrong(one.line, f"{name:.40} is no file's name")
         return Inline(name, text)

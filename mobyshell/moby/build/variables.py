@@ -19,8 +19,8 @@ def expand(
 ) -> str:
     """`text` with its variables put in and its quotes and escapes taken off.
 
-    Without `quotes` as in a shell's here-document: quotes are characters like others, and the escape
-    is one only before `$` and itself. InvalidSpec names the line.
+    Without `quotes` they are characters like others, as BuildKit has it in here-documents. InvalidSpec
+    names the line.
     """
     out: list[str] = []
     at, quote = 0, ""
@@ -28,9 +28,7 @@ def expand(
         char = text[at]
         if char == escape and quote != "'" and at + 1 < len(text):
             following = text[at + 1]
-            stays = following not in ("$", escape) if not quotes else (
-                quote == '"' and following not in ('"', "$", escape)
-            )  # fmt: skip
+            stays = quote == '"' and following not in ('"', "$", escape)
             out.append(char + following if stays else following)
             at += 2
         elif quotes and char in "'\"" and quote in ("", char):

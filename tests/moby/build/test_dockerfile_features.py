@@ -220,6 +220,9 @@ RUN --mount=type=secret,id=token,target=/etc/token,uid=33 cat /etc/token; ls /ru
     assert not any(b"from the environment" in one for one in blobs)
     left = [path for path in (tmp_path / "state").rglob("*") if path.name == "secret"]
     assert left == []
+    for mount in ("target=/", "target=.", "type=cache"):
+        with pytest.raises(UsageError, match="the root itself"):
+            site.build(f"FROM busybox\nRUN --mount={mount} true\n")
     with pytest.raises(UsageError, match="needs the secret other"):
         site.build("FROM busybox\nRUN --mount=type=secret,id=other,required true\n")
 
@@ -365,6 +368,8 @@ RUN cat /link/a
     rows = {row.path: row for row in look.files(second, "/link")}
     assert set(rows) == {"/link/a"}  # no link is followed: it has become a directory
     assert rows["/link/a"].uid == 33
+    row = next(row for row in look.files(second) if row.path == "/link")
+    assert (row.uid, row.mode) == (33, 0o755)
 
 
 def test_parents_excluded_and_owners_of_stages(site: Site) -> None:
@@ -379,6 +384,9 @@ COPY --exclude=**/two src /some/
 COPY --exclude=* --exclude=!three src /back/
 COPY --from=from /own /taken
 COPY --from=from --chown=7:8 /own/file /given
+COPY --chown=web src/three /new/directory/
+USER web
+WORKDIR /home/web
 """)
 
     def all_below(path: str) -> list[str]:
@@ -402,6 +410,10 @@ COPY --from=from --chown=7:8 /own/file /given
     assert (rows["/taken/file"].uid, rows["/taken/file"].gid) == (33, 34)
     assert rows["/taken/file"].mode == 0o4750
     assert (rows["/given"].uid, rows["/given"].gid) == (7, 8)
+    # what is made on the way is of the same owner, and a user's directory is the user's
+    rows |= {row.path: row for path in ("/new", "/home") for row in look.files(image, path)}
+    owned = ("/new", "/new/directory", "/home", "/home/web")
+    assert [rows[path].uid for path in owned] == [33] * 4
 
 
 def test_what_the_context_leaves_out(site: Site, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 LARGEST_TABLE = 1 << 20
+LARGEST_NAMES = 64 << 20
+"""Bytes of a string table: a compiler's is larger than any other table."""
 
 
 class ElfError(ValueError):
@@ -50,8 +52,8 @@ def read_elf(path: str) -> Elf:
         if size < (56 if bits == 64 else 32) or size * count > LARGEST_TABLE:
             raise ElfError(f"{path}: bad program headers")
 
-        def at(offset: int, length: int) -> bytes:
-            if length > LARGEST_TABLE:
+        def at(offset: int, length: int, most: int = LARGEST_TABLE) -> bytes:
+            if length > most:
                 raise ElfError(f"{path}: a table of {length} bytes")
             try:
                 file.seek(offset)
@@ -100,7 +102,7 @@ def read_elf(path: str) -> Elf:
 def _strings(
     dynamic: list[tuple[int, int]],
     segments: list[tuple[int, int, int, int]],
-    at: Callable[[int, int], bytes],
+    at: Callable[[int, int, int], bytes],
 ) -> Callable[[int], str]:
     """A function from an offset into the string table to the string there."""
     tags = dict(dynamic)
@@ -109,7 +111,7 @@ def _strings(
     if address is not None and size:
         for kind, offset, start, length in segments:
             if kind == _PT_LOAD and start <= address < start + length:
-                table = at(offset + address - start, size)
+                table = at(offset + address - start, size, LARGEST_NAMES)
 
     def name(value: int) -> str:
         end = table.find(b"\0", value)

@@ -136,6 +136,20 @@ def test_reading_elf_agrees_with_readelf() -> None:
         assert (found.interpreter is not None) == ("Requesting program interpreter" in text)
 
 
+def test_a_compiler_has_a_large_table_of_names(tmp_path: Path) -> None:
+    names = b"\0" * (2 << 20) + b"libc.so.6\0"
+    start = 64 + 2 * 56
+    tags = struct.pack("<8Q", 1, 2 << 20, 5, start + 64, 10, len(names), 0, 0)
+    size = start + len(tags) + len(names)
+    head = struct.pack(
+        "<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 2, 62, 1, 0, 64, 0, 0, 64, 56, 2, 0, 0, 0
+    )
+    segments = [struct.pack("<IIQQQQQQ", kind, 4, at, at, at, length, length, 1)
+                for kind, at, length in ((1, 0, size), (2, start, len(tags)))]  # fmt: skip
+    (tmp_path / "program").write_bytes(b"".join([head, *segments, tags, names]))
+    assert read_elf(str(tmp_path / "program")).needed == ("libc.so.6",)
+
+
 @given(st.binary(max_size=300), st.integers(0, 2000))
 def test_damaged_elf_is_an_error_of_ours(tmp_path_factory: pytest.TempPathFactory, noise: bytes,
                                          at: int) -> None:  # fmt: skip
