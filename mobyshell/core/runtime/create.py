@@ -120,6 +120,8 @@ class _Creation:
         self.hooked = False
         self.values = {"id": id, "snapshot": snapshot}
         self.bundle, self.rootfs = prepared.bundle(id)
+        self.namespaces: tuple[str, ...] = ()
+        """The kinds that the spec lists."""
         self._plan: Plan | None = None
         self._open = ExitStack()
 
@@ -138,7 +140,9 @@ class _Creation:
                 f"no root filesystem at {self.rootfs}",
                 hint="root.path in config.json is relative to the bundle",
             )
-        self.host_root = HostRoot("" if "mount" in self.state_namespaces() else self.rootfs)
+        linux = self.spec.linux
+        self.namespaces = tuple(one.type for one in linux.namespaces or ()) if linux else ()
+        self.host_root = HostRoot("" if "mount" in self.namespaces else self.rootfs)
         self.groups.classes = own_directories(self.spec, self.template.resctrl, self.id)
         # known before they are made: the next start can clear away what a killed creator left
         states.write_new(self.path, states.CGROUPS, json.dumps(self.groups.known()).encode())
@@ -257,11 +261,6 @@ class _Creation:
         self._open.enter_context(launched.socket)
         return launched.socket
 
-    def state_namespaces(self) -> tuple[str, ...]:
-        """The kinds of namespaces that the spec lists."""
-        linux = self.spec.linux
-        return tuple(one.type for one in linux.namespaces or ()) if linux else ()
-
     def _attach(self) -> Steps[None]:
         """Cgroups and maps; maps that need it through newuidmap(1)."""
         assert self.child is not None
@@ -299,7 +298,7 @@ class _Creation:
             cgroup_levels=self.groups.levels,
             unit=self.groups.unit,
             resctrl=self.groups.classes,
-            namespaces=self.state_namespaces(),
+            namespaces=self.namespaces,
             terminal=self.template.terminal,
             args=tuple(process.args or ()) if process else (),
             annotations=states.annotations_of(self.spec.annotations),

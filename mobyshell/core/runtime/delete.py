@@ -7,7 +7,6 @@ import os
 import signal as signals
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 
@@ -105,8 +104,10 @@ def _emptied(state: states.State) -> bool:
         return False
     try:
         for path in state.cgroups.values():
-            with suppress(FileNotFoundError):
+            try:
                 os.rmdir(path)
+            except FileNotFoundError:
+                continue
     except OSError:
         return False
     return True

@@ -64,12 +64,16 @@ class OwnGroups:
     def _run(self, executor: Executor, program: Program) -> int | None:
         failed = executor.run(program)
         if not self.unit:
-            ran = program.length if failed is None else failed
-            self._foreign = set(self.paths.values()) - {
-                path.replace(ID, self._id)
-                for index, path in self._made(program)
-                if index < ran and program.report(index)[1] == 0
-            }
+            ran, made = program.length if failed is None else failed, self._made(program)
+            own = [path for index, path in made if index < ran and program.report(index)[1] == 0]
+            # mostly all of them: then the paths need not be compared
+            everything = len(own) == len(self.paths) == len(set(own))
+            if everything:
+                self._foreign = set()
+            else:
+                self._foreign = set(self.paths.values()) - {
+                    one.replace(ID, self._id) for one in own
+                }
         return failed
 
     def start_unit(self, operation: Operation, pid: int) -> bool:

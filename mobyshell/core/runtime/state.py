@@ -21,6 +21,8 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,7 @@ class State:
     resctrl: tuple[str, ...] = ()
 
 
+@lru_cache(maxsize=256)
 def directory(root: Path, id: str) -> Path:
     """Where the container's files are. UsageError for a malformed id."""
     check_id(id)
@@ -108,12 +111,13 @@ def creator_lives(path: Path) -> bool | None:
 
 def write(path: Path, state: State) -> None:
     """Put `state` in place at once: a reader sees the old or the new one."""
-    data = _encode({name: getattr(state, name) for name in State.__slots__}).encode()
-    write_file(path / STATE, data)
+    data = _encode(dict(zip(State.__slots__, _members(state), strict=True))).encode()
+    write_file(f"{path}/{STATE}", data)
     _remember(data, state)
 
 
 _encode = json.JSONEncoder(check_circular=False).encode
+_members = attrgetter(*State.__slots__)
 
 _understood: OrderedDict[bytes, State] = OrderedDict()
 """What documents say that were written or read lately: a state is a value, and every verb of a
@@ -216,7 +220,7 @@ def status(root: Path, state: State) -> Status:
     """What the container is doing, by what the kernel says now (runtime.md#state)."""
     if not procfs.alive(state.pid, state.pid_start):
         return Status.STOPPED
-    path = root / state.id
+    path = directory(root, state.id)
     if os.path.lexists(f"{path}/{FIFO}"):
         return Status.CREATING if creator_lives(path) else Status.CREATED
     if state.cgroups and cgroups.frozen(state.cgroups):

@@ -8,7 +8,7 @@ from functools import cache
 
 from mobyshell.core.oci import Process
 from mobyshell.core.runtime.create import Stdio
-from mobyshell.core.runtime.values import Options
+from mobyshell.core.runtime.values import PLAIN, Options
 
 
 def with_owned(options: Options, stdio: Stdio, process: Process | None) -> Options:
@@ -24,7 +24,14 @@ def with_owned(options: Options, stdio: Stdio, process: Process | None) -> Optio
         stream = os.fstat(fd)
         if stream.st_uid != uid and stream.st_rdev != null:
             found.append(number)
-    return replace(options, owned=tuple(found))
+    owned = tuple(found)
+    return _plain(owned) if options is PLAIN else replace(options, owned=owned)
+
+
+@cache
+def _plain(owned: tuple[int, ...]) -> Options:
+    """Of most calls: the same value for the same streams, so that it is known again by that."""
+    return replace(PLAIN, owned=owned)
 
 
 @cache

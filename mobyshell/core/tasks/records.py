@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field, fields
 from functools import cache
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from mobyshell.core.runtime.values import Status
@@ -78,8 +79,10 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         """Its members, as JSON has them; of those about restarts, what says something."""
-        found = {name: getattr(self, name) for name in _NAMES}
-        found |= {name: value for name in _RARE if (value := getattr(self, name))}
+        found = dict(zip(_NAMES, _usual(self), strict=True))
+        rare = _rare(self)
+        if any(rare):
+            found |= {name: value for name, value in zip(_RARE, rare, strict=True) if value}
         return found
 
     def next_run(self, now_ns: int) -> None:
@@ -101,6 +104,7 @@ class Record:
 _RARE = ("restart", "restarts", "restart_ns", "pause_ms", "stopped", "rootfs", "store")
 _FIELDS = frozenset(one.name for one in fields(Record))
 _NAMES = tuple(one.name for one in fields(Record) if one.name not in _RARE)
+_usual, _rare = attrgetter(*_NAMES), attrgetter(*_RARE)
 
 
 def write_record(directory: str, record: Record) -> None:

@@ -111,10 +111,10 @@ class Runtimes:
 
     def own(self, namespace: str) -> Runtime:
         """Our own runtime for a namespace."""
-        from mobyshell.core.runtime import Runtime
-
         found = self._own.get(namespace)
         if found is None:
+            from mobyshell.core.runtime import Runtime
+
             found = self._own[namespace] = Runtime(
                 Path(self._house.state) / namespace,
                 sink=self._house.journal.sink(namespace),

@@ -40,12 +40,13 @@ def message(document: dict[str, Any]) -> bytes:
 
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
+_decode = json.JSONDecoder().decode
 
 
 def parse_message(payload: bytes) -> dict[str, Any]:
     """The JSON object in a MESSAGE frame. Raises UsageError for anything else."""
     try:
-        document = json.loads(payload)
+        document = _decode(payload.decode())
     except (ValueError, RecursionError):
         raise UsageError("malformed message on the shim's socket: not JSON") from None
     if not isinstance(document, dict):

@@ -73,6 +73,14 @@ class Ahead:
         self._walk = walk
         self._path = ctypes.create_string_buffer(b"/proc/self/ns/net")
         self._request = ctypes.create_string_buffer(_LOOPBACK, len(_LOOPBACK))
+        self._records = b"".join((
+            _record("unshare", CLONE_NEWNET),
+            _record("socket", _AF_INET, _SOCK_DGRAM_CLOEXEC, 0, result=_SOCKET),
+            _record("ioctl", 0, SIOCSIFFLAGS, ctypes.addressof(self._request), cells=1),
+            _record("close", 0, cells=1),
+            _record("openat", AT_FDCWD, ctypes.addressof(self._path), os.O_RDONLY | os.O_CLOEXEC,
+                    result=_NAMESPACE),
+        ))  # fmt: skip
         self._maker: Walking | None = None
         self._fd = -1
         self._refused = False
@@ -83,16 +91,8 @@ class Ahead:
         if self._maker is not None or self._fd >= 0 or self._refused:
             return
         self._made = time.monotonic()
-        records = (
-            _record("unshare", CLONE_NEWNET),
-            _record("socket", _AF_INET, _SOCK_DGRAM_CLOEXEC, 0, result=_SOCKET),
-            _record("ioctl", 0, SIOCSIFFLAGS, ctypes.addressof(self._request), cells=1),
-            _record("close", 0, cells=1),
-            _record("openat", AT_FDCWD, ctypes.addressof(self._path), os.O_RDONLY | os.O_CLOEXEC,
-                    result=_NAMESPACE),
-        )  # fmt: skip
         try:
-            self._maker = self._walk(b"".join(records), 2, CLONE_FILES)
+            self._maker = self._walk(self._records, 2, CLONE_FILES)
         except SyscallFailed:
             self._refused = True
 

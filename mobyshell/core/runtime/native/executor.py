@@ -71,6 +71,7 @@ class NativeExecutor:
         self._argv = ctypes.create_string_buffer(b"mobyshell init")
         self._vector = (ctypes.c_void_p * 2)(ctypes.addressof(self._argv), None)
         self._empty = ctypes.create_string_buffer(8)
+        self._numbers = tuple(number(one) for one in ("close_range", "fcntl", "dup3", "execveat"))
 
     def run(self, program: Program) -> int | None:
         failed: int = self._run(program.address, program.length, self._clock)
@@ -138,12 +139,13 @@ class NativeExecutor:
         those of ours that every program inherits. `wait`: CLONE_VFORK, to return when it is executed.
         `first`: what it calls before."""
         calls = list(first)
+        close_range, fcntl, dup3, execveat = self._numbers
         if alone:
-            calls.append((number("close_range"), 0, 0xFFFFFFFF, _CLOSE_RANGE_CLOEXEC, 0, 0))
-        calls += [(number("fcntl"), fd, _F_SETFD, 0, 0, 0) for fd in inherited]
-        calls += [(number("dup3"), fd, place, 0, 0, 0) for fd, place in passed]
+            calls.append((close_range, 0, 0xFFFFFFFF, _CLOSE_RANGE_CLOEXEC, 0, 0))
+        calls += [(fcntl, fd, _F_SETFD, 0, 0, 0) for fd in inherited]
+        calls += [(dup3, fd, place, 0, 0, 0) for fd, place in passed]
         calls.append(
-            (number("execveat"), self._image.fd, ctypes.addressof(self._empty),
+            (execveat, self._image.fd, ctypes.addressof(self._empty),
              ctypes.addressof(self._vector), ctypes.addressof(self._empty), AT_EMPTY_PATH)
         )  # fmt: skip
         records = b"".join(_RECORD.pack(*call, 0, 0, 0, 0) for call in calls)
