@@ -29,6 +29,19 @@ _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_S
 _FAILED = ctypes.c_void_p(-1).value
 
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+
+def keep_freed(size: int) -> None:
+    """Have the C library keep up to `size` freed bytes for whoever makes large buffers time and again:
+    else it maps and unmaps each, and the kernel clears every page anew (mallopt(3)). Where there is
+    no such thing, nothing."""
+    mallopt = getattr(libc, "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, size // 2)
+        mallopt(_M_TRIM_THRESHOLD, size)
+
+
 def map_shared(
     fd: int, size: int, protection: int = PROT_READ | PROT_WRITE, wanted: int = 0
 ) -> int:

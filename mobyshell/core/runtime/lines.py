@@ -8,7 +8,7 @@ container makes a hundred events and a shim starts hundreds of containers.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from json.encoder import encode_basestring_ascii
 
 from mobyshell.core.runtime.plan import Arg, Operation, Plan, Text, show_arg
@@ -19,18 +19,19 @@ _PLACE = "\0"  # no JSON has it as it is
 
 def lines(
     template: Plan, program: Program, reports: Sequence[int], first: int, values: Mapping[str, str]
-) -> Iterator[str]:
+) -> list[str]:
     """The JSON of one `CallDone` for each call that ran, from record `first` on, in order.
 
     `reports` and `values` are what the program had when it ran; `template` is its plan, in which the
     id may be a placeholder.
     """
-    known = program.lines
-    id = values.get("id", "")
-    for index in range(first, len(program.origins)):
-        result, code, spent = reports[index * REPORT : index * REPORT + REPORT]
-        origin = program.origins[index]
-        if origin.call < 0 or spent == 0:
+    known, id, found = program.lines, values.get("id", ""), []
+    results, codes, times = (reports[first * REPORT + one :: REPORT] for one in range(REPORT))
+    origins = program.origins[first:]
+    for index, (origin, result, code, spent) in enumerate(
+        zip(origins, results, codes, times, strict=True), first
+    ):
+        if spent == 0 or origin.call < 0:
             continue
         line = known.get(index)
         if line is None:
@@ -40,10 +41,16 @@ def lines(
             if not any(isinstance(arg, Text) and arg.template for arg in args):
                 known[index] = line
         begin, end = line
+        if _PLACE in begin:
+            begin = begin.replace(_PLACE, id)
+        if code:
+            name = errno.errorcode.get(code, str(code))
+            found.append(f'{begin}-1,"errno":"{name}","duration_ns":{spent}{end}')
+            continue
         if result >> 63:
             result -= 1 << 64
-        name = errno.errorcode.get(code, str(code)) if code else ""
-        yield f'{begin.replace(_PLACE, id)}{result},"errno":"{name}","duration_ns":{spent}{end}'
+        found.append(f'{begin}{result},"errno":"","duration_ns":{spent}{end}')
+    return found
 
 
 def _line(

@@ -133,10 +133,12 @@ class Journal:
                 wanted[namespace, id] = bool(self.listeners) or self._wanted(namespace, id)
             if wanted[namespace, id]:
                 head = _head(one.time_ns, namespace, _CALL_TOPICS, id)
-                texts = [f"{head}{it}}}" for it in one.make()]
-                if not self.listeners and texts:
-                    texts = ["\n".join(texts)]  # hundreds that only go into one file
-                found += [_Line(namespace, id, text, True) for text in texts]
+                if self.listeners:
+                    found += [_Line(namespace, id, f"{head}{it}}}", True) for it in one.make()]
+                elif made := list(one.make()):  # hundreds that only go into one file
+                    between = f"}}\n{head}"
+                    whole = f"{head}{between.join(made)}}}"
+                    found.append(_Line(namespace, id, whole, True))
         return found
 
     def _wanted(self, namespace: str, id: str) -> bool:
@@ -258,7 +260,7 @@ def _append(path: str, lines: list[_Line]) -> None:
     """Add a line each; nothing where there is no directory (any more) or no space."""
     if not lines:
         return
-    data = "".join([f"{line.text}\n" for line in lines]).encode()
+    data = "\n".join([*[line.text for line in lines], ""]).encode()
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     except OSError:

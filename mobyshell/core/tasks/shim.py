@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mobyshell.core.clock import SystemClock
+from mobyshell.core.linux.memory import keep_freed
 from mobyshell.core.tasks import adopt, keeper
 from mobyshell.core.tasks.broom import Broom
 from mobyshell.core.tasks.debugging import DebugDoor
@@ -34,6 +35,8 @@ from mobyshell.core.tasks.tables import Tables
 from mobyshell.core.tasks.verbs import Verbs
 
 _DIARY_BYTES = 256 << 10
+_FREED = 2 << 20
+"""Bytes that are kept: the calls of a container are a quarter of a megabyte of text."""
 _GARBAGE = 10_000
 """Objects between two looks for cycles: a verb makes hundreds, and hardly any cycle."""
 _STAGING_NAMES = ("/staging/take", "/staging/put")
@@ -230,6 +233,7 @@ def run(
     """
     keeper.name_process("mobyshell-shim")
     gc.set_threshold(_GARBAGE, 20, 20)
+    keep_freed(_FREED)
     try:
         shim = Shim(state, line, dict(held), linger)
     except Exception as error:
