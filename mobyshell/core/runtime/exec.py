@@ -104,9 +104,10 @@ def exec_process(
 
 def exec_by_usher(
     known: Known, prepared: Prepared, uid: int, *, stdio: Stdio, sink: EventSink,
-    meanwhile: Callable[[], None],
+    meanwhile: Callable[[], None], begun: Callable[[ExecProcess], None],
 ) -> Steps[ExecProcess | int]:  # fmt: skip
-    """As `exec_process`, by the container's usher; an errno (or 0) if that has made no process."""
+    """As `exec_process`, by the container's usher; an errno (or 0) if that has made no process.
+    `begun`: see `Runtime.exec`."""
     plan, usher = prepared.template, known.usher
     values = {"id": plan.id, "init": str(known.state.pid)}
     program = prepared.borrow("child")
@@ -119,32 +120,47 @@ def exec_by_usher(
         ready = usher.order(program, stdio)
     except OSError as gone:
         return gone.errno or 0
+    made: ExecProcess | None = None
     try:
         meanwhile()
+        if child_of(program) > 0:  # by now there is one, though it is not its program yet
+            made = _made(child_of(program), before)
+            begun(made)
         yield HungUp(ready)
         told = os.read(ready, 2)
+    except BaseException:
+        if made is not None:
+            _end(Spawned(made.pid, made.pidfd))
+            usher.busy = False
+        raise
     finally:
         os.close(ready)
     usher.busy = False
-    pid = child_of(program)
-    if pid <= 0:
-        return -pid
-    # our child, not yet reaped: the pid cannot have been reused
-    child = Spawned(pid, os.pidfd_open(pid))
+    if made is None:
+        pid = child_of(program)
+        if pid <= 0:
+            return -pid
+        made = _made(pid, before)
     if usher.program is not None:
         report.emit(plan.id, lambda: plan, usher.program, sink)
         usher.begun()
     try:
         report.emit(plan.id, lambda: plan, program, sink)
         if told != b"r" or report.has_failed(plan, program):
-            _end(child)
+            _end(Spawned(made.pid, made.pidfd))
             error = report.failure(plan, program)
             sink(plan.id, Failed(verb="exec", error=error.to_wire()))
             raise error
     finally:
         prepared.give("child", program)
+    return made
+
+
+def _made(pid: int, before: int) -> ExecProcess:
+    """Our child, which was made since `before`. It is not yet reaped: the pid cannot have been reused."""
+    pidfd = os.pidfd_open(pid)
     # within one tick of the clock by which the kernel tells, so there is no need to ask it
-    return ExecProcess(child.pid, child.pidfd, start=before if before == procfs.ticks() else 0)
+    return ExecProcess(pid, pidfd, start=before if before == procfs.ticks() else 0)
 
 
 def _end(child: Spawned) -> None:

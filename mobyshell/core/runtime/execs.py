@@ -45,6 +45,7 @@ class Wanted:
     columns: int
     options: Options
     meanwhile: Callable[[], None]
+    begun: Callable[[ExecProcess], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ class Execs:
         """The process, if the usher can make it; else that one is dismissed."""
         made = yield from exec_by_usher(
             known, prepared, wanted.process.user.uid, stdio=wanted.stdio, sink=self._sink,
-            meanwhile=wanted.meanwhile,
+            meanwhile=wanted.meanwhile, begun=wanted.begun,
         )  # fmt: skip
         if isinstance(made, int):
             ushers.failed(known, made)

@@ -256,13 +256,16 @@ class Runtime:
         ignore_paused: bool = False,
         options: Options = PLAIN,
         meanwhile: Callable[[], None] | None = None,
+        begun: Callable[[ExecProcess], None] | None = None,
     ) -> Steps[ExecProcess]:
         """Run one more process in a container, in `cgroups` instead of the container's own.
 
-        `meanwhile` is called once it is under way, while it has to be waited for.
+        `meanwhile` is called once it is under way, while it has to be waited for; then `begun`, if
+        there is a process already. That may still fail, and is gone then.
         """
         return self._execs.exec(
-            id, Wanted(process, stdio, rows, columns, options, meanwhile or _nothing),
+            id,
+            Wanted(process, stdio, rows, columns, options, meanwhile or _nothing, begun or _nothing),
             self.executor, self.host, cgroups=cgroups, ignore_paused=ignore_paused,
         )  # fmt: skip
 
@@ -369,7 +372,7 @@ class Runtime:
         return list_states(self.root)
 
 
-def _nothing() -> None:
+def _nothing(*_: object) -> None:
     """For whoever has nothing else to do."""
 
 

@@ -10,7 +10,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from mobyshell.core.errors import ShimLost, TimedOut, Unsupported
+from mobyshell.core.errors import NotFound, ShimLost, TimedOut, Unsupported
 from mobyshell.core.tasks import view
 from mobyshell.core.tasks.paths import (
     EVENTS,
@@ -243,17 +243,22 @@ class TaskClient:
         directory = process_dir(self.state, self.namespace, check_name(id), exec_id)
         if exec_id:
             check_name(exec_id, "name of a process")
+        look = not self._pool.warm  # a shim that is there knows best
         while True:
-            record = read_record(directory)
-            if record is None:
+            record = read_record(directory) if look else None
+            if look and record is None:
                 view.require(self.state, self.namespace, id, exec_id)
             # only what a shim wrote is the last word: it has then logged all output, too
-            elif record.exit_status is not None:
+            if record is not None and record.exit_status is not None:
                 return record.exit_status
+            looked, look = look, True
             left = None if until is None else max(0.0, until - time.monotonic())
             try:
                 status: int = self._call("wait", left, id=id, exec_id=exec_id)["exit_status"]
                 return status
+            except NotFound:
+                if looked:
+                    raise
             except ShimLost:
                 if closings != self._pool.closings:
                     raise

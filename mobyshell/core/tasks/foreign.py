@@ -154,6 +154,7 @@ class ForeignRuntime:
     def exec(
         self, id: str, process: Process, *, stdio: Stdio, rows: int = 0, columns: int = 0,
         meanwhile: Callable[[], None] | None = None,
+        begun: Callable[[ExecProcess], None] | None = None,
     ) -> Steps[ExecProcess]:  # fmt: skip
         """Run one more process; see `Runtime.exec`."""
         path = states.directory(self.root, id)

@@ -17,6 +17,7 @@ from mobyshell.core.oci import IDMapping, Spec, User, load_spec
 from mobyshell.core.oci import Process as SpecProcess
 from mobyshell.core.runtime import Stdio
 from mobyshell.core.runtime.create import Container
+from mobyshell.core.runtime.exec import ExecProcess
 from mobyshell.core.runtime.state import CONFIG, State
 from mobyshell.core.runtime.steps import Steps
 from mobyshell.core.runtime.values import RootMount
@@ -42,7 +43,7 @@ def make_task(
         """All that can be done for a container that is not ready yet."""
         record.pid = container.pid
         record.pid_start = container.pid_start or process_start(container.pid)
-        write_record(directory, record)
+        write_record(directory, record, fresh=True)
         ends.close_theirs()
         hold(house, record, final, container.pidfd, ends.ours)
         house.journal.flush_some()
@@ -155,21 +156,27 @@ def make_exec(
         terminal=record.terminal, stdin=record.stdin, owner=owner_of(spec, process.user)
     )
 
+    def begun(made: ExecProcess) -> None:
+        """All that can be done for a process whose program may not run yet."""
+        record.pid = made.pid
+        record.pid_start = made.start or process_start(made.pid)
+        record.created_ns = record.started_ns = house.clock.now_ns()
+        write_record(directory, record, fresh=True)
+        ends.close_theirs()
+        hold(house, record, final, made.pidfd, ends.ours)
+
     try:
         made = yield from runtime.exec(
             record.id, process, stdio=Stdio(*ends.theirs), rows=rows, columns=columns,
-            meanwhile=house.stock.fill,
+            meanwhile=house.stock.fill, begun=begun,
         )  # fmt: skip
+        if not record.pid:  # it was not there early enough
+            begun(made)
     except BaseException:
         _undo(house, record, directory, ends)
         raise
-    ends.close_theirs()
     if made.master is not None:
         ends.ours["master"] = made.master
-    record.pid = made.pid
-    record.pid_start = made.start or process_start(made.pid)
-    record.created_ns = record.started_ns = house.clock.now_ns()
-    write_record(directory, record)
     _put(directory, final)
     further = Process(
         house, record.namespace, final, record, made.pidfd, ends.ours, tables.ended, fresh=True

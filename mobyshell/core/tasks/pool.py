@@ -30,6 +30,11 @@ class Pool:
         self.closings = 0
         """How often `close` was called; what began before that comes to an end."""
 
+    @property
+    def warm(self) -> bool:
+        """Whether there was a shim a moment ago."""
+        return bool(self._free)
+
     def close(self) -> None:
         """Hang up, also on calls under way in other threads."""
         with self._lock:

@@ -107,9 +107,14 @@ _NAMES = tuple(one.name for one in fields(Record) if one.name not in _RARE)
 _usual, _rare = attrgetter(*_NAMES), attrgetter(*_RARE)
 
 
-def write_record(directory: str, record: Record) -> None:
-    """Put `record` in place at once: a reader sees the old or the new one."""
-    write_atomically(f"{directory}/{RECORD}", _encoder()(record.to_json()).encode())
+def write_record(directory: str, record: Record, *, fresh: bool = False) -> None:
+    """Put `record` in place at once: a reader sees the old or the new one. `fresh`: in a directory
+    that nobody sees yet."""
+    path, data = f"{directory}/{RECORD}", _encoder()(record.to_json()).encode()
+    if fresh:
+        _write(path, data)
+    else:
+        write_atomically(path, data)
 
 
 @cache
@@ -122,12 +127,16 @@ def _encoder() -> Callable[[object], str]:
 def write_atomically(path: str, data: bytes) -> None:
     """Write `path` by rename. No fsync: pids and FIFOs do not survive a power loss either."""
     temporary = f"{path}.{os.getpid()}.new"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    _write(temporary, data)
+    os.rename(temporary, path)
+
+
+def _write(path: str, data: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         os.write(fd, data)
     finally:
         os.close(fd)
-    os.rename(temporary, path)
 
 
 def read_record(directory: str) -> Record | None:

@@ -37,7 +37,8 @@ _ALSO = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", 
 class TaskRuntime(Protocol):
     """The verbs of a runtime, as the shim drives them. Errors are the tree of `core.errors`.
 
-    `meanwhile` is called, by a runtime that can, when what it makes is under way, and may still fail.
+    `meanwhile` (and `begun`) is called, by a runtime that can, when what it makes is under way, and may
+    still fail.
     """
 
     def create(
@@ -53,6 +54,7 @@ class TaskRuntime(Protocol):
     def exec(
         self, id: str, process: Process, *, stdio: Stdio, rows: int = 0, columns: int = 0,
         meanwhile: Callable[[], None] | None = None,
+        begun: Callable[[ExecProcess], None] | None = None,
     ) -> Steps[ExecProcess]: ...  # fmt: skip
 
     def kill(self, id: str, number: int, *, all_processes: bool = False) -> Steps[None]: ...

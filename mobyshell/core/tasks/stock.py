@@ -13,7 +13,7 @@ from mobyshell.core.clock import Clock
 from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.tasks.loop import Loop, Timer
 from mobyshell.core.tasks.paths import LOGS, MAKING
-from mobyshell.core.tasks.streams import Ends, make_outputs, open_ends
+from mobyshell.core.tasks.streams import Ends, Outputs, make_outputs, open_ends
 
 _KEPT = 30.0
 """Seconds for which something is kept that nobody takes."""
@@ -24,13 +24,13 @@ class Stock:
 
     def __init__(self, state: str, loop: Loop, clock: Clock) -> None:
         self._state, self._loop, self._clock = state, loop, clock
-        self._ready: tuple[str, dict[str, int]] | None = None
+        self._ready: tuple[str, Outputs] | None = None
         self._timer: Timer | None = None
 
     def take(self, *, terminal: bool, stdin: bool, owner: tuple[int, int]) -> tuple[str, Ends]:
         """A directory in `.making` with what `open_ends` makes, now the caller's. SyscallFailed or
         OSError."""
-        outputs: dict[str, int] = {}
+        outputs: Outputs | None = None
         if self._ready is not None and not terminal:
             (directory, outputs), self._ready = self._ready, None
         else:
@@ -68,6 +68,5 @@ class Stock:
         """Have nothing."""
         if self._ready is not None:
             (directory, outputs), self._ready = self._ready, None
-            for fd in outputs.values():
-                os.close(fd)
+            outputs.close()
             shutil.rmtree(directory, ignore_errors=True)

@@ -50,24 +50,36 @@ class Ends:
             os.close(fd)
 
 
-def make_outputs(directory: str) -> dict[str, int]:
-    """The output FIFOs in `directory`: the shim's ends."""
-    ours: dict[str, int] = {}
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """The output FIFOs of a process, both ends of each, by name."""
+
+    ours: dict[str, int]
+    theirs: dict[str, int]
+
+    def close(self) -> None:
+        for fd in (*self.ours.values(), *self.theirs.values()):
+            os.close(fd)
+
+
+def make_outputs(directory: str) -> Outputs:
+    """The output FIFOs in `directory`."""
+    made = Outputs({}, {})
     try:
         for name in OUTPUTS:
             path = f"{directory}/{name}"
             os.mkfifo(path, 0o600)
-            ours[name] = open_output(path)
-        return ours
+            made.ours[name] = open_output(path)
+            made.theirs[name] = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        return made
     except OSError:
-        for fd in ours.values():
-            os.close(fd)
+        made.close()
         raise
 
 
 def open_ends(
     directory: str, *, terminal: bool, stdin: bool, owner: tuple[int, int],
-    outputs: dict[str, int] | None = None,
+    outputs: Outputs | None = None,
 ) -> Ends:  # fmt: skip
     """Make what a new process needs in `directory`, where `outputs` may be there already.
 
@@ -75,7 +87,7 @@ def open_ends(
     `stdin` it reads from /dev/null; with a terminal all three are, until it has its console.
     """
     opened: list[int] = []
-    ours: dict[str, int] = dict(outputs or {})
+    ours: dict[str, int] = {}
     try:
         if terminal:
             null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
@@ -85,15 +97,17 @@ def open_ends(
         else:
             source = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         opened.append(source)
-        if not outputs:
-            ours |= make_outputs(directory)
+        made, outputs = outputs or make_outputs(directory), None
+        ours |= made.ours
         for name in OUTPUTS:
-            opened.append(os.open(f"{directory}/{name}", os.O_RDWR | os.O_CLOEXEC))
+            opened.append(made.theirs[name])
             _give(opened[-1], owner)
         return Ends((opened[0], opened[1], opened[2]), ours)
     except OSError:
         for fd in [*opened, *ours.values()]:
             os.close(fd)
+        if outputs is not None:
+            outputs.close()
         raise
 
 
