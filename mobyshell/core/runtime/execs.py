@@ -30,7 +30,7 @@ from mobyshell.core.runtime.host import Host
 from mobyshell.core.runtime.launch import Stdio
 from mobyshell.core.runtime.prepared import KEPT_EXECS, Prepared
 from mobyshell.core.runtime.steps import Steps
-from mobyshell.core.runtime.streams import with_owned
+from mobyshell.core.runtime.streams import owned, with_owned
 from mobyshell.core.runtime.ushers import Known, Ushers
 from mobyshell.core.runtime.values import PLAIN, Options
 
@@ -75,8 +75,12 @@ class Execs:
         """See `Runtime.exec`."""
         ushers = self._ushers if cgroups is None and wanted.options is PLAIN else None
         if ushers is not None and (known := ushers.of(id)) is not None:
-            prepared = self._prepare(known.state, known.spec, known.groups, wanted, host)
+            asked = (wanted.rows, wanted.columns, owned(wanted.stdio, wanted.process.user.uid))
+            prepared = known.last(wanted.process, asked) or self._prepare(
+                known.state, known.spec, known.groups, wanted, host
+            )
             if known.fits(prepared):
+                known.remember(wanted.process, asked, prepared)
                 made = yield from self._by_usher(ushers, known, prepared, wanted)
                 if made is not None:
                     return made

@@ -17,15 +17,19 @@ def with_owned(options: Options, stdio: Stdio, process: Process | None) -> Optio
     be given away."""
     if options.owned is not None or process is None:
         return options
-    uid = process.user.uid
+    found = owned(stdio, process.user.uid)
+    return _plain(found) if options is PLAIN else replace(options, owned=found)
+
+
+def owned(stdio: Stdio, uid: int) -> tuple[int, ...]:
+    """The numbers of the streams that are to be given to `uid`."""
     null = _null()
     found = []
     for number, fd in enumerate((stdio.stdin, stdio.stdout, stdio.stderr)):
         stream = os.fstat(fd)
         if stream.st_uid != uid and stream.st_rdev != null:
             found.append(number)
-    owned = tuple(found)
-    return _plain(owned) if options is PLAIN else replace(options, owned=owned)
+    return tuple(found)
 
 
 @cache

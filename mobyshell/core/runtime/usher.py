@@ -33,7 +33,7 @@ from mobyshell.core.runtime.executor import (
 from mobyshell.core.runtime.launch import FIRST_GIVEN, Stdio, given
 from mobyshell.core.runtime.program import CLONE_ARGS, Header, Program
 
-_CLONE_VFORK, _CLONE_PARENT_SETTID = 0x4000, 0x100000
+_CLONE_PARENT_SETTID = 0x100000
 _ORDER = struct.Struct("=QQ")
 """Where the program lies, and how long it is."""
 _GIVEN = {"stdin": 1, "stdout": 2, "stderr": 3, "sync": 4, "cwd": -1}
@@ -57,7 +57,7 @@ class Usher:
         self._cells = cells
         self._cgroup = cgroup
         self._flags = (
-            CLONE_PARENT | CLONE_VM | _CLONE_VFORK | _CLONE_PARENT_SETTID | CLONE_CLEAR_SIGHAND
+            CLONE_PARENT | CLONE_VM | _CLONE_PARENT_SETTID | CLONE_CLEAR_SIGHAND
             | (CLONE_INTO_CGROUP if cgroup >= 0 else 0)
         )  # fmt: skip
 

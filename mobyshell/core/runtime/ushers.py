@@ -16,7 +16,7 @@ from pathlib import Path
 from mobyshell.core.errors import MobyshellError
 from mobyshell.core.linux import cgroups
 from mobyshell.core.linux import pidfd as pidfds
-from mobyshell.core.oci import Spec, load_spec
+from mobyshell.core.oci import Process, Spec, load_spec
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.executor import Executor, Standing
 from mobyshell.core.runtime.prepared import Prepared
@@ -41,6 +41,7 @@ class Known:
         self.spec: Spec = load_spec(path)
         self._joined = prepared.operations("join")
         self._plans = [prepared]
+        self._last: tuple[Process | None, object, Prepared] = None, None, prepared
         self._freezer, self._thawed = _freezer(groups)
 
     def same(self) -> bool:
@@ -64,6 +65,15 @@ class Known:
                 return False
             self._plans = [*self._plans[1 - _PLANS :], prepared]
         return True
+
+    def remember(self, process: Process, asked: object, prepared: Prepared) -> None:
+        """What it was asked for, and by what that is made; it is often the same again."""
+        self._last = process, asked, prepared
+
+    def last(self, process: Process, asked: object) -> Prepared | None:
+        """What makes it, if it is asked for the very same as the last time."""
+        before, was_asked, prepared = self._last
+        return prepared if before is process and was_asked == asked else None
 
     def close(self) -> None:
         """Dismiss the usher."""

@@ -43,13 +43,15 @@ def make_task(
         """All that can be done for a container that is not ready yet."""
         record.pid = container.pid
         record.pid_start = container.pid_start or process_start(container.pid)
-        write_record(directory, record, fresh=True)
+        write_record(directory, record)
         ends.close_theirs()
         hold(house, record, final, container.pidfd, ends.ours)
         house.journal.flush_some()
         house.stock.fill()
 
     try:
+        # by this a successor knows what we died in the making of
+        write_record(directory, record, fresh=True)
         container = yield from runtime.create(
             record.id, record.bundle, stdio=Stdio(*ends.theirs), spec=spec, rows=rows,
             columns=columns, rootfs=rootfs, meanwhile=meanwhile,
@@ -63,7 +65,15 @@ def make_task(
         ends.ours["master"] = container.master
     os.rename(directory, final)
     process = Process(
-        house, record.namespace, final, record, container.pidfd, ends.ours, tables.ended, fresh=True
+        house,
+        record.namespace,
+        final,
+        record,
+        container.pidfd,
+        ends.ours,
+        tables.ended,
+        fresh=True,
+        kept=ends.kept,
     )
     tables.add(process)
     return process
@@ -117,7 +127,14 @@ def remake_task(
     )  # fmt: skip
     write_record(directory, record)
     process = Process(
-        house, record.namespace, directory, record, container.pidfd, ends.ours, tables.ended
+        house,
+        record.namespace,
+        directory,
+        record,
+        container.pidfd,
+        ends.ours,
+        tables.ended,
+        kept=ends.kept,
     )
     tables.add(process)
     return process
@@ -179,7 +196,15 @@ def make_exec(
         ends.ours["master"] = made.master
     _put(directory, final)
     further = Process(
-        house, record.namespace, final, record, made.pidfd, ends.ours, tables.ended, fresh=True
+        house,
+        record.namespace,
+        final,
+        record,
+        made.pidfd,
+        ends.ours,
+        tables.ended,
+        fresh=True,
+        kept=ends.kept,
     )
     tables.add(further)
     return further

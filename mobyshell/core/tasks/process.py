@@ -59,12 +59,13 @@ class Process:
     """A live (or just ended) process. `ended` is called once, after its end was written down.
 
     `ours`: the shim's ends: stdin, stdout, stderr, or master. All are closed in `close`. `fresh`:
-    its directory was made just now.
+    its directory was made just now. `kept`: see `Ends`.
     """
 
     def __init__(
         self, house: House, namespace: str, directory: str, record: Record, pidfd: int,
         ours: dict[str, int], ended: Callable[[Process], None], *, fresh: bool = False,
+        kept: tuple[int, ...] = (),
     ) -> None:  # fmt: skip
         self.namespace = namespace
         self.directory = directory
@@ -79,6 +80,7 @@ class Process:
         self._house = house
         self._ended = ended
         self._asked = 0
+        self._kept = kept
         self._starting = False
         self._timer: Timer | None = None
         self._log: LogWriter | None = None
@@ -254,8 +256,14 @@ class Process:
             self._watch.close()
             self._watch = None
 
+    def _close_kept(self) -> None:
+        kept, self._kept = self._kept, ()
+        for fd in kept:
+            os.close(fd)
+
     def _finish(self, status: int, time_ns: int) -> None:
         self._unwatch()
+        self._close_kept()
         self.drain()
         if self.terminal is not None:
             self.terminal.drain()
@@ -277,6 +285,8 @@ class Process:
         waiters, self.waiters = self.waiters, []
         for waiter in waiters:
             waiter(status)
+        if waiters:
+            os.sched_yield()  # they would be kept waiting for this processor by what follows
         self.announce(TaskExited(record.pid, status, record.exec_id))
         if record.restart_ns:
             self.announce(TaskRestarting(record.restart, record.restarts + 1, record.pause_ms))
@@ -321,6 +331,7 @@ class Process:
         self._unwatch()
         if self.pidfd >= 0:
             exits.reap(self.pidfd)
+        self._close_kept()
         self._let_go()
         for output in tuple(self._outputs):
             self._house.holder.drop(self._name(output.name))

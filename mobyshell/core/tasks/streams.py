@@ -34,19 +34,22 @@ class Ends:
 
     theirs: tuple[int, int, int]
     ours: dict[str, int]
+    kept: tuple[int, ...] = ()
+    """Of theirs the output FIFOs, which we have until the process's end: while it ends it would
+    wake us for each, instead of being gone."""
     handed: bool = False
 
     def close_theirs(self) -> None:
-        """Once the process has them. Again: nothing."""
+        """Once the process has them; not what is kept. Again: nothing."""
         if not self.handed:
             self.handed = True
-            for fd in set(self.theirs):
+            for fd in {*self.theirs} - {*self.kept}:
                 os.close(fd)
 
     def close(self) -> None:
         """Everything, when no process came of it."""
         self.close_theirs()
-        for fd in self.ours.values():
+        for fd in (*self.kept, *self.ours.values()):
             os.close(fd)
 
 
@@ -102,7 +105,7 @@ def open_ends(
         for name in OUTPUTS:
             opened.append(made.theirs[name])
             _give(opened[-1], owner)
-        return Ends((opened[0], opened[1], opened[2]), ours)
+        return Ends((opened[0], opened[1], opened[2]), ours, (opened[1], opened[2]))
     except OSError:
         for fd in [*opened, *ours.values()]:
             os.close(fd)

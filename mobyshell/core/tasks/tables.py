@@ -24,19 +24,23 @@ T = TypeVar("T")
 
 _BUSY_PAUSE = 0.01
 _EXECS_KEPT = 32
-_DESCRIPTORS = 5
-"""pidfd, up to three streams, the log."""
+_LATER = 0.3
+"""Seconds, which may be a few more processes."""
+_DESCRIPTORS = 7
+"""pidfd, up to three streams, the processes' ends of two, the log."""
 _COUNTED = 8
 """Processes until it is counted again how many there are: `make_room` leaves room for more."""
 
 
 @dataclass(slots=True)
 class Task:
-    """A task: its init and its further processes. `busy`: the verb that changes it right now."""
+    """A task: its init and its further processes. `busy`: the verb that changes it right now;
+    `forgetting`: of the latter those that ended long ago will be forgotten in a moment."""
 
     init: Process
     execs: dict[str, Process] = field(default_factory=dict)
     busy: str = ""
+    forgetting: bool = False
 
 
 class Tables:
@@ -151,13 +155,17 @@ class Tables:
         self._changed()
 
     def forget_old_execs(self, namespace: str, id: str) -> None:
-        """Of the processes that ended, keep the last ones: in a moment, when nobody waits for it."""
-        self._house.loop.call_soon(lambda: self._forget(namespace, id))
+        """Of the processes that ended, keep the last ones: later, when nobody waits for us."""
+        task = self._tasks.get((namespace, id))
+        if task is not None and not task.forgetting and len(task.execs) > _EXECS_KEPT:
+            task.forgetting = True
+            self._house.loop.call_later(_LATER, lambda: self._forget(namespace, id))
 
     def _forget(self, namespace: str, id: str) -> None:
         task = self._tasks.get((namespace, id))
-        if task is None or len(task.execs) <= _EXECS_KEPT:
+        if task is None:
             return
+        task.forgetting = False
         ended = [process for process in task.execs.values() if not process.alive]
         for process in ended[: max(0, len(ended) - _EXECS_KEPT)]:
             del task.execs[process.record.exec_id]

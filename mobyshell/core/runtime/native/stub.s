@@ -31,6 +31,7 @@
 .set CHILD, 64          # its pid, or -errno
 .set NAME, 80
 .set CLONE_ARGS, 128
+.set CLONE_STACK, 168   # its stack, and the bytes of that
 
 .set SYS_mmap, 9
 .set SYS_munmap, 11
@@ -46,6 +47,8 @@
 .set LINE, 5            # where an usher's orders come from
 .set GIVEN, 4           # the last of the descriptors that come with one, as they come from 0 on
 .set ORDER, 16          # bytes: where a program lies, and how long it is
+.set CHILD_STACK_BELOW, 16384 # our own stack, far enough
+.set CHILD_STACK, 8192
 .set BESIDE, 40         # bytes of a struct cmsghdr with all of them
 .set PROT_READ_WRITE, 3
 .set MAP_SHARED_FIXED_NOREPLACE_POPULATE, 0x108001
@@ -387,7 +390,9 @@ exit:
     syscall
 
 # An usher first walks its own program. Then every order is a child beside us, which walks the
-# program of the order's first descriptor; the end of the line is the end of us.
+# program of the order's first descriptor; the end of the line is the end of us. The child has our
+# memory until it is its own program, with a stack of its own in it, and we do not wait for that: so
+# nobody else has the end of the pipe that tells of it. There is no other order before.
 usher:
     lea rdi, [rbx+HEADER]
     mov rsi, [rbx+LENGTH]
@@ -395,10 +400,7 @@ usher:
     call run
     test rax, rax
     jns refuse
-    mov rdi, rbx                    # where it lies, another may lie later
-    mov rsi, [rbx+BYTES]
-    mov eax, SYS_munmap
-    syscall
+    mov r12, [rbx+BYTES]
     sub rsp, 144                    # struct msghdr, at 64 struct iovec, at 80 the order, at 96 beside
     xor eax, eax
     mov [rsp], rax                  # no name
@@ -429,25 +431,27 @@ order:
     mov rax, [rsp+40]
     cmp rax, BESIDE
     jne exit
+    mov rdi, rbx                    # where the last one lies, this one may lie
+    mov rsi, r12
+    mov eax, SYS_munmap
+    syscall
     mov rbx, [rsp+80]
     mov r12, [rsp+88]
     mov rdi, rbx
     mov rsi, r12
     xor r8d, r8d
     call map
+    lea rax, [rsp-CHILD_STACK_BELOW]
+    mov [rbx+CLONE_STACK], rax
+    mov qword ptr [rbx+CLONE_STACK+8], CHILD_STACK
     lea rdi, [rbx+CLONE_ARGS]
     mov esi, CLONE_ARGS_SIZE
     mov eax, SYS_clone3             # it writes the pid itself, before the child begins
     syscall
     test rax, rax
     jz become
-    jns made
+    jns order
     mov [rbx+CHILD], rax
-made:
-    mov rdi, rbx
-    mov rsi, r12
-    mov eax, SYS_munmap
-    syscall
     jmp order
 
 # map(rdi: address, rsi: bytes, r8: descriptor): there, shared, or the end of the process
