@@ -175,8 +175,10 @@ def verify(ctx: Context, *, digests: tuple[str, ...]) -> Rows:
 class Damaged(StoreDamaged):
     """Something is not what it should be; the rows say what."""
 
-    def __init__(self, message: str, rows: Rows) -> None:
-        super().__init__(message, hint="mobyshell store check --repair")
+    def __init__(
+        self, message: str, rows: Rows, hint: str = "mobyshell store check --repair"
+    ) -> None:
+        super().__init__(message, hint=hint)
         self.rows = rows
 
 

@@ -147,7 +147,10 @@ def checked(ctx: Context, *, repair: bool, quick: bool = False) -> Rows:
     left = [one for one in found if not one.repaired]
     if left:
         problems = f"{len(left)} problem{'s'[: len(left) != 1]}"
-        raise Damaged(f"{ctx.root} has {problems}", Rows(columns, rows, "subject"))
+        hint = "what stands under REMEDY is for you to do"
+        if any(one.mendable for one in left):
+            hint = "mobyshell store check --repair (--plan says what that would do)"
+        raise Damaged(f"{ctx.root} has {problems}", Rows(columns, rows, "subject"), hint)
     return Rows(columns, rows, "subject", "mended" if found else f"{ctx.root} is sound")
 
 

@@ -16,7 +16,6 @@ from mobyshell.core.linux.mounts import read_mountinfo
 from mobyshell.core.linux.syscalls import call
 
 FILE = "root-mount"
-_UMOUNT_NOFOLLOW = 8
 
 
 class HostRoot:
@@ -77,7 +76,7 @@ def _unmount(path: str) -> None:
     # not through a link that was put there meanwhile
     place = os.fsencode(os.path.realpath(path)) + b"\0"
     try:
-        call("umount2", place, c.MNT_DETACH | _UMOUNT_NOFOLLOW, path=path)
+        call("umount2", place, c.MNT_DETACH | c.UMOUNT_NOFOLLOW, path=path)
     except SyscallFailed as error:
         raise SyscallFailed(
             "umount2", error.errno, path=path, what="unmount the root of the container",

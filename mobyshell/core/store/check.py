@@ -18,13 +18,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mobyshell.core.errors import InvalidImage, NotFound, StoreDamaged
+from mobyshell.core.oci import media_types
 from mobyshell.core.oci.digest import Digest
 from mobyshell.core.store.content.blobs import Blobs
 from mobyshell.core.store.locks import holder, try_lock, unlock
+from mobyshell.core.store.remnants import make_work, remnants, unmount
 from mobyshell.core.store.root import StoreRoot
 from mobyshell.core.store.salvage import drop_snapshots, salvage
+from mobyshell.core.store.snapshots.driver import FILES
 from mobyshell.core.store.store import Store
-from mobyshell.core.store.walk import resolve
+from mobyshell.core.store.walk import everything, lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ def check_store(
     `repair` mend what can be. What was mended is among the findings, as `repaired`. With `unpack`
     each layer is unpacked once more, and compared with its tree."""
     found: list[Finding] = []
-    for check in (_places, _locks, _ingests):
+    for check in (_places, _locks, _remnants, _ingests):
         found += [_mended(store, one, repair) for one in check(store)]
     for one in (*_blobs(store, hash_blobs), *_files(store), *_trees(store)):
         found.append(_mended(store, one, repair))
@@ -146,6 +149,10 @@ def _ingests(store: Store) -> Iterator[Finding]:
             yield Finding("ingest", directory, f"no directory for {said}", "row dropped")
 
 
+def _remnants(store: Store) -> Iterator[Finding]:
+    return (Finding(*one) for one in remnants(store))
+
+
 def _blobs(store: Store, hash_blobs: bool) -> Iterator[Finding]:
     blobs = Blobs(store.root)
     with store.database.read() as sql:
@@ -161,18 +168,28 @@ def _blobs(store: Store, hash_blobs: bool) -> Iterator[Finding]:
         except StoreDamaged as error:
             # collected meanwhile?
             if _rows(store, "SELECT 1 FROM blobs WHERE digest = ?", digest):
-                yield Finding("blob", digest, error.message, _lost(store, digest))
+                said = error.message.removeprefix(f"blob {digest} ")
+                problem = said.removesuffix(f" from {blobs.path(Digest(digest))}")
+                yield Finding("blob", digest, problem, _lost(store, digest))
 
 
 def _lost(store: Store, digest: str) -> str:
     """What dropping a blob means."""
-    names = [
-        f"{namespace}: {name}"
-        for namespace, name in _rows(
-            store, "SELECT namespace, name FROM images WHERE digest = ?", digest
-        )
-    ]
-    return f"dropped, and image {', '.join(names)}" if names else "dropped; pull its image again"
+    rows = _rows(store, "SELECT namespace, name, digest FROM images ORDER BY 1, 2")
+    if names := [f"{space}: {name}" for space, name, target in rows if target == digest]:
+        return f"dropped, and image {', '.join(names)}"
+    names = [f"{space}: {name}" for space, name, _ in rows if _needs(store, space, name, digest)]
+    return f"dropped; then pull again {', '.join(names)}" if names else "dropped"
+
+
+def _needs(store: Store, namespace: str, name: str, digest: str) -> bool:
+    """Whether a blob is a part of an image."""
+    space = store.namespace(namespace)
+    try:
+        parts = everything(space.content, space.images.get(name).target)
+        return any(one.digest == digest for one in parts)
+    except (NotFound, InvalidImage, StoreDamaged):
+        return False  # what it consists of cannot be read: it is told of elsewhere
 
 
 def _files(store: Store) -> Iterator[Finding]:
@@ -214,8 +231,8 @@ def _trees(store: Store) -> Iterator[Finding]:
     named = {(snapshotter, str(id)) for id, snapshotter in rows}
     for id, snapshotter in rows:
         path = store.root.snapshots / snapshotter / str(id)
-        if not path.is_dir() and _rows(store, "SELECT 1 FROM trees WHERE id = ?", id):
-            yield Finding("tree", str(id), f"{path} is missing", "its snapshots dropped")
+        if not (path / FILES).is_dir() and _rows(store, "SELECT 1 FROM trees WHERE id = ?", id):
+            yield Finding("tree", str(id), f"{path / FILES} is missing", "its snapshots dropped")
     strays = [
         entry
         for above in store.root.snapshots.iterdir() if above.is_dir()
@@ -240,18 +257,19 @@ def _layers(store: Store, repair: bool) -> Iterator[Finding]:
 
 
 def _parts(store: Store) -> Iterator[Finding]:
-    """Images of which a part is missing. What was never fetched of an index is not: an image for
-    another machine."""
+    """Images of which a part is missing."""
     for namespace, name in _rows(store, "SELECT namespace, name FROM images ORDER BY 1, 2"):
         space = store.namespace(namespace)
         try:
-            image = resolve(space.content, space.images.get(name).target)
+            target = space.images.get(name).target
+            parts = lost(space.content, target) if space.content.has(target.digest) else ()
         except (NotFound, InvalidImage, StoreDamaged):
-            continue  # no image for this machine, or one that is told of elsewhere
-        for one in image.layers:
-            if not space.content.has(one.digest):
-                yield Finding("part", f"{namespace}: {name}", f"layer {one.digest} is missing",
-                              f"mobyshell --namespace {namespace} image pull {name}")  # fmt: skip
+            continue  # it is told of elsewhere
+        for one in parts:
+            what = "manifest" if media_types.is_manifest(one.media_type) else "configuration"
+            what = "layer" if media_types.is_layer(one.media_type) else what
+            yield Finding("part", f"{namespace}: {name}", f"{what} {one.digest} is missing",
+                          f"mobyshell --namespace {namespace} image pull {name}")  # fmt: skip
 
 
 def _rows(store: Store, query: str, *values: object) -> list[tuple]:  # type: ignore[type-arg]
@@ -289,6 +307,14 @@ def _drop_tree(store: Store, one: Finding) -> None:
         sql.execute("DELETE FROM trees WHERE id NOT IN (SELECT tree FROM snapshots)")
 
 
+def _unmount(store: Store, one: Finding) -> None:
+    unmount(one.subject)
+
+
+def _make_work(store: Store, one: Finding) -> None:
+    make_work(one.subject)
+
+
 def _set_mode(store: Store, one: Finding) -> None:
     os.chmod(Blobs(store.root).path(Digest(one.subject)), 0o444)
 
@@ -299,5 +325,6 @@ def _leave_to_collect(store: Store, one: Finding) -> None:
 
 _REPAIRS = {
     "directory": _make_place, "ingest": _drop_ingest, "blob": _drop_blob, "image": _drop_image,
-    "tree": _drop_tree, "mode": _set_mode, "orphan": _leave_to_collect,
+    "tree": _drop_tree, "mode": _set_mode, "orphan": _leave_to_collect, "mounted": _unmount,
+    "work": _make_work,
 }  # fmt: skip

@@ -86,8 +86,9 @@ def check(store: Store, *, repair: bool) -> Iterator[tuple[LayerTree, str, bool]
 def _look(store: Store, one: LayerTree, repair: bool) -> str:
     with store.namespace(one.namespace).leased() as held:
         snapshots = held.snapshotter(one.snapshotter)
-        there = snapshots.directories(one.name).directory
-        if not there.is_dir():
+        target = snapshots.directories(one.name)
+        there = target.directory
+        if not all(place.is_dir() for place in (there, *target.lowers)):
             return ""  # which is said elsewhere
         whose = owners.of_store(store.root)
         with _fresh(held, one, whose) as fresh:

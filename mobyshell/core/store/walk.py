@@ -191,6 +191,27 @@ def _variant(content: Content, one: Descriptor) -> Variant:
     return Variant(one, platform, present)
 
 
+def lost(content: Content, target: Descriptor) -> tuple[Descriptor, ...]:
+    """What is not here of what this machine runs of `target`, and has been: a manifest comes after
+    all that it refers to. What was never fetched of an index is not lost; but it has come for some
+    machine, or else the manifest for this one is named. InvalidImage, StoreDamaged."""
+    absent: list[Descriptor] = []
+    pending = [(target, 0)]
+    while pending:
+        one, depth = pending.pop(0)
+        if not content.has(one.digest):
+            absent.append(one)
+        elif media_types.is_manifest(one.media_type):
+            parts = children(content, one)
+            return tuple(part for part in parts if not content.has(part.digest))
+        elif media_types.is_index(one.media_type) and depth < DEEPEST:
+            index = document(content, one)
+            assert isinstance(index, Index)
+            pending = [(child, depth + 1) for child in index.candidates(matcher())] + pending
+    here = any(content.has(one.descriptor.digest) for one in variants(content, target))
+    return () if here else tuple(absent[:1])
+
+
 def missing(content: Content, image: Resolved) -> tuple[Descriptor, ...]:
     """The layers of an image that are not here."""
     return tuple(one for one in image.layers if not content.has(one.digest))

@@ -132,7 +132,7 @@ def _leases(sql: sqlite3.Connection, graph: Graph, now: float) -> None:
         node = Node(namespace, LEASE, id)
         graph.nodes[node] = 0
         labels = decode(column)
-        why = _lease_holds(labels, expires, now)
+        why = lease_holds(labels, expires, now)
         if why:
             graph.roots[node] = why
             if GC_FLAT in labels:
@@ -152,7 +152,7 @@ def _leases(sql: sqlite3.Connection, graph: Graph, now: float) -> None:
 _KINDS = {"content": CONTENT, "ingests": INGEST}
 
 
-def _lease_holds(labels: Mapping[str, str], expires: float | None, now: float) -> str:
+def lease_holds(labels: Mapping[str, str], expires: float | None, now: float) -> str:
     """Why a lease is one; "" if it is none any more. Whether its process lives is known better
     than what time it is."""
     holder = labels.get(HOLDER)
