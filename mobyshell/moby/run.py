@@ -26,6 +26,7 @@ from mobyshell.moby.container import (
 from mobyshell.moby.image import Image
 from mobyshell.moby.spec_options import SpecOption, with_image_config
 from mobyshell.moby.task import IO
+from mobyshell.moby.tenant import Tenant
 
 if TYPE_CHECKING:
     from mobyshell.core.tasks.service import Tasks
@@ -54,9 +55,11 @@ def run(
     of_spec = tuple(one for one in options if not isinstance(one, Around))
     snapshotter = snapshotter or tenant.snapshotter().name  # found out once, for all that ask
     image.unpack(snapshotter)
-    with tenant.store.scope.database.write():
+    # a power cut that takes its rows has ended it
+    passing = Tenant(tenant.store.relaxed(), tenant.tasks, tenant.state)
+    with passing.store.scope.write():
         made = containers.create(
-            tenant, id,
+            passing, id,
             (
                 with_image(image), with_snapshotter(snapshotter), with_new_snapshot(id, image),
                 with_new_spec(with_image_config(*args), *of_spec), with_runtime(runtime), *beside,

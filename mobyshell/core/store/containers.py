@@ -56,7 +56,7 @@ class Containers:
         id."""
         scope, now = self._scope, self._scope.now()
         check_identifier(container.id, "container")
-        with scope.database.write() as sql:
+        with scope.write() as sql:
             scope.ensure_namespace(sql)
             made = sql.execute(
                 f"INSERT OR IGNORE INTO containers (namespace, {_COLUMNS}, spec)"
@@ -114,7 +114,7 @@ class Containers:
         no snapshotter.
         """
         scope = self._scope
-        with scope.database.write() as sql:
+        with scope.write() as sql:
             before = self._get(sql, id)
             if snapshot_key and not before.snapshotter:
                 raise WrongState(f"container {id} has no snapshotter")

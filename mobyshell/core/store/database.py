@@ -3,7 +3,9 @@
 Owns how SQLite is used; knows no table. Many processes, and many threads of each, use one
 database at once: every thread has a connection, every writer holds the lock file first.
 
-- WAL and `synchronous=FULL`: a commit that returned survives a power cut.
+- WAL and `synchronous=FULL`: a commit that returned survives a power cut. A step on the way to
+  another may do with less (`durable=False`): the log is written in order, so it is on the disk
+  when a later one is, and a power cut that loses it has lost all that followed.
 - Writers wait for one file lock, not for SQLite's own: that is polled, unfair (seconds under
   load), and fails at once where a reader turns writer. So nobody ever sees SQLITE_BUSY.
 - Before 3.51.3 SQLite can lose commits when one connection moves the log while another writes
@@ -82,10 +84,11 @@ class Database:
             yield mine.sql
 
     @contextmanager
-    def write(self, *, frees: bool = False) -> Iterator[sqlite3.Connection]:
-        """A transaction that changes all it changes or nothing, and is on the disk when it ends.
-        Within another one of the same thread it is a part of that. One that `frees` room may use
-        what is kept for it on a full disk (`reserve`).
+    def write(self, *, frees: bool = False, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """A transaction that changes all it changes or nothing, and is on the disk when it ends; not
+        `durable`, when the next one is that is. Within another one of the same thread it is a part
+        of that, which is durable if one of them is. One that `frees` room may use what is kept for it
+        on a full disk (`reserve`).
 
         Raises:
             TimedOut: others have held the lock for too long; it says who.
@@ -95,26 +98,32 @@ class Database:
         if mine.depth:
             if not mine.writes:
                 raise RuntimeError("a write within a read: it would see what it has not locked")
+            mine.asked |= durable
             yield mine.sql
             return
         mine.after.clear()
+        mine.asked = durable
         if frees:
             reserve.give_up_if_full(self.path)
         with _translated(self.path), mine.locked(self._patience):
+            mine.choose(durable)
             with mine.transaction("BEGIN IMMEDIATE", writes=True):
                 yield mine.sql
             self._move_log(mine)
         actions, mine.after = mine.after, []
-        for action in actions:
+        if not durable and (mine.asked or any(sure for sure, _ in actions)):
+            self._sync_log()
+        for _, action in actions:
             action()
 
-    def afterwards(self, action: Callable[[], object]) -> None:
+    def afterwards(self, action: Callable[[], object], *, sure: bool = True) -> None:
         """Do this when the transaction that this thread writes in is on the disk and others may write
         again; never, if it fails. At once, if there is none. So files are not removed before the
-        rows that name them are, whoever has put a transaction around it."""
+        rows that name them are, whoever has put a transaction around it. Not `sure`: also where a
+        power cut could still undo it."""
         mine = self._connection()
         if mine.depth and mine.writes:
-            mine.after.append(action)
+            mine.after.append((sure, action))
         else:
             action()
 
@@ -192,6 +201,11 @@ class Database:
                     )
                 reserve.keep(self.path)
 
+    def _sync_log(self) -> None:
+        # no lock of SQLite's is on this file, that closing it could take away
+        with open(f"{self.path}-wal", "rb") as log:
+            os.fdatasync(log.fileno())
+
     def _move_log(self, mine: _Connection) -> None:
         try:
             if os.stat(f"{self.path}-wal").st_size < LONG_LOG:
@@ -208,7 +222,8 @@ class _Connection:
     def __init__(self, path: Path) -> None:
         self.depth = 0
         self.writes = False
-        self.after: list[Callable[[], object]] = []
+        self.durable = self.asked = True
+        self.after: list[tuple[bool, Callable[[], object]]] = []
         self.lock = os.open(f"{path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             _make(path)
@@ -225,6 +240,13 @@ class _Connection:
                 sql.close()  # by hand: the error holds what would close it by itself
             os.close(self.lock)
             raise
+
+    def choose(self, durable: bool) -> None:
+        """Whether the commits that follow wait for the disk
+        (https://sqlite.org/pragma.html#pragma_synchronous: WAL and NORMAL)."""
+        if durable != self.durable:
+            self.sql.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self.durable = durable
 
     @contextmanager
     def transaction(self, begin: str, *, writes: bool = False) -> Iterator[None]:

@@ -45,13 +45,13 @@ class Images:
         self, name: str, target: Descriptor, labels: Mapping[str, str] | None = None
     ) -> Image:
         """Name `target`. AlreadyExists; UsageError for what cannot be a name."""
-        with self._scope.database.write() as sql:
+        with self._scope.write() as sql:
             self._insert(sql, name, target, labels or {})
             return self._get(sql, name)
 
     def put(self, name: str, target: Descriptor, labels: Mapping[str, str] | None = None) -> Image:
         """Name `target`, whatever had the name before: what a pull or a tag does."""
-        with self._scope.database.write() as sql:
+        with self._scope.write() as sql:
             if self._row(sql, name) is None:
                 self._insert(sql, name, target, labels or {})
             else:
@@ -82,7 +82,7 @@ class Images:
         labels: Mapping[str, str | None] | None = None,
     ) -> Image:  # fmt: skip
         """Point it to another target, or set labels; None takes one away."""
-        with self._scope.database.write() as sql:
+        with self._scope.write() as sql:
             self._update(sql, name, target, labels or {})
             return self._get(sql, name)
 

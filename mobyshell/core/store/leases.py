@@ -75,7 +75,7 @@ class Leases:
             expires = parse_time(labels[GC_EXPIRE])
         elif expires is not None:
             labels[GC_EXPIRE] = rfc3339(round(expires * 1e6) * 1000)  # no float has nanoseconds
-        with scope.database.write() as sql:
+        with scope.write() as sql:
             scope.ensure_namespace(sql)
             made = sql.execute(
                 f"INSERT OR IGNORE INTO leases (namespace, {_COLUMNS}) VALUES (?, ?, ?, ?, ?)",
@@ -104,7 +104,10 @@ class Leases:
 
     def delete(self, id: str) -> None:
         """Let go of what it holds. NotFound."""
-        with self._scope.database.write(frees=True) as sql:
+        self._delete(id, durable=True)
+
+    def _delete(self, id: str, durable: bool) -> None:
+        with self._scope.database.write(frees=True, durable=durable) as sql:
             self._get(sql, id)
             sql.execute("DELETE FROM leases WHERE namespace = ? AND id = ?",
                         (self._scope.namespace, id))  # fmt: skip
@@ -112,7 +115,7 @@ class Leases:
     def add(self, id: str, resource: Resource) -> None:
         """Hold this too, whether it is there yet or not. NotFound; UsageError."""
         _check(resource)
-        with self._scope.database.write() as sql:
+        with self._scope.write() as sql:
             self._get(sql, id)
             self._scope.under(id).hold(sql, resource.type, resource.id)
 
@@ -144,12 +147,15 @@ class Leases:
         """Have a lease while something is done. It ends with the block, with this process, or
         after `HELD` seconds where the process cannot be seen, as in another pid namespace."""
         named = {**(labels or {}), HOLDER: own_holder()}
-        lease = self.create(labels=named, expires=self._scope.now() + HELD)
+        # a power cut that loses its row has lost what it held, too; one that brings it back has
+        # ended its holder
+        own = Leases(self._scope.relaxed())
+        lease = own.create(labels=named, expires=self._scope.now() + HELD)
         try:
             yield lease
         finally:
             try:
-                self.delete(lease.id)
+                own._delete(lease.id, durable=False)
             except NotFound:
                 pass  # removed by hand
 

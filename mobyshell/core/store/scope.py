@@ -8,6 +8,7 @@ at which garbage collection could see the one without the other.
 from __future__ import annotations
 
 import sqlite3
+from contextlib import AbstractContextManager
 
 from mobyshell.core.clock import Clock, SystemClock
 from mobyshell.core.errors import NotFound
@@ -21,17 +22,28 @@ from mobyshell.core.values import field, replace, value
 @value
 class Scope:
     """Where the parts of a namespace are at work. `lease` "" means without one: what is made then
-    is kept only by what refers to it."""
+    is kept only by what refers to it. Not `durable`: what is done are steps on the way to something
+    that is (`Database.write`)."""
 
     root: StoreRoot
     database: Database
     namespace: str
     lease: str = ""
     clock: Clock = field(default_factory=SystemClock)
+    durable: bool = True
 
     def under(self, lease: str) -> Scope:
         """The same, with everything that is made held by `lease`."""
         return replace(self, lease=lease)
+
+    def relaxed(self) -> Scope:
+        """The same, for steps on the way to something durable."""
+        return replace(self, durable=False)
+
+    def write(self) -> AbstractContextManager[sqlite3.Connection]:
+        """A transaction that changes something. What frees room or files is always durable, and not
+        begun by this (`Database.write`)."""
+        return self.database.write(durable=self.durable)
 
     def now(self) -> float:
         """Seconds since the epoch."""

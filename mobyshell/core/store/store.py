@@ -81,6 +81,10 @@ class Namespace:
         """The same, with everything that is made held by this lease."""
         return Namespace(self.scope.under(lease), self.sharing)
 
+    def relaxed(self) -> Namespace:
+        """The same, for steps on the way to something that is made durable without this."""
+        return Namespace(self.scope.relaxed(), self.sharing)
+
     @contextmanager
     def leased(self, labels: Mapping[str, str] | None = None) -> Iterator[Namespace]:
         """The same, under a lease of its own that ends with the block (`Leases.hold`). Within

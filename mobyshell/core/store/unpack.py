@@ -71,9 +71,28 @@ def unpack(
 ) -> str:  # fmt: skip
     """Make the snapshots of an image; the chain id of the last one, "" if it has no layers.
 
-    `source`: what brings the layers (default: the content of the namespace). `worker`: one that has
-    been started already; it is closed with the others. Afterwards the image's configuration refers
-    to the snapshot, which keeps it from garbage collection.
+    Afterwards the image's configuration, which the namespace has, refers to the snapshot, which keeps
+    it from garbage collection. The rest is `unpack_layers`'.
+    """
+    with namespace.leased() as held:
+        labels = unpack_layers(
+            held.relaxed(), image, snapshotter=snapshotter, source=source or from_content(held),
+            limits=limits, report=report, patience=patience, worker=worker,
+        )  # fmt: skip
+        if labels:
+            held.content.update(image.manifest.config.digest, labels)
+        return image.chain_ids[-1] if image.chain_ids else ""
+
+
+def unpack_layers(
+    namespace: Namespace, image: Resolved, *, source: Source, snapshotter: str = "",
+    limits: Limits | None = None, report: Reporter | None = None, patience: float = PATIENCE,
+    worker: LayerWorker | None = None,
+) -> dict[str, str]:  # fmt: skip
+    """Make the snapshots of an image; the labels that its configuration refers to the last one by.
+
+    `source`: what brings the layers. `worker`: one that has been started already; it is closed with
+    the others. The lease of the namespace holds what was made.
 
     Raises:
         NotFound: a layer is not here.
@@ -81,23 +100,16 @@ def unpack(
             configuration says. StoreDamaged: its bytes have changed. Nothing of it is left then.
         TimedOut: another process has been at the same layers for `patience` seconds.
     """
-    with namespace.leased() as held:
-        snapshots = choose(held.scope, snapshotter)
-        chain = image.chain_ids
-        work = _Unpacking(
-            held, snapshots, image, source or from_content(held), limits or Limits(), report, worker
-        )
-        missing = work.missing()
-        if missing:
-            with RangeLocks(held.scope.root.locks / "unpack") as locks:
-                names = (f"{snapshots.name} {chain[one]}" for one in missing)
-                locks.take(names, patience, f"unpacking {chain[-1]}")
-                work.run(work.missing())  # others may have been at it
-        if not chain:
-            return ""
-        label = f"{GC_REF_SNAPSHOT}.{snapshots.name}"
-        held.content.update(image.manifest.config.digest, {label: chain[-1]})
-        return chain[-1]
+    snapshots = choose(namespace.scope, snapshotter)
+    chain = image.chain_ids
+    work = _Unpacking(namespace, snapshots, image, source, limits or Limits(), report, worker)
+    missing = work.missing()
+    if missing:
+        with RangeLocks(namespace.scope.root.locks / "unpack") as locks:
+            names = (f"{snapshots.name} {chain[one]}" for one in missing)
+            locks.take(names, patience, f"unpacking {chain[-1]}")
+            work.run(work.missing())  # others may have been at it
+    return {f"{GC_REF_SNAPSHOT}.{snapshots.name}": chain[-1]} if chain else {}
 
 
 def from_content(namespace: Namespace, *, several: bool | None = None) -> Source:
@@ -178,19 +190,18 @@ class _Unpacking:
     def run(self, numbers: range) -> None:
         """Unpack these."""
         try:
-            if self._snapshots.rebases:
+            if self._snapshots.rebases and len(numbers) > 1:
                 self._in_parallel(numbers)
-            else:
-                for number in numbers:
-                    with self._prepared(number, self._parent(number)) as target:
-                        self._finish(number, target, self._apply(number, target))
+                return
+            for number in numbers:
+                parent = "" if self._snapshots.rebases else self._parent(number)
+                with self._prepared(number, parent) as target:
+                    self._finish(number, target, self._apply(number, target))
         finally:
             for worker in self._all:
                 worker.close()
 
     def _in_parallel(self, numbers: range) -> None:
-        if not numbers:
-            return
         most = min(MOST_AT_ONCE, os.cpu_count() or 1, len(numbers))
         with ExitStack() as held:
             targets = {one: held.enter_context(self._prepared(one, "")) for one in numbers}
@@ -264,7 +275,7 @@ class _Unpacking:
         """Verify a layer, fit it upon those below it, commit it."""
         layer, diff_id, name = self._layers[number], self._diffs[number], self._chain[number]
         verify(layer, diff_id, done)
-        with self._namespace.scope.database.write():  # both at once: each would wait for the disk
+        with self._namespace.scope.write():  # both at once
             self._namespace.content.unpacked(layer.digest, diff_id)
             self._namespace.content.update(layer.digest, {UNCOMPRESSED: diff_id})
         parent = self._parent(number)

@@ -103,6 +103,58 @@ def test_what_is_for_afterwards_waits_for_the_outermost_commit(place: Path) -> N
         assert done == ["at once", "a"]
 
 
+def syncs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The files that are synced from now on by us; SQLite's own calls are not seen."""
+    found: list[str] = []
+    real = os.fdatasync
+
+    def noted(fd: int) -> None:
+        found.append(os.readlink(f"/proc/self/fd/{fd}"))
+        real(fd)
+
+    monkeypatch.setattr(os, "fdatasync", noted)
+    return found
+
+
+def test_a_step_waits_for_no_disk_and_what_follows_it_does(place: Path) -> None:
+    with Database(place) as database:
+        for durable, mode in ((True, 2), (False, 1), (False, 1), (True, 2)):
+            with database.write(durable=durable) as sql:
+                assert sql.execute("PRAGMA synchronous").fetchone() == (mode,)
+                sql.execute(INSERT, (f"{durable} {mode} {os.urandom(4).hex()}",))
+        assert len(names(database)) == 4
+
+
+def test_a_step_with_something_durable_in_it_waits_for_the_disk(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = syncs(monkeypatch)
+    with Database(place) as database:
+        with database.write(), database.write(durable=False) as sql:
+            sql.execute(INSERT, ("a",))
+        assert found == []  # SQLite has done it
+        with database.write(durable=False), database.write() as sql:
+            sql.execute(INSERT, ("b",))
+        assert found == [f"{place}-wal"]
+        with database.write(durable=False) as sql:
+            sql.execute(INSERT, ("c",))
+        assert found == [f"{place}-wal"]
+
+
+def test_files_go_after_the_log_is_on_the_disk(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = syncs(monkeypatch)
+    seen: list[int] = []
+    with Database(place) as database:
+        for sure in (False, True):
+            with database.write(durable=False) as sql:
+                sql.execute(INSERT, (f"{sure}",))
+                database.afterwards(lambda: seen.append(len(found)), sure=sure)
+    assert seen == [0, 1]
+    assert found == [f"{place}-wal"]
+
+
 def test_a_write_within_a_read_is_a_fault_of_the_program(place: Path) -> None:
     with (
         Database(place) as database,

@@ -1,8 +1,8 @@
 """Import: from an archive into a namespace, each layer read once.
 
-Owns the order: configuration and layers, then manifests, then indexes, the name last; so that what
-has a name is all there, whenever the import is killed. A layer that is unpacked anyway is hashed,
-stored and unpacked in one pass.
+Owns the order: layers, then configuration, manifests and indexes, the name last; so that what has a
+name is all there, whenever the import is killed. Only the name waits for the disk: the log is written
+in order. A layer that is unpacked anyway is hashed, stored and unpacked in one pass.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ from mobyshell.core.store import owners
 from mobyshell.core.store.archives.formats import Found, find_images
 from mobyshell.core.store.archives.source import ImageSource
 from mobyshell.core.store.content.ingest import Ingest
+from mobyshell.core.store.content.whole import Whole
 from mobyshell.core.store.images import Image
 from mobyshell.core.store.layers import Applied, LayerWorker, Region
 from mobyshell.core.store.references import child_labels
 from mobyshell.core.store.store import Namespace
-from mobyshell.core.store.unpack import Job, from_content, unpack
+from mobyshell.core.store.unpack import Job, from_content, unpack_layers
 from mobyshell.core.store.walk import DEEPEST, Resolved
 from mobyshell.core.values import value
 
@@ -75,7 +76,8 @@ def import_images(
     found = find_images(source, base=base)
     wanted = _named(found, name)
     with namespace.leased() as held:
-        importing = _Importing(held, source, found, platform, report, worker)
+        # every step is durable with the name that is given last
+        importing = _Importing(held.relaxed(), source, found, platform, report, worker)
         done = []
         for full, target in wanted.items():
             if admit is not None:
@@ -115,20 +117,26 @@ class _Importing:
         if not needed:
             raise NotFound(f"there is no image for {self._platform} in it")
         ours = self._ours(needed) if snapshotter is not None else None
-        chain = ""
+        labels: dict[Digest, dict[str, str]] = {}
         if ours is not None:
-            self._keep(ours.manifest.config)
             worker, self._worker = self._worker, None  # it is closed then
-            chain = unpack(self._held, ours, snapshotter=snapshotter or "",
-                           source=self._source_of, worker=worker)  # fmt: skip
+            labels[ours.manifest.config.digest] = unpack_layers(
+                self._held, ours, snapshotter=snapshotter or "", source=self._source_of,
+                worker=worker,
+            )  # fmt: skip
+        small = []
         for one in needed:
             document = self._documents.get(one.digest)
             if isinstance(document, Manifest):
                 for part in document.children:
-                    self._copy(part)
-        for one in reversed(needed):
-            self._keep(one, self._children(one, needed))
-        return chain
+                    if part.digest in labels:
+                        small.append(Whole(part.digest, self._bytes(part), labels[part.digest]))
+                    else:
+                        self._copy(part)
+        small += [Whole(one.digest, self._bytes(one), child_labels(self._children(one, needed)))
+                  for one in needed]  # fmt: skip
+        self._held.content.add(small)
+        return ours.chain_ids[-1] if ours is not None and ours.chain_ids else ""
 
     # which documents
 
@@ -207,17 +215,6 @@ class _Importing:
             return one.digest in self._found.made
         return True
 
-    def _keep(self, one: Descriptor, children: tuple[Descriptor, ...] = ()) -> None:
-        """Have a small blob, which keeps its children."""
-        labels = child_labels(children)
-        try:
-            with self._writer(one) as ingest:
-                ingest.write(self._bytes(one), 0)
-                ingest.commit(one.size, one.digest, labels)
-        except AlreadyExists:
-            if labels:
-                self._held.content.update(one.digest, labels)
-
     def _copy(self, one: Descriptor) -> None:
         """Have a blob of any size."""
         if self._held.content.has(one.digest):
@@ -245,8 +242,9 @@ class _Importing:
 
     def _writer(self, one: Descriptor) -> Ingest:
         return self._held.content.writer(
-            f"import-{one.digest}", total=one.size, expected=one.digest, patience=PATIENCE
-        )
+            f"import-{one.digest}", total=one.size, expected=one.digest, patience=PATIENCE,
+            kept=False,  # its bytes are in the archive
+        )  # fmt: skip
 
     def _source_of(self, job: Job, worker: LayerWorker) -> Applied:
         """A layer, unpacked as it is stored."""

@@ -11,7 +11,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mobyshell.core.errors import StoreDamaged, SyscallFailed
@@ -104,14 +104,19 @@ class Blobs:
             )
         return Blob(digest, fd, size)
 
-    def place(self, source: Path, digest: Digest) -> None:
-        """Move a file, whose bytes are on the disk, to where its blob belongs, for good. What lies
+    def place(self, files: Mapping[Digest, Path]) -> None:
+        """Move files, whose bytes are on the disk, to where their blobs belong, for good. What lies
         there already is replaced: it has the same bytes, or is damaged."""
-        path = self.path(digest)
+        targets = {self.path(digest): source for digest, source in files.items()}
+        directories = {path.parent for path in targets}
+        path = self.root.blobs
         try:
-            self._make(path.parent)
-            os.rename(source, path)
-            sync_directory(path.parent)
+            for path in directories:
+                self._make(path)
+            for path, source in targets.items():
+                os.rename(source, path)
+            for path in directories:
+                sync_directory(path)
         except OSError as error:
             raise SyscallFailed.of(error, "rename", path=str(path)) from error
 

@@ -7,16 +7,17 @@ the disk for others. After containerd's content store, whose rules these are.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from mobyshell.core.errors import AlreadyExists, NotFound
 from mobyshell.core.events import ContentCreated, ContentDeleted
 from mobyshell.core.oci.digest import Digest
 from mobyshell.core.store.content.blobs import Blob, Blobs
-from mobyshell.core.store.content.ingest import Ingest
+from mobyshell.core.store.content.ingest import Ingest, name_blob
 from mobyshell.core.store.content.ingests import Ingests
 from mobyshell.core.store.content.values import FRESH, Info, Sharing, Status
+from mobyshell.core.store.content.whole import Whole, placed
 from mobyshell.core.store.filters import mapping_fields, parse_filters
 from mobyshell.core.store.labels import SHAREABLE, changed, decode, encode
 from mobyshell.core.store.scope import Scope
@@ -45,14 +46,14 @@ class Content:
 
     def claim(self, digest: Digest) -> Info:
         """As `info`, and from now on the lease, if there is one, holds it."""
-        with self._scope.database.write() as sql:
+        with self._scope.write() as sql:
             info = self._info(sql, digest)
             self._scope.hold(sql, "content", digest)
             return info
 
     def update(self, digest: Digest, labels: Mapping[str, str | None]) -> Info:
         """Set labels; None takes one away. Nothing else of content can be changed."""
-        with self._scope.database.write() as sql:
+        with self._scope.write() as sql:
             info = self._info(sql, digest)
             sql.execute(
                 "UPDATE content SET labels = ?, updated = ? WHERE namespace = ? AND digest = ?",
@@ -106,9 +107,10 @@ class Content:
 
     def writer(
         self, ref: str, *, total: int | None = None, expected: Digest | None = None,
-        patience: float = 0.0,
+        patience: float = 0.0, kept: bool = True,
     ) -> Ingest:  # fmt: skip
-        """Write under a reference, behind what is there of it already.
+        """Write under a reference, behind what is there of it already. Not `kept`: what is not
+        committed is gone when the writer is closed, and not listed before.
 
         Raises:
             AlreadyExists: the namespace has `expected` (perhaps because another one shares it);
@@ -117,14 +119,25 @@ class Content:
             UsageError: this is no reference.
         """
         self._refuse_known(expected)
-        ingest = self._ingests.open(ref, total, expected, patience)
+        ingest = self._ingests.open(ref, total, expected, patience, kept=kept)
         try:
             self._refuse_known(expected)  # the writer that we waited for has done it
         except BaseException:
-            self._ingests.forget(ref)
+            if kept:
+                self._ingests.forget(ref)
             ingest.close()
             raise
         return ingest
+
+    def add(self, new: Sequence[Whole]) -> None:
+        """Have these blobs, all at once; of those that are here already, the labels are added."""
+        with placed(self._blobs, new), self._scope.write() as sql:
+            scope, now = self._scope, self._scope.now()
+            for one in new:
+                labels = encode(one.labels)
+                made = name_blob(sql, scope, one.digest, len(one.data), labels, now)
+                if not made and one.labels:
+                    self.update(one.digest, one.labels)
 
     def status(self, ref: str) -> Status:
         """How far an ingest is. NotFound."""
@@ -147,7 +160,7 @@ class Content:
 
     def unpacked(self, digest: Digest, diff_id: Digest) -> None:
         """Note what it unpacks to. Only for who has just unpacked these very bytes."""
-        with self._scope.database.write() as sql:
+        with self._scope.write() as sql:
             self._info(sql, digest)
             sql.execute("UPDATE blobs SET diff_id = ? WHERE digest = ?", (diff_id, digest))
 
@@ -157,7 +170,7 @@ class Content:
         with self._scope.database.read() as sql:
             if self._row(sql, expected) is None and not self._shared(sql, expected):
                 return
-        with self._scope.database.write() as sql:
+        with self._scope.write() as sql:
             # again: what we saw may be gone
             if self._row(sql, expected) is None and not self._take_over(sql, expected):
                 return

@@ -39,10 +39,12 @@ class Ingest:
     digest and size of what it wrote, for `adopt`. Believe only a process of our own.
     """
 
-    def __init__(self, scope: Scope, status: Status, directory: Path, directory_fd: int) -> None:
+    def __init__(
+        self, scope: Scope, status: Status, directory: Path, directory_fd: int, *, kept: bool
+    ) -> None:
         """Takes over `directory_fd`, which has the lock. Made by `Content.writer`."""
         self._scope, self._blobs = scope, Blobs(scope.root)
-        self._status, self._directory = status, directory
+        self._status, self._directory, self._kept = status, directory, kept
         self.directory_fd = directory_fd
         self.fd = -1
         self._hashing: Hashing | None = None
@@ -145,8 +147,8 @@ class Ingest:
         try:
             with self._blobs.door.shared():
                 (self._directory / COMMITTING).write_text(digest)
-                self._blobs.place(self._directory / DATA, digest)
-                with self._scope.database.write() as sql:
+                self._blobs.place({digest: self._directory / DATA})
+                with self._scope.write() as sql:
                     info, made = self._name(sql, digest, column)
             shutil.rmtree(self._directory, ignore_errors=True)  # else garbage
         except OSError as error:
@@ -172,23 +174,13 @@ class Ingest:
 
     def _name(self, sql: sqlite3.Connection, digest: Digest, labels: str) -> tuple[Info, bool]:
         """The rows of a commit: what is known of it now, and whether it is new here."""
-        scope, now, size = self._scope, self._scope.now(), self._offset
-        scope.ensure_namespace(sql)
-        sql.execute("INSERT OR IGNORE INTO blobs (digest, size, added) VALUES (?, ?, ?)",
-                    (digest, size, now))  # fmt: skip
-        made = sql.execute(
-            "INSERT OR IGNORE INTO content (namespace, digest, labels, created, updated, fresh)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            (scope.namespace, digest, labels, now, now, None if scope.lease else now + FRESH),
-        )
+        scope, now = self._scope, self._scope.now()
+        made = name_blob(sql, scope, digest, self._offset, labels, now)
         sql.execute("DELETE FROM ingests WHERE namespace = ? AND ref = ?",
                     (scope.namespace, self.ref))  # fmt: skip
         sql.execute("DELETE FROM lease_resources WHERE namespace = ? AND type = 'ingests'"
                     " AND resource = ?", (scope.namespace, self.ref))  # fmt: skip
-        scope.hold(sql, "content", digest)
-        if made.rowcount:
-            scope.record(sql, digest, ContentCreated(digest, size))
-        return Info(digest, size, decode(labels), now, now), bool(made.rowcount)
+        return Info(digest, self._offset, decode(labels), now, now), made
 
     def _hash(self) -> Hashing:
         """The state of hashing: made anew from the file where others wrote it."""
@@ -214,8 +206,10 @@ class Ingest:
         return SyscallFailed.of(error, call, path=str(self._directory / DATA), hint=hint)
 
     def close(self) -> None:
-        """Give the lock back. The bytes stay."""
+        """Give the lock back. The bytes stay, if anybody is to go on with them."""
         self._forget_hash()
+        if not self._kept and self.directory_fd >= 0:
+            shutil.rmtree(self._directory, ignore_errors=True)
         for fd in (self.fd, self.directory_fd):
             if fd >= 0:
                 os.close(fd)
@@ -226,6 +220,24 @@ class Ingest:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def name_blob(
+    sql: sqlite3.Connection, scope: Scope, digest: Digest, size: int, labels: str, now: float
+) -> bool:
+    """Let the namespace have a blob, whose file is in its place; whether it had it not before."""
+    scope.ensure_namespace(sql)
+    sql.execute("INSERT OR IGNORE INTO blobs (digest, size, added) VALUES (?, ?, ?)",
+                (digest, size, now))  # fmt: skip
+    made = sql.execute(
+        "INSERT OR IGNORE INTO content (namespace, digest, labels, created, updated, fresh)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (scope.namespace, digest, labels, now, now, None if scope.lease else now + FRESH),
+    )
+    scope.hold(sql, "content", digest)
+    if made.rowcount:
+        scope.record(sql, digest, ContentCreated(digest, size))
+    return bool(made.rowcount)
 
 
 def _open_data(scope: Scope, directory: Path) -> int:

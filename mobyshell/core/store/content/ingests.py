@@ -35,18 +35,24 @@ class Ingests:
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
 
-    def open(self, ref: str, total: int | None, expected: Digest | None, patience: float) -> Ingest:
+    def open(
+        self, ref: str, total: int | None, expected: Digest | None, patience: float, *, kept: bool
+    ) -> Ingest:
         """The ingest of a reference, made if there is none. Locked if it is being written, and
-        still is after `patience` seconds."""
+        still is after `patience` seconds. Not `kept`: without a row, and gone when it is closed."""
         check_name(ref, "reference")
         directory = self._scope.root.ingests / _id(self._scope.namespace, ref)
         fd = self._lock(directory, ref, patience)
         try:
-            status = self._begin(ref, directory.name, total, expected)
+            if kept:
+                status = self._begin(ref, directory.name, total, expected)
+            else:
+                now = self._scope.now()
+                status = self._status((ref, directory.name, total, expected, now, now))
         except BaseException:
             os.close(fd)
             raise
-        return Ingest(self._scope, status, directory, fd)
+        return Ingest(self._scope, status, directory, fd, kept=kept)
 
     def _lock(self, directory: Path, ref: str, patience: float) -> int:
         deadline = time.monotonic() + patience
@@ -81,7 +87,7 @@ class Ingests:
         self, ref: str, directory: str, total: int | None, expected: Digest | None
     ) -> Status:
         scope, now = self._scope, self._scope.now()
-        with scope.database.write() as sql:
+        with scope.write() as sql:
             scope.ensure_namespace(sql)
             sql.execute(
                 f"INSERT INTO ingests (namespace, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"

@@ -69,13 +69,13 @@ class TreeSnapshotter:
             return rows.get(sql, self._place, key).snapshot
 
     def claim(self, key: str) -> Snapshot:
-        with self._database.write() as sql:
+        with self._scope.write() as sql:
             found = rows.get(sql, self._place, key).snapshot
             self._scope.hold(sql, self._place.resource, key)
             return found
 
     def update(self, key: str, labels: Mapping[str, str | None]) -> Snapshot:
-        with self._database.write() as sql:
+        with self._scope.write() as sql:
             row = rows.get(sql, self._place, key)
             rows.set_labels(sql, self._place, row, changed(row.snapshot.labels, labels))
             return rows.get(sql, self._place, key).snapshot
@@ -145,7 +145,7 @@ class TreeSnapshotter:
             usage = self._driver.measure(place, self._paths(below))
         kept = {one: value for one, value in row.snapshot.labels.items()
                 if one.startswith(INHERITED)}  # fmt: skip
-        with self._database.write() as sql:
+        with self._scope.write() as sql:
             row, above = self._committable(sql, name, key, parent)
             chain = _chain(above, layer)
             tree = rows.Tree(row.tree.id, chain, layer.diff_id if layer and chain else "",
@@ -161,11 +161,12 @@ class TreeSnapshotter:
             if discarded is not None:
                 self._discard(discarded)
             else:
-                self._database.afterwards(lambda: self._driver.settle(place))
+                # it does no harm to who was not committed after all
+                self._database.afterwards(lambda: self._driver.settle(place), sure=False)
 
     def adopt(self, name: str, parent: str = "", labels: Mapping[str, str] | None = None) -> bool:
         check_labels(labels or {})
-        with self._database.write() as sql:
+        with self._scope.write() as sql:
             tree = rows.find_chain(sql, self._place, name)
             above = rows.get_parent(sql, self._place, parent) if parent else None
             if tree is None or not rows.has_layer(sql, self._place, tree.diff_id):
@@ -224,7 +225,7 @@ class TreeSnapshotter:
                 with self._database.read() as sql:
                     self._below(sql, key, parent)  # was the parent removed meanwhile?
                 raise _failed(error, new) from error
-            with self._database.write() as sql:
+            with self._scope.write() as sql:
                 below = self._below(sql, key, parent)
                 above = rows.get_parent(sql, self._place, parent) if parent else None
                 tree = rows.new_tree(sql, self._place)
