@@ -301,9 +301,11 @@ def _make(path: Path) -> None:
 
 def _made_by(sql: sqlite3.Connection, path: Path) -> int:
     """The schema's version; 0 for an empty file."""
+    # in this order: another process may be making it, and who sees the one will see the next
+    tables = _has_tables(sql)
     version = int(sql.execute("PRAGMA user_version").fetchone()[0])
     application = int(sql.execute("PRAGMA application_id").fetchone()[0])
-    if application != APPLICATION_ID and (version or application or _has_tables(sql)):
+    if application != APPLICATION_ID and (version or application or tables):
         raise StoreDamaged(f"{path} is a database, but not mobyshell's",
                            hint="choose another directory by --root")  # fmt: skip
     if version > len(MIGRATIONS):

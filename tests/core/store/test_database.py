@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mobyshell.core.errors import StoreDamaged, TimedOut, Unsupported
+from mobyshell.core.store import database
 from mobyshell.core.store.database import Database
 from mobyshell.core.store.root import StoreRoot
 from mobyshell.core.store.schema import MIGRATIONS
@@ -22,6 +23,7 @@ INSERT = "INSERT INTO namespaces (name, created) VALUES (?, 0)"
 WRITER = f"""
 import sys
 from pathlib import Path
+from mobyshell.core.store import database
 from mobyshell.core.store.database import Database
 database = Database(Path(sys.argv[1]))
 for number in range(int(sys.argv[3])):
@@ -36,6 +38,7 @@ for number in range(int(sys.argv[3])):
 HOLDER = """
 import sys, time
 from pathlib import Path
+from mobyshell.core.store import database
 from mobyshell.core.store.database import Database
 with Database(Path(sys.argv[1])).write():
     print("held", flush=True)
@@ -319,3 +322,25 @@ def test_threads_that_have_ended_leave_no_connection_open(tmp_path: Path) -> Non
             thread.join()
         assert opened() < 12  # the main thread's, the last one's
         read()
+
+
+def test_a_database_in_the_making_is_no_strangers(place: Path) -> None:
+    """What another process does between any two of the looks at a new file."""
+    with sqlite3.connect(place) as sql:
+        looks: list[str] = []
+        sql.set_trace_callback(looks.append)
+        database._made_by(sql, place)
+    sql.close()
+    for moment in range(len(looks)):
+        other = place.with_name(f"{moment}.db")
+        sql = sqlite3.connect(other, isolation_level=None)
+        left = [moment]
+
+        def made(_: str, other: Path = other, left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] == -1:
+                Database(other).close()
+
+        sql.set_trace_callback(made)
+        assert database._made_by(sql, other) in (0, len(MIGRATIONS))
+        sql.close()
