@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import PurePath
 from typing import Any, ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
@@ -101,6 +101,12 @@ class MobyshellApp(App[int]):
 
         self.push_screen(Leader(LETTERS), pressed)
 
+    def on_key(self, event: events.Key) -> None:
+        """A key that was typed before the leader was on the screen is for the leader."""
+        if isinstance(self.screen, Leader):
+            event.prevent_default()  # it is no binding of what is below
+            self.screen.dismiss(event.key)
+
     def show_task(self, id: str) -> None:
         """Go to the tasks, with the cursor on one of them."""
         self.show_in("tasks", id)
@@ -155,7 +161,8 @@ class MobyshellApp(App[int]):
 
     def action_help(self) -> None:
         """The keys that work here."""
-        self.push_screen(HelpScreen(live_keys(self.screen)))
+        noun = getattr(self.screen, "NOUN", "")
+        self.push_screen(HelpScreen(live_keys(self.screen), noun))
 
     def action_readonly(self) -> None:
         """Refuse, or allow again, whatever changes something."""

@@ -10,10 +10,10 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, RadioButton, RadioSet
 
 from mobyshell.core.errors import UsageError
+from mobyshell.widgets.dialog import Dialog
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class NewBundle:
     source: str
 
 
-class NewBundleDialog(ModalScreen[NewBundle | None]):
+class NewBundleDialog(Dialog[NewBundle | None]):
     """Name, and what the root filesystem is made of."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -96,7 +96,7 @@ def run_line(subject: str, wanted: RunBundle, noun: str = "task") -> list[str]:
     return [*line, "--", *args] if args else line
 
 
-class RunDialog(ModalScreen[RunBundle | None]):
+class RunDialog(Dialog[RunBundle | None]):
     """Id, command, terminal."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Leave", id="run.leave")]

@@ -2,41 +2,64 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import ClassVar
 
 from rich.table import Table
-from textual.app import ComposeResult
+from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.screen import ModalScreen, Screen
+from textual.dom import DOMNode
+from textual.screen import Screen
 from textual.widgets import Label, Static
 
-from mobyshell.commands.registry import all_verbs
+from mobyshell.commands.registry import Verb, all_verbs
+from mobyshell.widgets.dialog import Dialog
+
+HERE, EVERYWHERE, MOVING = "here", "everywhere", "moving"
+
+_MOVES = re.compile(r"^(cursor|scroll|page|select_cursor|toggle_node|screen\.copy)")
+_PARTS = {"ResourceTable": "list", "LayerTree": "tree", "RecordView": "text", "Lines": "text"}
 
 
 def live_keys(screen: Screen[object]) -> list[tuple[str, str, str]]:
-    """(where, keys, what) of each binding that works on `screen` now, nearest first."""
+    """(where, keys, what) of each binding that works on `screen` now: the screen's own first, then
+    those of what has the keyboard and of what is around it, those that work everywhere, and last how
+    to move, as Textual has it for all lists and texts."""
     found: dict[tuple[str, str], list[str]] = {}
     for node, binding, _enabled, _tip in screen.active_bindings.values():
         words = binding.description or binding.action.replace("_", " ")
-        where = type(node).__name__
-        if binding.system or where in ("Screen", "Input"):
+        if binding.system or type(node).__name__ in ("Screen", "Input"):
             continue
         key = screen.app.get_key_display(binding)
-        found.setdefault((where, words), []).append(key)
-    return [(where, " ".join(keys), words) for (where, words), keys in found.items()]
+        place = MOVING if not binding.id and _MOVES.match(binding.action) else _place(node)
+        found.setdefault((place, "" if place == MOVING else words), []).append(key)
+    rows = [(where, " ".join(keys), words) for (where, words), keys in found.items()]
+    ranks = {HERE: 0, EVERYWHERE: 2, MOVING: 3}
+    return sorted(rows, key=lambda row: ranks.get(row[0], 1))
 
 
-class HelpScreen(ModalScreen[None]):
-    """Keys and verbs."""
+def _place(node: DOMNode) -> str:
+    """What a person calls it."""
+    if isinstance(node, Screen):
+        return HERE
+    if isinstance(node, App):
+        return EVERYWHERE
+    name = type(node).__name__
+    return _PARTS.get(name) or re.sub(r"(?<!^)([A-Z])", r" \1", name).lower()
+
+
+class HelpScreen(Dialog[None]):
+    """Keys, and verbs: those of `noun` first."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,question_mark", "app.pop_screen", "Back", id="help.leave")
+        Binding("escape,q,question_mark", "dismiss", "Back", id="help.leave")
     ]
 
-    def __init__(self, keys: list[tuple[str, str, str]]) -> None:
+    def __init__(self, keys: Sequence[tuple[str, str, str]], noun: str = "") -> None:
         super().__init__()
-        self.keys = keys
+        self.keys, self.noun = keys, noun
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="page"):
@@ -53,9 +76,11 @@ class HelpScreen(ModalScreen[None]):
             last = where
         return table
 
-    @staticmethod
-    def _verbs() -> Table:
+    def _verbs(self) -> Table:
+        def others(one: Verb) -> bool:
+            return one.noun != self.noun
+
         table = Table.grid(padding=(0, 2))
-        for one in all_verbs():
+        for one in sorted(all_verbs(), key=others):
             table.add_row(one.name, one.key, one.effect, one.summary)
         return table

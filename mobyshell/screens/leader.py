@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 from textual import events
 from textual.app import ComposeResult
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from mobyshell.widgets.dialog import Dialog
 
-class Leader(ModalScreen[str | None]):
+
+class Leader(Dialog[str | None]):
     """Shows where `g` can go, and takes one key."""
 
     def __init__(self, places: Mapping[str, str]) -> None:

@@ -11,13 +11,13 @@ from typing import Any
 
 from textual import on
 from textual.message import Message
-from textual.screen import ModalScreen
 from textual.timer import Timer
 from textual.widgets import Button, Checkbox, Input
 
 from mobyshell.commands.results import Rows
 from mobyshell.screens.session import said
 from mobyshell.widgets.background import Failed, background
+from mobyshell.widgets.dialog import Dialog
 
 PAUSE = 0.2
 """Seconds of no typing until it is planned anew."""
@@ -28,7 +28,7 @@ Plan = Callable[[Sequence[str]], Rows]
 """What a line would do, or the error that it would end with; blocks."""
 
 
-class PlannedDialog(ModalScreen[list[str] | None]):
+class PlannedDialog(Dialog[list[str] | None]):
     """Answers the line to run; None if the person leaves. Has buttons `#do` and `#leave`."""
 
     @dataclass

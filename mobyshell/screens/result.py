@@ -10,16 +10,16 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Label
 
 from mobyshell.commands.output import clean
 from mobyshell.core.errors import MobyshellError
+from mobyshell.widgets.dialog import Dialog
 from mobyshell.widgets.key_bar import KeyBar
 from mobyshell.widgets.lines import Lines
 
 
-class ResultScreen(ModalScreen[None]):
+class ResultScreen(Dialog[None]):
     """Shows lines; those that come one by one are read in a thread until the screen is left."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

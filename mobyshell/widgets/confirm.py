@@ -9,14 +9,14 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.screen import ModalScreen
-from textual.widgets import Button, Input, Label, OptionList, Static
+from textual.widgets import Button, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from mobyshell.widgets.dialog import Dialog
 from mobyshell.widgets.folded import Folded
 
 
-class Confirm(ModalScreen[bool]):
+class Confirm(Dialog[bool]):
     """Asks before something happens, whose steps `plan` says. With `typed`, only typing that word
     says yes."""
 
@@ -33,14 +33,16 @@ class Confirm(ModalScreen[bool]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog danger wide" if self.plan else "dialog danger"):
-            yield Label(self.question, classes="title", markup=False)
+            yield Static(Folded(self.question), classes="title", markup=False)
             if self.detail:
-                yield Label(self.detail, classes="detail", markup=False)
+                yield Static(Folded(self.detail), classes="detail", markup=False)
             if self.plan:
                 with VerticalScroll(classes="steps"):
                     yield Static(Folded(self.plan), markup=False)
             if self.typed:
-                yield Label(f"Type {self.typed} to confirm:", markup=False)
+                yield Static(
+                    Folded(f"Type {self.typed} to confirm:"), classes="asked", markup=False
+                )
                 yield Input(id="word")
             with Horizontal(classes="buttons"):
                 yield Button("Yes", variant="error", id="yes", disabled=bool(self.typed))
@@ -75,7 +77,7 @@ class Confirm(ModalScreen[bool]):
         self.dismiss(False)
 
 
-class Choose(ModalScreen[str | None]):
+class Choose(Dialog[str | None]):
     """A list to choose one of; None if the person leaves."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -89,7 +91,7 @@ class Choose(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         options = (Option(Folded(text), id=key) for key, text in self.options)
         with Vertical(classes="dialog wide"):
-            yield Label(self.heading, classes="title", markup=False)
+            yield Static(Folded(self.heading), classes="title", markup=False)
             yield OptionList(*options, markup=False)
 
     @on(OptionList.OptionSelected)

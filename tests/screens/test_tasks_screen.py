@@ -8,6 +8,7 @@ from textual.widgets import TabbedContent
 from mobyshell.core.tasks.service import Status
 from mobyshell.screens.bundles import BundlesScreen
 from mobyshell.screens.help import HelpScreen
+from mobyshell.screens.request import question, request
 from mobyshell.screens.result import ResultScreen
 from mobyshell.screens.task_list import TaskList
 from mobyshell.screens.task_rows import task_health, task_rows
@@ -51,6 +52,43 @@ async def test_moving_filtering_marking_sorting(opened: Open) -> None:
         assert table.shown == ["web"]
         await pilot.press("slash", "escape")
         assert len(table.shown) == 3
+
+
+async def test_a_filter_and_marks_are_said_and_escape_takes_them_away(opened: Open) -> None:
+    async with opened("tasks", size=(80, 24)) as pilot:
+        table = pilot.app.screen.query_one("#tasks", ResourceTable)
+        await pilot.press("G", "space", "slash", *"status=run", "enter")
+        await settle(pilot)
+        assert "› /status=run: 1 › 1 marked" in screen_text(pilot)
+        await pilot.press("enter", "escape")
+        assert table.shown == ["web"]  # it was the details that were left
+        await pilot.press("escape")
+        assert len(table.shown) == 3
+        assert table.marked == {"worker"}
+        await pilot.press("escape")
+        await settle(pilot)
+        assert not table.marked
+        assert "mark" not in screen_text(pilot)
+
+
+async def test_help_begins_with_what_is_done_here(opened: Open) -> None:
+    async with opened("tasks", size=(80, 24)) as pilot:
+        await pilot.press("question_mark")
+        await settle(pilot)
+        text = screen_text(pilot)
+        for words in ("Kill", "Explain", "Logs", "Filter"):
+            assert words in text
+        assert "ResourceTable" not in text
+        assert "Page Up" not in text
+
+
+async def test_a_question_about_long_names_shows_all_of_them(opened: Open) -> None:
+    names = [f"registry.example.com/team/with/a/long/name:{number}" for number in range(3)]
+    async with opened("images", size=(80, 24)) as pilot:
+        pilot.app.push_screen(Confirm(question([request(["image", "rm", *names])])))
+        await settle(pilot)
+        for name in names:
+            assert name in screen_text(pilot)
 
 
 @pytest.mark.parametrize(
