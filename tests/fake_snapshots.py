@@ -43,7 +43,7 @@ class FakeSnapshots:
             raise self.broken
         return self.infos
 
-    def tree(self, key: str, path: str) -> list[TreeRow]:
+    def tree(self, one: SnapshotInfo, path: str) -> list[TreeRow]:
         if self.broken is not None:
             raise self.broken
         if path == "/etc":
@@ -55,20 +55,20 @@ class FakeSnapshots:
             entry("/sh", "link", Way.ADDED, target="bin/sh"),
         ]
 
-    def content(self, key: str, path: str) -> bytes:
+    def content(self, one: SnapshotInfo, path: str) -> bytes:
         return b"changed\n"
 
-    def makeup(self, key: str) -> Makeup:
-        own = Layer(key, 4096, f"{PLACE}/3/fs")
+    def makeup(self, one: SnapshotInfo) -> Makeup:
+        own = Layer(one.key, 4096, f"{PLACE}/3/fs")
         below = (Layer(TOOLS, 24_000, f"{PLACE}/2/fs"), Layer(BASE, 144_000, f"{PLACE}/1/fs"))
         options = ("index=off", f"workdir={PLACE}/3/work", f"upperdir={PLACE}/3/fs",
                    f"lowerdir={PLACE}/2/fs:{PLACE}/1/fs")  # fmt: skip
-        through = "view" if key in (BASE, TOOLS) else ""
+        through = "view" if one.key in (BASE, TOOLS) else ""
         return Makeup("overlayfs", "overlay", (own, *below), (Mount("overlay", "overlay", options),),
                       through)  # fmt: skip
 
-    def why(self, key: str) -> list[str]:
-        if key == "left":
+    def why(self, one: SnapshotInfo) -> list[str]:
+        if one.key == "left":
             return []
         return ["container web (containers are kept) → this (snapshot)",
                 f"image box (images are kept) → content {digest('config')} (target) → this "

@@ -17,6 +17,7 @@ from mobyshell.core.errors import MobyshellError
 from mobyshell.core.store.differences import differences
 from mobyshell.core.store.gc.collect import look
 from mobyshell.core.store.gc.graph import Graph, Node, holders, tell, ways
+from mobyshell.core.store.snapshots.choose import DRIVERS
 from mobyshell.core.store.snapshots.protocol import Kind, Mount, Snapshot, Snapshotter, Usage
 from mobyshell.core.store.stack import Stack
 from mobyshell.moby.look import LARGEST, file_row
@@ -24,6 +25,9 @@ from mobyshell.moby.survey import LayerChanges, TreeRow, layer_changes, marked
 
 if TYPE_CHECKING:
     from mobyshell.moby.tenant import Tenant
+
+_Mark = tuple[str, str, float]
+"""A snapshotter, a key, and when that was made: what a key means may be another by now."""
 
 MEASURED = 30.0
 """Seconds for which what an active snapshot takes is not measured again: its files are counted."""
@@ -41,7 +45,8 @@ class Holder:
 class SnapshotInfo:
     """A snapshot in a list. `kind` active, view or committed; `size` (bytes) and `inodes` are its
     own, without its parents, None where they could not be counted; `holders` is who keeps it:
-    nobody, and the next collection takes it."""
+    nobody, and the next collection takes it. `snapshotter` keeps its files; `preferred`: it is the
+    one that is meant where none is named."""
 
     key: str
     kind: str
@@ -52,6 +57,22 @@ class SnapshotInfo:
     inodes: int | None
     holders: tuple[Holder, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    snapshotter: str = "overlayfs"
+    preferred: bool = True
+
+    @property
+    def id(self) -> str:
+        """What tells it from all others: a key is one of its snapshotter's only."""
+        return self.id_of(self.key)
+
+    @property
+    def parent_id(self) -> str:
+        """The `id` of what it stands upon; "" if that is nothing."""
+        return self.id_of(self.parent) if self.parent else ""
+
+    def id_of(self, key: str) -> str:
+        """The `id` of another of the same snapshotter."""
+        return key if self.preferred else f"{self.snapshotter}\0{key}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,86 +97,88 @@ class Makeup:
 
 
 class Snapshots(Protocol):
-    """What screens ask about snapshots. NotFound for a key that is none."""
+    """What screens ask about snapshots. NotFound for one that is not there any more."""
 
     def ls(self) -> list[SnapshotInfo]:
-        """All of the namespace, parents before their children."""
+        """All of the namespace and of every snapshotter, parents before their children."""
         ...
 
-    def tree(self, key: str, path: str) -> list[TreeRow]:
+    def tree(self, one: SnapshotInfo, path: str) -> list[TreeRow]:
         """A directory as the snapshot shows it, with what it changed of its parent's."""
         ...
 
-    def content(self, key: str, path: str) -> bytes:
+    def content(self, one: SnapshotInfo, path: str) -> bytes:
         """The first bytes of a file."""
         ...
 
-    def makeup(self, key: str) -> Makeup:
+    def makeup(self, one: SnapshotInfo) -> Makeup:
         """What it is made of, and how it is mounted."""
         ...
 
-    def why(self, key: str) -> list[str]:
+    def why(self, one: SnapshotInfo) -> list[str]:
         """The ways from what garbage collection begins with; none if it is garbage."""
         ...
 
 
 class SnapshotSurvey:
-    """`Snapshots` of the namespace that `tenant` says at each call, by its best snapshotter."""
+    """`Snapshots` of the namespace that `tenant` says at each call."""
 
     def __init__(self, tenant: Callable[[], Tenant]) -> None:
         self._tenant = tenant
-        self._sizes: dict[tuple[str, float], tuple[float, Usage]] = {}
-        self._changes: tuple[tuple[str, float], LayerChanges] | None = None
+        self._sizes: dict[_Mark, tuple[float, Usage]] = {}
+        self._changes: tuple[_Mark, LayerChanges] | None = None
 
     def ls(self) -> list[SnapshotInfo]:
-        snapshots = self._snapshots()
         held = holders(self._graph())
+        preferred = self._tenant().snapshotter().name
         found = []
-        for one in snapshots.walk():
-            usage = self._usage(snapshots, one)
-            found.append(
-                SnapshotInfo(
-                    one.name, str(one.kind), one.parent, int(one.created * 1e9),
-                    int(one.updated * 1e9), usage.size if usage else None,
-                    usage.inodes if usage else None,
-                    tuple(_holder(root) for root in held.get(self._node(snapshots, one.name), ())),
-                    dict(one.labels),
-                )
-            )  # fmt: skip
+        for name in sorted(DRIVERS, key=lambda name: name != preferred):
+            snapshots = self._tenant().snapshotter(name)
+            for one in snapshots.walk():
+                usage = self._usage(snapshots, one)
+                roots = held.get(self._node(snapshots, one.name), ())
+                found.append(
+                    SnapshotInfo(
+                        one.name, str(one.kind), one.parent, int(one.created * 1e9),
+                        int(one.updated * 1e9), usage.size if usage else None,
+                        usage.inodes if usage else None, tuple(map(_holder, roots)),
+                        dict(one.labels), name, name == preferred,
+                    )
+                )  # fmt: skip
         return found
 
-    def tree(self, key: str, path: str) -> list[TreeRow]:
-        snapshots = self._snapshots()
+    def tree(self, one: SnapshotInfo, path: str) -> list[TreeRow]:
+        snapshots, key = self._tenant().snapshotter(one.snapshotter), one.key
         place = snapshots.directories(key)
         with Stack([place.directory, *place.lowers]) as stack:
             depth = len(place.lowers)
             rows = [file_row(posixpath.join(path, one.name), one, depth) for one in stack.ls(path)]
         return marked(rows, self._changed(snapshots, key), path)
 
-    def content(self, key: str, path: str) -> bytes:
-        place = self._snapshots().directories(key)
+    def content(self, one: SnapshotInfo, path: str) -> bytes:
+        place = self._tenant().snapshotter(one.snapshotter).directories(one.key)
         with Stack([place.directory, *place.lowers]) as stack:
             return stack.read(path, LARGEST)
 
-    def makeup(self, key: str) -> Makeup:
+    def makeup(self, one: SnapshotInfo) -> Makeup:
         from mobyshell.core.store.snapshots.explained import view_mount
 
-        snapshots = self._snapshots()
+        snapshots, key = self._tenant().snapshotter(one.snapshotter), one.key
         found, place = snapshots.stat(key), snapshots.directories(key)
         whose = self._whose(snapshots, found)
         layers = tuple(
-            Layer(*whose.get(one, ("?", None)), one)
-            for one in map(str, (place.directory, *place.lowers))
+            Layer(*whose.get(where, ("?", None)), where)
+            for where in map(str, (place.directory, *place.lowers))
         )
         if found.kind is Kind.COMMITTED:
             shown = view_mount((place.directory, *place.lowers))
             return Makeup(snapshots.name, str(place.form), layers, (shown,), "view")
         return Makeup(snapshots.name, str(place.form), layers, tuple(snapshots.mounts(key)))
 
-    def why(self, key: str) -> list[str]:
-        snapshots = self._snapshots()
-        snapshots.stat(key)
-        return [tell(way) for way in ways(self._graph(), self._node(snapshots, key))]
+    def why(self, one: SnapshotInfo) -> list[str]:
+        snapshots = self._tenant().snapshotter(one.snapshotter)
+        snapshots.stat(one.key)
+        return [tell(way) for way in ways(self._graph(), self._node(snapshots, one.key))]
 
     def _whose(self, snapshots: Snapshotter, found: Snapshot) -> dict[str, tuple[str, int | None]]:
         """Directories of a snapshot and of those below it, with their keys and sizes."""
@@ -169,9 +192,6 @@ class SnapshotSurvey:
             at = snapshots.stat(at.parent) if at.parent else None
         return whose
 
-    def _snapshots(self) -> Snapshotter:
-        return self._tenant().snapshotter()
-
     def _graph(self) -> Graph:
         scope = self._tenant().store.scope
         return look(scope.database, scope.clock)[0]
@@ -181,7 +201,7 @@ class SnapshotSurvey:
 
     def _usage(self, snapshots: Snapshotter, one: Snapshot) -> Usage | None:
         """What it takes; of one whose files are being removed just now, None."""
-        mark, now = (one.name, one.created), time.monotonic()
+        mark, now = (snapshots.name, one.name, one.created), time.monotonic()
         known = self._sizes.get(mark)
         if one.kind is Kind.ACTIVE and known is not None and now - known[0] < MEASURED:
             return known[1]
@@ -196,7 +216,7 @@ class SnapshotSurvey:
     def _changed(self, snapshots: Snapshotter, key: str) -> LayerChanges:
         """Each directory of a committed one's tree asks for the same: the last is kept."""
         found = snapshots.stat(key)
-        mark = (key, found.created)
+        mark = (snapshots.name, key, found.created)
         kept = self._changes
         if kept is not None and kept[0] == mark:
             return kept[1]

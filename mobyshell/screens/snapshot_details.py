@@ -47,25 +47,25 @@ class SnapshotDetails(TreeTabs):
         before, self._info = self._info, info
         if info == before:
             return
-        if info is None or before is None or info.key != before.key:
+        if info is None or before is None or info.id != before.id:
             self.forget()
             self.say("" if info else "No snapshot is chosen.")
             self._content("", [])
         self.soon(self.refresh_tab)
 
     def read_tree(self, about: SnapshotInfo, path: str) -> list[TreeRow]:
-        return self._snapshots.tree(about.key, path)
+        return self._snapshots.tree(about, path)
 
     def read_content(self, about: SnapshotInfo, path: str) -> bytes:
-        return self._snapshots.content(about.key, path)
+        return self._snapshots.content(about, path)
 
     def read_tab(self, about: SnapshotInfo, tab: str) -> Show:
         if tab == "mounts":
-            text = mounts_text(about, self._snapshots.makeup(about.key))
+            text = mounts_text(about, self._snapshots.makeup(about))
         elif tab == "kept":
-            text = kept_text(about, self._snapshots.why(about.key))
+            text = kept_text(about, self._snapshots.why(about))
         else:
-            text = usage_text(about, self._snapshots.makeup(about.key), self._clock().now_ns())
+            text = usage_text(about, self._snapshots.makeup(about), self._clock().now_ns())
         record = self.query_one(f"#{tab}", TabPane).query_one(RecordView)
         return lambda: record.say(text)
 

@@ -40,11 +40,12 @@ def snapshot_health(row: Row) -> str:
 
 SNAPSHOTS = ResourceSpec(
     noun="snapshot",
-    key="key",
+    key="id",
     columns=(
         Column("name", "SNAPSHOT", 0, "id"), Column("kind", "KIND", 9, "state"),
         Column("size", "SIZE", 8, "bytes"), Column("inodes", "INODES", 7, "number", 100),
         Column("age", "AGE", 7, "duration"), Column("kept_by", "KEPT BY", 26, "text", 70),
+        Column("snapshotter", "SNAPSHOTTER", 11, "text", 130),
     ),
     health=snapshot_health,
     empty="No snapshots yet: pull an image (F3, p), or press p to prepare an empty one.",
@@ -57,6 +58,11 @@ def short(key: str) -> str:
     """A key as it stands in a list: of a digest, what tells it apart."""
     found = _DIGEST.match(key)
     return f"{found[1]}:{found[2]}…" if found else key
+
+
+def name(one: SnapshotInfo) -> str:
+    """What it is called in a list; of another snapshotter than the usual one, it is said of which."""
+    return short(one.key) if one.preferred else f"{short(one.key)} ({one.snapshotter})"
 
 
 def told(holder: Holder, key: str) -> str:
@@ -83,7 +89,8 @@ def snapshot_rows(snapshots: Sequence[SnapshotInfo], now_ns: int) -> list[dict[s
     """One row a snapshot."""
     return [
         {
-            "key": one.key, "name": short(one.key), "kind": one.kind, "parent": one.parent,
+            "id": one.id, "key": one.key, "name": name(one), "kind": one.kind,
+            "parent": one.parent_id, "snapshotter": one.snapshotter,
             "size": one.size, "inodes": one.inodes, "created": one.created_ns,
             "age": max(now_ns - one.created_ns, 0), "kept_by": kept_by(one),
             "holders": " ".join(told(it, one.key) for it in one.holders),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
@@ -13,9 +14,10 @@ from mobyshell.screens.base import number_of
 from mobyshell.screens.list_screen import ListScreen, list_bindings
 from mobyshell.screens.live_list import LiveList
 from mobyshell.screens.plan_dialog import PlanDialog
+from mobyshell.screens.request import request
 from mobyshell.screens.snapshot_details import TABS, SnapshotDetails
 from mobyshell.screens.snapshot_list import SnapshotList
-from mobyshell.screens.snapshot_rows import short
+from mobyshell.screens.snapshot_rows import name, short
 
 
 class SnapshotsScreen(ListScreen[SnapshotInfo]):
@@ -40,15 +42,32 @@ class SnapshotsScreen(ListScreen[SnapshotInfo]):
 
     def count(self, infos: Sequence[SnapshotInfo]) -> str:
         loose = sum(not one.holders for one in infos)
-        return number_of(len(infos), "snapshot") + (f", {loose} garbage" if loose else "")
+        others = Counter(one.snapshotter for one in infos if not one.preferred)
+        parts = [number_of(len(infos), "snapshot"), *(f"{n} of {of}" for of, n in others.items()),
+                 *([f"{loose} garbage"] if loose else [])]  # fmt: skip
+        return ", ".join(parts)
 
     def called(self, info: SnapshotInfo) -> str:
-        return short(info.key)
+        return name(info)
 
     @property
     def details(self) -> SnapshotDetails:
         """All about one."""
         return self.query_one(SnapshotDetails)
+
+    @property
+    def subject(self) -> tuple[str, str] | None:
+        """Verbs that know no more than a key are offered only of the snapshotter that they mean."""
+        info = self.live_list.chosen
+        return None if info is None else ("snapshot" if info.preferred else "", info.key)
+
+    def lines(self, verb: str, subjects: list[str]) -> list[list[str]]:
+        """One line a snapshotter."""
+        chosen = [one for id in subjects if (one := self.live_list.infos.get(id)) is not None]
+        by: dict[str, list[SnapshotInfo]] = {}
+        for one in chosen:
+            by.setdefault(one.snapshotter, []).append(one)
+        return [["snapshot", verb, *(one.key for one in of), *_of(of[0])] for of in by.values()]
 
     def action_back(self) -> None:
         """From a file to the tree, and from the details to the list."""
@@ -81,9 +100,12 @@ class SnapshotsScreen(ListScreen[SnapshotInfo]):
         marked = [one for key in self.table.subjects if (one := self.live_list.infos.get(key))]
         if len(self.table.marked) < 2:
             self.on_verb("diff")
+        elif len({one.snapshotter for one in marked}) > 1:
+            self.notify("they are of two snapshotters: one can be compared with its own",
+                        severity="warning")  # fmt: skip
         elif len(marked) == 2:
             before, after = sorted(marked, key=lambda one: one.created_ns)
-            self.perform(["snapshot", "diff", after.key, "--from", before.key])
+            self.perform(["snapshot", "diff", after.key, "--from", before.key, *_of(after)])
         else:
             self.notify(f"{len(marked)} are marked: two can be compared", severity="warning")
 
@@ -103,34 +125,36 @@ class SnapshotsScreen(ListScreen[SnapshotInfo]):
         parent = "" if info is None else info.key if info.kind == "committed" else info.parent
         upon = f"upon {short(parent)}" if parent else "upon nothing: it is empty"
         self._plan(f"A new {what} {upon}", "its key; --label KEY=VALUE as often as wanted",
-                   lambda words: ["snapshot", verb, words[0], *([parent] if parent else []),
-                                  *words[1:]], go_to=True)  # fmt: skip
+                   lambda words: ["snapshot", verb, words[0], *([parent, *_of(info)] if info and parent
+                                  else []), *words[1:]], go_to=True)  # fmt: skip
 
     def verb_commit(self) -> None:
         """Under which name?"""
         if (info := self.live_list.chosen) is not None:
             self._plan(f"Commit {short(info.key)}", "the name it shall have from now on",
-                       lambda words: ["snapshot", "commit", words[0], info.key, *words[1:]],
+                       lambda words: ["snapshot", "commit", words[0], info.key, *_of(info),
+                                      *words[1:]],
                        go_to=True)  # fmt: skip
 
     def verb_label(self) -> None:
         """Which labels?"""
         if (info := self.live_list.chosen) is not None:
             self._plan(f"Labels of {short(info.key)}", "KEY=VALUE …; KEY= takes one away",
-                       lambda words: ["snapshot", "label", info.key, *words])  # fmt: skip
+                       lambda words: ["snapshot", "label", info.key, *words, *_of(info)])  # fmt: skip
 
     def verb_mount(self) -> None:
         """Where?"""
         if (info := self.live_list.chosen) is not None:
             self._plan(f"Mount {short(info.key)}, to look at it", "a directory",
-                       lambda words: ["snapshot", "mount", info.key, *words])  # fmt: skip
+                       lambda words: ["snapshot", "mount", info.key, *words, *_of(info)])  # fmt: skip
 
     def verb_unmount(self) -> None:
         """What is mounted at a directory is a view that is called like it."""
         info = self.live_list.chosen
         place = info.key if info is not None and info.key.startswith("/") else ""
-        self._plan("Unmount a snapshot", "the directory", lambda words: ["snapshot", "unmount", *words],
-                   value=place)  # fmt: skip
+        of = _of(info) if info is not None and place else []
+        self._plan("Unmount a snapshot", "the directory",
+                   lambda words: ["snapshot", "unmount", *words, *of], value=place)  # fmt: skip
 
     def _plan(
         self, title: str, asked: str, line: Callable[[list[str]], list[str]], *,
@@ -141,8 +165,16 @@ class SnapshotsScreen(ListScreen[SnapshotInfo]):
                 return
             self.perform(words)
             if go_to:
-                self.choose(words[2])
+                made_by = request(words).arguments["snapshotter"]
+                known = [one for one in self.live_list.infos.values() if one.snapshotter == made_by]
+                if known or not made_by:
+                    self.choose(known[0].id_of(words[2]) if known else words[2])
 
         self.app.push_screen(
             PlanDialog(title, asked, line, self.session.plan, value=value), answered
         )
+
+
+def _of(info: SnapshotInfo) -> list[str]:
+    """The words that say whose it is, where a verb would take another's."""
+    return [] if info.preferred else ["--snapshotter", info.snapshotter]

@@ -3,6 +3,7 @@ true."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,7 @@ async def test_into_what_it_changed_and_back(opened: Open) -> None:
         await pilot.press("j", "enter")
         view = details(pilot).query_one("#content", Lines)
         await until(pilot, lambda: list(view.kept) == ["changed"])
-        assert "/etc/motd, 8B, as of this snapshot" in screen_text(pilot)
+        assert "/etc/motd, 8B, rwxr-xr-x 0:0, as of this snapshot" in screen_text(pilot)
         await pilot.press("escape")
         await settle(pilot)
         assert "- unwanted" in screen_text(pilot)
@@ -182,6 +183,40 @@ async def test_lines_that_are_asked_for(opened: Open, monkeypatch: pytest.Monkey
         await pilot.press("d")
         await settle(pilot)
         assert "3 are marked: two can be compared" in told(pilot)
+
+
+async def test_what_another_snapshotter_has_is_told_apart_and_acted_on(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened("snapshots") as pilot:
+        app: Any = pilot.app
+        lines: list[list[str]] = []
+        monkeypatch.setattr(app.session, "perform", lambda _, *words, **more: lines.extend(words))
+        monkeypatch.setattr(app.session, "plan", planned)
+        for one in list(app.session.snapshots.infos)[:3]:  # base, tools, box-1 once more
+            copied = replace(one, snapshotter="native", preferred=False, created_ns=0)
+            app.session.snapshots.infos.append(copied)
+        app.screen.reread()
+        await until(pilot, lambda: "9 snapshots, 3 of native, 1 garbage" in screen_text(pilot))
+        box = table(pilot).shown[2]
+        rows = [line for line in screen_text(pilot).splitlines() if "(native)" in line]
+        assert [row.split()[1] for row in rows[1:]] == ["tools", "box-1"]  # upon its own
+        table(pilot).choose(box)
+        await settle(pilot)
+        await pilot.press("D")
+        assert lines.pop() == ["snapshot", "rm", "box-1", "--snapshotter", "native"]
+        await pilot.press("c")
+        assert app.clipboard == "box-1"
+        table(pilot).marked = {box, "box-2"}
+        await pilot.press("D")
+        assert lines == [["snapshot", "rm", "box-1", "--snapshotter", "native"],
+                         ["snapshot", "rm", "box-2"]]  # fmt: skip
+        await pilot.press("d")
+        assert "two snapshotters" in told(pilot)
+        await pilot.press("p")
+        await settle(pilot)
+        app.screen.query_one(Input).value = "new"
+        await until(pilot, lambda: "new tools --snapshotter native" in screen_text(pilot))
 
 
 # the real store
