@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.cells import cell_len
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -73,12 +74,17 @@ class MobyScreen(Screen[None]):
         """Say where we are."""
         self._more = more
         parts = ["mobyshell", self.session.context.namespace, self.NAME, *more]
-        text = " › ".join(part for part in parts if part)
-        if self.session.readonly:
-            text += "   [read-only]"
+        end = "   [read-only]" if self.session.readonly else ""
+        text = " › ".join(part for part in parts if part) + end
+        if cell_len(text) > self.size.width - 2:  # whose program it is, is known
+            text = text.partition(" › ")[2]
         if text != self._said:
             self._said = text
             self.query_one("#crumbs", Static).update(clean(text))
+
+    def on_resize(self) -> None:
+        """More of it fits, or less."""
+        self.crumb(*self._more)
 
     def readonly_changed(self) -> None:
         """Read-only mode was turned on or off."""
@@ -142,7 +148,11 @@ class MobyScreen(Screen[None]):
             special()
         elif not self.on_verb(verb) and self.subject is not None:
             many = find(self.NOUN, verb).positional[0].many
-            self.perform([self.NOUN, verb, *(self.subjects if many else [self.subject[1]])])
+            self.perform(*self.lines(verb, self.subjects if many else [self.subject[1]]))
+
+    def lines(self, verb: str, subjects: list[str]) -> list[list[str]]:
+        """What does a verb of the screen's noun to `subjects`."""
+        return [[self.NOUN, verb, *subjects]]
 
     def perform(self, *lines: Sequence[str]) -> None:
         """Run lines of words, one question for all of them, and look again."""

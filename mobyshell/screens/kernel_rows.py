@@ -21,7 +21,7 @@ from mobyshell.widgets.resource import Column, ResourceSpec, Row
 WIDTH = 76
 """Columns that an explanation takes."""
 
-_NAME = 12
+_NAME = 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,6 +142,7 @@ class ListScreen(MobyScreen, Generic[Info]):
 
     def set_filter(self, text: str) -> None:
         self.live_list.filter(text)
+        self.follow()
 
     # what happens
 
@@ -157,7 +158,17 @@ class ListScreen(MobyScreen, Generic[Info]):
         chosen = self.live_list.chosen
         self.pane.show(chosen)
         inside = chosen is not None and self.has_class("detailed")
-        self.crumb(self._count, *([self.called(chosen)] if inside and chosen is not None else []))
+        self.crumb(self._count, *self._narrowed(),
+                   *([self.called(chosen)] if inside and chosen is not None else []))  # fmt: skip
+
+    def _narrowed(self) -> list[str]:
+        """What is not as a person expects a list to be: a filter, and marks."""
+        table, said = self.table, []
+        if table.query_text:
+            said.append(f"/{table.query_text}: {len(table.shown)}")
+        if table.marked:
+            said.append(f"{len(table.marked)} marked")
+        return said
 
     @on(ResourceTable.RowSelected, "#list ResourceTable")
     def action_details(self) -> None:
@@ -167,7 +178,12 @@ class ListScreen(MobyScreen, Generic[Info]):
         self.pane.enter()
 
     def action_back(self) -> None:
-        """Out of the details."""
+        """Out of the details; in the list, out of its filter, and then no marks any more."""
+        if self.table.has_focus and not self.has_class("detailed"):
+            if self.table.query_text:
+                self.set_filter("")
+            else:
+                self.table.unmark()
         self.remove_class("detailed")
         self.follow()
         self.table.focus()
@@ -195,7 +211,8 @@ class ListScreen(MobyScreen, Generic[Info]):
                 self.action_verb(verb)
 
         options = [(verb, f"{verb:9} {one.key:2} {one.summary}") for verb, one in fitting.items()]
-        title = ", ".join(self.subjects) if self.table.marked else self.called(chosen)
+        marked = len(self.table.marked)
+        title = f"{marked} marked {self.NOUN}s" if marked else self.called(chosen)
         self.app.push_screen(Choose(title, options), picked)
 
     def ask_more(self, verb: str) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from rich.cells import cell_len, set_cell_size
+
 from mobyshell.core.tasks.listing import natural
 
 Row: TypeAlias = Mapping[str, Any]
@@ -55,6 +57,16 @@ def visible_columns(spec: ResourceSpec, width: int) -> tuple[Column, ...]:
     return tuple(
         Column(one.key, one.title, one.width or rest, one.kind, one.from_width) for one in chosen
     )
+
+
+def fitted(text: str, width: int, *, middle: bool = False) -> str:
+    """`text` in at most `width` cells, `…` for what is left out: at the end, or in the `middle`,
+    where that of the end is more telling (names whose beginnings are all alike)."""
+    if cell_len(text) <= width:
+        return text
+    tail = (width - 1) * 3 // 5 if middle and width > 2 else 0
+    end = set_cell_size(text[::-1], tail)[::-1].strip() if tail else ""
+    return f"{set_cell_size(text, width - 1 - tail).rstrip()}…{end}"
 
 
 def matches(row: Row, query: str) -> bool:

@@ -14,7 +14,15 @@ from textual.widgets import DataTable
 
 from mobyshell.commands.output import cell
 from mobyshell.styles.syntax import rich_colour
-from mobyshell.widgets.resource import ResourceSpec, Row, matches, nested, ordered, visible_columns
+from mobyshell.widgets.resource import (
+    ResourceSpec,
+    Row,
+    fitted,
+    matches,
+    nested,
+    ordered,
+    visible_columns,
+)
 
 _STYLES = {"good": "$text-success", "busy": "$text-warning", "bad": "$text-error", "off": "dim"}
 _RIGHT = ("number", "bytes", "duration", "percent")
@@ -168,11 +176,11 @@ class ResourceTable(DataTable[Text]):
         texts = []
         for index, one in enumerate(self._columns):
             text = cell(row.get(one.key), one.kind)
+            before = ""
             if index == 0:
-                text = self._stems.get(key, "") + text
-                text = f"● {text}" if key in self.marked else text
-            if len(text) > one.width:
-                text = text[: one.width - 1] + "…"
+                before = ("● " if key in self.marked else "") + self._stems.get(key, "")
+            room = max(one.width - len(before), 1)
+            text = fitted(before + fitted(text, room, middle=one.kind == "id"), one.width)
             texts.append(text.rjust(one.width) if one.kind in _RIGHT else text)
         return texts
 
@@ -205,6 +213,14 @@ class ResourceTable(DataTable[Text]):
             self.marked ^= {key}
             self._paint(key)
             self.action_cursor_down()
+            self.post_message(self.Chosen(self, self.chosen))
+
+    def unmark(self) -> None:
+        """Nothing is marked any more."""
+        marked, self.marked = self.marked, set()
+        for key in marked & set(self._cells):
+            self._paint(key)
+        self.post_message(self.Chosen(self, self.chosen))
 
     def action_sort(self) -> None:
         """Sort by the next column."""

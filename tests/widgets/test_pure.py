@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from mobyshell.core.events import CallDone, Event, Failed
 from mobyshell.core.oci import default_spec, dump_spec, spec_to_json
@@ -17,7 +18,14 @@ from mobyshell.widgets.lines import folded
 from mobyshell.widgets.log_view import render
 from mobyshell.widgets.plan_view import related, timings
 from mobyshell.widgets.positions import MOST, Places, spans
-from mobyshell.widgets.resource import Column, ResourceSpec, matches, ordered, visible_columns
+from mobyshell.widgets.resource import (
+    Column,
+    ResourceSpec,
+    fitted,
+    matches,
+    ordered,
+    visible_columns,
+)
 from mobyshell.widgets.spec_check import examine
 from mobyshell.widgets.terminal_screen import style_of
 
@@ -189,3 +197,19 @@ def test_colours() -> None:
         str(style_of("brightbrown", "ff8700", False, False, False, False))
         == "bright_yellow on #ff8700"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "middle", "shown"),
+    [
+        ("short", 5, True, "short"),
+        ("too long", 5, False, "too…"),
+        ("registry.example.com/team/app1:v1", 16, True, "regist…m/app1:v1"),
+        ("漢字漢字漢字", 7, False, "漢字漢…"),
+        ("漢字漢字漢字", 6, False, "漢字…"),
+        ("漢字漢字漢字", 8, True, "漢…漢字"),
+    ],
+)
+def test_what_does_not_fit_is_cut_by_cells(text: str, width: int, middle: bool, shown: str) -> None:
+    assert fitted(text, width, middle=middle) == shown
+    assert cell_len(shown) <= width
