@@ -19,6 +19,7 @@ import pytest
 
 from mobyshell.core.store.snapshots.choose import DRIVERS
 from mobyshell.moby.client import Moby
+from tests.core.registry.distribution import distribution
 from tests.core.store import images
 from tests.core.tasks.conftest import bury, eventually, processes_of
 from tests.moby.test_client import busybox_layer
@@ -207,6 +208,31 @@ def owners_in(archive: Path) -> dict[str, tuple[int, int]]:
                 except tarfile.TarError:
                     continue
     return found
+
+
+def test_what_is_pulled_from_a_registry_runs(user: User) -> None:
+    """Pull, run, write, commit nothing: then push it back under another name, and have it again."""
+    with (
+        distribution() as registry,
+        Moby(user.home.parent / "pushed", user.home.parent / "state", "demo") as moby,
+    ):
+        moby.import_images(user.home.parent / "made.tar", unpack=False)
+        name, again = f"{registry.host}/team/made:1", f"{registry.host}/team/again:2"
+        moby.push("made", name)
+        assert user.ok("image", "pull", name) == f"{name}\n"
+        assert user.ok("run", "--rm", name, "--", "busybox", "id", "-u") == "0\n"
+        assert user.owners(name, "/secret", "/secret/file", snapshotter="overlayfs") == [
+            "33:34 700", "2000:34 640",
+        ]  # fmt: skip
+        user.ok("image", "push", name, again)
+        user.ok("image", "rm", name)
+        assert user.ok("image", "ls", "-q") == ""
+        # `run` fetches what is not here
+        user.ok("run", "-d", "--name", "up", again, "--", "busybox", "sleep", "1000")
+        assert "running" in user.ok("ps", "--table")
+        user.ok("rm", "-f", "up")
+        user.ok("image", "rm", again)
+        assert user.ok("store", "check") == ""
 
 
 def test_without_ranges_all_is_of_one_owner(user: User) -> None:
