@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mobyshell.commands import image_plans as plans
 from mobyshell.commands.registry import (
     DESTROY,
     IMAGE,
@@ -67,7 +68,7 @@ def tag(ctx: Context, *, source: str, target: str, force: bool) -> Done:
 @verb(
     N, "rm",
     argument("images", IMAGE, "their names", many=True),
-    effect=DESTROY, example="image rm alpine", key="D",
+    effect=DESTROY, example="image rm alpine", key="D", plan=plans.rm,
 )  # fmt: skip
 def rm(ctx: Context, *, images: tuple[str, ...]) -> Done:
     """Remove names of images, and from the disk what nothing else needs."""

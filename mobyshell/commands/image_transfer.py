@@ -120,6 +120,23 @@ def push(ctx: Context, *, image: str, target: str, platform: str | None, **regis
     return Done(f"{reference.name}@{top.digest}", said=meter.said())
 
 
+def push_watched(
+    ctx: Context, image: str, target: str, progress: Progress, stop: Stop
+) -> str:  # fmt: skip
+    """The same, as `pull_watched`. The name it has there, with its digest."""
+    from mobyshell.moby.transfer import push as send
+
+    name, reference = image_name(ctx.space, image), parse_reference(target)
+    client = _client(ctx, str(reference.domain), user=None, plain_http=False, insecure=False,
+                     ca=None)  # fmt: skip
+    try:
+        top = send(tenant(ctx), name, target, platform=None, registry=client, progress=progress,
+                   stop=stop)  # fmt: skip
+    finally:
+        client.close()
+    return f"{reference.name}@{top.digest}"
+
+
 @verb(
     N, "import",
     argument("file", FILE, "an archive or the directory of a layout; - for standard input"),

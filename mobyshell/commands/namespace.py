@@ -20,6 +20,8 @@ from mobyshell.commands.stored import changes_of, labels_of, plain
 from mobyshell.core.errors import NotFound, WrongState
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from mobyshell.commands.context import Context
     from mobyshell.moby.tenants import TenantInfo, Tenants
 
@@ -27,6 +29,11 @@ N = "namespace"
 
 _KINDS = ("tasks", "containers", "images", "snapshots", "content", "ingests", "leases", "networks",
           "volumes")  # fmt: skip
+
+
+_PLURALS = {"snapshot": "snapshots", "content": "content", "ingest": "ingests",
+            "lease": "leases", "image": "images", "container": "containers"}  # fmt: skip
+"""Kinds of garbage collection's nodes, and what is listed as such of a tenant."""
 
 
 def tenants_of(ctx: Context) -> Tenants:
@@ -122,10 +129,38 @@ def use(ctx: Context, *, name: str, create: bool) -> Done:
     return Done(said=f"in namespace {name} from now on")
 
 
+def _plan_rm(ctx: Context, *, name: str) -> Rows:
+    """What would be done; or what is in it, as the verb itself would say."""
+    from mobyshell.core.store.gc.collect import look
+
+    graph, marks = look(ctx.store.database, ctx.clock)
+    left = [node for node in graph.nodes if node.namespace == name and node not in marks.reached]
+    _refuse_full(ctx, name, {(_PLURALS[node.kind.partition("/")[0]], node.key) for node in left})
+    steps = [(f"remove namespace {name}, and its labels", "nothing is in it that anybody needs")]
+    if left:
+        steps.insert(0, (f"remove {len(left)} objects that are only left of something",
+                         "they hold nobody up: no image, container or lease needs them"))  # fmt: skip
+    rows = [{"n": number, "what": what, "why": why} for number, (what, why) in enumerate(steps, 1)]
+    return Rows((("n", "", "number"), ("what", "STEP", "text"), ("why", "WHY", "text")), rows, "n")
+
+
+def _refuse_full(ctx: Context, name: str, left: Collection[tuple[str, str]] = ()) -> None:
+    """WrongState with what is in it, but for the garbage `left`; NotFound if there is none."""
+    from mobyshell.moby.tenants import named
+
+    if not _tasks(ctx).get(name):
+        ctx.store.namespaces.get(name)
+    found = tenants_of(ctx).objects(name, measured=False)
+    inside = [one for one in found if (one.kind, one.name) not in left]
+    if inside:
+        raise WrongState(f"namespace {name} is not empty: {named(inside)}",
+                         hint="remove what is in it first")  # fmt: skip
+
+
 @verb(
     N, "rm",
     argument("name", TENANT, "the namespace"),
-    effect=DESTROY, example="namespace rm tenant", key="D",
+    effect=DESTROY, example="namespace rm tenant", key="D", plan=_plan_rm,
 )  # fmt: skip
 def rm(ctx: Context, *, name: str) -> Done:
     """Remove a namespace in which nothing is.
@@ -133,14 +168,10 @@ def rm(ctx: Context, *, name: str) -> Done:
     Otherwise it is refused, and what is in it is named.
     """
     from mobyshell.commands.stored import collect
-    from mobyshell.moby.tenants import named
 
     if not _tasks(ctx).get(name):
         ctx.store.namespaces.get(name)
         collect(ctx)  # what is only left of something holds nobody up
-    inside = named(tenants_of(ctx).objects(name, measured=False))
-    if inside:
-        raise WrongState(f"namespace {name} is not empty: {inside}",
-                         hint="remove what is in it first")  # fmt: skip
+    _refuse_full(ctx, name)
     ctx.store.namespaces.delete(name)
     return Done()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import stat
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from rich.text import Text
 
 from mobyshell.commands.output import clean, size
 from mobyshell.core.store.differences import Way
-from mobyshell.moby.look import LayerRow, Wasted
+from mobyshell.moby.look import FileRow, LayerRow, Wasted
 from mobyshell.moby.survey import ImageInfo, Part, TreeRow
 from mobyshell.widgets.resource import Column, ResourceSpec, Row
 
@@ -105,7 +106,14 @@ def tree_label(row: TreeRow) -> Text:
         text.append(f"  {size(row.file.size)}", "dim")
     elif kind not in ("directory", "deleted"):
         text.append(f"  {kind}", "dim")
+    if kind not in ("link", "deleted"):
+        text.append(f"  {rights(row.file)}", "dim")
     return text
+
+
+def rights(file: FileRow) -> str:
+    """Who may do what with it, as ls has it, and whose it is: a layer may have changed no more."""
+    return f"{stat.filemode(file.mode)[1:]} {file.uid}:{file.gid}"
 
 
 def parts_text(name: str, parts: Sequence[Part]) -> str:

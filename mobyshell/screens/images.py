@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from typing import ClassVar
 
 from textual import on
@@ -16,8 +17,8 @@ from mobyshell.screens.image_details import ImageDetails
 from mobyshell.screens.image_list import ImageList
 from mobyshell.screens.list_screen import ListScreen, list_bindings
 from mobyshell.screens.live_list import LiveList
-from mobyshell.screens.pull_dialog import PullDialog
 from mobyshell.screens.session import tell
+from mobyshell.screens.transfer_dialog import TransferDialog
 
 
 class ImagesScreen(ListScreen[ImageInfo]):
@@ -63,7 +64,7 @@ class ImagesScreen(ListScreen[ImageInfo]):
         if self.details.tab == "file" and not self.details.at_layers and not self.table.has_focus:
             self.details.tab = "tree"
             self.details.focus_content()
-        elif self.details.has_focus_within and not self.details.at_layers:
+        elif self.has_class("inside") and not self.details.at_layers and not self.table.has_focus:
             self.remove_class("inside")
             self.details.enter()
         else:
@@ -92,7 +93,7 @@ class ImagesScreen(ListScreen[ImageInfo]):
             if name is not None:
                 self.choose(name)
 
-        self.app.push_screen(PullDialog(self.session.pull), done)
+        self.app.push_screen(TransferDialog("Pull an image", "Pull", self.session.pull), done)
 
     def verb_import(self) -> None:
         """Which file is for the person to say."""
@@ -103,8 +104,19 @@ class ImagesScreen(ListScreen[ImageInfo]):
         self.ask_more("tag")
 
     def verb_push(self) -> None:
-        """And where to."""
-        self.ask_more("push")
+        """Ask where to, and bring it there."""
+        info = self.live_list.chosen
+        if info is None:
+            return
+
+        def done(name: str | None) -> None:
+            if name is not None:
+                self.notify(name, title="image push", markup=False)
+
+        push = partial(self.session.push, info.name)
+        self.app.push_screen(
+            TransferDialog(f"Push {info.familiar} to", "Push", push, name=info.familiar), done
+        )
 
     def action_run(self) -> None:
         """Ask how, run it, and go to the task."""

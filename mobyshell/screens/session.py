@@ -87,6 +87,12 @@ class Session:
 
         return pull_watched(self.context, name, progress, stop)
 
+    def push(self, image: str, target: str, progress: Progress, stop: Stop) -> str:
+        """Bring an image to a registry, as `image push` does, and what it is there. For a thread."""
+        from mobyshell.commands.image_transfer import push_watched
+
+        return push_watched(self.context, image, target, progress, stop)
+
     def plan(self, words: Sequence[str]) -> r.Rows:
         """What a line would do, as `--plan` shows it. For a thread. UsageError where the line is
         wrong, or its verb has no plan."""

@@ -1,4 +1,5 @@
-"""The dialog that pulls an image: a name is asked for, and each blob has a bar until all are there."""
+"""The dialog that pulls or pushes an image: a name is asked for, and each blob has a bar until all
+are there."""
 
 from __future__ import annotations
 
@@ -11,47 +12,53 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.message import Message
-from textual.screen import ModalScreen
-from textual.widgets import Button, Input, Label, Static
+from textual.widgets import Button, Input, Static
 
 from mobyshell.core.registry.progress import Progress
 from mobyshell.core.registry.stop import Stop
 from mobyshell.screens.session import said
 from mobyshell.screens.transfers import Transfers
 from mobyshell.widgets.background import Failed, background
+from mobyshell.widgets.dialog import Dialog
+from mobyshell.widgets.folded import Folded
 
-Pull = Callable[[str, Progress, Stop], str]
-"""Fetches an image and returns its full name; blocks, and ends when the `Stop` says so."""
+Transfer = Callable[[str, Progress, Stop], str]
+"""Brings an image here or there and returns its full name; blocks, and ends when the `Stop` says so."""
 
-PULLING = "pulling the image"
+UNDER_WAY = "the transfer of the image"
 
 
-class PullDialog(ModalScreen[str | None]):
-    """Answers the full name of what was pulled; None if the person leaves, which stops it."""
+class TransferDialog(Dialog[str | None]):
+    """Answers the full name of what was brought; None if the person leaves, which stops it."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Leave", id="pull.leave")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave", "Leave", id="transfer.leave")
+    ]
 
     @dataclass
-    class Pulled(Message):
+    class Brought(Message):
         """All is there."""
 
         name: str
 
-    def __init__(self, pull: Pull) -> None:
+    def __init__(self, title: str, verb: str, transfer: Transfer, *, name: str = "") -> None:
+        """`verb`: what the button says; `name`: what stands in the field at first."""
         super().__init__()
-        self._pull = pull
+        self.heading, self.verb, self.default = title, verb, name
+        self._transfer = transfer
         self._transfers = Transfers()
         self._stop: Stop | None = None
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Label("Pull an image", classes="title")
-            yield Input(id="name", placeholder="busybox, or registry.example.com/team/app:1.0")
+            yield Static(Folded(self.heading), classes="title", markup=False)
+            yield Input(self.default, id="name",
+                        placeholder="busybox, or registry.example.com/team/app:1.0")  # fmt: skip
             with VerticalScroll(id="transfers", can_focus=False):
                 yield Static(id="bars", markup=False)
-            yield Static(id="pull-said", markup=False)
+            yield Static(id="transfer-said", markup=False)
             with Horizontal(classes="buttons"):
-                yield Button("Pull", variant="primary", id="pull")
+                yield Button(self.verb, variant="primary", id="go")
                 yield Button("Leave", id="leave")
 
     def on_mount(self) -> None:
@@ -63,7 +70,7 @@ class PullDialog(ModalScreen[str | None]):
             self._stop.stop()
 
     @on(Input.Submitted)
-    @on(Button.Pressed, "#pull")
+    @on(Button.Pressed, "#go")
     def begin(self) -> None:
         """Enter, or the button; once more after a failure."""
         name = self.query_one(Input).value.strip()
@@ -71,21 +78,21 @@ class PullDialog(ModalScreen[str | None]):
             self.notify("which one?", severity="warning")
         elif self._stop is None:
             self._transfers, self._stop = Transfers(), Stop()
-            self.query_one("#pull", Button).disabled = True
+            self.query_one("#go", Button).disabled = True
             self.ticker.resume()
             self._draw()
-            self._fetch(name, self._transfers, self._stop)
+            self._bring(name, self._transfers, self._stop)
 
-    @background(PULLING)
-    def _fetch(self, name: str, transfers: Transfers, stop: Stop) -> Message:
-        return self.Pulled(self._pull(name, transfers, stop))
+    @background(UNDER_WAY)
+    def _bring(self, name: str, transfers: Transfers, stop: Stop) -> Message:
+        return self.Brought(self._transfer(name, transfers, stop))
 
     def _draw(self) -> None:
         self.query_one("#bars", Static).update("\n".join(self._transfers.lines()))
-        self.query_one("#pull-said", Static).update(self._transfers.note)
+        self.query_one("#transfer-said", Static).update(self._transfers.note)
 
-    @on(Pulled)
-    def pulled(self, event: Pulled) -> None:
+    @on(Brought)
+    def brought(self, event: Brought) -> None:
         """To it."""
         self._stop = None
         self.dismiss(event.name)
@@ -97,8 +104,8 @@ class PullDialog(ModalScreen[str | None]):
         self._stop = None
         self.ticker.pause()
         self._draw()
-        self.query_one("#pull-said", Static).update(f"✗ {said(self.app, event)}")
-        self.query_one("#pull", Button).disabled = False
+        self.query_one("#transfer-said", Static).update(f"✗ {said(self.app, event)}")
+        self.query_one("#go", Button).disabled = False
         self.query_one(Input).focus()
 
     @on(Button.Pressed, "#leave")

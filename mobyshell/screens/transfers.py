@@ -1,4 +1,4 @@
-"""How far a pull is, blob by blob: events in, lines out. Knows no widget."""
+"""How far a transfer is, blob by blob: events in, lines out. Knows no widget."""
 
 from __future__ import annotations
 

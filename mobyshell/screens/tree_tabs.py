@@ -19,7 +19,7 @@ from textual.widgets import TabbedContent, TabPane
 from mobyshell.commands.output import clean, size
 from mobyshell.moby.look import LARGEST
 from mobyshell.moby.survey import TreeRow
-from mobyshell.screens.image_rows import file_lines, tree_label
+from mobyshell.screens.image_rows import file_lines, rights, tree_label
 from mobyshell.screens.session import said
 from mobyshell.widgets.background import Failed, background
 from mobyshell.widgets.layer_tree import LayerTree, Leaf
@@ -142,7 +142,7 @@ class TreeTabs(Tabbed):
         self.tab = "file"
         layer = self.layer_of(self.about)
         if file.kind == "file":
-            self._content(f"{file.path}, {size(file.size)}, as of {layer}", [])
+            self._content(f"{file.path}, {size(file.size)}, {rights(file)}, as of {layer}", [])
             self._read_file(self.about, file.path)
         elif file.kind == "link":
             self._content(f"{file.path} leads to {file.target}", [])

@@ -67,6 +67,27 @@ def test_content_goes_in_and_out(place: Workplace) -> None:
     assert piped.stdout.decode().strip() == HELLO
 
 
+def test_the_plan_of_a_removal_says_what_goes_and_what_stays(place: Workplace) -> None:
+    forget, takes = rows(place, "--plan", "image", "rm", "alpine")
+    assert (forget["what"], forget["why"]) == (
+        f"forget the name {ALPINE}", "it has no other name; made of it: web, which keep what they need"
+    )  # fmt: skip
+    assert takes["what"] == "remove nothing from the disk"  # the blob is a root of its own
+    place.ok("content", "label", HELLO, "containerd.io/gc.root=")
+    place.ok("image", "tag", "alpine", "alpine:3")
+    forget, takes = rows(place, "--plan", "image", "rm", "alpine")
+    assert forget["why"].startswith(f"it is still called {ALPINE.replace('latest', '3')};")
+    assert takes["what"] == "remove nothing from the disk"
+    *_, takes = rows(place, "--plan", "image", "rm", "alpine", "alpine:3")
+    assert takes["what"] == "remove 1 blob, 5B of blobs"
+    assert len(rows(place, "image", "ls")) == 2
+    place.ok("namespace", "create", "fresh")
+    (step,) = rows(place, "--plan", "namespace", "rm", "fresh")
+    assert step["what"] == "remove namespace fresh, and its labels"
+    refused = place.run("--plan", "namespace", "rm", "default")
+    assert (refused.returncode, "1 container (web), 2 images" in refused.stderr) == (3, True)
+
+
 def test_removing_gives_the_disk_back(place: Workplace) -> None:
     place.ok("image", "rm", "alpine")
     assert len(rows(place, "content", "ls")) == 1  # a root of its own

@@ -36,12 +36,12 @@ from mobyshell.screens.network_details import NetworkDetails
 from mobyshell.screens.network_dialog import NetworkDialog
 from mobyshell.screens.networks import NetworksScreen
 from mobyshell.screens.plan_dialog import PlanDialog
-from mobyshell.screens.pull_dialog import PullDialog
 from mobyshell.screens.result import ResultScreen
 from mobyshell.screens.snapshot_details import SnapshotDetails
 from mobyshell.screens.snapshots import SnapshotsScreen
 from mobyshell.screens.tasks import TasksScreen
 from mobyshell.screens.tenants import TenantsScreen
+from mobyshell.screens.transfer_dialog import TransferDialog
 from mobyshell.screens.verb_keys import verb_bindings
 from mobyshell.widgets.ask import Ask
 from mobyshell.widgets.confirm import Choose, Confirm
@@ -662,10 +662,10 @@ def performed(t: Trial) -> list[list[str]]:
 
 @case("image.pull", "images")
 async def _(t: Trial) -> AsyncIterator[Condition]:
-    yield lambda: t.on(PullDialog)
+    yield lambda: t.on(TransferDialog)
 
 
-@case("pull.leave", "images")
+@case("transfer.leave", "images")
 async def _(t: Trial) -> AsyncIterator[Condition]:
     await t.press("p")
     yield lambda: t.on(ImagesScreen)
@@ -683,12 +683,13 @@ async def _(t: Trial) -> AsyncIterator[Condition]:
 
 @case("image.push", "images")
 async def _(t: Trial) -> AsyncIterator[Condition]:
-    yield lambda: t.line == "image push box "
+    yield lambda: t.on(TransferDialog) and "Push box to" in screen_text(t.pilot)
 
 
 @case("image.rm", "images")
 async def _(t: Trial) -> AsyncIterator[Condition]:
-    yield lambda: t.on(Confirm) and f"image rm {BOX}?" in screen_text(t.pilot)
+    lines = performed(t)
+    yield lambda: lines == [["image", "rm", BOX]]
 
 
 @case("image.unpack", "images")
@@ -968,7 +969,8 @@ async def _(t: Trial) -> AsyncIterator[Condition]:
 @case("namespace.rm", "namespaces")
 async def _(t: Trial) -> AsyncIterator[Condition]:
     await t.press("j")
-    yield lambda: t.on(Confirm) and "namespace rm empty?" in screen_text(t.pilot)
+    lines = performed(t)
+    yield lambda: lines == [["namespace", "rm", "empty"]]
 
 
 @case("namespace.other", "namespaces")

@@ -36,7 +36,7 @@ from mobyshell.screens.image_details import ImageDetails
 from mobyshell.screens.image_list import ImageList
 from mobyshell.screens.images import ImagesScreen
 from mobyshell.screens.live_list import SOON
-from mobyshell.screens.pull_dialog import PullDialog
+from mobyshell.screens.transfer_dialog import TransferDialog
 from mobyshell.screens.transfers import Transfers
 from mobyshell.widgets.lines import Lines
 from mobyshell.widgets.resource_table import ResourceTable
@@ -75,15 +75,15 @@ async def test_into_a_layer_a_directory_and_a_file_and_back(opened: Open) -> Non
         assert "- passwd" in text
         assert "~ sh → busybox" in text
         await pilot.press("enter")
-        await until(pilot, lambda: "+ a  6B" in screen_text(pilot))
+        await until(pilot, lambda: "+ a  6B  rwxr-xr-x 0:0" in screen_text(pilot))
         await pilot.press("j", "enter")
         view = details(pilot).query_one("#content", Lines)
         await until(pilot, lambda: list(view.kept) == ["hello"])
-        assert "/data/a, 6B, as of layer 1" in screen_text(pilot)
+        assert "/data/a, 6B, rwxr-xr-x 0:0, as of layer 1" in screen_text(pilot)
         await pilot.press("escape")
         await settle(pilot)
         # as it was left: open, with the cursor where it was
-        assert "+ a  6B" in screen_text(pilot)
+        assert "+ a  6B  rwxr-xr-x 0:0" in screen_text(pilot)
         assert pilot.app.screen.query_one("#files", Tree).cursor_line == 1
         await pilot.press("j", "enter")
         await until(pilot, lambda: list(view.kept) == ["7B that are no text"])
@@ -118,7 +118,13 @@ async def test_80_columns_show_one_pane_at_a_time(opened: Open) -> None:
         await pilot.press("tab", "tab")
         await settle(pilot)
         assert "/etc/passwd" in screen_text(pilot)
-        await pilot.press("escape", "escape")
+        await pilot.press("escape")
+        # one step at a time also where there is nothing to have the keyboard
+        await pilot.press("G", "tab", "tab")
+        await until(pilot, lambda: "This step made no layer" in screen_text(pilot))
+        await pilot.press("escape")
+        assert details(pilot).at_layers
+        await pilot.press("escape")
         await settle(pilot)
         assert "UNPACKED" in screen_text(pilot)
 
@@ -215,7 +221,9 @@ async def test_a_pull_is_watched_mended_and_stopped(opened: Open) -> None:
         answers: list[str | None] = []
         for end in ("done", "leave"):
             going.clear()
-            await pilot.app.push_screen(PullDialog(pull), answers.append)
+            await pilot.app.push_screen(
+                TransferDialog("Pull an image", "Pull", pull), answers.append
+            )
             await pilot.press(*"nothing", "enter")
             await until(pilot, lambda: "✗ there is no such image" in screen_text(pilot))
             pilot.app.screen.query_one(Input).value = "web"
@@ -291,7 +299,11 @@ async def test_a_real_image_is_unpacked_looked_into_tagged_and_removed(
         await until(pilot, lambda: target.digest[:30] in screen_text(pilot))
         await pilot.press("escape", "escape", "t", *"more", "enter")
         await until(pilot, lambda: "2 images" in screen_text(pilot))
-        await pilot.press("D", "y")
+        await pilot.press("D")
+        await until(pilot, lambda: "it is still called docker.io/library/more:latest"
+                    in screen_text(pilot))  # fmt: skip
+        assert "remove nothing from the disk" in screen_text(pilot)
+        await pilot.press("y")
         await until(pilot, lambda: "1 image " in screen_text(pilot) + " ", told(pilot))
         assert [one.name for one in space.images.list()] == ["docker.io/library/more:latest"]
     app.session.context.store.close()
@@ -336,4 +348,15 @@ async def test_a_real_image_is_pulled_from_a_registry(tmp_path: Path, tasks: Fak
             assert table.chosen == name
             assert table.row is not None
             assert table.row["unpacked"] == "yes"
+            # and from here to another place, with its bars
+            await pilot.press("P")
+            await settle(pilot)
+            assert pilot.app.screen.query_one(Input).value == name
+            pilot.app.screen.query_one(Input).value = f"{registry.host}/nowhere/Bad Name"
+            await pilot.press("enter")
+            await until(pilot, lambda: "✗" in screen_text(pilot))
+            pilot.app.screen.query_one(Input).value = f"{registry.host}/team/again:2"
+            await pilot.press("enter")
+            await until(pilot, lambda: f"{registry.host}/team/again@sha256:" in told(pilot))
+            assert moby.pull(f"{registry.host}/team/again:2").target == target
         app.session.context.store.close()

@@ -220,8 +220,9 @@ async def test_a_real_store_made_used_labelled_and_refused(tmp_path: Path) -> No
             await pilot.press("G", "u")
             await until(pilot, lambda: "› fresh ›" in line_of(pilot, "mobyshell ›"))
             await until(pilot, lambda: "in use" in row_of(pilot, "fresh"))
-            await pilot.press("k", "D", "y")
+            await pilot.press("k", "D")  # it is refused before anybody is asked
             await until(pilot, lambda: "namespace default is not empty" in told(pilot))
+            assert app.screen is pilot.app.screen_stack[0]
             assert "1 image (docker.io/library/box:latest)" in told(pilot)
             assert "3 blobs (sha256:" in told(pilot)
             app.run_line("namespace create third")
@@ -229,7 +230,9 @@ async def test_a_real_store_made_used_labelled_and_refused(tmp_path: Path) -> No
             await pilot.press("G")
             await until(pilot, lambda: "D removes it" in pilot.app.screen.query_one(
                 "#labels RecordView", RecordView).text)  # fmt: skip
-            await pilot.press("D", "y")
+            await pilot.press("D")
+            await until(pilot, lambda: "and its labels" in screen_text(pilot))
+            await pilot.press("y")
             await until(pilot, lambda: table.shown == ["default", "fresh"])
     finally:
         fake.close()

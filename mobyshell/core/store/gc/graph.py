@@ -88,6 +88,18 @@ def dead(graph: Graph, marks: Marks) -> list[Node]:
     return [node for node in graph.nodes if node not in marks.reached]
 
 
+def lost(graph: Graph, roots: Iterable[Node]) -> list[Node]:
+    """What would be dead without these roots, and is not now; they themselves not counted."""
+    gone = set(roots)
+    rest = Graph(
+        {node: size for node, size in graph.nodes.items() if node not in gone},
+        {node: why for node, why in graph.roots.items() if node not in gone},
+        graph.edges, graph.flat,
+    )  # fmt: skip
+    before = set(dead(graph, mark(graph)))
+    return [node for node in dead(rest, mark(rest)) if node not in before]
+
+
 def ways(graph: Graph, node: Node) -> list[list[Step]]:
     """Every root's shortest way to `node`; one that holds it twice has one."""
     found = [marks.why(node) for _, marks in _by_root(graph)]

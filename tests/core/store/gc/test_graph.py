@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mobyshell.core.store.gc.graph import Graph, Node, Step, dead, mark
+from mobyshell.core.store.gc.graph import Graph, Node, Step, dead, lost, mark
 
 
 def node(name: str) -> Node:
@@ -30,6 +30,13 @@ def test_what_is_reached_is_kept() -> None:
         Step(None, "root"), Step(node("a"), "ab"), Step(node("b"), "bc"),
     ]  # fmt: skip
     assert marks.why(node("d")) == []
+
+
+def test_what_would_be_lost_is_what_nothing_else_reaches() -> None:
+    made = graph("a>b b>c z>c a>d x", "az")
+    assert [one.key for one in lost(made, [node("a")])] == ["b", "d"]  # x is dead already
+    assert [one.key for one in lost(made, [node("a"), node("z")])] == ["b", "c", "d"]
+    assert lost(made, []) == []
 
 
 def test_the_way_is_the_shortest() -> None:
