@@ -29,13 +29,13 @@ from mobyshell.widgets.resource import Row, matches
 from mobyshell.widgets.resource_table import ResourceTable
 from mobyshell.widgets.sentence import Sentence
 
-KEPT = 1000
-"""Events that are kept; past it, a fifth is let go at once."""
+KEPT = 2000
+"""Events that are kept; past it, the oldest fifth is let go at once, and never one of the last 1000."""
 
 BATCH = 0.25
 """Seconds in which what happens is gathered before it is shown."""
 
-AGEING = 2.0
+AGEING = 5.0
 """Seconds between two looks at the clock: rows say how old they are."""
 
 READING = "reading what happened lately"
@@ -73,6 +73,8 @@ class EventStream(Vertical):
         self._past: set[tuple[object, ...]] = set()
         self._meant: Callable[[Event], bool] = matches_nothing
         self._rows: dict[int, dict[str, Any]] = {}
+        self._unread = ""
+        self._let_go = 0
 
     def compose(self) -> ComposeResult:
         yield Sentence(id="trouble")
@@ -83,8 +85,9 @@ class EventStream(Vertical):
         yield Sentence(id="empty")
 
     def on_mount(self) -> None:
-        self.ager = self.set_interval(AGEING, self.show, pause=True)
+        self.ager = self.set_interval(AGEING, self._grow_older, pause=True)
         self.session.news.tell(self, "", everywhere=True)
+        self.read_recent()  # who follows already on another screen's account begins with no gap
 
     def on_unmount(self) -> None:
         self.session.news.forget(self)
@@ -114,7 +117,8 @@ class EventStream(Vertical):
     def state(self) -> str:
         """How it is followed, in a few words."""
         if self.paused:
-            return f"paused, {self.held} waiting"
+            gone = f", {self._let_go} before them let go" if self._let_go else ""
+            return f"paused, {self.held} waiting{gone}"
         if not self.following:
             return "not following (f)"
         return "following" if self.at_end else "not at the end (G)"
@@ -139,6 +143,7 @@ class EventStream(Vertical):
         if event.event is None:
             self.read_recent()
         else:
+            self._let_go += len(self._held) == self._held.maxlen
             self._held.append(event.event)
             if self._soon is None and not self.paused:
                 self._soon = self.set_timer(BATCH, self._take_held)
@@ -148,7 +153,7 @@ class EventStream(Vertical):
     def _take_held(self) -> None:
         self._soon = None
         if not self.paused:
-            new, self._held = list(self._held), deque(maxlen=KEPT)
+            new, self._held, self._let_go = list(self._held), deque(maxlen=KEPT), 0
             # what came while the past was read is in both
             self._add([one for one in new if _name(one) not in self._past])
 
@@ -170,7 +175,7 @@ class EventStream(Vertical):
     def recent(self, event: Recent) -> None:
         """Put it in order with what has come since."""
         event.stop()
-        self.query_one("#trouble", Sentence).say("")
+        self._say_trouble("")
         self._past = {_name(one) for one in event.events[-KEPT:]}
         later = [one for one in self._events.values() if _name(one) not in self._past]
         every = sorted([*event.events, *later], key=lambda one: one.time_ns)[-KEPT:]
@@ -182,7 +187,17 @@ class EventStream(Vertical):
     def failed(self, event: Failed) -> None:
         """What could not be read is said above what is known."""
         event.stop()
-        self.query_one("#trouble", Sentence).say(f"✗ {said(self.app, event)}")
+        self._say_trouble(said(self.app, event) if event.what == READING else self._unread)
+
+    def _say_trouble(self, unread: str) -> None:
+        """Why not all that happened is here: it could not be read, or cannot be followed."""
+        self._unread = unread
+        wrong = [
+            f"{one.message}\n{one.hint}".strip() for one in self.session.news.troubles.values()
+        ]
+        lines = dict.fromkeys(f"✗ {one}" for one in [unread, *wrong] if one)
+        self.query_one("#trouble", Sentence).say("\n".join(lines))
+        self._say_empty()
 
     # showing
 
@@ -210,10 +225,20 @@ class EventStream(Vertical):
             self._fresh = False
             self._to_end()
 
+    def _grow_older(self) -> None:
+        """Those that can be seen: of two thousand, twenty."""
+        now = self.session.context.clock.now_ns()
+        for key in self.table.in_sight:
+            event = self._events.get(int(key))
+            if event is not None:
+                self.table.update_row(key, age=max(now - event.time_ns, 0))
+
     def _say_empty(self) -> None:
         text = "" if self.table.fitting else EVENTS.empty
         if text and self._events:
             text = f"No event matches “{self.table.query_text}”: / and esc show all."
+        if not self._events and self.query_one("#trouble", Sentence).text:
+            text = ""  # nobody knows whether nothing has happened
         self.query_one("#empty", Sentence).say(text)
         self.table.set_class(bool(text), "hidden")
 

@@ -33,7 +33,7 @@ SOON = 0.05
 AGAIN = 2.0
 """Seconds after a list could not be read until the next try."""
 
-AGEING = 2.0
+AGEING = 5.0
 """Seconds between two looks at the clock, where rows say how old something is."""
 
 LISTING = "listing what there is"

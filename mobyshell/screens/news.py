@@ -60,6 +60,8 @@ class News:
         self._session = session
         self._wishes: dict[MessagePump, _Wish] = {}
         self._running: dict[str, threading.Event] = {}
+        self.troubles: dict[str, MobyshellError] = {}
+        """By source: why it cannot be followed just now."""
 
     def tell(self, pump: MessagePump, *topics: str, everywhere: bool = False) -> None:
         """Post `Happened` to `pump` for each event whose topic begins with one of `topics`.
@@ -101,18 +103,30 @@ class News:
         """In a thread: pass every event on, and each gap in them."""
         while not left.is_set():
             try:
-                for event in follow(lambda: self._spread(name, None), left.is_set):
+                for event in follow(lambda: self._subscribed(name), left.is_set):
                     if left.is_set():
                         return
                     self._spread(name, event)
-            except MobyshellError:
-                pass  # who only reads the lists is told there
+            except MobyshellError as error:
+                self._trouble(name, error)
             except Exception as error:
                 if not left.is_set():
                     for pump in list(self._wishes)[:1]:
                         pump.post_message(Failed("following the events", error))
                     left.wait(LATER)
             left.wait(AGAIN)
+
+    def _subscribed(self, source: str) -> None:
+        self.troubles.pop(source, None)
+        self._spread(source, None)
+
+    def _trouble(self, source: str, error: MobyshellError) -> None:
+        """Tell who shows the events themselves; who only reads a list again is told there."""
+        before, self.troubles[source] = self.troubles.get(source), error
+        if before is None or str(before) != str(error):
+            for pump, wish in list(self._wishes.items()):
+                if "" in wish.topics:
+                    pump.post_message(Failed(f"following the events of the {source}", error))
 
     def _spread(self, source: str, event: Event | None) -> None:
         here = self._session.context.namespace

@@ -65,6 +65,8 @@ class ResourceTable(DataTable[Text]):
         self._cells: dict[str, list[str]] = {}
         self._columns: tuple[Any, ...] = ()
         self._stems: dict[str, str] = {}
+        self._stale: set[str] = set()
+        """Rows out of sight whose values have changed since they were painted."""
 
     def on_mount(self) -> None:
         self.app.theme_changed_signal.subscribe(self, lambda theme: self._rebuild())
@@ -75,6 +77,8 @@ class ResourceTable(DataTable[Text]):
         if columns != self._columns:
             self._columns = columns
             self._rebuild()
+        else:
+            self._paint_stale()
 
     def set_rows(self, rows: Sequence[Row]) -> None:
         """Show exactly these rows."""
@@ -87,7 +91,7 @@ class ResourceTable(DataTable[Text]):
         if key in self._rows:
             self._rows[key] = {**self._rows[key], **values}
             if key in self._cells:
-                self._paint(key)
+                self._paint_seen([key])
 
     def filter(self, query: str) -> None:
         """Show only rows that match."""
@@ -116,6 +120,12 @@ class ResourceTable(DataTable[Text]):
         return list(self._shown)
 
     @property
+    def in_sight(self) -> list[str]:
+        """The keys of the rows that are on the screen now, and a few around them."""
+        first = max(self.scroll_offset.y - 1, 0)
+        return self._shown[first : first + self.size.height + 2]
+
+    @property
     def fitting(self) -> bool:
         """Whether any row passes the filter, also while the table is not on the screen."""
         return any(self.fits(row, self.query_text) for row in self._rows.values())
@@ -140,8 +150,7 @@ class ResourceTable(DataTable[Text]):
             if wanted != self._shown:
                 self._rebuild()
             return
-        for key in self._shown:
-            self._paint(key)
+        self._paint_seen(self._shown)
         for key in wanted[known:]:  # a stream grows at its end
             self._append(key)
 
@@ -156,6 +165,7 @@ class ResourceTable(DataTable[Text]):
             return
         chosen = self.chosen
         wanted = self._wanted()
+        self._stale = set()  # to clear it is to scroll it
         with self.prevent(DataTable.RowHighlighted):
             self.clear(columns=True)
             for one in self._columns:
@@ -194,6 +204,23 @@ class ResourceTable(DataTable[Text]):
             mine = style if one.kind == "state" or health == "off" else ""
             styled.append(Text(text, style=mine))
         return styled
+
+    def _paint_seen(self, keys: Sequence[str]) -> None:
+        """Paint those of `keys` that can be seen, the others when they come into sight."""
+        self._stale.update(keys)
+        self._paint_stale()
+
+    def _paint_stale(self) -> None:
+        if self._stale:
+            for key in self.in_sight:
+                if key in self._stale:
+                    self._stale.discard(key)
+                    self._paint(key)
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Others are in sight."""
+        super().watch_scroll_y(old_value, new_value)
+        self._paint_stale()
 
     def _paint(self, key: str) -> None:
         texts = self._texts(key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pytest
 from textual.pilot import Pilot
 
 from mobyshell.commands.context import Context
-from mobyshell.core.errors import SyscallFailed
+from mobyshell.core.errors import SyscallFailed, WrongState
 from mobyshell.core.events import (
     CallDone,
     Event,
@@ -135,6 +135,69 @@ async def test_a_pause_holds_back_and_loses_nothing(opened: Open, tasks: FakeTas
         await pilot.press("p")
         await settle(pilot)
         assert topics(pilot).count("/tasks/paused") == 3
+
+
+async def test_a_long_pause_says_what_it_let_go(
+    opened: Open, tasks: FakeTasks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_stream, "KEPT", 50)
+    async with opened("events") as pilot:
+        await pilot.press("p")
+        for number in range(60):
+            tasks.happen(f"n{number}", TaskPaused())
+        await until(pilot, lambda: "paused, 50 waiting, 10 before them" in screen_text(pilot))
+        await pilot.press("p", "p")
+        await settle(pilot)
+        assert screen_text(pilot).splitlines()[0].rstrip().endswith("paused, 0 waiting")
+
+
+async def test_a_burst_of_a_thousand_is_all_there(opened: Open, tasks: FakeTasks) -> None:
+    async with opened("events") as pilot:
+        view = stream(pilot)
+        for name in ("before", "burst"):
+            for number in range(1000):
+                tasks.happen(f"{name}-{number}", TaskPaused())
+            await until(pilot, lambda name=name: f"{name}-999" in {  # type: ignore[misc]
+                one.id for one in view._events.values()})  # fmt: skip
+        kept = [one.id for one in view._events.values() if one.id.startswith("burst")]
+        assert kept == [f"burst-{number}" for number in range(1000)]
+        assert view.table.shown[-1] == str(max(view._events))
+        # what is out of sight is painted when it is gone to
+        tasks.clock.advance(90)
+        view.ager._tick = lambda *_: None  # type: ignore[method-assign]
+        view.show()
+        assert len(view.table._stale) > 900
+        await pilot.press("ctrl+home")
+        await settle(pilot)
+        assert "1m30s" in screen_text(pilot).splitlines()[2]
+
+
+async def test_what_happened_before_anybody_looked_is_there(opened: Open, tasks: FakeTasks) -> None:
+    async with opened("tasks") as pilot:  # which follows the same events
+        old = Event(tasks.clock.now_ns(), "default", "web", TaskSignalled("SIGHUP"))
+        pilot.app.session.recent_events = lambda: [old]  # type: ignore[attr-defined]
+        await pilot.press("f7")
+        await until(pilot, lambda: "signal=SIGHUP" in screen_text(pilot))
+
+
+async def test_what_cannot_be_followed_is_said(tasks: FakeTasks) -> None:
+    app = make_app(tasks, "events")
+    broken = True
+
+    def events(subscribed: Callable[[], object], stopped: Callable[[], bool]) -> Iterator[Event]:
+        if broken:
+            raise WrongState("meta.db: file is not a database", hint="mobyshell doctor --store")
+        subscribed()
+        return iter(())
+
+    tasks.recent_events = lambda **_: []  # type: ignore[method-assign]
+    app.session.store_events = events
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "✗ meta.db: file is not a database" in screen_text(pilot))
+        assert "Nothing has happened" not in screen_text(pilot)
+        broken = False
+        await until(pilot, lambda: "Nothing has happened" in screen_text(pilot))
+        assert "✗" not in screen_text(pilot)
 
 
 async def test_following_stays_at_the_end_and_else_the_cursor_stays(
