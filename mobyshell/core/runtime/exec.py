@@ -28,6 +28,11 @@ from mobyshell.core.runtime.ushers import Known
 from mobyshell.core.runtime.values import PLAIN, Options, Status
 
 
+_LOOKS = 50
+"""How often it is looked whether an usher has made its child: some microseconds each, in which there
+is nothing else to do, and after which something can be done while the child is on its way."""
+
+
 @dataclass(frozen=True, slots=True)
 class ExecProcess:
     """A process in a container. `pidfd` and `master` are the caller's to close.
@@ -123,7 +128,11 @@ def exec_by_usher(
     made: ExecProcess | None = None
     try:
         meanwhile()
-        if child_of(program) > 0:  # by now there is one, though it is not its program yet
+        looks = _LOOKS
+        while child_of(program) == 0 and looks:  # the usher is about to make it
+            os.sched_yield()
+            looks -= 1
+        if child_of(program) > 0:  # there is one, though it is not its program yet
             made = _made(child_of(program), before)
             begun(made)
         yield HungUp(ready)
