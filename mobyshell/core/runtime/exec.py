@@ -27,7 +27,6 @@ from mobyshell.core.runtime.usher import child_of
 from mobyshell.core.runtime.ushers import Known
 from mobyshell.core.runtime.values import PLAIN, Options, Status
 
-
 _LOOKS = 50
 """How often it is looked whether an usher has made its child: some microseconds each, in which there
 is nothing else to do, and after which something can be done while the child is on its way."""
