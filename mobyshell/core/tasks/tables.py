@@ -29,7 +29,7 @@ _LATER = 0.3
 _DESCRIPTORS = 7
 """pidfd, up to three streams, the processes' ends of two, the log."""
 _COUNTED = 8
-"""Processes until it is counted again how many there are: `make_room` leaves room for more."""
+"""Processes until it is counted again how many there are; there is room made for these, too."""
 
 
 @dataclass(slots=True)
@@ -101,7 +101,8 @@ class Tables:
         else:
             self._tasks[key] = Task(process)
         if self._added % _COUNTED == 0:
-            make_room(_DESCRIPTORS * sum(1 for one in self.processes() if one.alive))
+            alive = sum(1 for one in self.processes() if one.alive)
+            make_room(_DESCRIPTORS * (alive + _COUNTED))
         self._added += 1
         self._changed()
 
