@@ -72,10 +72,16 @@ def check_place(call: Call, bundle: str) -> None:
 
 
 def _warn(call: Call, spec: Spec, host: Host) -> None:
-    from mobyshell.core.runtime.refusals import usable_capabilities, usable_mount_label
+    from mobyshell.core.runtime.refusals import (
+        usable_capabilities,
+        usable_labels,
+        usable_mount_label,
+    )
 
     notices: list[str] = []
     given = spec.process.capabilities if spec.process else None
+    if spec.process is not None:
+        usable_labels(spec.process, host, notices)
     if spec.linux is not None:
         usable_capabilities(given, spec.linux, host, notices)
         usable_mount_label(spec.linux, host, notices)

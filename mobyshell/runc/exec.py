@@ -17,6 +17,10 @@ from mobyshell.runc.call import Call, Failure
 from mobyshell.runc.compiled import remember_exec
 from mobyshell.runc.table import COMMANDS
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mobyshell.core.runtime.host import Host
+
 FAILED = 255
 
 
@@ -34,6 +38,7 @@ def run(call: Call) -> int:
     taken = streams.taken(call)
     if taken.environment:
         process = replace(process, env=(*(process.env or ()), *taken.environment))
+    _warn(call, process, runtime.host)
     rows, columns = streams.size(call)
     options = Options(kept=taken.kept, find_program=True)
     affinity = process.exec_cpu_affinity
@@ -83,6 +88,16 @@ def run(call: Call) -> int:
         follower.follow()
     status = pidfds.reap(made.pidfd)
     return FAILED if status is None else status & 0xFF
+
+
+def _warn(call: Call, process: Process, host: Host) -> None:
+    if process.apparmor_profile or process.selinux_label:
+        from mobyshell.core.runtime.refusals import usable_labels
+
+        notices: list[str] = []
+        usable_labels(process, host, notices)
+        for notice in notices:
+            call.log.warning(notice)
 
 
 def _is_plain(call: Call) -> bool:

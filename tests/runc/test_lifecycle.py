@@ -8,6 +8,7 @@ import re
 import subprocess
 from pathlib import Path
 
+from mobyshell.core.linux.lsm import active
 from tests.runc.conftest import PATIENCE, Machine, containers, eventually
 
 
@@ -239,6 +240,31 @@ def test_unknown_capabilities_are_a_warning(ours: Machine) -> None:
     assert done.returncode == 0
     assert "level=warning" in done.stderr
     assert "ignoring unknown or unavailable capabilities: [CAP_X]" in done.stderr
+
+
+def test_a_label_that_no_module_looks_at_is_a_warning(ours: Machine) -> None:
+    """As crun and the specification's validation suite have it; each time, also when both are
+    prepared. No kernel runs both modules."""
+    running = active()
+    members = {"apparmor": "apparmorProfile", "selinux": "selinuxLabel"}
+    module, member = next((key, name) for key, name in members.items() if key not in running)
+
+    def label(document: dict) -> None:  # type: ignore[type-arg]
+        document["process"][member] = "a_label"
+
+    told = f"ignoring process.{member}: this kernel does not run {module}"
+    ours.spec("echo", "ran", change=label)
+    for _ in range(3):
+        done = ours.call("run", "c")
+        assert (done.returncode, done.stdout) == (0, "ran\n"), done.stderr
+        assert "level=warning" in done.stderr
+        assert told in done.stderr
+    ours.spec("sleep", "1000", change=label)
+    ours.quiet("run", "--detach", "k")
+    for flag in ((), (), ("--apparmor", "x") if module == "apparmor" else ("--process-label", "x")):
+        done = ours.call("exec", *flag, "k", "true")
+        assert done.returncode == 0, done.stderr
+        assert told in done.stderr
 
 
 def test_any_version_of_the_spec_is_taken(ours: Machine) -> None:

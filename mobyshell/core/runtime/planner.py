@@ -10,7 +10,6 @@ import os.path
 from dataclasses import replace
 
 from mobyshell.core.errors import InvalidSpec
-from mobyshell.core.linux import lsm
 from mobyshell.core.linux.cgroups import together
 from mobyshell.core.linux.mount_options import parse_options
 from mobyshell.core.oci import Mount, Namespace, Process, Spec, User
@@ -40,7 +39,7 @@ from mobyshell.core.runtime.operations import (
     trees,
 )  # fmt: skip
 from mobyshell.core.runtime.plan import Actor, Operation, Phase, Plan
-from mobyshell.core.runtime.refusals import refuse, usable_mount_label
+from mobyshell.core.runtime.refusals import refuse, usable_labels, usable_mount_label
 from mobyshell.core.runtime.values import PLAIN, Options, Status
 
 TYPE_CHECKING = False  # see commands.registry
@@ -172,14 +171,10 @@ class Planner:
 
     def _labels(self, phase: Phase) -> list[Operation]:
         """Of the program: asked for before the child, or right after, has left the host's /proc."""
-        given = (
-            (lsm.APPARMOR, self.process.apparmor_profile, "process.apparmorProfile"),
-            (lsm.SELINUX, self.process.selinux_label, "process.selinuxLabel"),
-        )
         return [
             identity.exec_label(module, label, source, phase)
-            for module, label, source in given if label
-        ]  # fmt: skip
+            for module, label, source in usable_labels(self.process, self.host, self.notices)
+        ]
 
     def _early(self) -> set[str]:
         """New namespaces that the process before the child makes: clocks can be set only until a

@@ -8,7 +8,8 @@ from typing import Any
 
 from mobyshell.core.errors import Unsupported
 from mobyshell.core.linux.capabilities import known, number
-from mobyshell.core.oci import Capabilities, IntelRdt, Linux, Spec
+from mobyshell.core.linux.lsm import APPARMOR, SELINUX, Module
+from mobyshell.core.oci import Capabilities, IntelRdt, Linux, Process, Spec
 from mobyshell.core.runtime.host import Host
 
 
@@ -16,7 +17,6 @@ def refuse(spec: Spec, host: Host) -> None:
     """Raise Unsupported, naming the member, for what cannot be done."""
     assert spec.linux is not None
     linux = spec.linux
-    process = spec.process
     if linux.intel_rdt is not None:
         _refuse_class(linux.intel_rdt, host)
     hidden = linux.masked_paths or linux.readonly_paths
@@ -26,16 +26,6 @@ def refuse(spec: Spec, host: Host) -> None:
             "private MNT namespace",
             hint='add {"type": "mount"} to linux.namespaces',
         )
-    for name, module, label in (
-        ("process.apparmorProfile", "apparmor", process.apparmor_profile if process else ""),
-        ("process.selinuxLabel", "selinux", process.selinux_label if process else ""),
-    ):
-        # a process that shall be confined does not run unconfined
-        if label and module not in host.lsm:
-            raise Unsupported(
-                f"{name} is set, but this kernel does not run {module}",
-                hint="boot with it among lsm=, or take the label out of the spec",
-            )
 
 
 def _refuse_class(asked: IntelRdt, host: Host) -> None:
@@ -59,6 +49,25 @@ def _refuse_class(asked: IntelRdt, host: Host) -> None:
                 f"linux.intelRdt.{name}: this machine has no {what}",
                 hint=f"{there.root}/info lists {', '.join(there.can) or 'nothing'}",
             )
+
+
+def usable_labels(
+    process: Process, host: Host, notices: list[str]
+) -> list[tuple[Module, str, str]]:
+    """The program's labels that a module of this kernel looks at: each with its module and the name
+    of its member. What no module looks at is told and left out, as crun and the validation suite of
+    the specification have it; runc refuses. Who must not run unconfined reads the notice."""
+    given = (
+        (APPARMOR, process.apparmor_profile, "process.apparmorProfile"),
+        (SELINUX, process.selinux_label, "process.selinuxLabel"),
+    )
+    asked = [(module, label, name) for module, label, name in given if label]
+    notices += [
+        f"ignoring {name}: this kernel does not run {module.key}, the program is not confined by it"
+        for module, _, name in asked
+        if module.key not in host.lsm
+    ]
+    return [one for one in asked if one[0].key in host.lsm]
 
 
 def usable_mount_label(linux: Linux, host: Host, notices: list[str]) -> str | None:

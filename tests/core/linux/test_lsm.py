@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from mobyshell.core.errors import Unsupported
 from mobyshell.core.linux import lsm
 from mobyshell.core.oci import default_spec, parse_spec, spec_to_json
 from mobyshell.core.runtime import Host, make_plan
@@ -73,6 +72,11 @@ def test_a_script_labels_the_program_and_not_its_tools() -> None:
     assert "--apparmor-profile" not in before
 
 
-def test_a_label_of_a_module_that_does_not_run_is_refused() -> None:
-    with pytest.raises(Unsupported, match="this kernel does not run selinux"):
-        labelled(host=replace(Host(), lsm=("apparmor",)))
+def test_a_label_of_a_module_that_does_not_run_is_left_out_and_told() -> None:
+    plan, _ = labelled(host=replace(Host(), lsm=("apparmor",)))
+    asked = [one.title for one in plan.operations if one.title.startswith("ask ")]
+    assert asked == ["ask AppArmor for the label docker-default at exec"]
+    assert [one for one in plan.notices if one.startswith("ignoring process.")] == [
+        "ignoring process.selinuxLabel: this kernel does not run selinux, "
+        "the program is not confined by it"
+    ]
