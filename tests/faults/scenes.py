@@ -38,7 +38,12 @@ LAYERS = (
     {f"first/{number}": f"{number}\n".encode() * 500 for number in range(12)},
     {"first/.wh.3": b"", "second/.wh..wh..opq": b"", "second/top": b"top\n" * 5000},
 )
-DOCKERFILE = "FROM base\nCOPY text /text\nRUN echo made > /made; rm /etc/group\n"
+DOCKERFILE = """FROM base
+COPY text /text
+RUN --mount=type=cache,target=/cache <<EOF
+echo run >> /cache/log; echo made > /made; rm /etc/group
+EOF
+"""
 EPOCH = "1700000000"
 PATIENCE = 60.0
 
