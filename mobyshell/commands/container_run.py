@@ -53,6 +53,7 @@ _MAKING = (
     switch("--read-only", "a root filesystem that cannot be written"),
     option("-l --label", "NAME=VALUE", TEXT, many=True),
     *OPTIONS, RESTART,
+    switch("--no-healthcheck", "do not ask whether it is well, though the image says how"),
     option("--runtime", "mobyshell, runc, crun, or the path of an OCI runtime", TEXT,
            default="mobyshell"),
     option("--pull", "fetch the image: missing, always or never", TEXT, default="missing",
@@ -225,6 +226,8 @@ def _options(command: tuple[str, ...], how: dict[str, Any]) -> list[SpecOption]:
         found.append(so.with_readonly_rootfs())
     if how["tty"]:
         found.append(so.with_terminal())
+    if how["no_healthcheck"]:
+        found.append(so.with_healthcheck(None))
     return found
 
 

@@ -55,6 +55,9 @@ MEANINGS = {
     "/tasks/restarting": Meaning(
         "A task that has ended is started again by its restart policy, after a pause.",
         "/tasks/create and /tasks/start, of a new process in what the last one had.", OURS),
+    "/tasks/health": Meaning(
+        "By its health check a task is healthy, or (after several failures in a row) is not. Nothing "
+        "is done to it.", "", OURS),
     "/tasks/delete": Meaning("A stopped task is forgotten: cgroups, mounts and state are gone."),
     "/tasks/paused": Meaning("All its processes are frozen, by the cgroup freezer.",
                              "/tasks/resumed"),

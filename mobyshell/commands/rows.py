@@ -25,5 +25,5 @@ def task_row(task: TaskInfo | dict[str, Any]) -> dict[str, Any]:
         "exit": get("exit_status"), "terminal": get("terminal"), "namespace": get("namespace"),
         "runtime": get("runtime"), "restart": get("restart") or None,
         "restarts": get("restarts") if get("restart") or get("restarts") else None,
-        "restarting": get("restart_ns") or None,
+        "restarting": get("restart_ns") or None, "health": get("health") or None,
     }  # fmt: skip

@@ -61,6 +61,8 @@ def ls(ctx: Context, *, all: bool) -> Rows:
     rows = [task_row(one) for one in ctx.listed()]
     if any(row["restart"] for row in rows):
         columns.insert(4, ("restarts", "RESTARTS", "number"))
+    if any(row["health"] for row in rows):
+        columns.insert(2, ("health", "HEALTH", "state"))
     return Rows(columns, [row for row in rows if all or row["status"] != "stopped"])
 
 

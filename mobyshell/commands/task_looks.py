@@ -175,6 +175,9 @@ def inspect(ctx: Context, *, id: str) -> Record:
     fields["args"] = list(info.args)
     fields["annotations"] = dict(info.annotations)
     fields["network"] = network_fields(ctx, id)
+    checks = getattr(ctx.tasks, "health_log", None)
+    if info.health and checks is not None:
+        fields["health_log"] = checks(id)
     directory = getattr(ctx.tasks, "directory", None)
     source = directory(id) if directory is not None else info.bundle
     try:

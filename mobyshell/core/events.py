@@ -97,6 +97,17 @@ class TaskRestarting(Payload):
 
 
 @value
+class TaskHealth(Payload):
+    """By its health check it is `health` now (healthy, unhealthy); `failing`: how often in a row that
+    has failed; `exit_status`: the last one's, -1 if it had none."""
+
+    topic: ClassVar[str] = "/tasks/health"
+    health: str
+    failing: int
+    exit_status: int
+
+
+@value
 class TaskDeleted(Payload):
     topic: ClassVar[str] = "/tasks/delete"
     exit_status: int
@@ -275,7 +286,8 @@ class SnapshotRemoved(Payload):
 PAYLOADS: Mapping[str, type[Payload]] = {
     kind.topic: kind
     for kind in (
-        CallDone, HookDone, TaskCreated, TaskStarted, TaskExited, TaskRestarting, TaskDeleted,
+        CallDone, HookDone, TaskCreated, TaskStarted, TaskExited, TaskRestarting, TaskHealth,
+        TaskDeleted,
         TaskPaused, TaskResumed, TaskSignalled, TaskUpdated, TaskCheckpointed, TaskRestored,
         TaskAdopted, ExecStarted, Failed, NamespaceCreated, NamespaceUpdated, NamespaceDeleted,
         ContentCreated, ContentDeleted, ImageCreated, ImageUpdated, ImageDeleted, ContainerCreated,

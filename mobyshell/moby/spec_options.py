@@ -29,8 +29,9 @@ from mobyshell.core.oci import (
     Rlimit,
     Spec,
 )
-from mobyshell.core.oci.image_config import ImageConfig
+from mobyshell.core.oci.image_config import Healthcheck, ImageConfig
 from mobyshell.core.tasks import users
+from mobyshell.core.tasks.healthchecks import HEALTHCHECK, annotation_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,33 @@ def with_image_config(*args: str) -> SpecOption:
             spec = with_args(*command)(spec, making)
         if config.stop_signal:
             spec = with_annotations({STOP_SIGNAL: config.stop_signal})(spec, making)
+        if config.healthcheck is not None:
+            spec = with_healthcheck(config.healthcheck, config.shell or _SHELL)(spec, making)
         # of root, too, the groups that the image gives it
         return with_user(config.user or "0")(spec, making)
+
+    return option
+
+
+_SHELL = ("/bin/sh", "-c")
+
+
+def with_healthcheck(check: Healthcheck | None, shell: tuple[str, ...] = _SHELL) -> SpecOption:
+    """What the shim asks, time after time, to know whether the task is well; None, or a check that is
+    `NONE`, for nothing. `shell` is for one that is written as a text."""
+
+    def option(spec: Spec, making: Making) -> Spec:
+        found = dict(spec.annotations or {})
+        found.pop(HEALTHCHECK, None)
+        words = (check.test or ()) if check is not None else ()
+        if check is not None and words[:1] in (("CMD",), ("CMD-SHELL",)) and words[1:]:
+            program = words[1:] if words[0] == "CMD" else (*shell, *words[1:])
+            found[HEALTHCHECK] = annotation_of(program, {
+                "Interval": check.interval, "Timeout": check.timeout,
+                "StartPeriod": check.start_period, "StartInterval": check.start_interval,
+                "Retries": check.retries,
+            })  # fmt: skip
+        return replace(spec, annotations=found or None)
 
     return option
 

@@ -11,10 +11,10 @@ from mobyshell.widgets.resource import Column, ResourceSpec, Row
 
 
 def task_health(row: Row) -> str:
-    """good: runs; busy: on its way, or frozen; bad: failed; off: ended as it should."""
+    """good: runs; busy: on its way, or frozen; bad: failed, or not well; off: ended as it should."""
     status = row["status"]
     if status == "running":
-        return "good"
+        return {"unhealthy": "bad", "starting": "busy"}.get(row.get("health") or "", "good")
     if status in ("creating", "created", "paused", "restarting"):
         return "busy"
     return "off" if row["exit"] in (0, None) else "bad"
@@ -72,7 +72,8 @@ def task_rows(
             {
                 "id": one.id, "status": str(one.status), "pid": one.pid or None,
                 "uptime": end - one.started_ns if one.started_ns else None,
-                "exit": one.exit_status, "restarts": one.restarts if one.restart else None,
+                "exit": one.exit_status, "health": one.health or None,
+                "restarts": one.restarts if one.restart else None,
                 "command": " ".join(one.args), "bundle": one.bundle,
                 "cpu": None, "memory": None, "pids": None, **rates.get(one.id, {}),
             }

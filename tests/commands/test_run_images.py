@@ -231,3 +231,19 @@ def test_a_bundle_is_run_by_the_same_word(place: Workplace) -> None:
     done = place.run("run", "--rm", "-e", "A=1", "first")
     assert done.returncode == 2
     assert "config.json" in done.stderr
+
+
+def test_a_task_says_whether_it_is_well(place: Workplace) -> None:
+    (place.directory / "Dockerfile").write_text(
+        "FROM box\nHEALTHCHECK --interval=100ms --retries=1 CMD cat /data/page\n"
+    )
+    place.ok("image", "build", "-t", "well", "-f", "Dockerfile", ".")
+    place.ok("run", "-d", "--name", "one", "well", "--", "sleep", "1000")
+    eventually(lambda: task(place, "one")["health"] == "healthy")
+    assert task(place, "one")["health_log"][-1]["output"] == "from the image"
+    assert "healthy" in place.ok("task", "ls", "--table")
+    place.ok("run", "-d", "--no-healthcheck", "--name", "two", "well", "--", "sleep", "1000")
+    assert task(place, "two")["health"] is None
+    told = place.ok("events", "ls", "--topic", "/tasks/health").splitlines()
+    assert [json.loads(line)["id"] for line in told] == ["one"]
+    place.ok("rm", "-f", "one", "two")

@@ -8,7 +8,8 @@ import pytest
 
 from mobyshell.core.errors import NotFound, UsageError
 from mobyshell.core.oci import Mount, Namespace, Spec, dump_spec, parse_spec
-from mobyshell.core.oci.image_config import ImageConfig, ImageProcess, RootFS
+from mobyshell.core.oci.image_config import Healthcheck, ImageConfig, ImageProcess, RootFS
+from mobyshell.core.tasks.healthchecks import HEALTHCHECK, Check, read_check
 from mobyshell.moby import spec_options as so
 from mobyshell.moby.defaults import CAPABILITIES, container_spec
 
@@ -58,6 +59,24 @@ def test_an_image_says_what_is_run_as_whom_and_where() -> None:
     assert (process.user.uid, process.user.gid, process.user.additional_gids) == (33, 34, (10, 40))
     assert spec.annotations == {so.STOP_SIGNAL: "SIGQUIT"}
     assert process_of(made(so.with_image_config("x"), by=image)).args == ("/entry", "-v", "x")
+
+
+def test_an_image_says_how_to_know_whether_it_is_well() -> None:
+    text = Healthcheck(test=("CMD-SHELL", "look"), interval=10**9, retries=2)
+    spec = made(so.with_image_config(), by=making(cmd=("x",), healthcheck=text))
+    annotation = (spec.annotations or {})[HEALTHCHECK]
+    assert read_check(annotation) == Check(("/bin/sh", "-c", "look"), 1.0, retries=2)
+    image = making(cmd=("x",), healthcheck=text, shell=("/bin/bash", "-ec"))
+    annotation = (made(so.with_image_config(), by=image).annotations or {})[HEALTHCHECK]
+    assert read_check(annotation) == Check(("/bin/bash", "-ec", "look"), 1.0, retries=2)
+    assert not made(so.with_image_config(), so.with_healthcheck(None), by=image).annotations
+    for check in (Healthcheck(test=("NONE",)), Healthcheck(), Healthcheck(test=("CMD",))):
+        assert not made(
+            so.with_image_config(), by=making(cmd=("x",), healthcheck=check)
+        ).annotations
+    listed = so.with_healthcheck(Healthcheck(test=("CMD", "a", "b")))
+    annotation = (made(so.with_args("x"), listed).annotations or {})[HEALTHCHECK]
+    assert read_check(annotation) == Check(("a", "b"))
 
 
 def test_root_has_the_groups_that_the_image_gives_it() -> None:

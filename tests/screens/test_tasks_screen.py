@@ -178,6 +178,14 @@ def test_one_between_two_runs_is_on_its_way(tasks: FakeTasks) -> None:
     assert task_health(row) == "busy"
 
 
+def test_one_that_is_not_well_is_bad(tasks: FakeTasks) -> None:
+    looks = {"": "good", "starting": "busy", "healthy": "good", "unhealthy": "bad"}
+    for health in looks:
+        tasks.add(f"h{health}", health=health)
+    rows = {one["id"]: one for one in task_rows(tasks.ls(), {}, 0)}
+    assert {health: task_health(rows[f"h{health}"]) for health in looks} == looks
+
+
 async def test_delete_of_what_has_stopped_wants_a_plain_yes(opened: Open, tasks: FakeTasks) -> None:
     async with opened("tasks") as pilot:
         await pilot.press("G", "D")

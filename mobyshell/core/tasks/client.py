@@ -92,6 +92,14 @@ class TaskClient:
         """One task. NotFound."""
         return view.info_of(view.require(self.state, self.namespace, id), self.namespace)
 
+    def health_log(self, id: str) -> list[dict[str, Any]]:
+        """What the last health checks of a task have said, the latest last; times in ns since the
+        epoch. NotFound."""
+        from mobyshell.core.tasks.healthchecks import read_log
+
+        view.require(self.state, self.namespace, id)
+        return read_log(process_dir(self.state, self.namespace, id, ""))
+
     def trace(self, id: str) -> list[Event]:
         """See `service.Tasks.trace`."""
         view.require(self.state, self.namespace, id)

@@ -27,7 +27,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "pid": (int,), "pid_start": (int,), "bundle": (str,), "created_ns": (int,),
     "started_ns": (int,), "exited_ns": (int,), "exit_status": (int, type(None)), "args": (list,),
     "annotations": (dict,), "runtime": (str,), "restart": (str,), "restarts": (int,),
-    "restart_ns": (int,), "pause_ms": (int,), "rootfs": (list,), "store": (str,),
+    "restart_ns": (int,), "pause_ms": (int,), "rootfs": (list,), "store": (str,), "health": (str,),
 }  # fmt: skip
 
 
@@ -102,6 +102,7 @@ def fields_of(document: dict[str, Any], namespace: str) -> dict[str, Any]:
         "terminal": get("terminal", False), "args": tuple(get("args", ())),
         "runtime": get("runtime", "mobyshell"), "annotations": get("annotations", {}),
         "restart": get("restart", ""), "restarts": get("restarts", 0), "restart_ns": due,
+        "health": get("health", ""),
     }  # fmt: skip
 
 

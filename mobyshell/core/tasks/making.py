@@ -124,6 +124,7 @@ def remake_task(
     record = replace(
         record, pid=container.pid, pid_start=container.pid_start or process_start(container.pid),
         created_ns=house.clock.now_ns(), started_ns=0, exited_ns=0, exit_status=None, restarts=count,
+        health="", failing=0,
     )  # fmt: skip
     write_record(directory, record)
     process = Process(
@@ -161,6 +162,8 @@ def start_task(house: House, runtime: TaskRuntime, process: Process) -> Steps[No
         raise
     finally:
         process.start_ended()
+    for hear in house.starts:
+        hear(process)
 
 
 def make_exec(

@@ -28,7 +28,7 @@ from mobyshell.core.tasks.journal import Journal
 from mobyshell.core.tasks.logs import LogWriter
 from mobyshell.core.tasks.loop import Loop, Timer, Watch
 from mobyshell.core.tasks.paths import LOGS
-from mobyshell.core.tasks.records import UNKNOWN_STATUS, Record, write_record
+from mobyshell.core.tasks.records import PROBE, UNKNOWN_STATUS, Record, write_record
 from mobyshell.core.tasks.stock import Stock
 from mobyshell.core.tasks.streams import OUTPUTS, Input, Output, Terminal
 
@@ -53,6 +53,8 @@ class House:
     stock: Stock
     endings: list[Callable[[Record], None]] = field(default_factory=list)
     """Who hears of a process's end before anybody is told."""
+    starts: list[Callable[[Process], None]] = field(default_factory=list)
+    """Who hears of a task that was started, once that is written down."""
 
 
 class Process:
@@ -287,7 +289,8 @@ class Process:
             waiter(status)
         if waiters:
             os.sched_yield()  # they would be kept waiting for this processor by what follows
-        self.announce(TaskExited(record.pid, status, record.exec_id))
+        if not record.exec_id.startswith(PROBE):
+            self.announce(TaskExited(record.pid, status, record.exec_id))
         if record.restart_ns:
             self.announce(TaskRestarting(record.restart, record.restarts + 1, record.pause_ms))
         with self._house.holder.together():

@@ -36,6 +36,10 @@ __all__ = [
 ]  # fmt: skip
 
 
+PROBE = "health-"
+"""How the names of the processes begin that only ask whether a task is well (`health`)."""
+
+
 @dataclass(slots=True)
 class Record:
     """One process: a task's init (`exec_id` empty) or a further process in it.
@@ -45,7 +49,8 @@ class Record:
     `restart`: the policy by which a task is started again, `restarts` how often that was done;
     `restart_ns`: when it will be (0: it will not), after a pause of `pause_ms`. `stopped`: somebody
     has asked it to end. `rootfs`: type, source and options of what its root is mounted from; `store`:
-    the root of the store that its container is in, if it is in one.
+    the root of the store that its container is in, if it is in one. `health`: how it is by its health
+    check, "" without one; `failing`: how often in a row that has failed.
     """
 
     id: str
@@ -72,6 +77,8 @@ class Record:
     stopped: bool = False
     rootfs: list[str] = field(default_factory=list)
     store: str = ""
+    health: str = ""
+    failing: int = 0
 
     def status(self) -> Status:
         """What the record says; whether the process still is there is the reader's to check."""
@@ -101,7 +108,8 @@ class Record:
             self.restart_ns = now_ns + self.pause_ms * 1_000_000
 
 
-_RARE = ("restart", "restarts", "restart_ns", "pause_ms", "stopped", "rootfs", "store")
+_RARE = ("restart", "restarts", "restart_ns", "pause_ms", "stopped", "rootfs", "store", "health",
+         "failing")  # fmt: skip
 _FIELDS = frozenset(one.name for one in fields(Record))
 _NAMES = tuple(one.name for one in fields(Record) if one.name not in _RARE)
 _usual, _rare = attrgetter(*_NAMES), attrgetter(*_RARE)

@@ -36,7 +36,8 @@ class TaskInfo:
 
     `exit_status`: None while it lives, -1 if nobody could learn it, else the code or 128+signal.
     `restart`: its policy (`restarts.parse`), "" for none; `restarts`: how often it was started again;
-    `restart_ns`: when it will be next.
+    `restart_ns`: when it will be next. `health`: starting, healthy or unhealthy by its health check, ""
+    without one.
     """
 
     id: str
@@ -55,6 +56,7 @@ class TaskInfo:
     restart: str = ""
     restarts: int = 0
     restart_ns: int = 0
+    health: str = ""
 
 
 @value

@@ -13,19 +13,21 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mobyshell.core.clock import SystemClock
 from mobyshell.core.linux.memory import keep_freed
 from mobyshell.core.tasks import adopt, keeper
 from mobyshell.core.tasks.broom import Broom
 from mobyshell.core.tasks.debugging import DebugDoor
+from mobyshell.core.tasks.healthchecks import HEALTHCHECK, read_check
 from mobyshell.core.tasks.holder import Holder
 from mobyshell.core.tasks.intake import Intake
 from mobyshell.core.tasks.journal import Journal
 from mobyshell.core.tasks.loop import Loop, Timer
 from mobyshell.core.tasks.paths import DEBUG_SOCKET, DIARY, SOCKET, STAGING
 from mobyshell.core.tasks.process import House, Process
+from mobyshell.core.tasks.records import PROBE
 from mobyshell.core.tasks.restarting import Restarter
 from mobyshell.core.tasks.runtimes import Runtimes
 from mobyshell.core.tasks.server import Connection, Server
@@ -33,6 +35,9 @@ from mobyshell.core.tasks.stock import Stock
 from mobyshell.core.tasks.strays import Strays
 from mobyshell.core.tasks.tables import Tables
 from mobyshell.core.tasks.verbs import Verbs
+
+if TYPE_CHECKING:
+    from mobyshell.core.tasks.health import Health
 
 _DIARY_BYTES = 256 << 10
 _FREED = 2 << 20
@@ -64,10 +69,13 @@ class Shim:
         self._strays = Strays(self.loop, self._known)
         self._runtimes = Runtimes(self.house)
         self._restarter = Restarter(self.house, self.tables, self._runtimes)
+        self._health: Health | None = None
+        self.house.starts.append(self._started)
         self._verbs = Verbs(self.house, self.tables, self._runtimes, self._restarter, self._strays)
         lost = adopt.adopt_all(self.house, self.tables, self._runtimes)
-        for process in self.tables.processes():
+        for process in list(self.tables.processes()):
             self._restarter.due(process)
+            self._started(process)
         if any(process.record.runtime_path for process in self.tables.processes()):
             self._strays.begin()
         self.holder.leftovers(lost)
@@ -91,6 +99,21 @@ class Shim:
 
     def _ended(self, process: Process) -> None:
         self._restarter.due(process)
+
+    def _started(self, process: Process) -> None:
+        """A task runs, or a process was adopted: is there anybody to ask whether it is well?"""
+        record = process.record
+        left = record.exec_id.startswith(PROBE)
+        if not left and (record.exec_id or HEALTHCHECK not in record.annotations):
+            return
+        if self._health is None:
+            from mobyshell.core.tasks.health import Health  # few tasks have a check
+
+            self._health = Health(self.house, self.tables, self._runtimes)
+        if left:
+            self._health.forget(process)
+        elif check := read_check(record.annotations[HEALTHCHECK]):
+            self._health.begin(process, check)
 
     def run(self) -> int:
         """Serve until there is nothing to do; 0."""

@@ -155,6 +155,16 @@ class Tables:
                 process.close()
         self._changed()
 
+    def drop(self, process: Process) -> None:
+        """Forget a further process that has ended, and its files."""
+        task = self._tasks.get((process.namespace, process.record.id))
+        if task is None or task.execs.get(process.record.exec_id) is not process:
+            return  # the task was deleted, and all of it
+        del task.execs[process.record.exec_id]
+        process.close()
+        _remove(process.directory)
+        self._changed()
+
     def forget_old_execs(self, namespace: str, id: str) -> None:
         """Of the processes that ended, keep the last ones: later, when nobody waits for us."""
         task = self._tasks.get((namespace, id))
