@@ -31,7 +31,9 @@ def adopt_all(house: House, tables: Tables, runtimes: Runtimes) -> list[str]:
     for namespace, id in _tasks(house.state):
         record = _readable(task_dir(house.state, namespace, id))
         if record is None:
-            lost.append(f"{namespace}/{id}/")
+            # a shim may have died in its making before it could write that down
+            if not clear_abandoned(Path(container_dir(house.state, namespace, id))):
+                lost.append(f"{namespace}/{id}/")
             continue
         tables.add(_adopt(house, tables, namespace, task_dir(house.state, namespace, id), record))
         if record.exit_status is None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import pytest
 
 from mobyshell.core.errors import MobyshellError
 from mobyshell.core.linux import cgroups
+from mobyshell.core.linux.procfs import start_time
 from mobyshell.core.oci import Spec
 from tests.core.tasks.conftest import House, bury, eventually, kill_now, make_bundle
 
@@ -100,3 +104,31 @@ def test_what_has_lost_its_record_and_ended_leaves_nothing(house: House) -> None
     assert not (house.state / "default" / id).exists()
     left = [one for top in set(cgroups.detect().own.values()) for one in os.listdir(top)]
     assert not [one for one in left if id in one]
+
+
+def test_what_a_shim_died_in_the_making_of_goes_with_its_cgroups(house: House) -> None:
+    """Before there was a record of it; the name of a build's step is never taken again."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    groups = [one for one in map(Path, ("/sys/fs/cgroup/pids", "/sys/fs/cgroup")) if one.is_dir()]
+    made = {}
+    for name, creator in (
+        ("dead", (gone.pid, 1)),
+        ("alive", (os.getpid(), start_time(os.getpid()))),
+    ):
+        group = groups[0] / f"mobyshell-test-{house.id()}"
+        group.mkdir()
+        made[name] = group
+        directory = house.state / "default" / name
+        (directory / "rootfs").mkdir(parents=True)
+        (directory / "creator").write_text("{} {}".format(*creator))
+        (directory / "cgroups.json").write_text(json.dumps({"pids": str(group), "levels": []}))
+    try:
+        house.pids()
+        eventually(lambda: not (house.state / "default" / "dead").exists())
+        assert not made["dead"].exists()
+        assert (house.state / "default" / "alive" / "creator").exists()
+        assert made["alive"].exists()
+    finally:
+        made["alive"].rmdir()
+        shutil.rmtree(house.state / "default" / "alive")
