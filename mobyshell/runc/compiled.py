@@ -183,8 +183,8 @@ def _fit_exec(plan: Plan, groups: dict[str, str], options: Options) -> bool:
         and [one for one in opened if one in entered] == entered
         and len(calls) == len(opened)
         and not (plan.terminal or plan.agent or plan.attended or options.kept)
-        # of a label that is left out each call warns
-        and not any(one.startswith("ignoring process.") for one in plan.notices)
+        # of what is left out each call warns
+        and not any(one.startswith("ignoring ") for one in plan.notices)
     )
 
 

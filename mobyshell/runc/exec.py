@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from mobyshell.core.oci import Capabilities, Process, User, load_spec
+from mobyshell.core.oci import Capabilities, Process, Spec, User, load_spec
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.create import Stdio
 from mobyshell.core.runtime.exec import check_running
+from mobyshell.core.runtime.host import Host
+from mobyshell.core.runtime.refusals import usable_capabilities, usable_labels
 from mobyshell.core.runtime.steps import run as steps
 from mobyshell.core.runtime.values import Options
 from mobyshell.runc import streams
@@ -16,10 +18,6 @@ from mobyshell.runc.bundle import load_process
 from mobyshell.runc.call import Call, Failure
 from mobyshell.runc.compiled import remember_exec
 from mobyshell.runc.table import COMMANDS
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from mobyshell.core.runtime.host import Host
 
 FAILED = 255
 
@@ -30,7 +28,8 @@ def run(call: Call) -> int:
     runtime = call.runtime()
     root = call.root()
     state = check_running(root, call.id, ignore_paused=flags.on("ignore-paused"))
-    own = load_spec(states.directory(root, call.id)).process
+    spec = load_spec(states.directory(root, call.id))
+    own = spec.process
     assert own is not None
     process = _asked(call, own)
     detached = flags.on("detach")
@@ -38,7 +37,7 @@ def run(call: Call) -> int:
     taken = streams.taken(call)
     if taken.environment:
         process = replace(process, env=(*(process.env or ()), *taken.environment))
-    _warn(call, process, runtime.host)
+    _warn(call, process, spec, runtime.host)
     rows, columns = streams.size(call)
     options = Options(kept=taken.kept, find_program=True)
     affinity = process.exec_cpu_affinity
@@ -90,13 +89,16 @@ def run(call: Call) -> int:
     return FAILED if status is None else status & 0xFF
 
 
-def _warn(call: Call, process: Process, host: Host) -> None:
+def _warn(call: Call, process: Process, spec: Spec, host: Host) -> None:
+    """Of what the new process will not have, as `create` does, and runc."""
+    notices: list[str] = []
     if process.apparmor_profile or process.selinux_label:
-        from mobyshell.core.runtime.refusals import usable_labels
-
-        notices: list[str] = []
         usable_labels(process, host, notices)
-        for notice in notices:
+    given = process.capabilities or (spec.process.capabilities if spec.process else None)
+    if given is not None and spec.linux is not None:
+        usable_capabilities(given, spec.linux, host, notices)
+    for notice in notices:
+        if notice.startswith("ignoring "):
             call.log.warning(notice)
 
 

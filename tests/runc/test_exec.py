@@ -47,6 +47,22 @@ def test_what_flags_change(running: Machine) -> None:
     assert more ^ plain == 1 << 21 | 1 << 25
 
 
+def test_capabilities_that_are_left_out_are_a_warning_each_time(
+    running: Machine, tmp_path: Path
+) -> None:
+    """config.md#linux-process; runc's words."""
+    told = "ignoring unknown or unavailable capabilities: [CAP_NONSENSE]"
+    file = tmp_path / "process.json"
+    file.write_text(json.dumps({
+        "user": {"uid": 0, "gid": 0}, "cwd": "/", "args": ["true"],
+        "capabilities": {"bounding": ["CAP_KILL", "CAP_NONSENSE"]},
+    }))  # fmt: skip
+    for words in [["--cap", "CAP_NONSENSE", "c", "true"]] + 3 * [["--process", str(file), "c"]]:
+        done = running.call("exec", *words)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count(told) == 1
+
+
 def test_a_process_from_a_file(running: Machine, tmp_path: Path) -> None:
     document: dict[str, Any] = {
         "terminal": False, "user": {"uid": 5, "gid": 6}, "cwd": "/bin", "env": ["PATH=/bin"],
