@@ -261,13 +261,11 @@ def _create(ctx: Context, image: Image, command: tuple[str, ...], how: dict[str,
 
 def _new_id(ctx: Context, name: str) -> str:
     """After the image, with a number if that is taken."""
+    from mobyshell.commands.task import first_free
+
     base = name.rpartition("/")[2].partition("@")[0].partition(":")[0][:60]
     taken = {one.id for one in ctx.space.containers.list()} | {one.id for one in ctx.tasks.ls()}
-    number, id = 1, base
-    while id in taken:
-        number += 1
-        id = f"{base}-{number}"
-    return id
+    return first_free(base, taken)
 
 
 def start_container(

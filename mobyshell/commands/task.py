@@ -72,7 +72,11 @@ def _new_id(ctx: Context, bundle: str) -> str:
     base = "".join(
         ch for ch in name if ch.isascii() and (ch.isalnum() or ch in "_.-")
     ).lstrip(".-")[:60] or ctx.clock.new_id()  # fmt: skip
-    taken = {one.id for one in ctx.tasks.ls()}
+    return first_free(base, {one.id for one in ctx.tasks.ls()})
+
+
+def first_free(base: str, taken: set[str]) -> str:
+    """`base`, or with the first number behind it that makes it none of `taken`."""
     number, name = 1, base
     while name in taken:
         number += 1

@@ -71,24 +71,22 @@ def with_snapshotter(name: str) -> ContainerOption:
 
 def with_new_snapshot(key: str, image: Image) -> ContainerOption:
     """A snapshot of its own to write in, on the image's; which is unpacked first, if it is not."""
-
-    def option(draft: Draft) -> None:
-        snapshots = _snapshotter(draft)
-        image.unpack(snapshots.name)
-        snapshots.prepare(key, image.chain_id)
-        draft.undo.append(lambda: snapshots.remove(key))
-        draft.set(snapshot_key=key)
-
-    return option
+    return _with_snapshot(key, image)
 
 
 def with_new_snapshot_view(key: str, image: Image) -> ContainerOption:
     """The image's files, which cannot be written."""
+    return _with_snapshot(key, image, writable=False)
 
+
+def _with_snapshot(
+    key: str, image: Image, labels: Mapping[str, str] | None = None, *, writable: bool = True
+) -> ContainerOption:
     def option(draft: Draft) -> None:
         snapshots = _snapshotter(draft)
         image.unpack(snapshots.name)
-        snapshots.view(key, image.chain_id)
+        make = snapshots.prepare if writable else snapshots.view
+        make(key, image.chain_id, labels)
         draft.undo.append(lambda: snapshots.remove(key))
         draft.set(snapshot_key=key)
 
@@ -100,16 +98,8 @@ def with_remapped_snapshot(
 ) -> ContainerOption:
     """As `with_new_snapshot`, for `with_user_namespace`: the image's files belong to the users of that
     namespace. Their ids are mapped by the mount, or changed in a copy, as the snapshotter does it."""
-
-    def option(draft: Draft) -> None:
-        snapshots = _snapshotter(draft)
-        image.unpack(snapshots.name)
-        mapping = f"0:{host_id}:{count}"
-        snapshots.prepare(key, image.chain_id, {UID_MAPPING: mapping, GID_MAPPING: mapping})
-        draft.undo.append(lambda: snapshots.remove(key))
-        draft.set(snapshot_key=key)
-
-    return option
+    mapping = f"0:{host_id}:{count}"
+    return _with_snapshot(key, image, {UID_MAPPING: mapping, GID_MAPPING: mapping})
 
 
 def with_snapshot(key: str) -> ContainerOption:

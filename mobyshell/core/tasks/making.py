@@ -61,22 +61,8 @@ def make_task(
     except BaseException:
         _undo(house, record, directory, ends)
         raise
-    if container.master is not None:
-        ends.ours["master"] = container.master
     os.rename(directory, final)
-    process = Process(
-        house,
-        record.namespace,
-        final,
-        record,
-        container.pidfd,
-        ends.ours,
-        tables.ended,
-        fresh=True,
-        kept=ends.kept,
-    )
-    tables.add(process)
-    return process
+    return _made(house, tables, record, final, container, ends)
 
 
 KEPT = (TASK, CONFIG)
@@ -195,22 +181,23 @@ def make_exec(
     except BaseException:
         _undo(house, record, directory, ends)
         raise
+    _put(directory, final)
+    return _made(house, tables, record, final, made, ends)
+
+
+def _made(
+    house: House, tables: Tables, record: Record, directory: str, made: Container | ExecProcess,
+    ends: Ends,
+) -> Process:  # fmt: skip
+    """A process that is there: from now on in the tables."""
     if made.master is not None:
         ends.ours["master"] = made.master
-    _put(directory, final)
-    further = Process(
-        house,
-        record.namespace,
-        final,
-        record,
-        made.pidfd,
-        ends.ours,
-        tables.ended,
-        fresh=True,
+    process = Process(
+        house, record.namespace, directory, record, made.pidfd, ends.ours, tables.ended, fresh=True,
         kept=ends.kept,
-    )
-    tables.add(further)
-    return further
+    )  # fmt: skip
+    tables.add(process)
+    return process
 
 
 def _undo(house: House, record: Record, directory: str, ends: Ends) -> None:
