@@ -133,8 +133,7 @@ def _end(state: states.State) -> Steps[None]:
             pidfds.send(init, signals.SIGKILL)
             let_die(state.cgroups)
             if not pidfds.has_ended(init) and not (yield Readable((init,), PATIENCE)):
-                raise TimedOut(f"process {state.pid} does not end after SIGKILL",
-                               hint=f"see /proc/{state.pid}/stack")  # fmt: skip
+                raise _endless(f"process {state.pid} does", state.pid)
         finally:
             os.close(init)
     # without a pid namespace of its own, the death of the init takes nobody along
@@ -148,9 +147,24 @@ def _end(state: states.State) -> Steps[None]:
                     continue
         let_die(state.cgroups)
         if time.monotonic() > deadline:
-            raise TimedOut(f"processes {left[:5]} of {state.id} do not end after SIGKILL",
-                           hint=f"see /proc/{left[0]}/stack")  # fmt: skip
+            raise _endless(f"processes {left[:5]} of {state.id} do", left[0])
         yield Sleep(0.002)
+
+
+def _endless(who: str, pid: int) -> TimedOut:
+    """Somebody may have moved it into a frozen group of their own, which is theirs to thaw."""
+    said = f"{who} not end after SIGKILL"
+    try:
+        groups = cgroups.detect(cgroup=f"/proc/{pid}/cgroup").own
+    except OSError:
+        groups = {}
+    freezer = cgroups.freezer(groups)
+    if freezer is None or not cgroups.frozen(groups):
+        return TimedOut(said, hint=f"see /proc/{pid}/stack")
+    directory, file, _, thaw = freezer
+    return TimedOut(
+        f"{said}: it is frozen in {directory}", hint=f"echo {thaw} > {directory}/{file}"
+    )
 
 
 def _living(state: states.State) -> list[int]:

@@ -341,6 +341,32 @@ def test_what_does_not_freeze_is_named_and_runs_on(
             run(house.runtime.resume("c"))
 
 
+def test_what_somebody_else_froze_is_named_and_deleted_when_thawed(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mobyshell.core.runtime.delete.PATIENCE", 0.5)
+    with running(house, "sleep", "1000") as state:
+        own = cgroups.detect().own
+        group = f"{own.get('freezer', own.get(''))}/mobyshell-test-frozen-{os.getpid()}"
+        directory, file, freeze, thaw = cgroups.freezer(
+            {"freezer" if "freezer" in own else "": group}
+        ) or ("", "", "", "")
+        os.mkdir(group)
+        try:
+            cgroups.write(directory, "cgroup.procs", str(state.pid))
+            cgroups.write(directory, file, freeze)
+            if "freezer" in own:
+                # with the second version of cgroups the frozen can be killed
+                with pytest.raises(TimedOut, match=f"SIGKILL: it is frozen in {directory}$"):
+                    run(house.runtime.delete("c", force=True))
+            cgroups.write(directory, file, thaw)
+            run(house.runtime.delete("c", force=True))
+        finally:
+            cgroups.write(directory, file, thaw)
+            until(lambda: not cgroups.processes(directory))
+            os.rmdir(directory)
+
+
 def test_a_pause_that_nobody_waits_for_is_undone(house: House) -> None:
     with running(house, "sh", "-c", "while :; do :; done") as state:
         steps = pause(house.runtime.root, "c", sink=house.runtime.sink)
