@@ -171,6 +171,11 @@ class FakeTasks:
         self.calls.append(("policy", id, policy))
         return self._set(id, restart="" if policy == "no" else policy)
 
+    def networked(
+        self, id: str, network: str, interface: str, *, joined: bool, addresses: Sequence[str] = ()
+    ) -> None:
+        self.calls.append(("networked", id, network, joined))
+
     def restart(self, id: str) -> TaskInfo:
         self.calls.append(("restart", id))
         return self._set(id, status=Status.RUNNING)

@@ -69,6 +69,10 @@ MEANINGS = {
     "/tasks/signal": Meaning("Somebody sent a signal through us.",
                              "/tasks/exit, if it is one that ends it.", OURS),
     "/tasks/update": Meaning("Limits changed: the cgroup files were written.", "", OURS),
+    "/networks/connect": Meaning(
+        "A task that was there has one more network: a device, an address, names of neighbours.", "",
+        OURS),
+    "/networks/disconnect": Meaning("A task was taken out of a network.", "", OURS),
     "/tasks/restored": Meaning("Processes were brought back from images.", "/tasks/exit", OURS),
     "/tasks/adopt": Meaning(
         "The shim died and its successor took the task over. The container did not notice.", "",

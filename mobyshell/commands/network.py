@@ -10,6 +10,7 @@ from mobyshell.commands.registry import (
     NETWORK,
     NUMBER,
     READ,
+    TASK,
     TEXT,
     WRITE,
     argument,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from mobyshell.core.network.attach import Networking
     from mobyshell.core.network.config import NetworkConfig
     from mobyshell.core.network.values import Attachment, Operation
+    from mobyshell.core.tasks.surroundings import Surroundings
 
 N = "network"
 
@@ -167,6 +169,48 @@ def plan(ctx: Context, *, name: str, publish: tuple[str, ...]) -> Rows:
     return _step_rows(steps, "")
 
 
+def _plan_connect(ctx: Context, *, name: str, id: str) -> Rows:
+    from mobyshell.core.network.connecting import plan_connect
+
+    return _step_rows(plan_connect(home_of(ctx), id, name).operations, "")
+
+
+@verb(N, "connect", argument("name", NETWORK, "the network"), argument("id", TASK, "the task"),
+      effect=WRITE, example="network connect lan web", key="J", plan=_plan_connect)  # fmt: skip
+def connect(ctx: Context, *, name: str, id: str) -> Done:
+    """Join a task that is there to one more network, running or stopped.
+
+    It gets the next device (eth1, …) and an address, its neighbours hear its name, and ports that it
+    publishes stay where they lead. What was joined lasts until the task is deleted.
+    """
+    _surroundings(ctx).connect(ctx.tasks, id, name)
+    return Done(name)
+
+
+def _plan_disconnect(ctx: Context, *, name: str, id: str) -> Rows:
+    from mobyshell.core.network.connecting import plan_disconnect
+
+    return _step_rows(plan_disconnect(home_of(ctx), id, name).operations, "")
+
+
+@verb(N, "disconnect", argument("name", NETWORK, "the network"), argument("id", TASK, "the task"),
+      effect=WRITE, example="network disconnect lan web", plan=_plan_disconnect)  # fmt: skip
+def disconnect(ctx: Context, *, name: str, id: str) -> Done:
+    """Take a task out of a network; its others stay as they are.
+
+    Ports that led through it lead through another of its networks, if one can carry them; else they
+    stay reserved, and lead to it again when it is joined to one that can.
+    """
+    _surroundings(ctx).disconnect(ctx.tasks, id, name)
+    return Done(name)
+
+
+def _surroundings(ctx: Context) -> Surroundings:
+    from mobyshell.core.tasks.surroundings import Surroundings
+
+    return Surroundings(ctx.root, ctx.state, ctx.namespace)
+
+
 @verb(
     N, "check",
     switch("--repair", "take it away"),
@@ -182,7 +226,7 @@ def check(ctx: Context, *, repair: bool) -> Rows:
 
     networking = home_of(ctx)
     rows = [{"kind": "attachment", "name": one, "whose": one, "repaired": repair}
-            for one in networking.stale()]  # fmt: skip
+            for one in (*networking.stale(), *networking.unsettled())]  # fmt: skip
     if repair:
         networking.reconcile()
     found = orphans.find(networking) if os.geteuid() == 0 else []

@@ -138,6 +138,23 @@ class TaskUpdated(Payload):
 
 
 @value
+class NetworkConnected(Payload):
+    """A task that is there was joined to a network. `addresses`: those it has in it."""
+
+    topic: ClassVar[str] = "/networks/connect"
+    network: str
+    interface: str
+    addresses: list[str] = field(default_factory=list)
+
+
+@value
+class NetworkDisconnected(Payload):
+    topic: ClassVar[str] = "/networks/disconnect"
+    network: str
+    interface: str
+
+
+@value
 class TaskCheckpointed(Payload):
     """`image`: the directory it was written to. `left_running`: it goes on."""
 
@@ -292,6 +309,7 @@ PAYLOADS: Mapping[str, type[Payload]] = {
         TaskAdopted, ExecStarted, Failed, NamespaceCreated, NamespaceUpdated, NamespaceDeleted,
         ContentCreated, ContentDeleted, ImageCreated, ImageUpdated, ImageDeleted, ContainerCreated,
         ContainerUpdated, ContainerDeleted, SnapshotPrepared, SnapshotCommitted, SnapshotRemoved,
+        NetworkConnected, NetworkDisconnected,
     )
 }  # fmt: skip
 

@@ -209,6 +209,14 @@ class AsyncMoby:
         return await _thread(self.sync.run, image, args, *options, id=id, runtime=runtime,
                              snapshotter=snapshotter, stdin=stdin)  # fmt: skip
 
+    async def connect(self, network: str, id: str) -> tuple[str, ...]:
+        """See `Moby.connect`."""
+        return await _thread(self.sync.connect, network, id)
+
+    async def disconnect(self, network: str, id: str) -> None:
+        """See `Moby.disconnect`."""
+        await _thread(self.sync.disconnect, network, id)
+
     async def close(self) -> None:
         """Hang up."""
         await _thread(self.sync.close)

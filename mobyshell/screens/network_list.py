@@ -14,7 +14,8 @@ class NetworkList(LiveList[NetworkInfo]):
     """Which networks there are."""
 
     SPEC = NETWORKS
-    TOPICS = ("/tasks/create", "/tasks/start", "/tasks/delete")
+    TOPICS = ("/tasks/create", "/tasks/start", "/tasks/delete", "/networks/connect",
+              "/networks/disconnect")  # fmt: skip
     POLL = 4.0  # files, for which there are no events
 
     def read(self) -> list[NetworkInfo]:

@@ -49,6 +49,10 @@ class NetworksScreen(ListScreen[NetworkInfo]):
             return True
         return False
 
+    def verb_connect(self) -> None:
+        """Which task is asked for by the `:` line, which completes it."""
+        self.ask_more("connect")
+
     def verb_create(self) -> None:
         """Ask what it shall be, with the plan beside it, and make it."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -228,4 +229,38 @@ def test_a_killed_command_is_cleaned_up_after(site: Site) -> None:
     until(lambda: not (site.place.state / "default" / "one").exists())
     site.ok("run", "--rm", "--network", "web", "-p", "8080:80", "first", "--", "true")
     site.ok("network", "rm", "web")
+    assert site.left() == []
+
+
+def test_joining_and_leaving_while_it_runs(site: Site) -> None:
+    for name, subnet in (("red", "10.77.0.0/24"), ("blue", "10.78.0.0/24")):
+        site.ok("network", "create", "--subnet", subnet, name)
+    site.ok("run", "-d", "--name", "server", "--network", "red", "-p", "8080:80", "-v", "pages:/www",
+            "--restart", "always", "first", "--", *SERVE)  # fmt: skip
+    assert site.fetch("http://127.0.0.1:8080/") == "hello\n"
+    planned = site.ok("--plan", "network", "connect", "blue", "server", "--json")
+    assert "eth1" in planned
+    assert site.ok("network", "connect", "blue", "server")
+    asks = ("run", "--rm", "--network", "blue", "first", "--", "busybox", "sh", "-c",
+            "wget -qO- http://server/")  # fmt: skip
+    assert site.ok(*asks) == "hello\n"
+    # another process of the task has what it had
+    os.kill(json.loads(site.ok("task", "inspect", "--json", "server"))["pid"], signal.SIGKILL)
+    until(lambda: json.loads(site.ok("task", "inspect", "--json", "server"))["restarts"] == 1)
+    until(lambda: site.run(*asks).stdout == "hello\n")
+    found = json.loads(site.ok("task", "inspect", "--json", "server"))
+    assert [one["interface"] for one in found["network"]["networks"]] == ["eth0", "eth1"]
+    site.ok("network", "disconnect", "red", "server")
+    assert site.fetch("http://127.0.0.1:8080/") == "hello\n"  # its port has moved on
+    done = site.run("network", "disconnect", "red", "server")
+    assert (done.returncode, "it is in blue" in done.stderr) == (3, True)
+    assert site.run("network", "connect", "host", "server").returncode == 2
+    told = [json.loads(line) for line in site.ok("events", "ls", "--json").splitlines()]
+    assert [(one["topic"], one["data"]["network"]) for one in told
+            if one["topic"].startswith("/networks/")] == [
+        ("/networks/connect", "blue"), ("/networks/disconnect", "red"),
+    ]  # fmt: skip
+    site.ok("rm", "-f", "server")
+    for name in ("red", "blue"):
+        site.ok("network", "rm", name)
     assert site.left() == []

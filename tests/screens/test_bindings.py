@@ -895,6 +895,11 @@ async def _(t: Trial) -> AsyncIterator[Condition]:
     yield lambda: network_tab(t) == "explain" and t.find(StepList).table.has_focus
 
 
+@case("network.connect", "networks")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: t.line == "network connect lan "
+
+
 @case("network.rm", "networks")
 async def _(t: Trial) -> AsyncIterator[Condition]:
     write_networks(t.place.parent / "root")

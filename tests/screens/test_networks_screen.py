@@ -135,6 +135,18 @@ async def test_marked_networks_go_together(opened: Open, tmp_path: Path) -> None
         assert "Type lan to confirm" in screen_text(pilot)
 
 
+async def test_a_task_is_joined_and_taken_out(opened: Open, tasks: FakeTasks) -> None:
+    async with opened("networks") as pilot:
+        await pilot.press("x")
+        await settle(pilot)
+        text = screen_text(pilot)
+        assert "connect   J" in text
+        assert "disconnect" in text
+        await pilot.press("escape", "J", *"nobody", "enter")
+        await until(pilot, lambda: "no task nobody" in told(pilot))
+        assert not any(call[0] == "networked" for call in tasks.calls)
+
+
 async def test_what_fails_is_said_in_its_place(tasks: FakeTasks) -> None:
     app = make_app(tasks, "networks")
     networks = FakeNetworks()

@@ -20,13 +20,14 @@ from mobyshell.core.errors import (
     UsageError,
     WrongState,
 )
-from mobyshell.core.network import cni, peers, ports, slirp
+from mobyshell.core.network import cni, connecting, peers, ports, slirp
 from mobyshell.core.network.addresses import Addresses
 from mobyshell.core.network.attaching import Attaching, has_nftables, slirp_operation
 from mobyshell.core.network.config import DATA_DIRECTORY, Network, NetworkConfig
 from mobyshell.core.network.files import locked
+from mobyshell.core.network.leaving import plan_detach
 from mobyshell.core.network.networks import DEFAULT, Networks
-from mobyshell.core.network.planner import Identity, Terms, Wanted, plan_attach, plan_detach
+from mobyshell.core.network.planner import Identity, Terms, Wanted, plan_attach
 from mobyshell.core.network.records import ADDRESSES, Records
 from mobyshell.core.network.values import (
     HOST,
@@ -198,12 +199,13 @@ class Networking:
                  for port in one.ports]  # fmt: skip
         return ports.choose(wanted, taken)
 
-    def tell_neighbours(self, attachment: Attachment) -> None:
-        """Who is in the networks of an attachment hears that it came or went (the lock is held)."""
-        networks = {one.network for one in attachment.joined}
+    def tell_neighbours(self, attachment: Attachment, also: str = "") -> None:
+        """Who is in the networks of an attachment, and of the one that it has left (`also`), hears that
+        it came or went (the lock is held)."""
+        networks = {one.network for one in attachment.joined} | ({also} if also else set())
         if networks:
             same = (one for one in self.records.all() if one.namespace == attachment.namespace)
-            peers.refresh(same, networks)
+            peers.refresh(same, networks, attachment.id)
 
     # detaching
 
@@ -252,18 +254,20 @@ class Networking:
             bridge, _ = NetworkConfig(one.network, one.document).built_in()
             if bridge is not None or one.engine == "builtin":
                 # of one that was not finished, all that it may have taken
-                known = [lease.ip for lease in one.leases] if attachment.complete else None
+                known = [lease.ip for lease in one.leases]
+                whole = attachment.complete and not one.pending
                 where = bridge.data_directory if bridge is not None else DATA_DIRECTORY
-                Addresses(where, one.network).release(identity.cni_id, known)
+                Addresses(where, one.network).release(identity.cni_id, known if whole else None)
 
     def reconcile(self, exists: Callable[[str, str], bool] | None = None) -> list[str]:
         """Undo what dead processes left: attachments that nobody holds, of containers that are not
         there (`exists`; by default, without a directory in the state root). The names of those that
         could be."""
-        there = exists or self._there
+        there = exists or self.there
         gone = []
         for namespace, id in self.records.ids():
             if there(namespace, id):
+                self._settle(namespace, id)
                 continue
             fd = self.records.lock(namespace, id)
             if fd < 0:
@@ -279,12 +283,36 @@ class Networking:
         self.records.sweep()
         return gone
 
+    def unsettled(self) -> list[str]:
+        """Of whom somebody died while he joined a network, or left one."""
+        return [f"{one.namespace}/{one.id}" for one in self.records.all()
+                if any(joined.pending for joined in one.joined)
+                and self.there(one.namespace, one.id)]  # fmt: skip
+
+    def _settle(self, namespace: str, id: str) -> None:
+        try:
+            found = self.records.read(namespace, id)
+            if found is None or not any(one.pending for one in found.joined):
+                return
+            fd = self.records.lock(namespace, id)
+            if fd < 0:
+                return  # somebody is at it
+            try:
+                found = self.records.read(namespace, id)
+                if found is not None:
+                    connecting.settle(self, found, fd)
+            finally:
+                os.close(fd)
+        except MobyshellError:
+            pass  # whoever changes its networks, or deletes it, is told why
+
     def stale(self) -> list[str]:
         """What `reconcile` would undo, of everybody whom nobody is at."""
         return [f"{namespace}/{id}" for namespace, id in self.records.ids()
-                if not self._there(namespace, id)]  # fmt: skip
+                if not self.there(namespace, id)]  # fmt: skip
 
-    def _there(self, namespace: str, id: str) -> bool:
+    def there(self, namespace: str, id: str) -> bool:
+        """Whether there is a container of that id."""
         return os.path.isdir(f"{self.state}/{namespace}/{id}")
 
     # networks

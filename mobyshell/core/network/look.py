@@ -20,7 +20,7 @@ from mobyshell.core.network import cni
 from mobyshell.core.network.attaching import has_nftables
 from mobyshell.core.network.config import NetworkConfig
 from mobyshell.core.network.names import FILES
-from mobyshell.core.network.planner import Terms, Wanted, mac_of, plan_attach
+from mobyshell.core.network.planner import Terms, mac_of, plan_attach, wanted_of
 from mobyshell.core.network.values import (
     HOST,
     Attachment,
@@ -225,11 +225,10 @@ def _steps(
     """What was done for an attachment, in some of its networks: the same plan, made again."""
     wanted = []
     for one in joined:
-        config = NetworkConfig(one.network, one.document)
-        bridge = config.built_in()[0] if one.engine == "builtin" else None
-        if bridge is not None and not one.leases:
+        found = wanted_of(one)
+        if found.bridge is not None and not one.leases:
             continue  # it is being made: nothing was given to it yet
-        wanted.append(Wanted(config, one.interface, bridge, one.leases))
+        wanted.append(found)
     if not wanted:
         return ()
     first = wanted[0].interface == attachment.joined[0].interface

@@ -18,7 +18,6 @@ from mobyshell.core.network.config import BridgeConfig, NetworkConfig
 from mobyshell.core.network.values import (
     CONTAINER,
     HOST,
-    Attachment,
     Joined,
     Lease,
     NetworkPlan,
@@ -101,6 +100,13 @@ def join(identity: Identity, wanted: Wanted) -> Joined:
     )  # fmt: skip
 
 
+def wanted_of(joined: Joined) -> Wanted:
+    """A network that is joined, as it was asked for."""
+    config = NetworkConfig(joined.network, joined.document)
+    bridge = config.built_in()[0] if joined.engine == "builtin" else None
+    return Wanted(config, joined.interface, bridge, joined.leases)
+
+
 def plan_attach(identity: Identity, wanted: Sequence[Wanted], terms: Terms) -> NetworkPlan:
     """The operations that join all networks, in order."""
     return NetworkPlan(tuple(_attach(identity, wanted, terms)))
@@ -111,26 +117,54 @@ def _attach(identity: Identity, wanted: Sequence[Wanted], terms: Terms) -> Itera
         yield _pin(terms)
     yield _up(CONTAINER, "lo", "the container's own loopback", terms)
     if terms.ports:
-        yield Operation(
-            "ports", HOST, {"ports": [one.to_json() for one in terms.ports]},
-            "ports that are published must be nobody's", "! ss -Hltun | grep -wE "
-            + shlex.quote("|".join(f":{one.host_port}" for one in terms.ports)),
-        )  # fmt: skip
-    rules: list[Rule] = []
+        yield unused(terms.ports)
     ports = terms.ports
     for one in wanted:
-        if one.bridge is None:
-            yield _plugins("cni-add", identity, one.config, one.interface, terms, ports)
-        else:
-            yield from _join_bridge(identity, one, one.bridge, terms)
-            mapped = ports if terms.kernel_ports and one.bridge.publishes else ()
-            rules += _rules(one.bridge, one.leases, mapped, guarded=terms.kernel_ports)
-            if mapped:
-                yield _sysctl(f"net/ipv4/conf/{one.bridge.bridge}/route_localnet", "1",
-                              "127.0.0.1 of the host leads to published ports")  # fmt: skip
-            elif ports and one.bridge.publishes:
-                yield _proxy(one.leases, ports, terms)
+        yield from joined_by(identity, one, ports, terms)
         ports = ()  # each port leads to one network, the first
+    yield from rules_for(identity, wanted, terms)
+
+
+def unused(ports: Sequence[PortMapping]) -> Operation:
+    """Whether a program of the host has one of the ports."""
+    return Operation(
+        "ports", HOST, {"ports": [one.to_json() for one in ports]},
+        "ports that are published must be nobody's", "! ss -Hltun | grep -wE "
+        + shlex.quote("|".join(f":{one.host_port}" for one in ports)),
+    )  # fmt: skip
+
+
+def joined_by(
+    identity: Identity, one: Wanted, ports: Sequence[PortMapping], terms: Terms
+) -> Iterator[Operation]:
+    """One network, with the ports that lead to it; all but the rules."""
+    if one.bridge is None:
+        yield by_plugins("cni-add", identity, one.config, one.interface, terms, ports)
+    else:
+        yield from join_bridge(identity, one, one.bridge, terms)
+        yield from published(one, ports, terms)
+
+
+def published(one: Wanted, ports: Sequence[PortMapping], terms: Terms) -> Iterator[Operation]:
+    """What ports take beside rules."""
+    if one.bridge is None or not one.bridge.publishes or not ports:
+        return
+    if terms.kernel_ports:
+        yield sysctl(f"net/ipv4/conf/{one.bridge.bridge}/route_localnet", "1",
+                     "127.0.0.1 of the host leads to published ports")  # fmt: skip
+    else:
+        yield proxied(one.leases, ports, terms)
+
+
+def rules_for(identity: Identity, wanted: Sequence[Wanted], terms: Terms) -> Iterator[Operation]:
+    """The rules of all networks together; ports lead to the first. Nothing if there are none."""
+    rules: list[Rule] = []
+    ports = terms.ports if terms.kernel_ports else ()
+    for one in wanted:
+        if one.bridge is not None:
+            mapped = ports if one.bridge.publishes else ()
+            rules += rules_of(one.bridge, one.leases, mapped, guarded=terms.kernel_ports)
+        ports = ()
     if rules:
         yield Operation(
             "rules", HOST, {"rules": [asdict(one) for one in rules], "comment": identity.mark},
@@ -161,7 +195,7 @@ def _pin(terms: Terms) -> Operation:
                      f"{why}, and belongs to the container's users", shell)  # fmt: skip
 
 
-def _join_bridge(
+def join_bridge(
     identity: Identity, wanted: Wanted, bridge: BridgeConfig, terms: Terms
 ) -> Iterator[Operation]:
     name, mtu = bridge.bridge, bridge.mtu
@@ -177,7 +211,7 @@ def _join_bridge(
             address = f"{lease.gateway}/{lease.address.partition('/')[2]}"
             yield _address(HOST, name, address, "the host is the network's gateway", terms)
             six = ":" in address
-            yield _sysctl("net/ipv6/conf/all/forwarding" if six else "net/ipv4/ip_forward", "1",
+            yield sysctl("net/ipv6/conf/all/forwarding" if six else "net/ipv4/ip_forward", "1",
                           "packets of containers are passed on")  # fmt: skip
     yield _up(HOST, name, "the bridge carries packets", terms, promiscuous=bridge.promiscuous)
     host, inside = identity.device(wanted.interface), wanted.interface
@@ -200,12 +234,18 @@ def _join_bridge(
     for lease in wanted.leases:
         yield _address(CONTAINER, inside, lease.address, "the container's address", terms)
     yield _up(CONTAINER, inside, "the container's end is on", terms)
+    yield from routes_of(wanted, bridge, terms)
+
+
+def routes_of(wanted: Wanted, bridge: BridgeConfig, terms: Terms) -> Iterator[Operation]:
+    """How a container reaches others through one network. Of two to one destination the first stays."""
+    inside = wanted.interface
     for to, through in _routes(bridge, wanted.leases):
+        words = f"ip route add {to} {f'via {through} ' if through else ''}dev {inside}"
         yield Operation(
             "route", CONTAINER, {"device": inside, "to": to, "through": through},
             "how the container reaches others",
-            _inside(terms, f"ip route add {to} via {through} dev {inside}"
-                    if through else f"ip route add {to} dev {inside}"),
+            _inside(terms, words) + ("" if inside == "eth0" else " || :  # there may be one"),
         )  # fmt: skip
 
 
@@ -224,7 +264,7 @@ def _routes(bridge: BridgeConfig, leases: Sequence[Lease]) -> list[tuple[str, st
     return found
 
 
-def _rules(
+def rules_of(
     bridge: BridgeConfig, leases: Sequence[Lease], ports: Sequence[PortMapping], *, guarded: bool
 ) -> list[Rule]:
     """What the host's packet filter does for one container on one bridge. `guarded`: the bridge has
@@ -289,7 +329,7 @@ def _address(where: str, device: str, address: str, why: str, terms: Terms) -> O
     return Operation("address", where, arguments, why, _at(where, terms, words))
 
 
-def _sysctl(name: str, value: str, why: str) -> Operation:
+def sysctl(name: str, value: str, why: str) -> Operation:
     return Operation("sysctl", HOST, {"name": name, "value": value}, why,
                      f"sysctl -qw {name}={value}")  # fmt: skip
 
@@ -302,7 +342,7 @@ def _inside(terms: Terms, words: str) -> str:
     return f"nsenter --net={shlex.quote(terms.netns)} {words}"
 
 
-def _proxy(leases: Sequence[Lease], ports: Sequence[PortMapping], terms: Terms) -> Operation:
+def proxied(leases: Sequence[Lease], ports: Sequence[PortMapping], terms: Terms) -> Operation:
     to = {"4" if ":" not in one.ip else "6": one.ip for one in leases}
     return Operation(
         "proxy", HOST,
@@ -314,7 +354,7 @@ def _proxy(leases: Sequence[Lease], ports: Sequence[PortMapping], terms: Terms) 
     )  # fmt: skip
 
 
-def _plugins(
+def by_plugins(
     verb: str, identity: Identity, config: NetworkConfig, interface: str, terms: Terms,
     ports: Sequence[PortMapping],
 ) -> Operation:  # fmt: skip
@@ -330,43 +370,3 @@ def _plugins(
         verb, HOST, arguments, f"the network {config.name}, by the plugins {kinds}",
         f"{said}cnitool {verb[4:]} {config.name} {shlex.quote(terms.netns)}",
     )  # fmt: skip
-
-
-def plan_detach(
-    identity: Identity, attachment: Attachment, plugins: tuple[str, ...]
-) -> NetworkPlan:
-    """What undoes an attachment, however far it came. Doing it again changes nothing."""
-    return NetworkPlan(tuple(_detach(identity, attachment, plugins)))
-
-
-def _detach(
-    identity: Identity, attachment: Attachment, plugins: tuple[str, ...]
-) -> Iterator[Operation]:
-    for pids in (PROXY_PIDS, SLIRP_PID, HOLDER_PID):
-        path = f"{attachment.directory}/{pids}"
-        yield Operation("stop", HOST, {"pidfile": path}, "programs that pass packets on end",
-                        f"kill $(cat {shlex.quote(path)})")  # fmt: skip
-    if any(one.engine == "builtin" for one in attachment.joined):
-        yield Operation(
-            "unrule", HOST, {"comment": identity.mark}, "its rules go, in one transaction",
-            f"nft -a list table inet mobyshell | grep {shlex.quote(identity.mark)}"
-            "  # and nft delete rule … handle N",
-        )  # fmt: skip
-    terms = Terms(attachment.netns or "", pin=False, plugins=plugins)
-    for one in reversed(attachment.joined):
-        if one.engine == "cni":
-            ports = attachment.ports if one is attachment.joined[0] else ()
-            config = NetworkConfig(one.network, one.document)
-            undo = _plugins("cni-del", identity, config, one.interface, terms, ports)
-            yield Operation(undo.verb, undo.where, {**undo.arguments, "result": dict(one.result)},
-                            undo.why, undo.shell)  # fmt: skip
-        elif one.engine == "builtin":
-            yield Operation(
-                "unlink", HOST, {"name": one.host_interface, "alias": identity.mark},
-                "its cable goes, with both ends", f"ip link del {one.host_interface}",
-            )  # fmt: skip
-    for kept in (attachment.netns, attachment.userns) if attachment.pinned else ():
-        if kept:
-            path = shlex.quote(kept)
-            yield Operation("unpin", HOST, {"path": kept}, "it goes with its last process",
-                            f"umount {path} && rm {path}")  # fmt: skip

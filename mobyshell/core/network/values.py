@@ -116,7 +116,8 @@ class Joined:
     """A container's place in one network: its device there, ours at the other end, its addresses.
 
     `engine`: `builtin`, `cni` or the program of a user-mode network. `document`: the network as it
-    was then, by which it is undone. `result`: what plugins answered.
+    was then, by which it is undone. `result`: what plugins answered. `pending`: while it is being
+    joined or left by a container that is there, or if whoever was at it died.
     """
 
     network: str
@@ -127,6 +128,7 @@ class Joined:
     leases: tuple[Lease, ...] = ()
     document: Mapping[str, Any] = field(default_factory=dict)
     result: Mapping[str, Any] = field(default_factory=dict)
+    pending: bool = False
 
 
 @dataclass(frozen=True, slots=True)

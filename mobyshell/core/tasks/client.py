@@ -327,6 +327,13 @@ class TaskClient:
         answer = self._call("policy", id=check_name(id), policy=policy, store=store)
         return view.info_of_document(answer, self.namespace)
 
+    def networked(
+        self, id: str, network: str, interface: str, *, joined: bool, addresses: Sequence[str] = ()
+    ) -> None:
+        """See `service.Tasks.networked`."""
+        self._call("networked", id=check_name(id), network=network, interface=interface,
+                   joined=joined, addresses=list(addresses))  # fmt: skip
+
     def events(
         self, subscribed: Callable[[], object] | None = None, *, everywhere: bool = False
     ) -> Iterator[Event]:

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mobyshell.core.errors import MobyshellError, NotFound, UsageError, WrongState
-from mobyshell.core.network import names, ports
+from mobyshell.core.network import connecting, names, ports
 from mobyshell.core.network.attach import Networking, mode_of
-from mobyshell.core.network.values import NetworkPlan, PortMapping, Request, Users
+from mobyshell.core.network.values import Joined, NetworkPlan, PortMapping, Request, Users
 from mobyshell.core.oci import Linux, Mount, Namespace, Spec, load_spec
 from mobyshell.core.tasks.listing import list_fields
 from mobyshell.core.tasks.paths import container_dir
@@ -130,6 +130,21 @@ class Surroundings:
                 adapted = in_network(spec, attachment.netns, attachment.userns,
                                      known=attachment.pinned)  # fmt: skip
                 yield _with_files(adapted, attachment.directory)
+
+    def connect(self, tasks: Tasks, id: str, network: str) -> Joined:
+        """Join a task that is there to a network; see `connecting.connect` for what can be wrong."""
+        found = connecting.connect(self.networking, id, network)
+        addresses = [one.address for one in found.leases]
+        with suppress(MobyshellError):  # it is joined, whoever hears of it
+            tasks.networked(id, network, found.interface, joined=True, addresses=addresses)
+        return found
+
+    def disconnect(self, tasks: Tasks, id: str, network: str) -> Joined:
+        """Take a task out of a network; see `connecting.disconnect`."""
+        gone = connecting.disconnect(self.networking, id, network)
+        with suppress(MobyshellError):
+            tasks.networked(id, network, gone.interface, joined=False)
+        return gone
 
     def plan(self, id: str, spec: Spec, wishes: Wishes) -> NetworkPlan:
         """What `around` would do about networks."""

@@ -18,7 +18,12 @@ from mobyshell.core.errors import (
     UsageError,
     WrongState,
 )
-from mobyshell.core.events import ExecStarted, TaskSignalled
+from mobyshell.core.events import (
+    ExecStarted,
+    NetworkConnected,
+    NetworkDisconnected,
+    TaskSignalled,
+)
 from mobyshell.core.oci import Process as SpecProcess
 from mobyshell.core.oci import Spec, load_kept_spec, load_spec, parse_spec
 from mobyshell.core.runtime.steps import Steps
@@ -70,6 +75,7 @@ class Verbs:
             "update": self._update,
             "policy": self._again.policy,
             "restart": self._again.restart,
+            "networked": self._networked,
             "sync": self._sync,
         }
 
@@ -274,6 +280,18 @@ class Verbs:
 
     def _emit(self, namespace: str, id: str, payload: Any) -> None:
         self._house.journal.emit(namespace, id, payload)
+
+    def _networked(self, namespace: str, words: Words) -> Steps[Any]:
+        """A client has changed a task's networks: everybody hears of it."""
+        process = self._tables.process(namespace, words.text("id"))
+        network, interface = words.text("network"), words.text("interface")
+        if words.flag("joined"):
+            addresses = list(words.texts("addresses") or ())
+            process.announce(NetworkConnected(network, interface, addresses))
+        else:
+            process.announce(NetworkDisconnected(network, interface))
+        yield from ()
+        return {}
 
     def _sync(self, namespace: str, words: Words) -> Steps[Any]:
         """Everything that has happened is in the files once this is answered."""

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from mobyshell.core.errors import AlreadyExists, InvalidSpec, MobyshellError, UsageError
 from mobyshell.core.network import config, names, ports
-from mobyshell.core.network.planner import Identity, Terms, Wanted, plan_attach, plan_detach
+from mobyshell.core.network.leaving import plan_detach
+from mobyshell.core.network.planner import Identity, Terms, Wanted, plan_attach
 from mobyshell.core.network.values import Attachment, Joined, Lease, PortMapping
 
 
