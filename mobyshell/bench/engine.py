@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
 
+import psutil
+
 from mobyshell.bench.workshop import program
 from mobyshell.core.errors import TimedOut
 from mobyshell.core.linux import cgroups
-
-_TICK = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class Containerd:
 
     def cpu(self) -> float:
         """Seconds of processor time that it and its helpers have taken so far."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return sum(map(int, fields[11:15])) / _TICK
+        told = psutil.Process(self.pid).cpu_times()
+        return float(told.user + told.system + told.children_user + told.children_system)
 
     @property
     def address(self) -> str:

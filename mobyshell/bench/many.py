@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from mobyshell.bench.contest import Contestant
 from mobyshell.bench.engine import containerd
 from mobyshell.bench.places import processes
@@ -35,13 +37,11 @@ def running(shop: Workshop, number: int) -> Iterator[None]:
 
 
 def resident(pids: list[int]) -> int:
-    """Proportional set size of `pids` together, bytes (proc_pid_smaps_rollup(5))."""
-    total = 0
-    for pid in pids:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                total += int(line.split()[1]) * 1024
-    return total
+    """Proportional set size of `pids` together, bytes. ProcessLookupError if one is gone."""
+    try:
+        return sum(psutil.Process(pid).memory_full_info().pss for pid in pids)
+    except psutil.NoSuchProcess as error:
+        raise ProcessLookupError(str(error)) from None
 
 
 @contextmanager

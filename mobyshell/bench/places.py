@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from mobyshell.core.errors import MobyshellError
 from mobyshell.core.linux import constants as c
 from mobyshell.core.linux import pidfd as pidfds
@@ -88,14 +90,10 @@ def clear(directory: Path) -> None:
 def processes(*needles: str) -> list[int]:
     """The pids whose command line holds every needle."""
     found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and int(entry) != os.getpid():
-            try:
-                command = Path(f"/proc/{entry}/cmdline").read_bytes().decode(errors="replace")
-            except OSError:
-                continue
-            if all(needle in command for needle in needles):
-                found.append(int(entry))
+    for one in psutil.process_iter(["cmdline"]):
+        command = "\0".join(one.info["cmdline"] or ())  # None: it is gone, or was never a program
+        if one.pid != os.getpid() and all(needle in command for needle in needles):
+            found.append(one.pid)
     return found
 
 

@@ -7,7 +7,6 @@ mobyshell_shim_…, mobyshell_tasks        the shim of the state root
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -114,8 +113,10 @@ class Everything(Collector):
 
 
 def _resident(pid: int) -> int:
-    """Bytes, from /proc/PID/statm; 0 once it is gone."""
+    """Bytes; 0 once it is gone."""
+    import psutil
+
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
-    except (OSError, IndexError, ValueError):
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
         return 0
