@@ -67,15 +67,19 @@ class Members:
 
     def _fill(self, fd: int, size: int) -> None:
         left, take = size, self._blocks.piece
+        if size < _HOLE:
+            while left:
+                piece = take(left)
+                left -= len(piece)
+                _write(fd, piece)
+            return
+        hole = False
         while left:
             piece = take(left)
             left -= len(piece)
-            if len(piece) >= _HOLE:
-                _write_around_holes(fd, piece)
-            else:
-                _write(fd, piece)
-        if size >= _HOLE:
-            os.ftruncate(fd, size)  # a hole at the end is not written either
+            hole = _write_around_holes(fd, piece)
+        if hole:
+            os.ftruncate(fd, size)  # one at the end is not written either
 
     def _fill_sparse(self, fd: int, sparse: Sparse) -> None:
         for offset, length in sparse.segments:
@@ -187,13 +191,14 @@ def _is_zero(piece: memoryview) -> bool:
 
 
 def _write(fd: int, piece: memoryview) -> None:
+    size = len(piece)
     done = os.write(fd, piece)
-    while done < len(piece):
+    while done < size:
         done += os.write(fd, piece[done:])
 
 
-def _write_around_holes(fd: int, piece: memoryview) -> None:
-    """Write `piece`, but where it is long zero, only go on in the file."""
+def _write_around_holes(fd: int, piece: memoryview) -> bool:
+    """Write `piece`, but where it is long zero, only go on in the file; whether it ends so."""
     start = at = 0
     while at + _HOLE <= len(piece):
         if not piece[at] and not piece[at + _HOLE - 1] and _is_zero(piece[at : at + _HOLE]):
@@ -204,3 +209,4 @@ def _write_around_holes(fd: int, piece: memoryview) -> None:
         at += _HOLE
     if start < len(piece):
         _write(fd, piece[start:])
+    return start == len(piece)

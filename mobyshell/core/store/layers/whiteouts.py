@@ -111,7 +111,8 @@ class FlatWhiteouts:
     def added(self, place: Place, name: bytes) -> None:
         """See Whiteouts."""
         place.node.names.add(name)
-        place.node.keep()
+        if not place.node.kept:
+            place.node.keep()
 
     def _remove(self, place: Place, name: bytes) -> None:
         try:

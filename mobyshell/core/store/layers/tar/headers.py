@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from struct import Struct
 from typing import NamedTuple
 from zlib import adler32
 
@@ -44,30 +45,33 @@ class Entry(NamedTuple):
     sparse: Sparse | None = None
 
 
+_BLOCK = Struct("100s 24s 12s 12s 8s B 100s 6s 66x 8s 8s 155s 12s")
+"""name; mode, uid, gid; size; time; checksum; type; link; magic; device numbers; prefix; star's."""
+_unpack = _BLOCK.unpack
+
+
 def parse(block: bytes) -> Entry:
     """The header in `block`. InvalidLayer if it is none, or says what cannot be."""
-    _check_sum(block)
-    kind = block[156]
-    name = block[:100].partition(b"\0")[0]
-    device = (0, 0)
-    magic = block[257:263]
-    if magic == b"ustar\0":
+    name, owned, size, time, told, kind, link, magic, major, minor, prefix, end = _unpack(block)
+    _check_sum(block, told)
+    name = name.partition(b"\0")[0]
+    if magic == b"ustar\0" and prefix[0]:
         # star keeps times where ustar's prefix goes on
-        prefix = block[345:476] if block[508:512] == b"tar\0" else block[345:500]
-        prefix = prefix.partition(b"\0")[0]
-        if prefix:
-            name = prefix + b"/" + name
-    if magic[:5] == b"ustar" and kind in (CHARACTER, BLOCK_DEVICE):
-        device = (number(block[329:337], "device"), number(block[337:345], "device"))
+        prefix = (prefix[:131] if end[8:] == b"tar\0" else prefix).partition(b"\0")[0]
+        name = prefix + b"/" + name
+    device = (0, 0)
+    if kind in (CHARACTER, BLOCK_DEVICE) and magic[:5] == b"ustar":
+        device = (number(major, "device"), number(minor, "device"))
+    mode, uid, gid = _owned(owned)
     return Entry(
         name,
         REGULAR if kind == CONTIGUOUS else kind,
-        _repeated(block[100:108], "mode") & 0o7777,
-        _repeated(block[108:116], "uid"),
-        _repeated(block[116:124], "gid"),
-        number(block[124:136], "size"),
-        _repeated(block[136:148], "time", True) * 1_000_000_000,
-        block[157:257].partition(b"\0")[0],
+        mode,
+        uid,
+        gid,
+        number(size, "size"),
+        _nanoseconds(time),
+        link.partition(b"\0")[0],
         device,
     )
 
@@ -76,19 +80,29 @@ def number(field: bytes, what: str, negative: bool = False) -> int:
     """A numeric field: octal digits, or GNU's base 256 when the highest bit is set."""
     if field[0] & 0x80:
         return _base_256(field, what, negative)
-    digits = field.lstrip(b" \0").partition(b"\0")[0].rstrip(b" ")
-    if not digits:
-        return 0
+    digits = field.strip(b" \0")
+    if not digits.isdigit():  # int() alone would take 0o1_7
+        digits = digits.partition(b"\0")[0].rstrip(b" ")
+        if not digits:
+            return 0
     try:
-        if digits.isdigit():  # int() alone would take 0o1_7
+        if digits.isdigit():
             return int(digits, 8)
     except ValueError:
         pass
     raise InvalidLayer(f"{what} in a header is no number: {digits!r}")
 
 
-_repeated = lru_cache(maxsize=4096)(number)
-"""For what most members have like others: owners, modes, times."""
+@lru_cache(maxsize=4096)
+def _owned(fields: bytes) -> tuple[int, int, int]:
+    """Mode, uid and gid, which most members have like others."""
+    mode, uid, gid = fields[:8], fields[8:16], fields[16:]
+    return number(mode, "mode") & 0o7777, number(uid, "uid"), number(gid, "gid")
+
+
+@lru_cache(maxsize=4096)
+def _nanoseconds(field: bytes) -> int:
+    return number(field, "time", True) * 1_000_000_000
 
 
 def _base_256(field: bytes, what: str, negative: bool) -> int:
@@ -102,9 +116,8 @@ def _base_256(field: bytes, what: str, negative: bool) -> int:
     return value
 
 
-def _check_sum(block: bytes) -> None:
+def _check_sum(block: bytes, field: bytes) -> None:
     """The sum of all bytes, those of the sum itself being blanks; old programs took them signed."""
-    field = block[148:156]
     told = number(field, "checksum") - 8 * 0x20 + sum(field)
     # Adler-32's lower half is one more than the sum, modulo 65521, and made by vector instructions
     if (told + 1) % 65521 == adler32(block) & 0xFFFF:

@@ -31,7 +31,7 @@ def read_entries(blocks: Blocks, limit: int, most: int = 0) -> Iterator[Entry]:
 
     InvalidLayer for what is damaged.
     """
-    more = extended.Extended(limit)
+    more, told = extended.Extended(limit), False
     while block := blocks.block():
         if block == _ZEROS:
             following = blocks.block()
@@ -41,9 +41,10 @@ def read_entries(blocks: Blocks, limit: int, most: int = 0) -> Iterator[Entry]:
         header = parse(block)
         if header.type in extended.KINDS:
             more.take(header, blocks)
+            told = True
             continue
-        holes = more.sparse if more.pending else {}
-        entry = _checked(more.applied(header))
+        holes = more.sparse if told else {}
+        entry = _checked(more.applied(header) if told else header)
         if entry.type == GNU_SPARSE:
             entry = sparse.of_header(block, entry._replace(type=REGULAR), blocks, limit)
         size = entry.size if entry.type == REGULAR else 0
