@@ -161,10 +161,12 @@ def import_(
     enter = owners.of_store(StoreRoot(Path(ctx.root))).enter if not no_unpack else ()
     with LayerWorker(enter=enter) if not no_unpack else nullcontext() as worker:
         # it loads what it needs while we do
+        from mobyshell.moby.tenant import Tenant as Made
         from mobyshell.moby.transfer import import_images
 
+        here = Made(ctx.space, lambda: ctx.tasks, ctx.state)  # nothing asks for its tasks
         done = import_images(
-            tenant(ctx), 0 if file == "-" else file, name=name, unpack=not no_unpack,
+            here, 0 if file == "-" else file, name=name, unpack=not no_unpack,
             platform=_platform(platform), snapshotter=snapshotter or "", worker=worker,
         )  # fmt: skip
     rows = [{"name": one.name, "digest": one.target.digest} for one in done]
@@ -212,7 +214,8 @@ def tenant(ctx: Context) -> Tenant:
     """The session's namespace, as the client has it."""
     from mobyshell.moby.tenant import Tenant as Made
 
-    return Made(ctx.space, ctx.tasks, ctx.state)
+    tasks = ctx.tasks  # of now: the session may move on
+    return Made(ctx.space, lambda: tasks, ctx.state)
 
 
 def find_image(ctx: Context, word: str, platform: str | None = None) -> Image:

@@ -77,7 +77,7 @@ class Moby:
             client = self._clients.get(name)
             if client is None:
                 client = self._clients[name] = TaskClient(self.state, name)
-        return Tenant(self._store.namespace(name), client, self.state)
+        return Tenant(self._store.namespace(name), lambda: client, self.state)
 
     @property
     def store(self) -> Store:

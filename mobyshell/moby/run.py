@@ -56,7 +56,7 @@ def run(
     snapshotter = snapshotter or tenant.snapshotter().name  # found out once, for all that ask
     image.unpack(snapshotter)
     # a power cut that takes its rows has ended it
-    passing = Tenant(tenant.store.relaxed(), tenant.tasks, tenant.state)
+    passing = Tenant(tenant.store.relaxed(), tenant.connect, tenant.state)
     with passing.store.scope.write():
         made = containers.create(
             passing, id,

@@ -5,7 +5,7 @@ A module of its own, for whoever needs no client: it loads little.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -20,12 +20,17 @@ if TYPE_CHECKING:
 
 @value
 class Tenant:
-    """What there is in one namespace: at rest (`store`) and alive (`tasks`), below the state root
-    `state`."""
+    """What there is in one namespace: at rest (`store`) and alive (`tasks`, as `connect` gives them:
+    many need none), below the state root `state`."""
 
     store: Namespace
-    tasks: Tasks
+    connect: Callable[[], Tasks]
     state: str = ""
+
+    @property
+    def tasks(self) -> Tasks:
+        """Its tasks."""
+        return self.connect()
 
     @property
     def root(self) -> str:
@@ -48,4 +53,4 @@ class Tenant:
     def leased(self) -> Iterator[Tenant]:
         """The same, with everything that is made held until the block ends."""
         with self.store.leased() as held:
-            yield self if held is self.store else Tenant(held, self.tasks, self.state)
+            yield self if held is self.store else Tenant(held, self.connect, self.state)

@@ -41,7 +41,7 @@ def signed_image(root: Path, public: Path) -> None:
     private, pem = keys.generate(b"")
     public.write_bytes(pem)
     with Store.open(root) as store, closing(FakeTasks()) as tasks:
-        tenant = Tenant(store.namespace("default"), tasks)
+        tenant = Tenant(store.namespace("default"), lambda: tasks)
         image = Image(tenant, ALPINE, tenant.store.images.get(ALPINE).target)
         sign(tenant, image, keys.read_private(private), {})
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from mobyshell.core.errors import AlreadyExists, WrongState
@@ -19,12 +18,13 @@ from mobyshell.core.store.filters import Fields, mapping_fields, parse_filters
 from mobyshell.core.store.labels import changed, decode, encode
 from mobyshell.core.store.names import check_identifier
 from mobyshell.core.store.scope import Scope
+from mobyshell.core.values import field, value
 
 _Row: TypeAlias = tuple[str, str, str, str, str, str, str, float, float]
 _COLUMNS = "id, image, runtime, snapshotter, snapshot_key, labels, extensions, created, updated"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Container:
     """A container but for its spec, which is large and has a way of its own (`Containers.spec`).
 
@@ -152,8 +152,8 @@ class Containers:
         return _read(row)
 
 
-def _json(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+def _json(one: Mapping[str, Any]) -> str:
+    return json.dumps(one, ensure_ascii=False, separators=(",", ":"))
 
 
 _OURS = _json({"name": "", "options": {}})

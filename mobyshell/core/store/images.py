@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from mobyshell.core.errors import AlreadyExists, NotFound
@@ -19,12 +18,13 @@ from mobyshell.core.store.filters import Fields, mapping_fields, parse_filters
 from mobyshell.core.store.labels import changed, decode, encode
 from mobyshell.core.store.names import check_name
 from mobyshell.core.store.scope import Scope
+from mobyshell.core.values import field, value
 
 _Row: TypeAlias = tuple[str, str, str, int, str, str, float, float]
 _COLUMNS = "name, media_type, digest, size, annotations, labels, created, updated"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Image:
     """A name and its target. Times in seconds since the epoch."""
 

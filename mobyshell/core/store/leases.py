@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from calendar import timegm
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from time import strptime
 
 from mobyshell.core.clock import rfc3339
@@ -45,13 +43,16 @@ class Lease:
     expires: float | None = None
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@value
 class Resource:
     """What a lease holds: `type` is `content`, `ingests` or `snapshots/<snapshotter>`; `id` the
     digest, reference or key."""
 
     type: str
     id: str
+
+    def __lt__(self, other: Resource) -> bool:
+        return (self.type, self.id) < (other.type, other.id)
 
 
 class Leases:
@@ -194,6 +195,8 @@ def _here() -> str:
 
 def parse_time(text: str) -> float:
     """RFC 3339 as seconds since the epoch. UsageError."""
+    from calendar import timegm  # and with it `locale`: few leases say when they end
+
     stamp, point, rest = text.partition(".")
     zone = rest.lstrip("0123456789")
     fraction = rest[: len(rest) - len(zone)]

@@ -13,8 +13,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from mobyshell.core.errors import AlreadyExists, Interrupted, InvalidImage, NotFound, StoreDamaged
 from mobyshell.core.linux.range_locks import RangeLocks
@@ -37,6 +37,9 @@ from mobyshell.core.store.stack import Stack
 from mobyshell.core.store.store import Namespace
 from mobyshell.core.store.walk import Resolved
 from mobyshell.core.values import value
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 PATIENCE = 24 * 3600.0
 """Seconds that one waits for another who unpacks the same: as long as that may take."""
@@ -202,6 +205,8 @@ class _Unpacking:
                 worker.close()
 
     def _in_parallel(self, numbers: range) -> None:
+        from concurrent.futures import FIRST_COMPLETED, wait  # one layer needs none of it
+
         most = min(MOST_AT_ONCE, os.cpu_count() or 1, len(numbers))
         with ExitStack() as held:
             targets = {one: held.enter_context(self._prepared(one, "")) for one in numbers}
@@ -220,7 +225,9 @@ class _Unpacking:
     def _pool(self, most: int) -> Iterator[ThreadPoolExecutor]:
         """Threads that have ended at the end, also after an error: the directories that they fill are
         removed then, and their descriptors closed."""
-        pool = ThreadPoolExecutor(most, "unpack")
+        from concurrent.futures import ThreadPoolExecutor as Pool
+
+        pool = Pool(most, "unpack")
         try:
             yield pool
         except BaseException:

@@ -7,7 +7,6 @@ afterwards there is one kind of image.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from typing import Any
 
 from mobyshell.core.errors import InvalidImage, InvalidSpec, NotFound, UsageError
@@ -22,6 +21,7 @@ from mobyshell.core.store.archives.source import ImageSource
 from mobyshell.core.store.content.blobs import hash_region
 from mobyshell.core.store.layers import Compression, Region
 from mobyshell.core.store.layers.compression import detect
+from mobyshell.core.values import field, value
 
 REF_NAME = "org.opencontainers.image.ref.name"
 CONTAINERD_NAME = "io.containerd.image.name"
@@ -34,7 +34,7 @@ _LAYERS = {
 }
 
 
-@dataclass(slots=True)
+@value
 class Found:
     """The images of a source. `named`: by full name; `unnamed`: those that have none. `places`: where
     blobs lie; `made`: bytes of documents that are in no file."""

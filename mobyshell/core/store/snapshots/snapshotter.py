@@ -21,6 +21,7 @@ from pathlib import Path
 from mobyshell.core.errors import SyscallFailed, WrongState
 from mobyshell.core.events import SnapshotCommitted, SnapshotPrepared, SnapshotRemoved
 from mobyshell.core.linux.files import sync_filesystem
+from mobyshell.core.meanwhile import Meanwhile
 from mobyshell.core.oci.labels import check_labels
 from mobyshell.core.store.labels import changed
 from mobyshell.core.store.names import check_name
@@ -311,15 +312,10 @@ def _wanted(filters: Sequence[str]) -> Callable[[Snapshot], bool]:
 @contextmanager
 def _synced(place: Path) -> Iterator[None]:
     """At the end all is on the disk. That is waited for in a thread: the block can do something."""
-    # loaded by who commits
-    from concurrent.futures import ThreadPoolExecutor
-
     fd = os.open(place, trees.DIRECTORY)
     try:
-        with ThreadPoolExecutor(1, "sync") as pool:
-            synced = pool.submit(sync_filesystem, fd, path=str(place))
+        with Meanwhile(lambda: sync_filesystem(fd, path=str(place)), "sync"):
             yield
-        synced.result()
     finally:
         os.close(fd)
 

@@ -12,7 +12,6 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 
 from mobyshell.core.errors import StoreDamaged, SyscallFailed
 from mobyshell.core.linux import constants as c
@@ -41,11 +40,11 @@ class Found:
         return stat.S_ISDIR(self.info.st_mode)
 
 
-@dataclass(slots=True)
 class _Level:
-    path: str
-    identity: tuple[int, int]
-    pending: list[str]
+    __slots__ = ("identity", "path", "pending")
+
+    def __init__(self, path: str, identity: tuple[int, int], pending: list[str]) -> None:
+        self.path, self.identity, self.pending = path, identity, pending
 
 
 def walk(root: int, *, leave: Callable[[int, str], None] | None = None) -> Iterator[Found]:
