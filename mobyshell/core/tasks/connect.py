@@ -28,6 +28,8 @@ from mobyshell.core.tasks.paths import DIARY, LOCK, SOCKET, prepare_state_root
 LINGER = 5.0
 """Seconds a shim without tasks and clients stays; MOBYSHELL_LINGER is another number."""
 _PATIENCE = 15.0
+_SLICE = 250
+"""Milliseconds of waiting, after which it is asked whether that was all."""
 _ENVIRONMENT = (
     "PATH", "HOME", "USER", "LOGNAME", "LANG", "TMPDIR", "XDG_RUNTIME_DIR",
     "DBUS_SESSION_BUS_ADDRESS",
@@ -180,7 +182,7 @@ def dial(state: str) -> Connection | None:
 def connect(state: str) -> Connection:
     """A greeted connection, to a shim that is started if need be. ShimLost if it does not come."""
     prepare_state_root(state)
-    until = time.monotonic() + _PATIENCE
+    waited = 0.0
     for pause in _pauses():
         connection = dial(state)
         if connection is not None:
@@ -192,9 +194,10 @@ def connect(state: str) -> Connection:
             finally:
                 os.close(lock)
             continue
-        if time.monotonic() > until:
+        if waited > _PATIENCE:
             break
         time.sleep(pause)
+        waited += pause
     raise ShimLost(f"the shim of {state} does not answer", hint=f"{state}/{DIARY} may say why")
 
 
@@ -259,9 +262,7 @@ def start_keeper(state: str, lock: int) -> None:
     try:
         with suppress(ChildProcessError):  # a process that reaps whatever dies was first
             os.waitpid(pid, 0)  # it forks at once
-        poller = select.poll()
-        poller.register(ready, select.POLLIN)
-        if not poller.poll(int(_PATIENCE * 1000)) or not os.read(ready, 1):
+        if not comes(ready, _PATIENCE) or not os.read(ready, 1):
             last = (
                 _diary(state)[len(before) :].strip().rpartition(b"\n")[2].decode(errors="replace")
             )
@@ -271,6 +272,14 @@ def start_keeper(state: str, lock: int) -> None:
             )
     finally:
         os.close(ready)
+
+
+def comes(fd: int, patience: float) -> bool:
+    """Whether `fd` becomes readable within `patience` seconds, as far as we were running: who was
+    stopped meanwhile (by hand, or with the whole machine) has not waited, nor has the other side."""
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    return any(poller.poll(_SLICE) for _ in range(1 + int(patience * 1000 / _SLICE)))
 
 
 def _diary(state: str) -> bytes:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -168,3 +170,26 @@ def test_it_says_what_is_wrong_when_its_state_is_gone(tmp_path: Path, how: str) 
         capture_output=True, text=True, timeout=30, check=False, cwd="/",
     )  # fmt: skip
     assert "No such file" in found.stderr or "Bad file" in found.stderr
+
+
+WAITING = """
+import sys
+from mobyshell.core.tasks.connect import comes
+print("waits", flush=True)
+print(comes(0, 3.0), flush=True)
+"""
+
+
+def test_who_is_stopped_has_not_waited() -> None:
+    """A machine that stood still for longer than anybody waits has kept nobody waiting."""
+    words = [sys.executable, "-c", WAITING]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as one:
+        assert one.stdin is not None
+        assert one.stdout is not None
+        assert one.stdout.readline() == "waits\n"
+        one.send_signal(signal.SIGSTOP)
+        time.sleep(3.5)
+        one.send_signal(signal.SIGCONT)
+        one.stdin.write("ready\n")
+        one.stdin.close()
+        assert one.stdout.readline() == "True\n"
