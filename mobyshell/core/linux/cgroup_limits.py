@@ -92,6 +92,13 @@ def without_v2(resources: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
+def without_v1(resources: Mapping[str, Any]) -> tuple[str, ...]:
+    """Those that v1 has a file for, in which Linux takes any value since 5.16 and looks at none
+    (Documentation/admin-guide/cgroup-v1/memory.rst); runc leaves it out as well."""
+    limit = (resources.get("memory") or {}).get("kernel")
+    return (f"{_R}.memory.kernel",) if limit and limit != -1 else ()
+
+
 def device_line(rule: Mapping[str, Any]) -> str:
     """A device rule in the notation of devices.allow: `c 1:3 rwm`."""
     kind = rule.get("type") or "a"
@@ -147,6 +154,13 @@ def _memory_v1(memory: Mapping[str, Any]) -> list[Write]:
         for key in order
         if memory.get(key) is not None
     ]
+    if memory.get("kernelTCP"):
+        # a kernel without the file limits nothing, which is as good as no limit only if that is asked
+        nothing = memory["kernelTCP"] == -1
+        writes.append(
+            Write("memory", "memory.kmem.tcp.limit_in_bytes", _limit(memory["kernelTCP"]),
+                  f"{_R}.memory.kernelTCP", optional=nothing)
+        )  # fmt: skip
     if memory.get("disableOOMKiller"):
         source = f"{_R}.memory.disableOOMKiller"
         writes.append(Write("memory", "memory.oom_control", "1", source))

@@ -15,7 +15,7 @@ from typing import Any
 from zlib import crc32
 
 from mobyshell.core.errors import Unsupported
-from mobyshell.core.linux.cgroup_limits import limits, without_v2
+from mobyshell.core.linux.cgroup_limits import limits, without_v1, without_v2
 from mobyshell.core.linux.cgroups import Write, together
 from mobyshell.core.oci import Linux, Mount, Spec, spec_to_json
 from mobyshell.core.runtime.host import Host
@@ -125,6 +125,10 @@ def _limiting(
 ) -> list[Operation]:  # fmt: skip
     if set(groups) == {""}:
         notices += [f"{one} has no counterpart on cgroup v2, left out" for one in without_v2(asked)]
+    elif "memory" in groups:
+        notices += [
+            f"{one} limits nothing in Linux any more, left out" for one in without_v1(asked)
+        ]
     operations = [
         cgroups.limits(group, groups[group[0].controller]) for group in cgroups.grouped(writes)
     ]

@@ -31,7 +31,7 @@ from mobyshell.core.errors import (
 from mobyshell.core.events import Failed, HookDone, TaskSignalled, TaskUpdated
 from mobyshell.core.linux import cgroups, procfs
 from mobyshell.core.oci import load_spec
-from mobyshell.core.runtime import Runtime
+from mobyshell.core.runtime import Runtime, make_plan
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.delete import delete
 from mobyshell.core.runtime.kill import members, signal_process
@@ -411,6 +411,25 @@ def test_limits_change_and_are_kept(house: House) -> None:
         assert isinstance(house.events[-1], TaskUpdated)
         assert house.events[-1].changed == {"pids": {"limit": -1}, "memory": {"limit": -1}}
         assert all(one.agrees is not False for one in house.runtime.diff("c"))
+
+
+def test_kernel_memory_of_tcp_is_limited_where_linux_can(house: House) -> None:
+    limits = {"memory": {"kernelTCP": 8 << 20, "kernel": 9 << 20}}
+    with running(house, "sleep", "1000") as state:
+        if os.path.exists(f"{state.cgroups['memory']}/memory.kmem.tcp.limit_in_bytes"):
+            run(house.runtime.update("c", limits))
+            assert value(state, "memory", "memory.kmem.tcp.limit_in_bytes") == str(8 << 20)
+        else:
+            with pytest.raises(SyscallFailed, match=r"linux.resources.memory.kernelTCP"):
+                run(house.runtime.update("c", limits))
+        run(house.runtime.update("c", {"memory": {"kernelTCP": -1}}))
+    plan = make_plan(
+        house.spec(lambda document: document["linux"]["resources"].update(limits)),
+        bundle=str(house.bundle), id="c", host=house.runtime.host,
+    )  # fmt: skip
+    told = "linux.resources.memory.kernel limits nothing in Linux any more, left out"
+    assert told in plan.notices
+    assert any("memory.kmem.tcp.limit_in_bytes" in one.title for one in plan.operations)
 
 
 def test_pairs_of_limits_go_up_and_down(house: House) -> None:
