@@ -90,7 +90,8 @@ def attempt(words: Sequence[str]) -> int | None:
         container = read(asked.root, asked.words[0])
     except FileNotFoundError:
         # engines make sure in the end: what is not there need not be removed
-        return 0 if asked.command == "delete" and asked.wide else None
+        gone = asked.command == "delete" and asked.wide and not _there(asked)
+        return 0 if gone else None
     if asked.command == "start":
         return start(container)
     if asked.command == "state":
@@ -103,6 +104,15 @@ def attempt(words: Sequence[str]) -> int | None:
     if asked.wide and container.alive() and not _end(container):
         return None
     return delete(container)
+
+
+def _there(asked: Asked) -> bool:
+    """Whether there is a container's directory, if without its state."""
+    try:
+        posix.stat(f"{asked.root}/{asked.words[0]}")
+    except OSError:
+        return False
+    return True
 
 
 def start(container: Container) -> int | None:

@@ -125,6 +125,25 @@ def test_engines_make_sure_in_the_end(ours: Machine, quick: Machine) -> None:
         assert not any(os.path.exists(path) for path in groups.values())
 
 
+@pytest.mark.parametrize("how", ["removed", "damaged"])
+def test_what_has_lost_its_record_is_left_to_the_library_and_ended_by_force(
+    ours: Machine, quick: Machine, how: str
+) -> None:
+    ours.background("c")
+    state = state_of(ours, "c")
+    path = ours.root / "c" / "state.json"
+    if how == "removed":
+        path.unlink()
+    else:
+        path.write_text("{")
+    assert quick.call("delete", "--force", "c").returncode == LEFT
+    ours.fails("delete", "c")
+    ours.ok("delete", "--force", "c")
+    assert not path.parent.exists()
+    assert not any(os.path.exists(one) for one in state["cgroups"].values())
+    eventually(lambda: not os.path.exists(f"/proc/{state['pid']}/exe"))
+
+
 def test_a_group_that_goes_with_the_killed_is_no_failure(tmp_path: Path) -> None:
     """Whoever waits for the container may remove its groups before they are thawed."""
     (tmp_path / "freezer.state").symlink_to("/dev/full")  # refuses the write, as a removed group's
