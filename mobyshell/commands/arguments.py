@@ -178,7 +178,7 @@ def convert(parameter: Parameter, word: str) -> Any:
         return parse_size(word, parameter.metavar)
     if kind == r.SIGNAL:
         return parse_signal(word)
-    if kind in (r.TASK, r.WHERE):
+    if kind in (r.TASK, r.WHERE, r.RUNNABLE):
         from mobyshell.core.oci.ids import check_id
 
         for part in word.split(",") if kind == r.WHERE else (word,):

@@ -151,6 +151,10 @@ def values_of(ctx: Context, parameter: Parameter, prefix: str) -> list[str]:
     kind = parameter.kind
     if kind in (r.TASK, r.WHERE):
         return [str(task_row(one)["id"]) for one in ctx.listed()]
+    if kind == r.RUNNABLE:
+        return sorted(
+            {*_stored(ctx, r.CONTAINER), *(str(task_row(one)["id"]) for one in ctx.listed())}
+        )
     if kind == r.SNAPSHOT:
         from mobyshell.core.store.snapshots.choose import snapshotter
 
@@ -178,7 +182,7 @@ def values_of(ctx: Context, parameter: Parameter, prefix: str) -> list[str]:
 
 def _stored(ctx: Context, kind: str) -> list[str]:
     """Names of what is in the store, where there is one."""
-    if not os.path.exists(os.path.join(ctx.root, "meta.db")):
+    if not ctx.has_store:
         return []
     if kind == r.TENANT:
         return sorted({*_namespaces(ctx), *(one.name for one in ctx.store.namespaces.list())})

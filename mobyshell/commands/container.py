@@ -8,15 +8,17 @@ from mobyshell.commands.registry import (
     CONTAINER,
     DESTROY,
     READ,
+    RUNNABLE,
     TEXT,
     WRITE,
     argument,
     optional,
+    switch,
     verb,
 )
-from mobyshell.commands.results import Done, Record, Rows
+from mobyshell.commands.results import Done, Record, Rows, done_each
 from mobyshell.commands.stored import changes_of, collect, none_here, ns, plain
-from mobyshell.core.errors import WrongState
+from mobyshell.core.errors import NotFound
 
 if TYPE_CHECKING:
     from mobyshell.commands.context import Context
@@ -69,16 +71,25 @@ def label(ctx: Context, *, id: str, labels: tuple[str, ...]) -> Done:
 
 @verb(
     N, "rm",
-    argument("ids", CONTAINER, "their ids", many=True),
+    argument("ids", RUNNABLE, "of containers, or of tasks of bundles", many=True),
+    switch("-f --force", "kill what runs first"),
     effect=DESTROY, example="container rm web",
 )  # fmt: skip
-def rm(ctx: Context, *, ids: tuple[str, ...]) -> Done:
-    """Remove containers, with the snapshots that only they have. Their tasks must be gone."""
-    alive = {one.id for one in ctx.every_task() if one.namespace == ctx.namespace}
-    for id in ids:
-        ctx.space.containers.get(id)
-        if id in alive:
-            raise WrongState(f"container {id} has a task", hint=f"mobyshell task delete -f {id}")
-    for id in ids:
-        ctx.space.containers.delete(id)
-    return Done(said=collect(ctx))
+def rm(ctx: Context, *, ids: tuple[str, ...], force: bool) -> Done:
+    """Remove containers with their stopped tasks, and the snapshots that only they have.
+
+    A task that belongs to no container is forgotten, as `task delete` does it.
+    """
+    tasks = {one.id for one in ctx.every_task() if one.namespace == ctx.namespace}
+    kept = {one.id for one in ctx.space.containers.list()} if ctx.has_store else set()
+
+    def remove(id: str) -> None:
+        if id not in tasks and id not in kept:
+            raise NotFound(f"there is no container {id}, and no task", hint="mobyshell ps --all")
+        if id in tasks:
+            ctx.tasks.delete(id, force=force)
+        if id in kept:
+            ctx.space.containers.delete(id)
+
+    done = done_each(ids, remove)
+    return Done(done.id, said=collect(ctx) if kept.intersection(ids) else "")

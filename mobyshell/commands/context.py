@@ -85,6 +85,11 @@ class Context:
         return os.path.abspath(self._root or store_root())
 
     @property
+    def has_store(self) -> bool:
+        """Whether there is a store to look into: one that is only looked for is not made."""
+        return os.path.exists(os.path.join(self.root, "meta.db"))
+
+    @property
     def store(self) -> Store:
         """The store, opened (and made) when first asked for."""
         with self._opening:  # the workbench's threads want it at the same time

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from mobyshell.core.errors import MobyshellError
 
 TYPE_CHECKING = False  # see commands.registry
@@ -21,7 +19,7 @@ def recent(ctx: Context, *, everywhere: bool = False) -> list[Event]:
     """What happened lately in this namespace, or `everywhere`; the oldest first. A store that is not
     there is not made for it."""
     found = list(ctx.tasks.recent_events(everywhere=everywhere))
-    if os.path.exists(os.path.join(ctx.root, "meta.db")):
+    if ctx.has_store:
         from mobyshell.core.store import events
 
         found += events.recent(ctx.store.database, namespace=None if everywhere else ctx.namespace)

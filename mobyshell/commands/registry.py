@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 READ, WRITE, DESTROY = "read", "write", "destroy"
 """What a verb does to the world: looks, makes or changes, or takes away what cannot be had back."""
 
+RUNNABLE = "runnable"
+"""A container or a task, which have the same id where they are the same thing."""
 TASK, BUNDLE, FILE, SIGNAL, TEXT, NUMBER = "task", "bundle", "file", "signal", "text", "number"
 SIZE, SECONDS, SOURCE, NAMESPACE_KIND, SHELL, PID, SNAPSHOT = (
     "size", "seconds", "source", "namespace-kind", "shell", "pid", "snapshot",
@@ -207,7 +209,7 @@ _MODULES = {
 
 SHORTCUTS = {
     "run": ("container", "run"), "ps": ("task", "ls"), "exec": ("task", "exec"),
-    "logs": ("task", "logs"), "stop": ("task", "stop"), "rm": ("task", "delete"),
+    "logs": ("task", "logs"), "stop": ("task", "stop"), "rm": ("container", "rm"),
 }  # fmt: skip
 """The everyday words, and the verbs they stand for."""
 

@@ -13,7 +13,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from mobyshell.core.errors import MobyshellError, NotFound, UsageError, WrongState
+from mobyshell.core.errors import AlreadyExists, MobyshellError, NotFound, UsageError, WrongState
 from mobyshell.core.oci import Spec, parse_spec, spec_to_json
 from mobyshell.core.oci.image_config import ImageConfig
 from mobyshell.core.oci.labels import check_labels
@@ -244,12 +244,23 @@ def create(tenant: Tenant, id: str, options: tuple[ContainerOption, ...]) -> Con
             if draft.spec is None:
                 raise UsageError(f"container {id} has no spec", hint="with_new_spec(…)")
             held.store.containers.create(draft.row, spec_to_json(draft.spec))
-        except BaseException:
+        except BaseException as error:
             for undo in reversed(draft.undo):
                 with suppress(MobyshellError):  # what made us give up says more
                     undo()
+            if isinstance(error, AlreadyExists):
+                _refuse_taken(held, id)  # rather than the snapshot that it has
             raise
     return Container(tenant, id)
+
+
+def _refuse_taken(tenant: Tenant, id: str) -> None:
+    with suppress(NotFound):
+        tenant.store.containers.get(id)
+        raise AlreadyExists(
+            f"container {id} is in namespace {tenant.store.name} already",
+            hint=f"`container start {id}` runs it again, `rm {id}` removes it",
+        ) from None
 
 
 def _snapshotter(draft: Draft) -> Snapshotter:

@@ -98,14 +98,32 @@ def test_removing_gives_the_disk_back(place: Workplace) -> None:
     assert rows(place, "namespace", "ls")[0]["containers"] == 0
 
 
-def test_a_container_with_a_task_stays(place: Workplace) -> None:
-    place.ok("run", "-d", "--name", "web", "first", "--", "sleep", "1000")
-    done = place.run("container", "rm", "web")
-    assert (done.returncode, "has a task" in done.stderr) == (3, True)
+def test_a_container_goes_with_its_task_when_that_is_over_or_by_force(place: Workplace) -> None:
+    place.ok("run", "-d", "--name", "web", "first", "sleep", "1000")
+    done = place.run("rm", "web")
+    assert (done.returncode, "running" in done.stderr) == (3, True)
+    assert len(rows(place, "container", "ls")) == 1
     done = place.run("namespace", "rm", "default")
     assert "1 task" in done.stderr
-    place.ok("rm", "-f", "web")
-    place.ok("container", "rm", "web")
+    assert place.ok("rm", "-f", "web") == "web\n"
+    assert (rows(place, "container", "ls"), rows(place, "ps", "--all")) == ([], [])
+    done = place.run("rm", "web")
+    assert (done.returncode, "no container web" in done.stderr) == (3, True)
+
+
+def test_rm_undoes_run_without_a_store_or_with_one(workplace: Workplace) -> None:
+    workplace.ok("run", "--name", "ran", "first", "true")
+    workplace.ok("rm", "ran")
+    assert not (workplace.directory / "store/meta.db").exists()
+    (workplace.directory / "box.yml").write_text("steps: [{programs: [/bin/busybox]}]")
+    workplace.ok("image", "build", "-t", "box", "box.yml")
+    workplace.ok("run", "--name", "ran", "box", "busybox", "true")
+    again = workplace.run("run", "--name", "ran", "box", "busybox", "true")
+    assert (again.returncode, "container ran is in" in again.stderr) == (3, True)
+    workplace.ok("rm", "ran")
+    workplace.ok("run", "--name", "ran", "box", "busybox", "true")
+    workplace.ok("rm", "ran")
+    assert not [one for one in rows(workplace, "snapshot", "ls") if one["key"] == "ran"]
 
 
 def test_tags(place: Workplace) -> None:
