@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from mobyshell.core.network.attach import Networking
     from mobyshell.core.network.config import NetworkConfig
     from mobyshell.core.network.values import Attachment, Operation
-    from mobyshell.core.tasks.surroundings import Surroundings
 
 N = "network"
 
@@ -181,9 +180,12 @@ def connect(ctx: Context, *, name: str, id: str) -> Done:
     """Join a task that is there to one more network, running or stopped.
 
     It gets the next device (eth1, …) and an address, its neighbours hear its name, and ports that it
-    publishes stay where they lead. What was joined lasts until the task is deleted.
+    publishes stay where they lead. Its container's next task has it too.
     """
-    _surroundings(ctx).connect(ctx.tasks, id, name)
+    from mobyshell.commands.image_transfer import tenant
+    from mobyshell.moby import networks
+
+    networks.connect(tenant(ctx), name, id)
     return Done(name)
 
 
@@ -201,14 +203,11 @@ def disconnect(ctx: Context, *, name: str, id: str) -> Done:
     Ports that led through it lead through another of its networks, if one can carry them; else they
     stay reserved, and lead to it again when it is joined to one that can.
     """
-    _surroundings(ctx).disconnect(ctx.tasks, id, name)
+    from mobyshell.commands.image_transfer import tenant
+    from mobyshell.moby import networks
+
+    networks.disconnect(tenant(ctx), name, id)
     return Done(name)
-
-
-def _surroundings(ctx: Context) -> Surroundings:
-    from mobyshell.core.tasks.surroundings import Surroundings
-
-    return Surroundings(ctx.root, ctx.state, ctx.namespace)
 
 
 @verb(

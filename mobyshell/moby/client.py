@@ -183,19 +183,20 @@ class Moby:
     def connect(self, network: str, id: str) -> tuple[str, ...]:
         """Join a task to one more network, while it runs or is stopped; its addresses there.
 
-        It has them until the task is deleted, through restarts. AlreadyExists, NotFound; UsageError for
-        words that are no network (`none`, `host`, …); WrongState for a task whose network is none, the
-        host's, its config's or another's.
+        It has them through restarts, and its container's next task has them too. AlreadyExists,
+        NotFound; UsageError for words that are no network (`none`, `host`, …); WrongState for a task
+        whose network is none, the host's, its config's or another's.
         """
-        tenant = self.tenant
-        joined = tenant.surroundings().connect(tenant.tasks, id, network)
-        return tuple(one.ip for one in joined.leases)
+        from mobyshell.moby.networks import connect
+
+        return tuple(one.ip for one in connect(self.tenant, network, id).leases)
 
     def disconnect(self, network: str, id: str) -> None:
         """Take a task out of a network. Its other networks, addresses and published ports stay; NotFound
         if it is not in it, otherwise as for `connect`."""
-        tenant = self.tenant
-        tenant.surroundings().disconnect(tenant.tasks, id, network)
+        from mobyshell.moby.networks import disconnect
+
+        disconnect(self.tenant, network, id)
 
     # the end
 

@@ -1,17 +1,47 @@
 """The networks of a namespace as a person surveys them: a seam for screens, behind which they are
-read. Changes nothing; every call may block."""
+read. And the changing of those of a task, which its container remembers. Every call may block."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from mobyshell.core.errors import NotFound
 from mobyshell.core.network import look as looks
 from mobyshell.core.network.look import NetworkInfo, NetworkLook
+from mobyshell.moby.around import HOW
 
 if TYPE_CHECKING:
     from mobyshell.core.network.attach import Networking
-    from mobyshell.core.network.values import Operation
+    from mobyshell.core.network.values import Joined, Operation
+    from mobyshell.moby.tenant import Tenant
+
+
+def connect(tenant: Tenant, network: str, id: str) -> Joined:
+    """Join a task that is there to a network; its place in it. See `Moby.connect`."""
+    joined = tenant.surroundings().connect(tenant.tasks, id, network)
+    _remember(tenant, id)
+    return joined
+
+
+def disconnect(tenant: Tenant, network: str, id: str) -> None:
+    """Take a task out of a network. See `Moby.disconnect`."""
+    tenant.surroundings().disconnect(tenant.tasks, id, network)
+    _remember(tenant, id)
+
+
+def _remember(tenant: Tenant, id: str) -> None:
+    """The container's next task begins with what this one has; not with nothing, where ports want a
+    network."""
+    try:
+        row = tenant.store.containers.get(id)
+    except NotFound:
+        return  # of a bundle
+    found, how = tenant.surroundings().networking.find(id), row.extensions.get(HOW, {})
+    names = [one.network for one in found.joined] if found is not None else []
+    if names or not how.get("publish"):
+        changed = {**how, "network": names or ["none"]}
+        tenant.store.containers.update(id, extensions={**row.extensions, HOW: changed})
 
 
 class Networks(Protocol):

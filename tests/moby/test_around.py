@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mobyshell.core.errors import NotFound, UsageError
+from mobyshell.core.errors import NotFound, UsageError, WrongState
 from mobyshell.moby.around import with_network, with_port, with_restart_policy, with_volume
 from mobyshell.moby.asynchronous import AsyncMoby
 from mobyshell.moby.client import Moby
@@ -163,6 +163,37 @@ def test_a_restart_finds_the_network_of_its_own_users_again(moby: Moby, network:
     if network == "web":
         networking.remove_network(network)
     nothing_left(moby, volumes=1)
+
+
+def test_networks_change_while_it_runs_and_the_next_task_has_them(moby: Moby) -> None:
+    image, networks = put_image(moby), moby.tenant.surroundings().networking
+    for name in ("red", "blue"):
+        networks.networks.create(name, routes=networks.routes())
+    container = moby.new_container(
+        "box", with_image(image), with_new_snapshot("box", image),
+        with_new_spec(with_image_config(), with_args("sleep", "1000")), with_network("red"),
+    )  # fmt: skip
+
+    def there() -> list[str]:
+        found = networks.find("box")
+        return [one.network for one in found.joined] if found is not None else []
+
+    with container.new_task() as task:
+        task.start()
+        (address,) = moby.connect("blue", "box")
+        process = task.exec(["sh", "-c", f"ip addr show eth1 | grep -q {address}/"])
+        assert process.wait().result(60) == 0
+        moby.disconnect("red", "box")
+        assert there() == ["blue"]
+    with container.new_task():
+        assert there() == ["blue"]
+        moby.disconnect("blue", "box")
+    with container.new_task(), pytest.raises(WrongState, match="none"):
+        moby.connect("blue", "box")
+    container.delete(with_snapshot_cleanup)
+    for name in ("red", "blue"):
+        networks.remove_network(name)
+    nothing_left(moby)
 
 
 def test_a_container_keeps_what_is_around_it_from_task_to_task(moby: Moby) -> None:

@@ -290,10 +290,9 @@ class Networking:
                 and self.there(one.namespace, one.id)]  # fmt: skip
 
     def _settle(self, namespace: str, id: str) -> None:
+        if not self.records.pending(namespace, id):
+            return
         try:
-            found = self.records.read(namespace, id)
-            if found is None or not any(one.pending for one in found.joined):
-                return
             fd = self.records.lock(namespace, id)
             if fd < 0:
                 return  # somebody is at it

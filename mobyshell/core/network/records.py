@@ -94,6 +94,15 @@ class Records:
         except (InvalidSpec, TypeError, KeyError, ValueError, AttributeError) as error:
             raise MobyshellError(f"the record {path} is damaged: {error}") from None
 
+    def pending(self, namespace: str, id: str) -> bool:
+        """Whether a record may speak of a network that is being joined or left: a quick look, since
+        everybody's is looked at."""
+        try:
+            with open(f"{self.directory(namespace, id)}/{_RECORD}", "rb") as file:
+                return b'"pending": true' in file.read()
+        except OSError:
+            return False
+
     def remove(self, namespace: str, id: str) -> None:
         """Forget an attachment, at once: whoever comes next makes a directory anew."""
         gone = f"{self.root}/{_GONE}{os.urandom(6).hex()}"
