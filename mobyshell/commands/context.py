@@ -48,6 +48,9 @@ class Context:
         self.narrate: Callable[[str], object] | None = None
         """Who takes what is said to a person, where stderr is not to be written to (a screen)."""
 
+        self.ask_secret: Callable[[str], str] | None = None
+        """Who asks a person for a password, where the terminal is not to be read (a screen)."""
+
     @classmethod
     def of(cls, options: Options) -> Context:
         """The session that the global options ask for, at this process's terminal."""
@@ -184,6 +187,14 @@ class Context:
               file=sys.stderr, flush=True)  # fmt: skip
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise Refused(f"{verb.name} is not confirmed", hint="answer y, or give --yes")
+
+    def secret(self, prompt: str) -> str:
+        """A password, which is not shown while it is typed. For who is `interactive`."""
+        if self.ask_secret is not None:
+            return self.ask_secret(prompt)
+        import getpass
+
+        return getpass.getpass(f"{prompt}: ")
 
     def say(self, text: str) -> None:
         """Narration for a person: a line on stderr, or what `narrate` makes of it."""

@@ -254,9 +254,7 @@ def _password(ctx: Context, user: str, host: str) -> str:
         return given
     if not ctx.interactive:
         raise UsageError(f"no password for {user} at {host}", hint="set MOBYSHELL_PASSWORD")
-    import getpass
-
-    return getpass.getpass(f"Password of {user} at {host}: ")
+    return ctx.secret(f"Password of {user} at {host}")
 
 
 def _remove(path: str) -> None:

@@ -119,10 +119,8 @@ def _password(ctx: Context, *, twice: bool = False) -> bytes:
     if not ctx.interactive:
         raise UsageError("no password for the key, and nobody to ask",
                          hint="set MOBYSHELL_PASSWORD; if it is empty the key has none")  # fmt: skip
-    import getpass
-
-    word = getpass.getpass("Password of the key: ")
-    if twice and getpass.getpass("Again: ") != word:
+    word = ctx.secret("Password of the key")
+    if twice and ctx.secret("Again") != word:
         raise UsageError("these were two different passwords")
     return word.encode()
 

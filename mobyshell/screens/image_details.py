@@ -16,12 +16,20 @@ from textual.widgets import TabbedContent, TabPane
 
 from mobyshell.moby.look import LayerRow
 from mobyshell.moby.survey import ImageInfo, Images, TreeRow
-from mobyshell.screens.image_rows import LAYERS, WASTED, layer_rows, parts_text, wasted_rows
+from mobyshell.screens.image_rows import (
+    LAYERS,
+    WASTED,
+    layer_rows,
+    parts_text,
+    wasted_rows,
+    wasted_sum,
+)
 from mobyshell.screens.tree_tabs import Show, TreeTabs
 from mobyshell.widgets.background import background
 from mobyshell.widgets.listing import Listing
 from mobyshell.widgets.record_view import RecordView
 from mobyshell.widgets.resource_table import ResourceTable
+from mobyshell.widgets.sentence import Sentence
 from mobyshell.widgets.tabs import tab_bindings
 
 LAYERING = "reading the layers of the image"
@@ -57,6 +65,7 @@ class ImageDetails(TreeTabs):
         with TabbedContent(initial="tree"):
             yield from self.tree_panes()
             with TabPane("Wasted", id="wasted"):
+                yield Sentence(id="wasted-sum")
                 yield Listing(WASTED, id="wasted-files")
             with TabPane("Explain", id="explain"):
                 yield RecordView()
@@ -125,9 +134,15 @@ class ImageDetails(TreeTabs):
     def read_tab(self, about: About, tab: str) -> Show:
         name, _ = about
         if tab == "wasted":
-            rows = wasted_rows(self._images.wasted(name))
-            view = self.query_one("#wasted-files", Listing)
-            return lambda: view.set_rows(rows)
+            found = self._images.wasted(name)
+            view, total = (self.query_one("#wasted-files", Listing),
+                           self.query_one("#wasted-sum", Sentence))  # fmt: skip
+
+            def show() -> None:
+                total.say(wasted_sum(found))
+                view.set_rows(wasted_rows(found))
+
+            return show
         text = parts_text(name, self._images.parts(name))
         record = self.query_one(RecordView)
         return lambda: record.say(text)

@@ -94,6 +94,15 @@ def wasted_rows(wasted: Sequence[Wasted]) -> list[dict[str, Any]]:
     return [{"path": one.path, "copies": one.copies, "size": one.bytes} for one in wasted]
 
 
+def wasted_sum(wasted: Sequence[Wasted]) -> str:
+    """All of it together; "" where there is nothing."""
+    if not wasted:
+        return ""
+    files = "1 file" if len(wasted) == 1 else f"{len(wasted)} files"
+    return (f"{size(sum(one.bytes for one in wasted))} in {files}: pulled and kept, and never seen, "
+            "for a later layer has another one, or none, in its place.")  # fmt: skip
+
+
 def tree_label(row: TreeRow) -> Text:
     """How a path stands in the tree of a layer: a mark, its name, and how large it is."""
     sign, colour = _MARKS[row.way] if row.way is not None else ("·" if row.touched else " ", "dim")

@@ -26,7 +26,7 @@ class ImagesScreen(ListScreen[ImageInfo]):
 
     NAME = "images"
     NOUN = "image"
-    ASKED = ("export",)
+    ASKED = ("export", "sign", "verify")
     BINDINGS: ClassVar[list[BindingType]] = [
         *list_bindings(
             "image",

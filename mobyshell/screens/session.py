@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -37,6 +38,7 @@ from mobyshell.moby.tenants import Tenants
 from mobyshell.screens.news import Follow, News
 from mobyshell.screens.request import Request, plan_text, question, request, word_to_type
 from mobyshell.screens.result import ResultScreen
+from mobyshell.widgets.ask import Ask
 from mobyshell.widgets.background import Failed, in_thread
 from mobyshell.widgets.confirm import Confirm
 
@@ -195,8 +197,17 @@ class Session:
             notify = partial(app.notify, text, title=wanted.verb.name, markup=False)
             loop.call_soon_threadsafe(notify)
 
+        def ask_secret(prompt: str) -> str:
+            answer: Future[str | None] = Future()
+            asked = Ask(prompt, verb="Go on", secret=True)
+            app.call_from_thread(app.push_screen, asked, answer.set_result)
+            word = answer.result()
+            if word is None:
+                raise UsageError("no password was given")
+            return word
+
         def run() -> r.Result:
-            self.context.narrate = say
+            self.context.narrate, self.context.ask_secret = say, ask_secret
             return wanted.verb.run(self.context, **wanted.arguments)
 
         here = self.context.namespace

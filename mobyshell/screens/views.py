@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.style import Style
 from rich.text import Text
 from textual.widgets import Static
 
@@ -17,7 +18,9 @@ class ViewBar(Static):
     def __init__(self, here: str) -> None:
         text = Text(no_wrap=True)
         for name, title in VIEWS.items():
-            text.append(f" {title} ", "reverse" if name == here else "dim")
+            click = Style(meta={"@click": f"app.go('{name}')"})
+            look = Style(reverse=True) if name == here else Style(dim=True)
+            text.append(f" {title} ", look + click)
             text.append(" ")
         text.append(" v: the other", "dim")
         super().__init__(text, id="views")

@@ -14,18 +14,21 @@ from mobyshell.widgets.dialog import Dialog
 
 
 class Ask(Dialog[str | None]):
-    """Answers the line; None if the person leaves, or says nothing."""
+    """Answers the line; None if the person leaves, or says nothing. What is `secret` is not shown, and
+    may be nothing."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Leave", id="ask.leave")]
 
-    def __init__(self, question: str, answer: str = "", *, verb: str = "Save") -> None:
+    def __init__(
+        self, question: str, answer: str = "", *, verb: str = "Save", secret: bool = False
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.question, self.answer, self.verb = question, answer, verb
+        self.question, self.answer, self.verb, self.secret = question, answer, verb, secret
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Label(self.question, classes="title", markup=False)
-            yield Input(self.answer, id="answer")
+            yield Input(self.answer, id="answer", password=self.secret)
             with Horizontal(classes="buttons"):
                 yield Button(self.verb, variant="primary", id="say")
                 yield Button("Leave", id="leave")
@@ -37,7 +40,8 @@ class Ask(Dialog[str | None]):
     @on(Button.Pressed, "#say")
     def say(self) -> None:
         """Enter, or the button."""
-        self.dismiss(self.query_one(Input).value.strip() or None)
+        line = self.query_one(Input).value
+        self.dismiss(line if self.secret else line.strip() or None)
 
     @on(Button.Pressed, "#leave")
     def action_leave(self) -> None:

@@ -5,6 +5,7 @@ A `ResourceSpec` says how one kind of thing becomes rows; `ResourceTable` shows 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -12,6 +13,8 @@ from typing import Any, TypeAlias
 from rich.cells import cell_len, set_cell_size
 
 from mobyshell.core.tasks.listing import natural
+
+_DIGEST = re.compile(r"[a-z0-9]+:(?=[0-9a-f]{12})")
 
 Row: TypeAlias = Mapping[str, Any]
 
@@ -61,9 +64,14 @@ def visible_columns(spec: ResourceSpec, width: int) -> tuple[Column, ...]:
 
 def fitted(text: str, width: int, *, middle: bool = False) -> str:
     """`text` in at most `width` cells, `…` for what is left out: at the end, or in the `middle`,
-    where that of the end is more telling (names whose beginnings are all alike)."""
+    where that of the end is more telling (names whose beginnings are all alike). Of a digest the
+    beginning tells, and first goes by what it was made."""
     if cell_len(text) <= width:
         return text
+    if middle and (digest := _DIGEST.match(text)):
+        text, middle = text[digest.end() :], False
+        if len(text) <= width:
+            return text
     tail = (width - 1) * 3 // 5 if middle and width > 2 else 0
     end = set_cell_size(text[::-1], tail)[::-1].strip() if tail else ""
     return f"{set_cell_size(text, width - 1 - tail).rstrip()}…{end}"
@@ -82,8 +90,6 @@ def _word(row: Row, word: str) -> bool:
         return len(word) == 1 or not _word(row, word[1:])
     values = [str(value) for value in row.values() if value is not None]
     if word.startswith("re:"):
-        import re
-
         try:
             pattern = re.compile(word[3:], re.IGNORECASE)
         except re.error:

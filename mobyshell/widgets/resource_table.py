@@ -261,6 +261,13 @@ class ResourceTable(DataTable[Text]):
         self.reversed = not self.reversed
         self._rebuild()
 
+    def on_data_table_header_selected(self, event: DataTable.HeaderSelected) -> None:
+        """A click on a title: in its order, and once more, the other way round."""
+        event.stop()
+        key = str(event.column_key.value)
+        self.sort_key, self.reversed = key, key == self.sort_key and not self.reversed
+        self._rebuild()
+
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
         """Tell the screen."""
         event.stop()

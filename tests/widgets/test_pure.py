@@ -205,6 +205,8 @@ def test_colours() -> None:
         ("short", 5, True, "short"),
         ("too long", 5, False, "too…"),
         ("registry.example.com/team/app1:v1", 16, True, "regist…m/app1:v1"),
+        ("sha256:d801bec392b7…", 13, True, "d801bec392b7…"),
+        ("sha256:d801bec392b7…", 8, True, "d801bec…"),
         ("漢字漢字漢字", 7, False, "漢字漢…"),
         ("漢字漢字漢字", 6, False, "漢字…"),
         ("漢字漢字漢字", 8, True, "漢…漢字"),
