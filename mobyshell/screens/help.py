@@ -19,7 +19,7 @@ from mobyshell.widgets.dialog import Dialog
 
 HERE, EVERYWHERE, MOVING = "here", "everywhere", "moving"
 
-_MOVES = re.compile(r"^(cursor|scroll|page|select_cursor|toggle_node|screen\.copy)")
+_MOVES = re.compile(r"^(app\.focus|cursor|scroll|page|select_cursor|toggle_node|screen\.copy)")
 _PARTS = {"ResourceTable": "list", "LayerTree": "tree", "RecordView": "text", "Lines": "text"}
 
 
@@ -36,6 +36,9 @@ def live_keys(screen: Screen[object]) -> list[tuple[str, str, str]]:
         place = MOVING if not binding.id and _MOVES.match(binding.action) else _place(node)
         found.setdefault((place, "" if place == MOVING else words), []).append(key)
     rows = [(where, " ".join(keys), words) for (where, words), keys in found.items()]
+    # many keys of few words: where the words stand, else all keys would stand far from theirs
+    rows = [(where, "", keys) if where == MOVING else (where, keys, words)
+            for where, keys, words in rows]  # fmt: skip
     ranks = {HERE: 0, EVERYWHERE: 2, MOVING: 3}
     return sorted(rows, key=lambda row: ranks.get(row[0], 1))
 

@@ -12,6 +12,7 @@ from textual.widget import Widget
 
 from mobyshell.core.errors import NotFound
 from mobyshell.core.linux.namespaces.tree import OWNER
+from mobyshell.screens.base import number_of
 from mobyshell.screens.kernel_details import KernelDetails
 from mobyshell.screens.kernel_list import KernelList
 from mobyshell.screens.kernel_rows import Seen, commands
@@ -55,7 +56,8 @@ class KernelScreen(ListScreen[Seen]):
     def count(self, infos: Sequence[Seen]) -> str:
         order = "by owner" if self.kernel_list.order == OWNER else "by kind"
         hidden = len(infos[0].look.survey.unreadable) if infos else 0
-        return f"{len(infos)} {order}, {hidden} unreadable" if hidden else f"{len(infos)} {order}"
+        count = f"{number_of(len(infos), 'namespace')} {order}"
+        return f"{count}, {hidden} unreadable" if hidden else count
 
     def called(self, info: Seen) -> str:
         return f"{info.namespace.kind} {info.namespace.inode}"

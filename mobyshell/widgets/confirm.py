@@ -34,7 +34,7 @@ class Confirm(Dialog[bool]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog danger wide" if self.plan else "dialog danger"):
             yield Static(Folded(self.question), classes="title", markup=False)
-            if self.detail:
+            if self.detail and not self.plan:  # the steps say more
                 yield Static(Folded(self.detail), classes="detail", markup=False)
             if self.plan:
                 with VerticalScroll(classes="steps"):

@@ -49,7 +49,7 @@ def row_of(pilot: Pilot[Any], name: str) -> str:
 async def test_the_tree_says_who_owns_what(opened: Open) -> None:
     async with opened("kernel") as pilot:
         text = screen_text(pilot)
-        assert "15 by owner, 1 unreadable" in text
+        assert "15 namespaces by owner, 1 unreadable" in text
         lines = text.splitlines()
         first = next(at for at, line in enumerate(lines) if " NAMESPACE" in line)
         assert lines[first + 1].split()[:2] == ["user", str(HOST["user"])]

@@ -89,6 +89,14 @@ async def test_a_question_about_long_names_shows_all_of_them(opened: Open) -> No
         await settle(pilot)
         for name in names:
             assert name in screen_text(pilot)
+        await pilot.press("escape")
+        # with a long plan, too, and a word to type, everything to press is on the screen
+        steps = "\n".join(f"{number}  a step" for number in range(30))
+        asked = Confirm(question([request(["image", "rm", *names])]), "why", plan=steps, typed="x")
+        pilot.app.push_screen(asked)
+        await settle(pilot)
+        for word in (*names, "0  a step", "Type x", "Yes", "No"):
+            assert word in screen_text(pilot)
 
 
 @pytest.mark.parametrize(
