@@ -10,10 +10,11 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.widgets import Button, Input, Label, RadioButton, RadioSet
+from textual.widgets import Button, Input, Label, RadioSet
 
 from mobyshell.core.errors import UsageError
 from mobyshell.widgets.dialog import Dialog
+from mobyshell.widgets.tick import Choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +39,9 @@ class NewBundleDialog(Dialog[NewBundle | None]):
             yield Input(id="name", placeholder="first")
             yield Label("Root filesystem from")
             with RadioSet(id="kind"):
-                yield RadioButton("a static busybox of this machine", value=True, id="busybox")
-                yield RadioButton("programs of this machine: bash,ls,…", id="host")
-                yield RadioButton("a tarball", id="tar")
+                yield Choice("a static busybox of this machine", value=True, id="busybox")
+                yield Choice("programs of this machine: bash,ls,…", id="host")
+                yield Choice("a tarball", id="tar")
             yield Input(id="words", placeholder="programs or file", classes="hidden")
             with Horizontal(classes="buttons"):
                 yield Button("Make", variant="primary", id="make")
@@ -113,8 +114,8 @@ class RunDialog(Dialog[RunBundle | None]):
             yield Label("Command (empty: as it says itself)")
             yield Input(id="args", placeholder=self.args)
             with RadioSet(id="terminal"):
-                yield RadioButton("with a terminal", value=self.with_terminal, id="with")
-                yield RadioButton("without one", value=not self.with_terminal, id="without")
+                yield Choice("with a terminal", value=self.with_terminal, id="with")
+                yield Choice("without one", value=not self.with_terminal, id="without")
             with Horizontal(classes="buttons"):
                 yield Button("Run", variant="primary", id="go")
                 yield Button("Leave", id="leave")

@@ -34,6 +34,18 @@ async def test_without_colours_the_cursor_is_seen(
         assert reversed_lines == [2]
 
 
+async def test_without_colours_one_sees_which_is_chosen(opened: Open) -> None:
+    async with opened("images") as pilot:
+        await pilot.press("r")
+        await settle(pilot)
+        assert "▐●▌ without one" in screen_text(pilot)
+        assert "▐ ▌ with a terminal" in screen_text(pilot)
+        await pilot.click("#with")
+        await settle(pilot)
+        assert "▐ ▌ without one" in screen_text(pilot)
+        assert "▐●▌ with a terminal" in screen_text(pilot)
+
+
 async def test_a_click_on_a_title_sorts_and_a_second_one_turns_it_round(opened: Open) -> None:
     async with opened("tasks") as pilot:
         table = pilot.app.screen.query_one("#tasks", ResourceTable)
