@@ -60,7 +60,7 @@ class Finish:
         if mark and self._form in OPAQUE:
             os.setxattr(fd, OPAQUE[self._form], b"y")
         if node.entry is not None:
-            self._attributes.on_file(fd, node.entry, -1)
+            self._attributes.on_file(fd, node.entry, node.made)
         elif node.mtime is not None:
             os.utime(fd, ns=(node.mtime, node.mtime))
         if node.implied:

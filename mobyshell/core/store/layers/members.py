@@ -95,13 +95,17 @@ class Members:
         # its owner may have to write in it before its mode is put on it, at the end
         mode = entry.mode & 0o777 | 0o700
         opaque = name in place.node.whiteouts
+        made = True
         try:
             os.mkdir(name, mode, dir_fd=place.fd)
         except FileExistsError:
-            if not stat.S_ISDIR(os.lstat(name, dir_fd=place.fd).st_mode):
+            made = not stat.S_ISDIR(os.lstat(name, dir_fd=place.fd).st_mode)
+            if made:
                 self._make_way(place, name)
                 os.mkdir(name, mode, dir_fd=place.fd)
         node = place.node.child(name)
+        if made:
+            node.made = mode
         node.entry, node.implied = entry, False
         node.opaque = node.opaque or opaque
         node.keep()

@@ -19,27 +19,31 @@ from mobyshell.core.store.layers.tar.headers import Entry
 from mobyshell.core.store.layers.values import Limits
 
 _MOST_OPEN = 256
-_DIRECTORY = c.O_PATH | os.O_DIRECTORY
+_DIRECTORY = c.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Node:
     """What a layer has done in one directory, which has one node however many links lead to it.
 
     `entry` are its attributes, if it was listed; `implied` if the layer made it without listing it;
-    `opaque` if it hides what is below; `whiteouts` are devices that hide one name each; `names` are
+    `made` is the mode that the layer made it with (-1: it did not); `opaque` if it hides what is
+    below; `whiteouts` are devices that hide one name each; `names` are
     those of files that the layer made; `kept` if the layer made it, or anything in it; `mtime` is what
     it has in the end if it was not listed (None: it was not written to).
     """
 
     __slots__ = (
-        "children", "entry", "implied", "kept", "mtime", "names", "opaque", "parent", "whiteouts",
+        "children", "depth", "entry", "implied", "kept", "made", "mtime", "names", "opaque",
+        "parent", "whiteouts",
     )  # fmt: skip
 
     def __init__(self, parent: Node | None) -> None:
         self.parent = parent
+        self.depth: int = parent.depth + 1 if parent is not None else 0
         self.children: dict[bytes, Node] = {}
         self.entry: Entry | None = None
         self.implied = False
+        self.made = -1
         self.opaque = False
         self.kept = False
         self.mtime: int | None = None
@@ -100,6 +104,9 @@ class Places:
         found = self._open.get(path)
         if found is not None:
             return found
+        found = self._step(path)
+        if found is not None:
+            return found
         fd = self._resolve(path)
         missing = fd < 0
         if missing:
@@ -117,6 +124,23 @@ class Places:
         except BaseException:
             os.close(fd)
             raise
+        self._open[path] = found
+        return found
+
+    def _step(self, path: bytes) -> Place | None:
+        """The directory `path`, if this layer has made it in one that is open: there is no link to
+        follow then, and its node is known. Else None."""
+        head, _, name = path.rpartition(b"/")
+        above = self._open.get(head)
+        node = above.node.children.get(name) if above is not None else None
+        if above is None or node is None or node.made < 0 or node.depth > self._limits.depth:
+            return None
+        if len(self._open) >= _MOST_OPEN:
+            self.forget(above)
+        try:
+            found = Place(os.open(name, _DIRECTORY, dir_fd=above.fd), node)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
         self._open[path] = found
         return found
 

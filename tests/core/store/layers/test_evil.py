@@ -331,6 +331,28 @@ def test_bombs_end_at_a_limit(worker: LayerWorker, tree: int, tmp_path: Path) ->
         apply(worker, tree, *white, limits=Limits(noted=5000))
 
 
+def test_links_do_not_lead_deeper_than_the_limit(
+    worker: LayerWorker, tree: int, tmp_path: Path
+) -> None:
+    """Each path is short, and what it leads to is made one step below what is open already."""
+    down = [member("a/", DIRECTORY), member("a/b/", DIRECTORY), member("l", SYMLINK, link="a/b")]
+    steps = [member(f"l/{'c/' * count}", DIRECTORY) for count in range(1, 5)]
+    with pytest.raises(InvalidLayer, match="more than 4 directories deep"):
+        apply(worker, tree, *down, *steps, member("l/c/c/c/x"), limits=Limits(depth=4))
+
+
+def test_a_directory_that_became_a_link_is_not_stepped_into(
+    worker: LayerWorker, tree: int, tmp_path: Path, victim: Path
+) -> None:
+    """Its place was known, by the descriptor of the one above it."""
+    apply(
+        worker, tree,
+        member("a/", DIRECTORY), member("a/d/", DIRECTORY), member("a/d/x", data=b"1"),
+        member("a/d", SYMLINK, link=f"../../..{victim}"), member("a/d/y", data=b"2"),
+    )  # fmt: skip
+    assert not (victim / "y").exists()
+
+
 def test_zeros_take_no_place(worker: LayerWorker, tree: int, tmp_path: Path) -> None:
     end = b"1" * 100
     apply(worker, tree, member("zeros", data=bytes(32 << 20) + end + bytes(1 << 20)), compress=True)

@@ -33,6 +33,11 @@ class Extended:
         """Whether there are some that no member has followed yet."""
         return bool(self._pax or self._gnu)
 
+    @property
+    def for_all(self) -> bool:
+        """Whether something was said of all members."""
+        return bool(self._global)
+
     def take(self, header: Entry, blocks: Blocks) -> None:
         """Read one, whose header is `header`. InvalidLayer if it is too long or malformed."""
         self._size += header.size

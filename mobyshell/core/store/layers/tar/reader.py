@@ -45,6 +45,7 @@ def read_entries(blocks: Blocks, limit: int, most: int = 0) -> Iterator[Entry]:
             continue
         holes = more.sparse if told else {}
         entry = _checked(more.applied(header) if told else header)
+        told = more.for_all
         if entry.type == GNU_SPARSE:
             entry = sparse.of_header(block, entry._replace(type=REGULAR), blocks, limit)
         size = entry.size if entry.type == REGULAR else 0
