@@ -108,7 +108,7 @@ class _Builder:
         if earlier is not None:
             process = replace(earlier.process, on_build=None)
             return State(earlier.key, process, earlier.platform, list(earlier.layers),
-                         list(earlier.history), author=earlier.author)  # fmt: skip
+                         list(earlier.history), dict(earlier.arguments), earlier.author)  # fmt: skip
         image = self._trees.image(stage.base, platform)
         process = image.config.config or ImageProcess()
         if process.on_build and not stage.triggered:

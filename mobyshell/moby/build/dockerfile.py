@@ -136,7 +136,8 @@ class _Parser:
         earlier = stage_of(base, by_name, len(self._stages))
         if earlier is not None:
             before = self._finished[earlier]
-            return Scope(env=dict(before.env), shell=before.shell), self._triggers[earlier]
+            scope = Scope(dict(before.args), dict(before.env), before.shell)
+            return scope, self._triggers[earlier]
         found = self._bases(base, platform) if base != SCRATCH else None
         if found is None:
             return Scope(), []

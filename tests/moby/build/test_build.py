@@ -194,6 +194,8 @@ CMD ["/bin/cat", "/result"]
 """)
     assert site.run() == "sourcesource"
     assert site.run("cat", "/passwd").startswith("root:")
+    site.build("FROM busybox AS a\nARG V=given\nFROM a\nRUN echo $V > /v\n")
+    assert site.run("cat", "/v") == "given\n"
     site.build(
         "FROM busybox AS a\nFROM a AS b\nRUN echo b > /b\nFROM b\nRUN cat /b > /c", target="b"
     )

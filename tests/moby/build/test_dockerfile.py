@@ -337,6 +337,12 @@ RUN x
     assert other.unseen == {"https_proxy": "s"}
 
 
+def test_a_stage_upon_a_stage_has_its_arguments() -> None:
+    (label,) = steps("FROM a AS b\nARG V=1\nENV E=$V\nFROM b\nLABEL a=$V$E\n")
+    assert isinstance(label, Set)
+    assert label.value == {"a": "11"}
+
+
 def test_directives_end_with_the_first_line_that_is_none() -> None:
     (stage,) = parse_dockerfile(
         "# syntax=docker/dockerfile:1.7-labs\n# Escape = `\n# check=skip=all\n# any=thing\n"
