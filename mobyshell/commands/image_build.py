@@ -38,7 +38,7 @@ _FILES = ("Dockerfile", "Containerfile", "build.yml", "build.yaml")
     option("--platform", "OS/ARCH[/VARIANT] to build for (default: this machine's)", TEXT, default=""),
     option("--secret", "for RUN --mount=type=secret: id=ID,src=FILE or id=ID,env=NAME", TEXT, many=True),
     option("--ssh", "for RUN --mount=type=ssh: default or ID=SOCKET", TEXT, many=True),
-    option("--network", "of RUN: none or host", TEXT, default="none", choices=("none", "host")),
+    option("--network", "of RUN: none, host, or a network (bridge, pasta, …)", TEXT, default="none"),
     option("--epoch", "no time in the image is later: seconds (default: $SOURCE_DATE_EPOCH)", NUMBER),
     option("--snapshotter", "which keeps its trees"),
     switch("--no-cache", "do every step again"),

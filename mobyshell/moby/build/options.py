@@ -12,9 +12,10 @@ from mobyshell.moby.build.secrets import Secret
 @dataclass(frozen=True, slots=True)
 class Options:
     """How to build. `epoch`: seconds; no time in the image is later (SOURCE_DATE_EPOCH), and its own
-    is this one. `network`: none or host, for RUN. `told`: is told each step, and whether it was
-    cached; `output`: what RUN says. `ignore`: the file that says what the context leaves out, instead
-    of its .dockerignore; `secrets` and `agents` (paths of sockets): by the ids that RUN asks for."""
+    is this one. `network`: for RUN: none, host, or one that tasks can be joined to. `told`: is told
+    each step, and whether it was cached; `output`: what RUN says. `ignore`: the file that says what the
+    context leaves out, instead of its .dockerignore; `secrets` and `agents` (paths of sockets): by the
+    ids that RUN asks for."""
 
     context: Path | None = None
     ignore: Path | None = None

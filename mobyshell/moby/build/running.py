@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from mobyshell.moby.build.stubs import Stubs
 from mobyshell.moby.defaults import spec_in
 
 if TYPE_CHECKING:
+    from mobyshell.core.tasks.service import Tasks
     from mobyshell.moby.build.mounts import Mounts
     from mobyshell.moby.tenant import Tenant
 
@@ -51,7 +52,8 @@ def bury(held: Tenant) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How a command is run. `env` is its whole environment, but for PATH; `network`: none or host."""
+    """How a command is run. `env` is its whole environment, but for PATH; `network`: none, host, or one
+    that a task can be joined to."""
 
     args: tuple[str, ...]
     env: Mapping[str, str]
@@ -86,30 +88,41 @@ def run(
     spec = so.apply(_bare(spec_in(held.store.scope.root)), [*options, so.with_mounts(*mounts)],
                     so.Making(key, read))  # fmt: skip
     spec = replace(spec, annotations={**(spec.annotations or {}), _HOLDER: own_holder()})
-    stubs = Stubs(below, (one.destination for one in spec.mounts or ()))
-    _to_its_end(held, key, snapshots, spec, output)
-    stubs.clear(place.directory, whole=place.form is Form.FLAT)
-
-
-def _to_its_end(
-    held: Tenant, key: str, snapshots: Snapshotter, spec: Spec, output: Callable[[bytes], object]
-) -> None:
-    mount, *more = snapshots.mounts(key)
-    assert not more
+    mount, *others = snapshots.mounts(key)
+    assert not others
     tasks = held.tasks
-    tasks.create(key, spec=dump_spec(spec),
-                 rootfs=RootMount(mount.type, mount.source, mount.options))  # fmt: skip
     try:
-        with closing(tasks.attach(key)) as attached:
-            tasks.start(key)
-            while (got := attached.read()) is not None:
-                output(got[1])
-        status = tasks.wait(key)
+        with _surrounded(held, key, spec, way.network) as spec:
+            stubs = Stubs(below, (one.destination for one in spec.mounts or ()))
+            rootfs = RootMount(mount.type, mount.source, mount.options)
+            tasks.create(key, spec=dump_spec(spec), rootfs=rootfs)
+        status = _to_its_end(tasks, key, output)
     finally:
         with suppress(NotFound):
             tasks.delete(key, force=True)
     if status:
         raise RunFailed(status)
+    stubs.clear(place.directory, whole=place.form is Form.FLAT)
+
+
+def _to_its_end(tasks: Tasks, key: str, output: Callable[[bytes], object]) -> int:
+    with closing(tasks.attach(key)) as attached:
+        tasks.start(key)
+        while (got := attached.read()) is not None:
+            output(got[1])
+    return tasks.wait(key)
+
+
+@contextmanager
+def _surrounded(held: Tenant, key: str, spec: Spec, network: str) -> Iterator[Spec]:
+    """While the container is made: its spec with the network."""
+    if network in ("none", "host"):
+        yield spec
+        return
+    from mobyshell.core.tasks.surroundings import Wishes
+
+    with held.surroundings().around(held.tasks, key, spec, Wishes.read((network,))) as found:
+        yield found
 
 
 def _bare(spec: Spec) -> Spec:

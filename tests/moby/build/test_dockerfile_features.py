@@ -452,3 +452,23 @@ COPY --from=build /said /
     assert host.splitlines()[2:] != alone.splitlines()[2:] or host.count(b":") == 1
     with pytest.raises(UsageError, match="asks for the host's network"):
         site.build(text.format("host"))
+
+
+@pytest.mark.peer
+def test_a_network_by_its_name(site: Site) -> None:
+    networking = site.moby.tenant.surroundings().networking
+    networking.networks.create("net-build", subnets=["10.213.79.0/24"])
+    try:
+        text = "FROM busybox\nRUN cat /proc/net/dev > /net; echo > /etc/mine; cat /etc/hosts\n"
+        image = site.build(text, network="net-build")
+        assert b"eth0" in look.content(image, "/net")
+        assert b"10.213.79." in site.said
+        assert changed(image, 1) == ["/etc/mine", "/net"]
+        with pytest.raises(MobyshellError, match="ended with 3"):
+            site.build("FROM busybox\nRUN exit 3\n", network="net-build")
+        with pytest.raises(MobyshellError, match="no-such-network"):
+            site.build("FROM busybox\nRUN true\n", network="no-such-network")
+    finally:
+        networking.remove_network("net-build")
+    records = Path(site.moby.state) / ".networks" / "demo"
+    assert not records.exists() or os.listdir(records) == []
