@@ -118,7 +118,9 @@ class Planner:
         self.unit: Unit | None = None
         joined = next((one.path for _, one in self.joined if one.type == "user"), None)
         early = self.user_namespace and self.own_mounts and host.privileged
-        chosen = choose_trees(spec, bundle, self.rootfs, early=early, joined=joined)
+        chosen = choose_trees(
+            spec, bundle, self.rootfs, early=early, joined=joined, kernel=host.kernel
+        )
         self.joined_user, self.trees = joined, {tree.source: tree for tree in chosen}
 
     def plan(self) -> Plan:
@@ -224,7 +226,7 @@ class Planner:
     def _open(self, tree: trees.Tree, propagation: str | None) -> Operation:
         if tree.source == "root.path" and self.options.rootfs is not None:
             return snapshot_root.open_root(self.options.rootfs, tree, self.host.kernel)
-        return trees.open_tree(tree, propagation)
+        return trees.make_node(tree, tree.node) if tree.node else trees.open_tree(tree, propagation)
 
     def _attach(self) -> list[Operation]:
         operations = []
@@ -296,7 +298,7 @@ class Planner:
         now = [mounts.open_at_first(one, entries[index:]) for index, one in enumerate(entries)]
         operations += [self._mount(index, entry) for index, entry in enumerate(now)]
         if not any(mounts.binds_dev(entry) for entry in entries):
-            operations += devices.planned(linux, self.user_namespace)
+            operations += devices.planned(linux, self.user_namespace, self.trees)
         if self.terminal:
             operations.append(consoles.console_file())
         if self.process.cwd.strip("/"):

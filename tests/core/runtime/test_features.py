@@ -302,13 +302,19 @@ def test_a_cgroup_namespace_shows_its_own_as_the_root(house: House) -> None:
     assert lines == ["/"]
 
 
-def test_user_namespace(house: House, tmp_path: Path) -> None:
-    rootfs = tmp_path / "rootfs"
+def mapped_rootfs(house: House, place: Path) -> Path:
+    """A copy of the house's root filesystem that belongs to root of the mapped ids."""
+    rootfs = place / "rootfs"
     subprocess.run(["cp", "-a", str(house.bundle / "rootfs"), str(rootfs)], check=True)
     subprocess.run(["chown", "-R", "100000:100000", str(rootfs)], check=True)
-    for path in (tmp_path, *tmp_path.parents):
+    for path in (place, *place.parents):
         if path.is_relative_to("/tmp/pytest-of-root"):
             path.chmod(path.stat().st_mode | 0o011)
+    return rootfs
+
+
+def test_user_namespace(house: House, tmp_path: Path) -> None:
+    rootfs = mapped_rootfs(house, tmp_path)
 
     def change(document: Document) -> None:
         document["root"] = {"path": str(rootfs)}
@@ -325,6 +331,42 @@ def test_user_namespace(house: House, tmp_path: Path) -> None:
     assert lines[2].endswith(":1:3")
     assert lines[3] == "ok"
     assert (rootfs / "made").stat().st_uid == 100000
+
+
+def test_devices_in_a_user_namespace_are_as_the_spec_has_them(house: House, tmp_path: Path) -> None:
+    """Also those that the host does not have, and another owner and mode than it has."""
+    rootfs = mapped_rootfs(house, tmp_path)
+
+    def change(document: Document) -> None:
+        document["root"] = {"path": str(rootfs)}
+        document["linux"]["namespaces"].append({"type": "user"})
+        for kind in ("uidMappings", "gidMappings"):
+            document["linux"][kind] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+        zero = {"type": "c", "major": 1, "minor": 5}
+        document["linux"]["devices"] = [
+            {"path": "/dev/my/zero", **zero, "fileMode": 0o647, "uid": 7, "gid": 8},
+            {"path": "/dev/zero", **zero, "fileMode": 0o600, "uid": 1},
+            {"path": "/dev/pipe", "type": "p"},
+        ]
+
+    def found() -> list[str]:
+        return house.sh(
+            "stat -c '%n %F %t:%T %a %u:%g' /dev/my/zero /dev/zero /dev/pipe; "
+            "head -c 1 /dev/my/zero | wc -c; grep -c ' /dev/my/zero .*nosuid.*noexec' /proc/mounts",
+            change,
+        )
+
+    if house.runtime.host.kernel < (6, 15):
+        with pytest.raises(MobyshellError, match="/dev/my/zero"):
+            found()
+        return
+    assert found() == [
+        "/dev/my/zero character special file 1:5 647 7:8",
+        "/dev/zero character special file 1:5 600 1:0",
+        "/dev/pipe fifo 0:0 666 0:0",
+        "1",
+        "1",
+    ]
 
 
 def test_every_limit_of_a_hybrid_machine(house: House) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os.path
+from collections.abc import Mapping
 
 from mobyshell.core.linux import constants as c
 from mobyshell.core.linux import devices as nodes
@@ -22,16 +23,18 @@ from mobyshell.core.runtime.operations.calls import (
     make_file,
     quote,
 )  # fmt: skip
+from mobyshell.core.runtime.operations.trees import Tree
 from mobyshell.core.runtime.operations.verify import must_be_device
 from mobyshell.core.runtime.plan import Actor, Call, Cell, Flags, Operation, Phase, Text
 
 
-def planned(linux: Linux, user_namespace: bool) -> list[Operation]:
-    """The devices that every container has, those of the spec, and the usual links."""
+def planned(linux: Linux, user_namespace: bool, made: Mapping[str, Tree]) -> list[Operation]:
+    """The devices that every container has, those of the spec, and the usual links. `made`: by
+    their members of the spec, those that the runtime has made for the child."""
     return [
         default_devices(user_namespace),
         *(
-            device(index, one, user_namespace)
+            device(index, one, user_namespace, made.get(f"linux.devices[{index}]"))
             for index, one in enumerate(linux.devices or ())
             # that one is always the link to the container's own
             if os.path.normpath(one.path) != "/dev/ptmx"
@@ -103,8 +106,8 @@ def links() -> Operation:
     )
 
 
-def device(index: int, entry: Device, in_user_namespace: bool) -> Operation:
-    """One entry of `linux.devices`."""
+def device(index: int, entry: Device, in_user_namespace: bool, made: Tree | None) -> Operation:
+    """One entry of `linux.devices`; `made` if it only has to be attached."""
     path = entry.path
     parent_path, _, name = path.strip("/").rpartition("/")
     mode = entry.file_mode if entry.file_mode is not None else 0o666
@@ -112,7 +115,7 @@ def device(index: int, entry: Device, in_user_namespace: bool) -> Operation:
     shell: tuple[str, ...]
     if in_user_namespace:
         major, minor = (0, 0) if entry.type == "p" else (entry.major or 0, entry.minor or 0)
-        calls = _bound(path, entry.type, major, minor)
+        calls = _attached(path, made) if made else _bound(path, entry.type, major, minor)
         shell = (
             f'mkdir -p "$(dirname {inside(path)})"',
             f"[ -e {inside(path)} ] || : > {inside(path)}",
@@ -176,6 +179,20 @@ def _made(
     follow = Flags(c.AT_SYMLINK_NOFOLLOW, "AT_SYMLINK_NOFOLLOW")
     own = Call("fchownat", (parent, Text(name), *owner, follow), skip_on_success=len(check))
     return [make, own, *check]
+
+
+def _attached(path: str, made: Tree) -> list[Call]:
+    """The device that the runtime has made, on a file of its name."""
+    target, how = Cell("target"), PATH | c.O_NOFOLLOW
+    make = make_file(ROOT, path)
+    return [
+        in_root(ROOT, path, target, how, tolerate=(errno.ENOENT,), skip_on_success=len(make) + 1),
+        *make,
+        in_root(ROOT, path, target, how),
+        attach(made.descriptor, target),
+        close(made.descriptor),
+        close(target),
+    ]
 
 
 def _bound(path: str, type: str, major: int, minor: int) -> list[Call]:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mobyshell.core.linux import constants as c
+from mobyshell.core.linux import devices as nodes
 from mobyshell.core.linux.mount_options import propagation_flags
 from mobyshell.core.oci import IDMapping
 from mobyshell.core.runtime.operations.calls import (
@@ -24,6 +25,7 @@ from mobyshell.core.runtime.operations.calls import (
     clone_tree,
     close,
     flags,
+    new_filesystem,
     set_attributes,
 )  # fmt: skip
 from mobyshell.core.runtime.plan import Actor, Call, Cell, Data, Flags, Operation, Phase, Text
@@ -59,14 +61,28 @@ class Ids:
 
 
 @dataclass(frozen=True, slots=True)
+class Node:
+    """A device that is made for the container: its file type, mode and numbers (inode(7)), and its
+    owner as the host numbers them."""
+
+    kind: int
+    mode: int
+    major: int
+    minor: int
+    owner: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Tree:
-    """A clone that is handed on. `number` counts them: the child finds it at FIRST_FREE + number."""
+    """A clone that is handed on. `number` counts them: the child finds it at FIRST_FREE + number.
+    With `node` it is not of the host's `path` but that device alone."""
 
     number: int
     path: str
     recursive: bool
     source: str
     ids: Ids | None = None
+    node: Node | None = None
 
     @property
     def cell(self) -> Cell:
@@ -130,6 +146,40 @@ ID_HINTS = (
     (errno.EINVAL, "the file system may have no id-mapped mounts, or this is one already"),
     (errno.EPERM, "mapping ids takes privileges over the file system: run as root"),
 )
+
+
+def make_node(tree: Tree, node: Node) -> Operation:
+    """Make the tree's device, in a filesystem that nobody else sees, and clone it alone."""
+    apart, name = Cell("devices"), Text("node")
+    said = f"{node.mode:04o}"
+    return Operation(
+        actor=Actor.PARENT,
+        phase=Phase.PREPARE,
+        title=f"make device {tree.path} for the child, mode {said}, "
+        f"owner {node.owner[0]}:{node.owner[1]}",
+        why="mknod needs real privilege, which the child has not in its user namespace; and the "
+        "host may have no such device, or with another owner and mode.",
+        source=tree.source,
+        spec="config-linux.md#devices",
+        man="fsmount(2), mknodat(2), open_tree(2)",
+        calls=(
+            *new_filesystem("tmpfs", "devices", (), c.MOUNT_ATTR_NOSUID | c.MOUNT_ATTR_NOEXEC, apart),
+            Call(
+                "mknodat",
+                (apart, name, Flags(node.kind | node.mode, f"device, {said}"),
+                 Flags(nodes.number(node.major, node.minor), f"makedev({node.major}, {node.minor})")),
+            ),
+            # not what the umask of the runtime leaves of it
+            Call("fchmodat", (apart, name, node.mode)),
+            Call("fchownat", (apart, name, *node.owner, flags("at", c.AT_SYMLINK_NOFOLLOW))),
+            Call(
+                "open_tree",
+                (apart, name, flags("open_tree", c.OPEN_TREE_CLONE | c.OPEN_TREE_CLOEXEC)),
+                result=tree.cell,
+            ),
+            close(apart),
+        ),
+    )  # fmt: skip
 
 
 def _spread(propagation: str | None) -> tuple[int, ...]:
