@@ -42,7 +42,8 @@ PATIENCE = 60.0
 """Seconds that a writer waits for the others."""
 
 LONG_LOG = 4 << 20
-"""Bytes of the -wal file from which on it is moved into the database."""
+"""Bytes of the -wal file from which on it is moved into the database. The next commit begins it anew
+and cuts it off (`journal_size_limit`): its size says how much is in it."""
 
 _SETTINGS = """
 PRAGMA synchronous = FULL;
@@ -50,6 +51,7 @@ PRAGMA foreign_keys = ON;
 PRAGMA trusted_schema = OFF;
 PRAGMA temp_store = MEMORY;
 PRAGMA wal_autocheckpoint = 0;
+PRAGMA journal_size_limit = 0;
 """
 
 _DAMAGED = {"SQLITE_CORRUPT", "SQLITE_NOTADB"}

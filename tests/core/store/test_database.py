@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sqlite3
@@ -243,6 +244,22 @@ def test_a_long_log_is_moved_into_the_file(place: Path) -> None:
                 )
         assert os.stat(f"{place}-wal").st_size < 8 << 20
         assert place.stat().st_size > 4 << 20
+
+
+def test_after_that_it_is_short_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "LONG_LOG", 256 << 10)
+    log = place.with_name("meta.db-wal")
+    with Database(place) as one:
+        grown = []
+        for number in range(400):
+            with one.write() as sql:
+                sql.execute(INSERT, (f"{number:04}{'x' * 3000}",))
+            grown.append(log.stat().st_size)
+        shrunk = sum(after < before for before, after in itertools.pairwise(grown))
+        assert shrunk >= 2
+        # else every commit would move it
+        assert sum(size >= database.LONG_LOG for size in grown) <= shrunk + 1
+        assert len(names(one)) == 400
 
 
 def test_a_newer_schema_is_refused(place: Path) -> None:
