@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -23,6 +23,7 @@ from mobyshell.core.store.snapshots.protocol import GID_MAPPING, UID_MAPPING
 from mobyshell.core.store.stack import Stack
 from mobyshell.core.tasks.restarts import POLICY, labels_at_start
 from mobyshell.core.tasks.users import Read
+from mobyshell.core.values import replace
 from mobyshell.moby.around import HOW, around
 from mobyshell.moby.defaults import spec_in
 from mobyshell.moby.spec_options import Making, SpecOption, apply

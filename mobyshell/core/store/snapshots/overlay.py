@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from mobyshell.core.linux.own_ids import in_user_namespace
@@ -79,7 +80,9 @@ class Overlay:
             (tree / WORK).rmdir()
 
 
+@cache
 def needs_userxattr() -> bool:
     """Whether overlays of this process are mounted in a user namespace, where the kernel lets them
-    keep their attributes in `user.overlay.*` only (Linux 5.11)."""
+    keep their attributes in `user.overlay.*` only (Linux 5.11). Who has a store open stays in its
+    own."""
     return os.geteuid() != 0 or in_user_namespace()
