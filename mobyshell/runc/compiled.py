@@ -151,7 +151,8 @@ def remember_exec(
         if os.uname().machine != "x86_64" or quick.EXECUTOR in os.environb:
             return
         pid, _, groups = quick_exec.state_of(root, id)
-        material = quick_exec.key(root, id, *words, list(groups))
+        args, path = words
+        material = quick_exec.key(root, id, args, quick_exec.described(path), list(groups))
         if not _seen(root, material):
             return
         options = with_owned(options, Stdio(0, 1, 2), process)

@@ -12,13 +12,13 @@ from mobyshell.core.runtime.native import generate
 from mobyshell.core.runtime.native.assembler import assemble
 from mobyshell.core.runtime.native.image import elf
 
-SOURCE = Path(__file__).with_name("front.s")
+SOURCES = (generate.SOURCE, *(Path(__file__).with_name(one) for one in ("front.s", "pid_file.s")))
 TARGET = Path(__file__).parents[2] / "scripts/mobyshell-runc-x86_64"
 
 
 def source() -> str:
     """What is assembled: `front.s` uses what the launcher is made of."""
-    return generate.SOURCE.read_text() + SOURCE.read_text()
+    return "".join(one.read_text() for one in SOURCES)
 
 
 def generated() -> bytes:

@@ -1,15 +1,16 @@
 # What executes a ticket (`tickets`): an exec of which everything is known, without Python, on x86-64
-# Linux. It is assembled behind stub.s, whose `run` and `spawn` it uses.
+# Linux. It is assembled behind stub.s, whose `run` and `spawn` it uses, and before pid_file.s.
 #
-# Called as FRONT TICKET -d|"" PYTHON ARGUMENTS… WORDS…: whatever is not as the ticket says, and
-# whatever fails before the program runs, is PYTHON's, with all that follows it.
+# Called as FRONT TICKET DETACHED PROCESS PIDFILE TEMPORARY PYTHON ARGUMENTS… WORDS…, where the four
+# behind the ticket may be empty: whatever is not as the ticket says, and whatever fails before the
+# program runs, is PYTHON's, with all that follows it.
 #
 # The ticket is a private file of ours with absolute addresses, which lies at TICKET. Its first
 # program looks at the world and leaves what it saw beside what must be seen; the second, walked by
 # a child like vfork's, gathers what the launcher wants, and becomes the launcher.
 
 .set TICKET_HIGH, 0x200 # the upper half of where it lies
-.set TICKET_COOKIE, 0x6b636974 # "tick"; another one for another form
+.set TICKET_COOKIE, 0x326b6374 # "tck2"; another one for another form
 .set T_BYTES, 8
 .set T_COUNT, 16        # the words of the process, which are the last of ours
 .set T_WORDS, 24
@@ -25,8 +26,21 @@
 .set T_MAIN, 104        # where the process's own program lies
 .set T_SIGNALS, 112     # those that are the program's
 .set T_CLONE_ARGS, 128
+.set T_PROCESS, 216     # where the description of the process goes, and its bytes
+.set T_PROCESS_BYTES, 224
+.set T_COMPLAINT, 232   # about the pid file, and its bytes
+.set T_COMPLAINT_BYTES, 240
+.set T_UID, 248         # whose the streams are
+
+.set A_TICKET, 16       # arguments, from where argc is
+.set A_DETACHED, 24
+.set A_PROCESS, 32
+.set A_PID_FILE, 40
+.set A_TEMPORARY, 48
+.set A_PYTHON, 56
 
 .set SYS_read, 0
+.set SYS_write, 1
 .set SYS_close, 3
 .set SYS_fstat, 5
 .set SYS_poll, 7
@@ -36,15 +50,18 @@
 .set SYS_waitid, 247
 .set SYS_openat, 257
 .set SYS_signalfd4, 289
-.set SYS_execveat, 322
 .set SYS_pidfd_send_signal, 424
 .set SYS_pidfd_open, 434
 
+.set AT_FDCWD, -100
 .set HOW, 0xa0800       # O_RDONLY|O_NONBLOCK|O_NOFOLLOW|O_CLOEXEC
+.set HOW_PROCESS, 0x80900 # O_RDONLY|O_NONBLOCK|O_NOCTTY|O_CLOEXEC
 .set MAP_PRIVATE_FIXED_NOREPLACE_POPULATE, 0x108002
 .set ST_MODE, 24
 .set ST_UID, 28
+.set ST_RDEV, 40
 .set ST_SIZE, 48
+.set NULL_DEVICE, 0x103 # 1:3
 .set PRIVATE_FILE, 0x8180 # S_IFREG, 0600
 .set SIGCHLD, 17
 .set SINCE_WORD, 20     # of field 22, behind the name in brackets
@@ -56,8 +73,8 @@ front:
     mov rbp, rsp
     sub rsp, ROOM
     xor r15d, r15d
-    mov rdi, -100                   # AT_FDCWD
-    mov rsi, [rbp+16]
+    mov rdi, AT_FDCWD
+    mov rsi, [rbp+A_TICKET]
     mov edx, HOW
     xor r10d, r10d
     mov eax, SYS_openat
@@ -105,8 +122,67 @@ front:
     mov rsi, [rbp+rax*8+8]
     mov rdi, [rbx+T_WORDS]
     mov rcx, [rbx+T_WORDS_BYTES]
+    cmp rcx, rcx                    # none are the same as none
     repe cmpsb
     jne python
+
+# Or what describes the process instead: into the ticket, where it is compared with the rest.
+    mov rdi, [rbp+A_PROCESS]
+    movzx eax, byte ptr [rdi]
+    test eax, eax
+    jz look
+    mov rsi, rdi
+    mov rdi, AT_FDCWD
+    mov edx, HOW_PROCESS
+    xor r10d, r10d
+    mov eax, SYS_openat
+    syscall
+    test rax, rax
+    js python
+    mov r12, rax
+    mov rdi, rax
+    mov rsi, rsp
+    mov eax, SYS_fstat
+    syscall
+    test rax, rax
+    jnz python
+    mov eax, [rsp+ST_MODE]
+    and eax, 0xf000                 # what would be read only once is Python's
+    cmp eax, 0x8000
+    jne python
+    mov rdx, [rbx+T_PROCESS_BYTES]
+    cmp rdx, [rsp+ST_SIZE]
+    jne python
+    mov rdi, r12
+    mov rsi, [rbx+T_PROCESS]
+    mov eax, SYS_read
+    syscall
+    cmp rax, [rbx+T_PROCESS_BYTES]
+    jne python
+    mov rdi, r12
+    mov eax, SYS_close
+    syscall
+
+# The streams are the user's, or /dev/null, which is everybody's.
+look:
+    xor r12d, r12d
+stream:
+    mov rdi, r12
+    mov rsi, rsp
+    mov eax, SYS_fstat
+    syscall
+    test rax, rax
+    jnz python
+    mov rax, [rsp+ST_RDEV]
+    cmp rax, NULL_DEVICE
+    je harmless
+    mov eax, [rsp+ST_UID]
+    cmp eax, [rbx+T_UID]
+    jne python
+harmless:
+    inc r12d
+    cmp r12d, 3
+    jne stream
 
 # The world.
     mov rdi, [rbx+T_LOOK]
@@ -244,7 +320,17 @@ tolerable:
     jne tolerable
 
 runs:
-    mov rdi, [rbp+24]
+    mov rdx, [rbp+A_PID_FILE]
+    movzx eax, byte ptr [rdx]
+    test eax, eax
+    jz written
+    mov rdi, r14
+    mov rsi, [rbp+A_TEMPORARY]
+    call write_pid
+    test rax, rax
+    jnz unknown
+written:
+    mov rdi, [rbp+A_DETACHED]
     movzx eax, byte ptr [rdi]
     xor edi, edi
     test eax, eax
@@ -288,6 +374,24 @@ ended:
     add edi, 128
     jmp exit
 
+unknown:                            # whoever wants to know the pid cannot
+    mov rdi, r12
+    mov esi, 9
+    xor edx, edx
+    xor r10d, r10d
+    mov eax, SYS_pidfd_send_signal
+    syscall
+    mov edi, 3
+    mov rsi, r12
+    call reap
+    mov edi, 2
+    mov rsi, [rbx+T_COMPLAINT]
+    mov rdx, [rbx+T_COMPLAINT_BYTES]
+    mov eax, SYS_write
+    syscall
+    mov edi, 255
+    jmp exit
+
 dead:
     mov edi, 3
     mov rsi, r12
@@ -308,8 +412,8 @@ python:
     mov eax, SYS_rt_sigprocmask
     syscall
 begin:
-    mov rdi, [rbp+32]
-    lea rsi, [rbp+32]
+    mov rdi, [rbp+A_PYTHON]
+    lea rsi, [rbp+A_PYTHON]
     mov rdx, [rbp]
     lea rdx, [rbp+rdx*8+16]
     mov eax, SYS_execve

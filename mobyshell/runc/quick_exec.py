@@ -29,6 +29,7 @@ class Asked:
     def __init__(self) -> None:
         self.root = "/run/runc"
         self.log = self.process = self.pid_file = self.id = ""
+        self.described = b""
         self.detached = False
         self.args: list[str] = []
 
@@ -75,15 +76,22 @@ def _put(asked: Asked, name: str, value: str) -> None:
         asked.process = value
 
 
-def key(root: str, id: str, args: Sequence[str], process: str, controllers: Sequence[str]) -> bytes:
-    """Everything that the plan depends on, but for what its entry lists itself."""
+def key(
+    root: str, id: str, args: Sequence[str], process: bytes, controllers: Sequence[str]
+) -> bytes:
+    """Everything that the plan depends on, but for what its entry lists itself. `process`: what
+    describes it instead of arguments."""
     host = posix.uname()
     words = (
         "exec", stored.FORMAT, stored.made_by(), posix.geteuid(), posix.getegid(), host.release,
-        host.version, root, tuple(args), stored.read(process) if process else b"",
-        tuple(controllers), stored.read(f"{root}/{id}/config.json"),
+        host.version, root, tuple(args), process, tuple(controllers), stored.read(f"{root}/{id}/config.json"),
     )  # fmt: skip
     return marshal.dumps(words, 2)
+
+
+def described(path: str) -> bytes:
+    """What a file says of a process; nothing if there is none."""
+    return stored.read(path) if path else b""
 
 
 def state_of(root: str, id: str) -> tuple[int, int, dict[str, str]]:
@@ -101,10 +109,10 @@ def attempt(words: Sequence[str]) -> int | None:
         asked = parse(words)
         if asked is None or any(name in posix.environ for name in quick.TELLING):
             return None
-        ticket = not (asked.process or asked.pid_file) and posix.uname().machine == "x86_64"
-        before = _seen(f"{asked.root}/{asked.id}") if ticket else []
+        before = _seen(f"{asked.root}/{asked.id}")
         pid, start, groups = state_of(asked.root, asked.id)
-        material = key(asked.root, asked.id, asked.args, asked.process, list(groups))
+        asked.described = described(asked.process)
+        material = key(asked.root, asked.id, asked.args, asked.described, list(groups))
         entry = stored.load(asked.root, material, pid)
         if (
             entry is None
@@ -176,15 +184,16 @@ class _Exec:
 
     def _remember(self, init: int, start: int) -> None:
         """The next time it need not be Python that does this."""
-        if not self.before:
+        if posix.uname().machine != "x86_64":
             return
         from mobyshell.runc import tickets
 
         asked, entry = self.asked, self.entry
         try:
             tickets.store(
-                asked.root, asked.id, asked.args, entry, self.groups, (init, start), self.before
-            )
+                asked.root, asked.id, asked.args, asked.described, entry, self.groups, (init, start),
+                self.before,
+            )  # fmt: skip
         except OSError:
             return  # no room: then not
 

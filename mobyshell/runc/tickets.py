@@ -23,19 +23,23 @@ if TYPE_CHECKING:
     from typing import Any
 
 PREFIX = "exec."
+DESCRIBED = f"{PREFIX}process"
+"""The ticket of a process that a file describes, of which there is the last one."""
 KEPT = 16
 """Tickets of one container."""
 _LONGEST_NAME = 200
 _AT = 0x20000000000
 _MAIN_AT = 0x10000000000
-_COOKIE = 0x6B636974
+_COOKIE = 0x326B6374
 _HEADER = 256
 _WORDS, _REPORTS = 10, 3
 _NEVER = (1 << 64) - 1
 _CELL, _RESULT, _EXPECTED = 1, 1 << 6, 1 << 7
 _CLONE_ARGS_AT = 128
+_LONGEST_PROCESS = 64 << 10
+_COMPLAINT = b"exec failed: the pid file cannot be written\n"
 
-_CLOSE, _FSTAT, _MMAP, _WRITE, _READ, _UNAME, _FCNTL, _GETEGID = 3, 5, 9, 1, 0, 63, 72, 108
+_CLOSE, _MMAP, _WRITE, _READ, _UNAME, _FCNTL, _GETEGID = 3, 9, 1, 0, 63, 72, 108
 _OPENAT, _FACCESSAT, _DUP3, _MEMFD_CREATE, _EXECVEAT, _STATX = 257, 269, 292, 319, 322, 332
 _PIDFD_OPEN, _CLOSE_RANGE = 434, 436
 _AT_FDCWD, _AT_EMPTY_PATH = -100, 0x1000
@@ -51,7 +55,10 @@ _UNAME_BYTES = 390
 
 
 def name(words: Sequence[str]) -> str:
-    """The name of the ticket for a process with these words; "" if there is none for them."""
+    """The name of the ticket for a process with these words; "" if there is none for them. Without
+    words it is one that is described."""
+    if not words:
+        return DESCRIBED
     sizes = [str(len(_bytes(word))) for word in words]
     found = PREFIX + ".".join([str(len(words)), *sizes])
     return found if len(found) <= _LONGEST_NAME else ""
@@ -105,18 +112,24 @@ def _call(
 
 
 def store(
-    root: str, id: str, words: Sequence[str], entry: Mapping[str, Any], groups: Mapping[str, str],
-    init: tuple[int, int], before: Sequence[tuple[str, tuple[int, ...]]],
+    root: str, id: str, words: Sequence[str], process: bytes, entry: Mapping[str, Any],
+    groups: Mapping[str, str], init: tuple[int, int], before: Sequence[tuple[str, tuple[int, ...]]],
 ) -> None:  # fmt: skip
     """Make the ticket of a process of container `id` that was executed by `entry`. `init`: its pid
-    and start; `before`: what the files that `entry` is made from were like before that was. OSError
-    if it cannot be written."""
+    and start; `process`: what describes the process, if that is not words; `before`: what the files
+    that `entry` is made from were like before that was. OSError if it cannot be written."""
     called = name(words)
     identities = [*before, *_own(entry, init[0])]
     # what is not there, or is not ours yet, is not said in a ticket
-    if not called or entry["owned"] or entry["files"] or not all(one for _, one in identities):
+    if (
+        not called
+        or len(process) > _LONGEST_PROCESS
+        or entry["owned"]
+        or entry["files"]
+        or not all(one for _, one in identities)
+    ):
         return
-    data = _ticket(f"{root}/{id}", id, words, entry, groups, init, identities)
+    data = _ticket(f"{root}/{id}", id, words, process, entry, groups, init, identities)
     tickets = [one for one in posix.listdir(f"{root}/{id}") if one.startswith(PREFIX)]
     for one in tickets if len(tickets) >= KEPT else ():
         posix.unlink(f"{root}/{id}/{one}")
@@ -134,7 +147,7 @@ def _own(entry: Mapping[str, Any], init: int) -> list[tuple[str, tuple[int, ...]
 
 
 def _ticket(
-    directory: str, id: str, words: Sequence[str], entry: Mapping[str, Any],
+    directory: str, id: str, words: Sequence[str], process: bytes, entry: Mapping[str, Any],
     groups: Mapping[str, str], init: tuple[int, int],
     identities: Sequence[tuple[str, tuple[int, ...]]],
 ) -> bytes:  # fmt: skip
@@ -144,15 +157,24 @@ def _ticket(
     # a bracket before it and blanks in it: whatever is read, the search for its field ends
     made.data.extend(b"       )")
     stat = made.place(b" " * _STAT_ROOM + b" " * 64)
-    looks = _looks(made, directory, entry, groups, init[0], stat, identities)
+    looks = _looks(made, directory, groups, init[0], stat, identities)
     launches = _launches(made, id, dict(entry), groups)
     header = {
         2: len(words), 3: made.place(given), 4: len(given),
-        5: made.program(looks), 6: len(looks), 7: made.table(),
+        5: made.program(looks), 6: len(looks),
         8: stat + _STAT_ROOM, 9: made.place(since), 10: len(since),
         11: made.program(launches), 12: len(launches), 13: _MAIN_AT,
         14: sum(1 << number - 1 for number in entry["signals"]),
     }  # fmt: skip
+    room = made.room(len(process), (0, process)) if process else 0
+    header |= {
+        27: room,
+        28: len(process),
+        29: made.place(_COMPLAINT),
+        30: len(_COMPLAINT),
+        31: entry["uid"],
+    }
+    header[7] = made.table()
     for word, value in {0: _COOKIE, 1: len(made.data), **header}.items():
         made.data[8 * word : 8 * word + 8] = value.to_bytes(8, "little")
     flags = _CLONE_VM | _CLONE_VFORK | _CLEAR_SIGHAND
@@ -162,8 +184,8 @@ def _ticket(
 
 
 def _looks(
-    made: _Builder, directory: str, entry: Mapping[str, Any], groups: Mapping[str, str], init: int,
-    stat: int, identities: Sequence[tuple[str, tuple[int, ...]]],
+    made: _Builder, directory: str, groups: Mapping[str, str], init: int, stat: int,
+    identities: Sequence[tuple[str, tuple[int, ...]]],
 ) -> list[bytes]:  # fmt: skip
     """What looks at the world. The init is held before it is looked at, so that its number cannot
     change its owner unnoticed."""
@@ -185,9 +207,6 @@ def _looks(
     for path, one in identities:
         room = made.room(256, *_like(one))
         records.append(_call(_STATX, _AT_FDCWD, made.text(path), 0, _BASIC_STATS, room))
-    for stream in (0, 1, 2):
-        room = made.room(144, (28, pack("=I", entry["uid"])))
-        records.append(_call(_FSTAT, stream, room))
     if "freezer" in groups:
         path, thawed = f"{groups['freezer']}/freezer.state", b"THAWED\n"
     elif "" in groups:

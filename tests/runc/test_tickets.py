@@ -8,7 +8,9 @@ import re
 import shutil
 import signal
 import subprocess
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,6 +124,63 @@ def test_detached(ours: Machine, quick: Machine, installed: Machine) -> None:
     eventually(running)
 
 
+def test_described_by_a_file_with_a_pid_file(
+    ours: Machine, quick: Machine, installed: Machine, tmp_path: Path
+) -> None:
+    """As engines call it; the names of the files are others each time."""
+    ours.background("c")
+    described = json.dumps({"args": ["sleep", "997"], "cwd": "/", "env": ["PATH=/bin"]})
+
+    def call(
+        machine: Machine, number: int, text: str = described
+    ) -> subprocess.CompletedProcess[bytes]:
+        process, pid = tmp_path / f"process{number}", tmp_path / f"pid{number}"
+        process.write_text(text)
+        null = subprocess.DEVNULL
+        return subprocess.run(
+            machine.words("--log", str(tmp_path / "log"), "--log-format", "json", "exec", "--process",
+                          str(process), "--detach", "--pid-file", str(pid), "c"),
+            stdin=null, stdout=null, stderr=null, timeout=PATIENCE, check=False, cwd=tmp_path,
+        )  # fmt: skip
+
+    for number, machine in enumerate((ours, ours, quick, installed, installed)):
+        assert call(machine, number).returncode == 0
+        pid = int((tmp_path / f"pid{number}").read_text())
+        eventually(partial(_is, pid, b"sleep\000997\0"))
+        assert pid in json.loads(ours.ok("ps", "-f", "json", "c"))
+    assert not [one for one in os.listdir(tmp_path) if one.startswith(".")]
+    for other in (described + " ", described[:-1], described.replace("997", "996"), ""):
+        assert call(installed, 9, other).returncode == PYTHON
+    # what can be read only once is left to who can use it
+    fifo = tmp_path / "process9"
+    fifo.unlink()
+    os.mkfifo(fifo)
+    assert installed.call("exec", "-p", str(fifo), "-d", "c").returncode == PYTHON
+    assert installed.call("exec", "-p", str(tmp_path / "none"), "-d", "c").returncode == PYTHON
+    assert installed.call("exec", "-p", str(tmp_path / "process1"), "c", "x").returncode == PYTHON
+
+
+def test_a_pid_file_that_cannot_be_written_ends_the_process(
+    ours: Machine, quick: Machine, installed: Machine, tmp_path: Path
+) -> None:
+    ours.background("c")
+    words = ("sleep", "995")
+    for machine in (ours, ours, quick):
+        machine.quiet("exec", "-d", "c", *words)
+    before = sorted(json.loads(ours.ok("ps", "-f", "json", "c")))
+    (tmp_path / "directory").mkdir()
+    for place in (tmp_path / "nowhere" / "pid", tmp_path / "directory"):
+        done = installed.call("exec", "--pid-file", str(place), "-d", "c", *words)
+        assert (done.returncode, done.stdout) == (255, "")
+        assert "pid file" in done.stderr
+        assert sorted(json.loads(ours.ok("ps", "-f", "json", "c"))) == before
+    assert not (tmp_path / ".directory").exists()
+
+
+def _is(pid: int, words: bytes) -> bool:
+    return _words(pid) == words
+
+
 def _words(pid: int) -> bytes:
     return Path(f"/proc/{pid}/cmdline").read_bytes()
 
@@ -195,6 +254,27 @@ def test_what_has_changed_is_asked_of_python(
     ours.ok("kill", "c", "KILL")
     eventually(lambda: ours.status("c") == "stopped")
     assert python()
+
+
+def test_the_streams_are_the_users_or_null(
+    ours: Machine, quick: Machine, installed: Machine, tmp_path: Path
+) -> None:
+    """Others the library gives to the user."""
+    ours.background("c")
+    learn(ours, quick, "true")
+    foreign = tmp_path / "foreign"
+    foreign.touch()
+    for uid, status in ((0, 0), (1, PYTHON)):
+        os.chown(foreign, uid, uid)
+        for stream in ("stdin", "stdout", "stderr"):
+            with open(foreign, "r+b") as file:
+                given: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL,
+                         "stderr": subprocess.DEVNULL, stream: file}  # fmt: skip
+                done = subprocess.run(
+                    installed.words("exec", "c", "true"), env=installed.environment, check=False,
+                    timeout=PATIENCE, **given,
+                )  # fmt: skip
+                assert done.returncode == status
 
 
 def test_a_ticket_is_private_and_whole(

@@ -6,7 +6,7 @@ form where there are two). Source: Intel 64 and IA-32 Architectures Software Dev
 volume 2. Not loaded at run time: `code` holds what it made.
 
 Known: labels, `.set NAME, NUMBER`, `.quad NUMBER`, `#` comments; mov, lea, movzx, imul, push, pop,
-call, ret, jmp and the conditional jumps, syscall, repe cmpsb, neg, inc, dec, shl, shr, add, or, and,
+call, ret, jmp and the conditional jumps, syscall, repe cmpsb, neg, div, inc, dec, shl, shr, add, or, and,
 sub, xor, cmp, test on 8 (registers), 32 and 64 bits; memory as [base], [base+disp], [base+index*scale+disp].
 """
 
@@ -24,7 +24,7 @@ _R8 = ("al", "cl", "dl", "bl")
 _ARITHMETIC = {"add": 0, "or": 1, "and": 4, "sub": 5, "xor": 6, "cmp": 7}
 _CONDITIONS = {"jb": 2, "jae": 3, "je": 4, "jz": 4, "jne": 5, "jnz": 5, "jbe": 6, "ja": 7,
                "js": 8, "jns": 9}  # fmt: skip
-_UNARY = {"neg": (0xF7, 3), "inc": (0xFF, 0), "dec": (0xFF, 1)}
+_UNARY = {"neg": (0xF7, 3), "div": (0xF7, 6), "inc": (0xFF, 0), "dec": (0xFF, 1)}
 _SIZES = {"qword": 8, "dword": 4, "byte": 1}
 
 

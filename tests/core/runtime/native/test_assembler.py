@@ -39,7 +39,17 @@ def test_every_form_is_encoded_as_gnu_as_does(tmp_path: Path) -> None:
     places += [f"[{base}+{index}*{scale}+16]" for base in ("rbp", "rsp", "r13")
                for index, scale in (("rdi", 8), ("r9", 1), ("rax", 4))]  # fmt: skip
     values = [0, 1, -1, 127, 128, -129, 0x12345678]
-    lines = ["syscall", "ret", "neg rax", "neg r9d", "dec r12d", "inc rdx", "call r15"]
+    lines = [
+        "syscall",
+        "ret",
+        "neg rax",
+        "neg r9d",
+        "dec r12d",
+        "inc rdx",
+        "call r15",
+        "repe cmpsb",
+        "div rcx",
+    ]
     for register in wide:
         lines += [f"push {register}", f"pop {register}", f"shr {register}, 1", f"shl {register}, 8"]
         lines += [f"mov {register}, {value}" for value in values]
