@@ -47,7 +47,16 @@ sys.exit(main())
 DOCKERFILE = """
 FROM made
 COPY --chown=web:www text /www/text
-RUN echo x > /run-made; chown 33:34 /run-made; chmod 4755 /run-made; rm /www/file
+RUN --mount=type=cache,target=/cache,uid=33 --mount=target=/context \\
+    --mount=type=secret,id=word,target=/word,uid=33 <<EOF
+set -e
+test "$(stat -c %u /cache) $(stat -c %u /word)" = "33 33"
+cat /context/text /word > /cache/all
+echo x > /run-made
+chown 33:34 /run-made
+chmod 4755 /run-made
+rm /www/file
+EOF
 WORKDIR /www/deep
 """
 
@@ -179,7 +188,8 @@ def test_files_belong_to_whom_the_image_says(user: User, snapshotter: str) -> No
     seen = {one.stat().st_uid for tree in trees for one in (tree / "fs").rglob("*")}
     # 2000 lies in the second range: the first has a thousand
     assert {UID, FIRST + 32, UID * 20 + 999} <= seen
-    user.ok("image", "build", *how, "-t", "built", str(top / "context"))
+    secret = f"id=word,src={top / 'context' / 'text'}"
+    user.ok("image", "build", *how, "--secret", secret, "-t", "built", str(top / "context"))
     assert user.owners("built", "/www/text", "/run-made", "/www/deep", snapshotter=snapshotter) == [
         "33:34 644", "33:34 4755", "0:0 755",
     ]  # fmt: skip
