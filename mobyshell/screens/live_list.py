@@ -36,6 +36,9 @@ AGAIN = 2.0
 AGEING = 5.0
 """Seconds between two looks at the clock, where rows say how old something is."""
 
+PATIENCE = 0.5
+"""Seconds of reading for the first time after which it is said that this is what goes on."""
+
 LISTING = "listing what there is"
 
 
@@ -68,6 +71,7 @@ class LiveList(Vertical, Generic[Info]):
         self._soon: Timer | None = None
         self._reading = self._stale = False
         self._read_at = 0.0
+        self._known = False
 
     def read(self) -> list[Info]:
         """What there is. In a thread."""
@@ -85,6 +89,7 @@ class LiveList(Vertical, Generic[Info]):
     def on_mount(self) -> None:
         if self.POLL is not None:
             self.poll = self.set_interval(AGEING, self._grow_older, pause=True)
+        self.set_timer(PATIENCE, self._say_reading, name="again")  # it holds nobody up
         self.session.news.tell(self, *self.TOPICS, everywhere=self.EVERYWHERE)
 
     def on_unmount(self) -> None:
@@ -151,7 +156,7 @@ class LiveList(Vertical, Generic[Info]):
         self._read()
 
     def _was_read(self) -> None:
-        self._reading = False
+        self._reading, self._known = False, True
         if self._stale:
             self._read_in(SOON)
 
@@ -202,6 +207,10 @@ class LiveList(Vertical, Generic[Info]):
         self.infos = {str(row[self.SPEC.key]): one for row, one in zip(rows, infos, strict=True)}
         self.table.set_rows(rows)
         self._say_empty()
+
+    def _say_reading(self) -> None:
+        if not self._known:
+            self.query_one(Sentence).say(f"Reading the {self.SPEC.plural} …")
 
     def _say_empty(self) -> None:
         """A table without rows says why."""

@@ -148,6 +148,19 @@ async def test_the_list_follows_the_events_of_the_store(opened: Open) -> None:
         assert WEB not in screen_text(pilot)
 
 
+async def test_a_list_that_is_slow_the_first_time_says_that_it_is_read(tasks: FakeTasks) -> None:
+    app = make_app(tasks, "images")
+    images: Any = app.session.images
+    go, ls = threading.Event(), images.ls
+    images.ls = lambda: ls() if go.wait(60) else []
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "Reading the images …" in screen_text(pilot))
+        go.set()
+        await until(pilot, lambda: "1.1M" in screen_text(pilot))
+        assert "Reading" not in screen_text(pilot)
+        assert app.screen.query_one("#images").has_focus
+
+
 async def test_a_storm_of_events_does_not_keep_a_slow_list_from_being_shown(opened: Open) -> None:
     async with opened("images") as pilot:
         app: Any = pilot.app
