@@ -118,6 +118,7 @@ async def test_80_columns_show_one_pane_at_a_time(opened: Open) -> None:
         await pilot.press("tab", "tab")
         await settle(pilot)
         assert "/etc/passwd" in screen_text(pilot)
+        assert "318B in 1 file: pulled and kept" in screen_text(pilot)
         await pilot.press("escape")
         # one step at a time also where there is nothing to have the keyboard
         await pilot.press("G", "tab", "tab")
