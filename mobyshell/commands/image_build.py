@@ -62,6 +62,8 @@ def build(
     from mobyshell.moby.build.secrets import read_secret
 
     directory, path = _where(context, file)
+    if path is None and ctx.narrate is not None:  # where the keys are the face's
+        raise UsageError("-f - is for the command line", hint="-f FILE")
     arguments = _arguments(build_arg)
     space = tenant(ctx)
     stages = _stages(path, arguments, platform, space)
