@@ -77,13 +77,21 @@ def version(path: str) -> str:
     return (done.stdout or done.stderr).splitlines()[0].strip() if done.stdout else "?"
 
 
+def as_installed() -> dict[str, str]:
+    """The environment of who has installed what is measured: its modules are compiled then, and stay
+    so. A shell for development may say that nothing is kept (PYTHONDONTWRITEBYTECODE), which measures
+    the compiler: 90 ms of an `image import`."""
+    return {name: one for name, one in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 def must_run(command: list[str]) -> None:
-    """Run a peer once, quietly. Raises with what it said if it fails."""
+    """Run a peer once, quietly, or one of our own programs. Raises with what it said if it fails."""
     # a file: what is left running would keep a pipe open, and us waiting
     with tempfile.TemporaryFile() as output:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
-        )
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False,
+            env=as_installed(),
+        )  # fmt: skip
         if done.returncode == 0:
             return
         output.seek(0)
