@@ -18,7 +18,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import random
 import sqlite3
 import threading
 import time
@@ -276,7 +275,9 @@ class _Connection:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise _held(self.lock) from None
-                time.sleep(pause * random.uniform(0.5, 1.0))
+                from random import uniform  # who waits has the time
+
+                time.sleep(pause * uniform(0.5, 1.0))
                 pause = min(pause * 1.5, 0.01)
         try:
             yield

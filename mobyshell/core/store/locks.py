@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import random
 import stat
 import time
 from collections.abc import Iterator
@@ -36,7 +35,9 @@ def wait_lock(fd: int, patience: float, *, shared: bool = False) -> bool:
     while not try_lock(fd, shared=shared):
         if time.monotonic() > deadline:
             return False
-        time.sleep(pause * random.uniform(0.5, 1.0))
+        from random import uniform  # who waits has the time
+
+        time.sleep(pause * uniform(0.5, 1.0))
         pause = min(pause * 1.5, 0.01)
     return True
 

@@ -199,7 +199,11 @@ class _Unpacking:
             for number in numbers:
                 parent = "" if self._snapshots.rebases else self._parent(number)
                 with self._prepared(number, parent) as target:
-                    self._finish(number, target, self._apply(number, target))
+                    done = self._apply(number, target)
+                    if number == numbers[-1]:
+                        for worker in self._all:
+                            worker.cancel()  # it ends while the disk is waited for
+                    self._finish(number, target, done)
         finally:
             for worker in self._all:
                 worker.close()

@@ -163,6 +163,16 @@ class Blobs:
         return size
 
 
+def discard(directory: Path) -> None:
+    """Remove a directory in which are files only. What cannot be removed is left, as garbage."""
+    try:
+        for name in os.listdir(directory):
+            os.unlink(directory / name)
+        directory.rmdir()
+    except OSError:
+        pass
+
+
 def hash_file(fd: int, algorithm: str = "sha256") -> Digest:
     """The digest of all bytes of an open file."""
     return Digest.from_hasher(hash_into(new_hasher(algorithm), fd))

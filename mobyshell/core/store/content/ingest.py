@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ from pathlib import Path
 from mobyshell.core.errors import AlreadyExists, OutOfRange, SyscallFailed, WrongState
 from mobyshell.core.events import ContentCreated
 from mobyshell.core.oci.digest import Digest, is_digest
-from mobyshell.core.store.content.blobs import Blobs, hash_file
+from mobyshell.core.store.content.blobs import Blobs, discard, hash_file
 from mobyshell.core.store.content.hashing import Hashing
 from mobyshell.core.store.content.values import FRESH, Info, Status
 from mobyshell.core.store.labels import decode, encode
@@ -150,7 +149,7 @@ class Ingest:
                 self._blobs.place({digest: self._directory / DATA})
                 with self._scope.write() as sql:
                     info, made = self._name(sql, digest, column)
-            shutil.rmtree(self._directory, ignore_errors=True)  # else garbage
+            discard(self._directory)
         except OSError as error:
             raise SyscallFailed.of(error, "write") from error
         finally:
@@ -209,7 +208,7 @@ class Ingest:
         """Give the lock back. The bytes stay, if anybody is to go on with them."""
         self._forget_hash()
         if not self._kept and self.directory_fd >= 0:
-            shutil.rmtree(self._directory, ignore_errors=True)
+            discard(self._directory)
         for fd in (self.fd, self.directory_fd):
             if fd >= 0:
                 os.close(fd)

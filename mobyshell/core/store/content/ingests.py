@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import time
 from pathlib import Path
 from typing import TypeAlias
@@ -17,7 +16,7 @@ from typing import TypeAlias
 from mobyshell.core.errors import Locked, NotFound, SyscallFailed
 from mobyshell.core.oci.digest import Digest
 from mobyshell.core.oci.safejson import show
-from mobyshell.core.store.content.blobs import Blobs
+from mobyshell.core.store.content.blobs import Blobs, discard
 from mobyshell.core.store.content.ingest import DATA, Ingest
 from mobyshell.core.store.content.values import Status
 from mobyshell.core.store.filters import mapping_fields, parse_filters
@@ -144,7 +143,7 @@ class Ingests:
                         (scope.namespace, ref))  # fmt: skip
             sql.execute("DELETE FROM lease_resources WHERE namespace = ? AND type = 'ingests'"
                         " AND resource = ?", (scope.namespace, ref))  # fmt: skip
-        shutil.rmtree(scope.root.ingests / _id(scope.namespace, ref), ignore_errors=True)
+        discard(scope.root.ingests / _id(scope.namespace, ref))
 
     def _status(self, row: _Row) -> Status:
         ref, directory, total, expected, started, updated = row

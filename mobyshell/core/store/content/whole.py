@@ -8,14 +8,13 @@ a lock for as long as its maker lives: after a crash it is garbage.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.oci.digest import Digest
-from mobyshell.core.store.content.blobs import Blobs
+from mobyshell.core.store.content.blobs import Blobs, discard
 from mobyshell.core.store.locks import lock_directory
 from mobyshell.core.values import field, value
 
@@ -47,7 +46,7 @@ def _directory(blobs: Blobs) -> Iterator[Path]:
     try:
         yield directory
     finally:
-        shutil.rmtree(directory, ignore_errors=True)  # else garbage
+        discard(directory)
         os.close(lock)
 
 
