@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mobyshell.core.errors import NotFound
 from mobyshell.core.store.check import check_root
+from mobyshell.core.store.references import child_labels
 from mobyshell.core.store.snapshots.choose import snapshotter
 from mobyshell.core.store.store import Namespace, Store
 from mobyshell.core.store.unpack import unpack
@@ -39,8 +40,11 @@ def act(space: Namespace, name: str, number: int) -> str:
     """Have an image, unpacked; its chain id."""
     with space.leased() as held:
         target = images.image(held.content, layers(number))
+        found = resolve(held.content, target)
+        # as a pull does it: what has a name holds its parts, or a check misses them later
+        held.content.update(target.digest, child_labels(found.manifest.children))
         held.images.put(f"image-{number}", target)
-        return unpack(held, resolve(held.content, target), snapshotter=name)
+        return unpack(held, found, snapshotter=name)
 
 
 def findings(root: Path) -> list[str]:
