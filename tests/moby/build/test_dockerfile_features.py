@@ -390,17 +390,10 @@ WORKDIR /home/web
 """)
 
     def all_below(path: str) -> list[str]:
-        rows = look.files(image, path)
-        deeper = [one for row in rows if row.mode and not row.size and look_is_directory(row.path)
-                  for one in all_below(row.path)]  # fmt: skip
-        return sorted([row.path for row in rows if not look_is_directory(row.path)] + deeper)
-
-    def look_is_directory(path: str) -> bool:
-        try:
-            look.files(image, path)
-        except MobyshellError:
-            return False
-        return True
+        found: list[str] = []
+        for row in look.files(image, path):
+            found += all_below(row.path) if row.kind == "directory" else [row.path]
+        return sorted(found)
 
     assert all_below("/all") == ["/all/src/three", "/all/src/x/one"]
     assert all_below("/cut") == ["/cut/src/deep/x/two", "/cut/x/one"]
