@@ -9,10 +9,13 @@ gets another process.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
 if __name__ == "__main__":  # run by its path, as -I leaves sys.path bare; not to be loaded twice
+    # modules stay, and so does what is known of directories: few looks for cycles among them
+    gc.set_threshold(50_000, 20, 20)
     sys.path += sys.argv[2:]
     from mobyshell.core.store.layers.process import main as _main
 
