@@ -31,8 +31,10 @@ def adopt_all(house: House, tables: Tables, runtimes: Runtimes) -> list[str]:
     for namespace, id in _tasks(house.state):
         record = _readable(task_dir(house.state, namespace, id))
         if record is None:
-            # a shim may have died in its making before it could write that down
-            if not clear_abandoned(Path(container_dir(house.state, namespace, id))):
+            # a shim may have died in its making before it could write that down; a runtime that is a
+            # program may still be at it: then `clear_making` waits for its end
+            place = Path(container_dir(house.state, namespace, id))
+            if tables.reserved(namespace, id) or not clear_abandoned(place):
                 lost.append(f"{namespace}/{id}/")
             continue
         tables.add(_adopt(house, tables, namespace, task_dir(house.state, namespace, id), record))

@@ -87,6 +87,10 @@ class Tables:
             raise AlreadyExists(f"{what} exists already", hint="choose another name, or delete it")
         self._making.add(key)
 
+    def reserved(self, namespace: str, id: str) -> bool:
+        """Whether somebody is at the making, or the unmaking, of a task of that name."""
+        return (namespace, id, "") in self._making
+
     def release(self, namespace: str, id: str, exec_id: str = "") -> None:
         """It was made, or will not be."""
         self._making.discard((namespace, id, exec_id))
