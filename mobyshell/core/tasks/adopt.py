@@ -33,8 +33,10 @@ def adopt_all(house: House, tables: Tables, runtimes: Runtimes) -> list[str]:
         if record is None:
             # a shim may have died in its making before it could write that down; a runtime that is a
             # program may still be at it: then `clear_making` waits for its end
+            if tables.reserved(namespace, id):
+                continue
             place = Path(container_dir(house.state, namespace, id))
-            if tables.reserved(namespace, id) or not clear_abandoned(place):
+            if not clear_abandoned(place) and os.path.isdir(task_dir(house.state, namespace, id)):
                 lost.append(f"{namespace}/{id}/")
             continue
         tables.add(_adopt(house, tables, namespace, task_dir(house.state, namespace, id), record))

@@ -71,6 +71,8 @@ class Loop:
         self._running = False
         self.driving = 0
         """How many verbs are under way."""
+        self.rested: Callable[[], None] = lambda: None
+        """Called when the last of them has ended, whoever waits for it, or nobody any more."""
 
     def watch(self, fd: int, callback: Callable[[], None], *, write: bool = False) -> Watch:
         """Call back whenever `fd` is readable (or writable), or has failed.
@@ -213,7 +215,11 @@ class _Drive(Generic[T]):
 
     def _end(self, result: Any, error: BaseException | None) -> None:
         self._loop.driving -= 1
-        self._done(result, error)
+        try:
+            self._done(result, error)
+        finally:
+            if not self._loop.driving:
+                self._loop.rested()
 
     def _wait(self, wanted: Readable | HungUp | Sleep) -> None:
         if isinstance(wanted, Sleep):

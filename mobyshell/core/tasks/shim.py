@@ -81,6 +81,7 @@ class Shim:
         self.holder.leftovers(lost)
         self._debug = DebugDoor(self.loop, f"{state}/{DEBUG_SOCKET}", self._consider)
         self._server = Server(self.loop, f"{state}/{SOCKET}", self)
+        self.loop.rested = self._consider
 
     def _make_intake(self, clock: SystemClock) -> Intake:
         ends = [self.holder.take(name) for name in _STAGING_NAMES]

@@ -209,3 +209,31 @@ def test_a_renewed_loop_goes_on_with_its_watches(loop: Loop, pipe: tuple[int, in
     loop.run()
     assert heard == [1]
     watch.close()
+
+
+def test_it_is_told_when_the_last_verb_has_ended_however_it_did(
+    loop: Loop, complaints: list[BaseException]
+) -> None:
+    """So a shim looks whether it can go, also if nobody waits for the answer any more."""
+    told: list[int] = []
+
+    def rested() -> None:
+        told.append(loop.driving)
+        loop.stop()
+
+    loop.rested = rested
+
+    def verb(seconds: float) -> Steps[None]:
+        yield Sleep(seconds)
+        if seconds > 0.01:
+            raise WrongState("it did not work")
+
+    def done(result: object, error: BaseException | None) -> None:
+        if error is not None:
+            raise error
+
+    loop.drive(verb(0.01), done)
+    loop.drive(verb(0.02), done)
+    loop.run()
+    assert told == [0]
+    assert [str(one) for one in complaints] == ["it did not work"]
