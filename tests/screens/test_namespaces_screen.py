@@ -136,10 +136,10 @@ async def test_into_a_real_one_by_a_terminal_in_a_tab(tasks: FakeTasks) -> None:
         async with app.run_test(size=(120, 40), notifications=True) as pilot:
             await until(pilot, lambda: uts in kernel_table(pilot).shown)
             kernel_table(pilot).choose(uts)
-            await until(pilot, lambda: "hostname    elsewhere" in screen_text(pilot))
+            await until(pilot, lambda: f"{'hostname':16}elsewhere" in screen_text(pilot))
             kernel_table(pilot).choose(net)
             record = pilot.app.screen.query_one("#inside RecordView", RecordView)
-            await until(pilot, lambda: "lo          down" in record.text)
+            await until(pilot, lambda: f"{'lo':16}down" in record.text)
             kernel_table(pilot).choose(uts)
             await pilot.press("space")
             kernel_table(pilot).choose(net)
