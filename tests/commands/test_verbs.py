@@ -71,6 +71,11 @@ def prepare(workplace: Workplace, verb: Verb, words: list[str]) -> None:
         workplace.ok("snapshot", "mount", "layer-view", "mnt")
     if verb.name == "image verify":
         workplace.ok("image", "sign", "alpine", "--key", "mine.key")
+    if verb.name in ("network connect", "network disconnect"):
+        workplace.ok("network", "create", "--subnet", "10.198.0.0/24", "wan")
+        workplace.ok("run", "-d", "--name", "web", "--network", "wan", "first", "sleep", "1000")
+    if verb.name == "network disconnect":
+        workplace.ok("network", "connect", "lan", "web")
     if verb.name == "task resume":
         workplace.ok("task", "pause", "up")
 
