@@ -124,7 +124,6 @@ def test_a_policy_from_run_to_rm(place: Workplace) -> None:
     eventually(lambda: task(place, "one")["status"] == "stopped")
     assert place.ok("logs", "one").split() == ["x"] * sum(range(1, 7))
     place.ok("rm", "one")
-    place.ok("container", "rm", "one")
     assert left(place) == ("", "", {"committed"})
 
 

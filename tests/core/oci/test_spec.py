@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from mobyshell.core.errors import InvalidSpec, MobyshellError, NotFound
@@ -189,6 +189,7 @@ def test_values_can_be_compared_replaced_and_sent() -> None:
 
 
 @settings(MODEST, max_examples=300)
+@example(("linux", "sysctl"), {"\x1f": ""})
 @given(PLACES, ANY_JSON)
 def test_anything_anywhere_is_a_spec_or_problems(place: Place, value: Any) -> None:
     judged(put(FULL, place, value))

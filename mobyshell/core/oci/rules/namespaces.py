@@ -131,4 +131,4 @@ def sysctls(spec: Spec) -> Iterator[Problem]:
             # in runc's words, which callers look for
             kind = f"a {needs}" if needs else "its"
             yield Problem(path, show(key), f"one with {kind} namespace of the container's own: "
-                          f'sysctl "{key}" is not in a separate kernel namespace', _SYSCTL)  # fmt: skip
+                          f"sysctl {show(key)} is not in a separate kernel namespace", _SYSCTL)  # fmt: skip
