@@ -196,7 +196,17 @@ class Container:
         self, *, terminal: bool = False, stdin: bool = False, rows: int = 0, columns: int = 0
     ) -> None:
         """As `new_task`, with nobody at its streams."""
-        row, tasks = self.info, self.tenant.tasks
+        row = self.info
+        try:
+            self._create_task(row, terminal=terminal, stdin=stdin, rows=rows, columns=columns)
+        except MobyshellError:
+            _ = self.info  # NotFound: it was removed meanwhile, and that is why
+            raise
+
+    def _create_task(
+        self, row: Row, *, terminal: bool, stdin: bool, rows: int, columns: int
+    ) -> None:  # fmt: skip
+        tasks = self.tenant.tasks
         rootfs = files = None
         if row.snapshot_key:
             mounts = tuple(self.tenant.snapshotter(row.snapshotter).mounts(row.snapshot_key))

@@ -10,6 +10,7 @@ import sys
 import tarfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 
 from mobyshell.core.errors import AlreadyExists, MobyshellError, NotFound, WrongState
 from mobyshell.core.oci.platform import host_platform
+from mobyshell.moby import container as containers
 from mobyshell.moby.asynchronous import AsyncMoby
 from mobyshell.moby.client import Moby
 from mobyshell.moby.container import (
@@ -240,6 +242,27 @@ def test_a_container_with_a_task_stays(moby: Moby) -> None:
     assert [one.id for one in moby.containers("labels.app==web")] == ["c"]
     assert container.set_labels({"app": None, "b": "c"}) == {"b": "c"}
     container.delete(with_snapshot_cleanup)
+
+
+def test_one_that_is_removed_while_it_is_started_is_said_to_be_gone(
+    moby: Moby, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = put_image(moby)
+    container = moby.new_container(
+        "c", with_image(image), with_new_snapshot("s", image),
+        with_new_spec(with_image_config("true")),
+    )  # fmt: skip
+    around = containers.around
+
+    @contextmanager
+    def meanwhile(*args: Any) -> Iterator[str]:
+        with around(*args) as text:
+            container.delete(with_snapshot_cleanup)
+            yield text
+
+    monkeypatch.setattr(containers, "around", meanwhile)
+    with pytest.raises(NotFound, match="no container c "):
+        container.new_task()
 
 
 def test_streams_go_both_ways(moby: Moby, tmp_path: Path) -> None:
