@@ -313,19 +313,21 @@ def mapped_rootfs(house: House, place: Path) -> Path:
     return rootfs
 
 
+def in_user_namespace(document: Document, rootfs: Path) -> None:
+    document["root"] = {"path": str(rootfs)}
+    document["linux"]["namespaces"].append({"type": "user"})
+    for kind in ("uidMappings", "gidMappings"):
+        document["linux"][kind] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+
+
 def test_user_namespace(house: House, tmp_path: Path) -> None:
     rootfs = mapped_rootfs(house, tmp_path)
-
-    def change(document: Document) -> None:
-        document["root"] = {"path": str(rootfs)}
-        document["linux"]["namespaces"].append({"type": "user"})
-        for kind in ("uidMappings", "gidMappings"):
-            document["linux"][kind] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
 
     lines = house.sh(
         "id -u; cat /proc/self/uid_map; stat -c %U:%t:%T /dev/null;"
         "echo x > /dev/null && touch /made && echo ok;"
-        "cat /proc/self/setgroups; grep -c cgroup /proc/self/mountinfo", change)  # fmt: skip
+        "cat /proc/self/setgroups; grep -c cgroup /proc/self/mountinfo",
+        lambda document: in_user_namespace(document, rootfs))  # fmt: skip
     assert lines[0] == "0"
     assert lines[1].split() == ["0", "100000", "65536"]
     assert lines[2].endswith(":1:3")
@@ -338,10 +340,7 @@ def test_devices_in_a_user_namespace_are_as_the_spec_has_them(house: House, tmp_
     rootfs = mapped_rootfs(house, tmp_path)
 
     def change(document: Document) -> None:
-        document["root"] = {"path": str(rootfs)}
-        document["linux"]["namespaces"].append({"type": "user"})
-        for kind in ("uidMappings", "gidMappings"):
-            document["linux"][kind] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+        in_user_namespace(document, rootfs)
         zero = {"type": "c", "major": 1, "minor": 5}
         document["linux"]["devices"] = [
             {"path": "/dev/my/zero", **zero, "fileMode": 0o647, "uid": 7, "gid": 8},
