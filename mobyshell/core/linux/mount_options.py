@@ -163,7 +163,8 @@ def _apply(word: str, set_bits: int, clear_bits: int, tree: bool = False) -> tup
 
 
 def parse_options(options: tuple[str, ...] | list[str]) -> MountOptions:
-    """Take `options` apart; later ones win over earlier ones, as with mount(8).
+    """Take `options` apart; later ones win over earlier ones, as with mount(8). Only `rbind` is not
+    taken back by a later `bind`: podman writes both, and with runc they mean the whole tree.
 
     What is no word of the spec is the filesystem's, as with runc: it may refuse it.
     """
@@ -174,7 +175,7 @@ def parse_options(options: tuple[str, ...] | list[str]) -> MountOptions:
     extensions: list[str] = []
     for option in options:
         if option in ("bind", "rbind"):
-            bind, recursive = True, option == "rbind"
+            bind, recursive = True, recursive or option == "rbind"
         elif option == "remount":
             remount = True
         elif option in _PROPAGATION:
