@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from mobyshell.core.linux import cgroups
 from tests.runc.conftest import Machine
 
@@ -186,11 +188,21 @@ def test_a_poststop_hook_that_fails_is_a_warning(ours: Machine) -> None:
     assert (done.returncode, said in done.stderr) == (0, True)
 
 
-def test_debug_says_the_filters_flags(ours: Machine) -> None:
-    filtered = {"defaultAction": "SCMP_ACT_ALLOW", "flags": ["SECCOMP_FILTER_FLAG_LOG"],
-                "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}]}  # fmt: skip
+@pytest.mark.parametrize(("flags", "value"), [
+    (["SECCOMP_FILTER_FLAG_LOG"], 2),
+    (["SECCOMP_FILTER_FLAG_TSYNC"], 0),
+    ([], 0),
+    (None, 4),
+])  # fmt: skip
+def test_debug_says_the_filters_flags(ours: Machine, flags: list[str] | None, value: int) -> None:
+    filtered: dict[str, object] = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}],
+    }
+    if flags is not None:
+        filtered["flags"] = flags
     ours.spec("true", change=lambda d: d["linux"].update(seccomp=filtered))
-    assert 'msg="seccomp filter flags: 2"' in ours.call("--debug", "run", "c").stderr
+    assert f'msg="seccomp filter flags: {value}"' in ours.call("--debug", "run", "c").stderr
 
 
 def test_a_root_that_is_only_moved_leaves_no_procfs_to_be_mounted_anew(ours: Machine) -> None:

@@ -15,10 +15,14 @@ from typing import Any
 from mobyshell.core.errors import SyscallFailed, Unsupported
 
 _FILTER_FLAGS = {
-    "SECCOMP_FILTER_FLAG_TSYNC": 1, "SECCOMP_FILTER_FLAG_LOG": 2,
+    # the process that loads the filter has one thread: there is nobody to bring it to
+    "SECCOMP_FILTER_FLAG_TSYNC": 0, "SECCOMP_FILTER_FLAG_LOG": 2,
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4, "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 32,
 }  # fmt: skip
-_TSYNC, _WAIT_KILLABLE_RECV, _TSYNC_ESRCH = 1, 32, 16
+_WAIT_KILLABLE_RECV = 32
+_WITHOUT_FLAGS = ("SECCOMP_FILTER_FLAG_SPEC_ALLOW",)
+"""What a filter that says nothing of flags means to runc and crun: older kernels, and those started
+with spec_store_bypass_disable=seccomp, slow whatever is filtered down otherwise."""
 NEW_LISTENER = 8
 """The flag with which seccomp(2) returns the listener of a filter that notifies."""
 
@@ -61,12 +65,12 @@ def compile_filter(document: Mapping[str, Any]) -> tuple[bytes, int, str]:
     default = document["defaultAction"]
     rules = document.get("syscalls") or ()
     flags = 0
-    for name in document.get("flags") or ():
+    named = document.get("flags")
+    for name in _WITHOUT_FLAGS if named is None else named:
         flags |= _FILTER_FLAGS[name]
     if any(rule["action"] == _NOTIFY for rule in rules) or default == _NOTIFY:
         _check_notify(default, rules)
-        # with TSYNC the kernel must say by an errno, not by a thread's id, that it failed
-        flags |= NEW_LISTENER | (_TSYNC_ESRCH if flags & _TSYNC else 0)
+        flags |= NEW_LISTENER
     else:
         flags &= ~_WAIT_KILLABLE_RECV  # of what is never asked; the kernel refuses it (EINVAL)
     default_action = _action(lib, default, document.get("defaultErrnoRet"))
