@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mobyshell.commands.registry import DESTROY, READ, TEXT, WRITE, argument, switch, verb
 from mobyshell.commands.results import Rows
-from mobyshell.commands.stored import say_freed
+from mobyshell.commands.stored import FOREIGN, say_freed
 
 if TYPE_CHECKING:
     from mobyshell.commands.context import Context
@@ -34,6 +34,8 @@ def gc(ctx: Context, *, dry_run: bool, why: bool) -> Rows:
     columns = [("kept", "", "check"), ("namespace", "NAMESPACE", "text"), ("kind", "KIND", "text"),
                ("key", "WHAT", "id"), ("size", "SIZE", "bytes"), ("why", "WHY", "text")]  # fmt: skip
     said = say_freed(done.freed, len(done.removed)) or "there is no garbage"
+    if done.foreign:
+        said = FOREIGN
     if dry_run and done.removed:
         said = said.replace("collected", "would collect")
     return Rows(columns if why else columns[1:5], rows + kept, "key", said)
@@ -152,6 +154,48 @@ def checked(ctx: Context, *, repair: bool, quick: bool = False) -> Rows:
             hint = "mobyshell store check --repair (--plan says what that would do)"
         raise Damaged(f"{ctx.root} has {problems}", Rows(columns, rows, "subject"), hint)
     return Rows(columns, rows, "subject", "mended" if found else f"{ctx.root} is sound")
+
+
+def plan_of_adopt(ctx: Context, *, remove: bool) -> Rows:
+    """The files that are a lost database's; nothing is changed."""
+    from mobyshell.core.store import identity
+    from mobyshell.core.store.adopt import strays
+
+    store = ctx.store
+    if identity.owns(store.root, store.database):
+        return Rows(_ADOPTED, [], "name", "the files of this store are its database's")
+    left = strays(store)
+    rows = [{"kind": "content", "name": one, "size": size} for one, size in left.blobs.items()]
+    rows += [{"kind": "tree", "name": f"{name}/{number}"} for name, number in left.trees]
+    said = f"would {'remove' if remove else 'keep'} {left}"
+    return Rows(_ADOPTED, rows, "name", said)
+
+
+_ADOPTED = (("kind", "KIND", "text"), ("name", "WHAT", "id"), ("size", "SIZE", "bytes"),
+            ("problem", "PROBLEM", "text"))  # fmt: skip
+
+
+@verb(
+    N, "adopt",
+    switch("--remove", "remove them instead"),
+    effect=DESTROY, example="--plan store adopt", plan=plan_of_adopt,
+)  # fmt: skip
+def adopt(ctx: Context, *, remove: bool) -> Rows:
+    """Keep the files of a store whose database was lost, or remove them.
+
+    No collection removes them. Images get names localhost/recovered:DIGITS, trees become snapshots
+    recovered-NUMBER, in this namespace; they are kept until they are removed by name.
+    """
+    from mobyshell.commands.stored import collect
+    from mobyshell.core.store import adopt as files
+
+    if remove:
+        files.disown(ctx.store)
+        return Rows(_ADOPTED, [], "name", collect(ctx) or "there is no garbage")
+    done = files.adopt(ctx.store, ctx.namespace)
+    rows = [{"kind": one.kind, "name": one.name, "size": one.size or None, "problem": one.problem}
+            for one in done]  # fmt: skip
+    return Rows(_ADOPTED, rows, "name", f"{len(rows)} in namespace {ctx.namespace}")
 
 
 def _agree(ctx: Context, quick: bool) -> None:

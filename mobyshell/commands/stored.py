@@ -119,4 +119,9 @@ def collect(ctx: Context) -> str:
         done = ctx.store.collect()
     except (SyscallFailed, TimedOut) as error:
         return f"garbage is left, for the next `store gc`: {error.message}"
+    if done.foreign:
+        return FOREIGN
     return say_freed(done.freed, len(done.removed))
+
+
+FOREIGN = "no file was removed: they are of a database that was lost; `mobyshell doctor --store` says more"

@@ -14,7 +14,7 @@ import pytest
 from mobyshell.core.store.store import Store
 from mobyshell.core.store.walk import resolve
 from tests.faults.record import note
-from tests.faults.scenes import MADE, Place, Stage, chain_of, findings, quiet
+from tests.faults.scenes import MADE, Place, Stage, chain_of, findings, listing, quiet
 from tests.faults.strace import ALL
 
 pytestmark = pytest.mark.root
@@ -91,6 +91,12 @@ def test_it_is_found_named_and_mended(stage: Stage, kind: str, damage: str) -> N
         assert path.name in said or "/first/7" in said, said
     mended = place.run("doctor", "--store", "--repair")
     assert "Traceback" not in mended.stderr
+    if "store adopt" in mended.stdout:  # what lost rows have named is kept
+        before = listing(place.root)
+        place.ok("store", "gc")
+        assert listing(place.root) == before
+        place.ok("store", "adopt")
+        assert {one for one in before if one.startswith("content/blobs")} <= listing(place.root)
     # a layer that is lost has to come again, which takes a registry or a file
     place.ok("image", "import", archive)
     if kind == "database":

@@ -20,6 +20,8 @@ from pathlib import Path
 from mobyshell.core.errors import InvalidImage, NotFound, StoreDamaged
 from mobyshell.core.oci import media_types
 from mobyshell.core.oci.digest import Digest
+from mobyshell.core.store import identity
+from mobyshell.core.store.adopt import strays
 from mobyshell.core.store.content.blobs import Blobs
 from mobyshell.core.store.locks import holder, try_lock, unlock
 from mobyshell.core.store.remnants import make_work, remnants, unmount
@@ -66,6 +68,8 @@ def check_root(
     said = f"set aside as {aside.name}; {rows} rows copied into a new one"
     found = [replace(one, remedy=said, repaired=True) for one in found]
     with Store.open(path) as store:
+        if not strays(store):
+            identity.claim(root, store.database)  # nothing of it was lost
         return found + check_store(store, repair=True, hash_blobs=hash_blobs, unpack=unpack)
 
 
@@ -86,7 +90,7 @@ def check_store(
     """Look at everything but the database itself, reading every blob unless told not to; with
     `repair` mend what can be. What was mended is among the findings, as `repaired`. With `unpack`
     each layer is unpacked once more, and compared with its tree."""
-    found: list[Finding] = []
+    found = [_mended(store, one, repair) for one in _foreign(store)]
     for check in (_places, _locks, _remnants, _ingests):
         found += [_mended(store, one, repair) for one in check(store)]
     for one in (*_blobs(store, hash_blobs), *_files(store), *_trees(store)):
@@ -96,6 +100,8 @@ def check_store(
     # what was dropped leaves names behind
     found += [_mended(store, one, repair) for one in list(_names(store))]
     found += _parts(store)
+    if found and found[0].kind == "foreign":
+        return [one for one in found if one.kind != "orphan"]  # it is said of them all
     if repair and found:
         store.collect()
     return found
@@ -107,6 +113,21 @@ def _mended(store: Store, one: Finding, repair: bool) -> Finding:
         return one
     mend(store, one)
     return replace(one, repaired=True)
+
+
+def _foreign(store: Store) -> Iterator[Finding]:
+    """Files of a database that was lost. That they are nobody's is not for a repair to say."""
+    if identity.owns(store.root, store.database):
+        return
+    left = strays(store)
+    if left:
+        yield Finding("foreign", str(store.root.path), f"its database was made anew: {left} are of "
+                      "another, and no collection removes them", _ADOPT)  # fmt: skip
+    else:
+        yield Finding("unmarked", str(store.root.identity), "it does not name the database", "made")
+
+
+_ADOPT = "mobyshell store adopt keeps them under new names; with --remove it removes them"
 
 
 def _places(store: Store) -> Iterator[Finding]:
@@ -307,6 +328,10 @@ def _drop_tree(store: Store, one: Finding) -> None:
         sql.execute("DELETE FROM trees WHERE id NOT IN (SELECT tree FROM snapshots)")
 
 
+def _mark(store: Store, one: Finding) -> None:
+    identity.claim(store.root, store.database)
+
+
 def _unmount(store: Store, one: Finding) -> None:
     unmount(one.subject)
 
@@ -326,5 +351,5 @@ def _leave_to_collect(store: Store, one: Finding) -> None:
 _REPAIRS = {
     "directory": _make_place, "ingest": _drop_ingest, "blob": _drop_blob, "image": _drop_image,
     "tree": _drop_tree, "mode": _set_mode, "orphan": _leave_to_collect, "mounted": _unmount,
-    "work": _make_work,
+    "work": _make_work, "unmarked": _mark,
 }  # fmt: skip

@@ -55,12 +55,17 @@ PRAGMA journal_size_limit = 0;
 
 _DAMAGED = {"SQLITE_CORRUPT", "SQLITE_NOTADB"}
 
+Marking = Callable[[sqlite3.Connection, int], None]
+
 
 class Database:
     """One database file, for the threads of one process. Never used across a fork."""
 
-    def __init__(self, path: Path, *, patience: float = PATIENCE) -> None:
-        """Open it, making or migrating it first where necessary.
+    def __init__(
+        self, path: Path, *, patience: float = PATIENCE, marking: Marking | None = None
+    ) -> None:
+        """Open it, making or migrating it first where necessary; `marking` is a part of that, and
+        told which version there was before (0: none).
 
         Raises:
             StoreDamaged: the file is not a database, or is not ours.
@@ -72,7 +77,7 @@ class Database:
         self._mine = threading.local()
         self._all: list[tuple[threading.Thread, _Connection]] = []
         self._guard = threading.Lock()
-        self._migrate()
+        self._migrate(marking)
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -187,7 +192,7 @@ class Database:
             one[1].close()
             self._all.remove(one)
 
-    def _migrate(self) -> None:
+    def _migrate(self, marking: Marking | None) -> None:
         mine = self._connection()
         with _translated(self.path):
             if _made_by(mine.sql, self.path) == len(MIGRATIONS):
@@ -195,11 +200,13 @@ class Database:
             with mine.locked(self._patience):
                 # another process may have done it while we waited
                 version = _made_by(mine.sql, self.path)
-                for number, statements in enumerate(MIGRATIONS[version:], version + 1):
-                    mine.sql.executescript(
-                        f"BEGIN IMMEDIATE; {statements}\n; PRAGMA user_version = {number};"
-                        f"PRAGMA application_id = {APPLICATION_ID}; COMMIT;"
-                    )
+                with mine.transaction("BEGIN IMMEDIATE", writes=True):
+                    for statements in MIGRATIONS[version:]:
+                        _execute(mine.sql, statements)
+                    mine.sql.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+                    mine.sql.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                    if marking is not None:
+                        marking(mine.sql, version)
                 reserve.keep(self.path)
 
     def _sync_log(self) -> None:
@@ -300,6 +307,16 @@ def _make(path: Path) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except FileExistsError:
         pass
+
+
+def _execute(sql: sqlite3.Connection, statements: str) -> None:
+    """Several, within the transaction; `executescript` would end it first."""
+    statement = ""
+    for line in statements.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            sql.execute(statement)
+            statement = ""
 
 
 def _made_by(sql: sqlite3.Connection, path: Path) -> int:

@@ -7,6 +7,7 @@ setuid programs, which the users of the machine must not reach (CVE-2021-41091, 
     locks/               one file a lock; they are never removed
     content/blobs/       <algorithm>/<hex>: bytes by their digest, mode 0444
     content/ingest/      <id>/: what is being written
+    content/identity     which database the files are of
     snapshots/           <snapshotter>/<id>/: trees
     volumes/ networks/   what containers share
 """
@@ -42,6 +43,10 @@ class StoreRoot:
     @property
     def ingests(self) -> Path:
         return self.path / "content" / "ingest"
+
+    @property
+    def identity(self) -> Path:
+        return self.path / "content" / "identity"
 
     @property
     def snapshots(self) -> Path:

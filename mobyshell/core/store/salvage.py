@@ -2,6 +2,7 @@
 
 The old files stay beside the new ones, as `meta.db.damaged-<time>`, for who knows better. Rows
 that cannot be read are lost, and with them names; `check` then drops what cannot be without them.
+Files that lost rows have named are nobody's, and stay (`identity`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 
 from mobyshell.core.errors import SyscallFailed
+from mobyshell.core.store import identity
 from mobyshell.core.store.database import Database
 from mobyshell.core.store.locks import PATIENCE, wait_lock
 from mobyshell.core.store.root import StoreRoot
@@ -34,7 +36,7 @@ def salvage(root: StoreRoot) -> tuple[Path, int]:
         raise SyscallFailed.of(error, "rename", path=str(root.database)) from error
     finally:
         os.close(lock)
-    with Database(root.database) as database:
+    with Database(root.database, marking=identity.Marking(root)) as database:
         return aside, _copy(aside, database)
 
 

@@ -144,4 +144,9 @@ MIGRATIONS = (
         payload TEXT NOT NULL
     ) STRICT;
     """,
+    """
+    -- one row: what the files of the store are marked with (`identity`)
+    CREATE TABLE identity (id TEXT NOT NULL) STRICT;
+    INSERT INTO identity (id) VALUES (lower(hex(randomblob(16))));
+    """,
 )

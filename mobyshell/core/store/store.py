@@ -26,6 +26,7 @@ from mobyshell.core.store.containers import Containers
 from mobyshell.core.store.content.content import Content
 from mobyshell.core.store.content.values import Sharing
 from mobyshell.core.store.database import Database
+from mobyshell.core.store.identity import Marking
 from mobyshell.core.store.images import Images
 from mobyshell.core.store.leases import Leases
 from mobyshell.core.store.names import check_identifier
@@ -121,7 +122,9 @@ class Store:
         """
         root = StoreRoot(path)
         root.make()
-        return cls(root, Database(root.database), sharing=sharing, clock=clock)
+        return cls(
+            root, Database(root.database, marking=Marking(root)), sharing=sharing, clock=clock
+        )
 
     @property
     def namespaces(self) -> Namespaces:

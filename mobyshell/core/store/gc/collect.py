@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from mobyshell.core.clock import Clock
 from mobyshell.core.events import ContentDeleted, ImageDeleted, SnapshotRemoved
-from mobyshell.core.store import events, reserve
+from mobyshell.core.store import events, identity, reserve
 from mobyshell.core.store.database import Database
 from mobyshell.core.store.gc.files import sweep_blobs, sweep_ingests
 from mobyshell.core.store.gc.gather import gather
@@ -46,13 +46,14 @@ class Removed:
 @dataclass(frozen=True, slots=True)
 class Collected:
     """What a collection did. `freed`: bytes that the disk has back; of a dry run, about as many as
-    it would."""
+    it would. `foreign`: the files are not this database's, so that none was removed (`identity`)."""
 
     removed: tuple[Removed, ...]
     kept: int
     freed: int
     seconds: float
     dry_run: bool = False
+    foreign: bool = False
 
 
 def look(database: Database, clock: Clock) -> tuple[Graph, Marks]:
@@ -96,12 +97,14 @@ def collect(
             marks = mark(graph)
             gone = dead(graph, marks)
             _remove_rows(sql, gone, clock.now_ns())
+    removed = tuple(Removed(node, graph.nodes[node]) for node in gone)
+    if not identity.owns(root, database):
+        return Collected(removed, len(marks.reached), 0, time.monotonic() - began, foreign=True)
     stale = [node for node in gone if node.kind == INGEST]
     freed = sweep_ingests(root, database, stale, clock.now_ns() / 1e9)
     freed += sweep_blobs(root, database)
     freed += sum(cleanup().size for cleanup in cleanups)
     reserve.keep(database.path)
-    removed = tuple(Removed(node, graph.nodes[node]) for node in gone)
     return Collected(removed, len(marks.reached), freed, time.monotonic() - began)
 
 

@@ -23,6 +23,7 @@ from mobyshell.core.events import SnapshotCommitted, SnapshotPrepared, SnapshotR
 from mobyshell.core.linux.files import sync_filesystem
 from mobyshell.core.meanwhile import Meanwhile
 from mobyshell.core.oci.labels import check_labels
+from mobyshell.core.store import identity
 from mobyshell.core.store.labels import changed
 from mobyshell.core.store.names import check_name
 from mobyshell.core.store.scope import Scope
@@ -195,6 +196,8 @@ class TreeSnapshotter:
         return (one for one in found if wanted(one))
 
     def cleanup(self) -> Usage:
+        if not identity.owns(self._scope.root, self._database):
+            return Usage()
         with self._database.write(frees=True) as sql:
             garbage = self._directories.clean(rows.tree_ids(sql, self.name))
         freed = Usage()

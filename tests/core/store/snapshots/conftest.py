@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mobyshell.core.store.database import Database
+from mobyshell.core.store.identity import Marking
 from mobyshell.core.store.root import StoreRoot
 from mobyshell.core.store.scope import Scope
 from mobyshell.core.store.snapshots import mounting
@@ -25,7 +26,7 @@ def scope(tmp_path: Path) -> Iterator[Scope]:
     """Namespace `test` of a new store."""
     root = StoreRoot(tmp_path / "store")
     root.make()
-    with Database(root.database) as database:
+    with Database(root.database, marking=Marking(root)) as database:
         yield Scope(root, database, "test")
 
 

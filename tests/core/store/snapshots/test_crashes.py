@@ -26,12 +26,14 @@ import sys, os
 from pathlib import Path
 from mobyshell.core.errors import *
 from mobyshell.core.store.database import Database
+from mobyshell.core.store.identity import Marking
 from mobyshell.core.store.root import StoreRoot
 from mobyshell.core.store.scope import Scope
 from mobyshell.core.store.snapshots.choose import DRIVERS
 from mobyshell.core.store.snapshots.snapshotter import TreeSnapshotter
 root = StoreRoot(Path(sys.argv[1]))
-snapshots = TreeSnapshotter(Scope(root, Database(root.database), "test"), DRIVERS[sys.argv[2]]())
+database = Database(root.database, marking=Marking(root))
+snapshots = TreeSnapshotter(Scope(root, database, "test"), DRIVERS[sys.argv[2]]())
 """
 
 WORK = (
