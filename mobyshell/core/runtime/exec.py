@@ -126,7 +126,10 @@ def exec_by_usher(
         return gone.errno or 0
     made: ExecProcess | None = None
     try:
-        meanwhile()
+        os.sched_yield()  # an usher that waits for this processor has made it when that returns
+        if child_of(program) == 0:
+            meanwhile()
+            meanwhile = _nothing
         looks = _LOOKS
         while child_of(program) == 0 and looks:  # the usher is about to make it
             os.sched_yield()
@@ -134,6 +137,7 @@ def exec_by_usher(
         if child_of(program) > 0:  # there is one, though it is not its program yet
             made = _made(child_of(program), before)
             begun(made)
+        meanwhile()
         yield HungUp(ready)
         told = os.read(ready, 2)
     except BaseException:
@@ -162,6 +166,10 @@ def exec_by_usher(
     finally:
         prepared.give("child", program)
     return made
+
+
+def _nothing() -> None:
+    """There is no more to do meanwhile."""
 
 
 def _made(pid: int, before: int) -> ExecProcess:

@@ -35,7 +35,7 @@ from mobyshell.core.runtime.program import CLONE_ARGS, Header, Program
 
 _CLONE_PARENT_SETTID = 0x100000
 _ORDER = struct.Struct("=QQ")
-"""Where the program lies, and how long it is."""
+"""Where the program lies, and how long it is; 0 if it is the one of the last order."""
 _GIVEN = {"stdin": 1, "stdout": 2, "stderr": 3, "sync": 4, "cwd": -1}
 """What comes with an order, by the numbers it gets: from 0 on, which is the program."""
 
@@ -54,6 +54,9 @@ class Usher:
         self.busy = False
         """Whether an order is under way."""
         self._child, self._line = child, line
+        self._mapped: Program | None = None
+        """The program of the last order, which it need not map again: to unmap memory in which a child
+        was on another processor, the kernel has to interrupt that one."""
         self._cells = cells
         self._cgroup = cgroup
         self._flags = (
@@ -76,7 +79,7 @@ class Usher:
         try:
             beside = array("i", (memory.fd, stdio.stdin, stdio.stdout, stdio.stderr, sync))
             self._line.sendmsg(
-                [_ORDER.pack(memory.address, memory.size)],
+                [_ORDER.pack(memory.address, 0 if program is self._mapped else memory.size)],
                 [(socket.SOL_SOCKET, socket.SCM_RIGHTS, beside)], socket.MSG_NOSIGNAL,
             )  # fmt: skip
         except BaseException:
@@ -84,6 +87,7 @@ class Usher:
             raise
         finally:
             os.close(sync)
+        self._mapped = program
         return ready
 
     def begun(self) -> None:

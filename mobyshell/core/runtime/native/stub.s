@@ -46,7 +46,7 @@
 .set USHER, 2
 .set LINE, 5            # where an usher's orders come from
 .set GIVEN, 4           # the last of the descriptors that come with one, as they come from 0 on
-.set ORDER, 16          # bytes: where a program lies, and how long it is
+.set ORDER, 16          # bytes: where a program lies, and how long it is; 0 if it is there already
 .set CHILD_STACK_BELOW, 16384 # our own stack, far enough
 .set CHILD_STACK, 8192
 .set BESIDE, 40         # bytes of a struct cmsghdr with all of them
@@ -431,6 +431,9 @@ order:
     mov rax, [rsp+40]
     cmp rax, BESIDE
     jne exit
+    mov rax, [rsp+88]
+    test rax, rax
+    jz there                        # no length: the last one again
     mov rdi, rbx                    # where the last one lies, this one may lie
     mov rsi, r12
     mov eax, SYS_munmap
@@ -441,6 +444,7 @@ order:
     mov rsi, r12
     xor r8d, r8d
     call map
+there:
     lea rax, [rsp-CHILD_STACK_BELOW]
     mov [rbx+CLONE_STACK], rax
     mov qword ptr [rbx+CLONE_STACK+8], CHILD_STACK
