@@ -104,7 +104,10 @@ def test_one_usher_serves_different_programs(kept: House) -> None:
     (pid,) = ushers()
     assert kept.exec("c", "echo", "two").output == "two\n"
     assert kept.exec("c", "id", "-u", user=User(uid=7, gid=8)).output == "7\n"
-    assert kept.exec("c", "pwd", cwd="/proc").output == "/proc\n"
+    for _ in range(2):  # by the program that it has, and by one that it has to map again
+        assert kept.exec("c", "pwd", cwd="/proc").output == "/proc\n"
+        assert kept.exec("c", "pwd", cwd="/proc").output == "/proc\n"
+        assert kept.exec("c", "echo", "two").output == "two\n"
     assert ushers() == [pid]
 
 
