@@ -12,7 +12,8 @@ from mobyshell.core.runtime.native import generate
 from mobyshell.core.runtime.native.assembler import assemble
 from mobyshell.core.runtime.native.image import elf
 
-SOURCES = (generate.SOURCE, *(Path(__file__).with_name(one) for one in ("front.s", "pid_file.s")))
+PARTS = ("front.s", "looks.s", "texts.s", "children.s", "pid_file.s", "removal.s")
+SOURCES = (generate.SOURCE, *(Path(__file__).with_name(one) for one in PARTS))
 TARGET = Path(__file__).parents[2] / "scripts/mobyshell-runc-x86_64"
 
 

@@ -1,78 +1,85 @@
-# What executes a ticket (`tickets`): an exec of which everything is known, without Python, on x86-64
-# Linux. It is assembled behind stub.s, whose `run` and `spawn` it uses, and before pid_file.s.
+# What executes a ticket (`tickets`): a call of which everything is known, without Python, on x86-64
+# Linux. It is assembled behind stub.s, whose `run` and `spawn` it uses, and before the other .s here,
+# which have the routines of its steps.
 #
-# Called as FRONT TICKET DETACHED PROCESS PIDFILE TEMPORARY PYTHON ARGUMENTS… WORDS…, where the four
-# behind the ticket may be empty: whatever is not as the ticket says, and whatever fails before the
-# program runs, is PYTHON's, with all that follows it.
+# Called as FRONT TICKET DETACHED GIVEN PIDFILE TEMPORARY ID PYTHON ARGUMENTS… WORDS…, where those
+# between the ticket and PYTHON may be empty: whatever is not as the ticket says, and whatever fails
+# before a program runs, is PYTHON's, with all that follows it.
 #
-# The ticket is a private file of ours with absolute addresses, which lies at TICKET. Its first
-# program looks at the world and leaves what it saw beside what must be seen; the second, walked by
-# a child like vfork's, gathers what the launcher wants, and becomes the launcher.
+# The ticket is a private file of ours with absolute addresses, which lies at TICKET. It is a list of
+# steps; each is done by a routine, and says with which step to go on if that fails.
 
 .set TICKET_HIGH, 0x200 # the upper half of where it lies
-.set TICKET_COOKIE, 0x326b6374 # "tck2"; another one for another form
+.set TICKET_COOKIE, 0x336b6374 # "tck3"; another one for another form
 .set T_BYTES, 8
-.set T_COUNT, 16        # the words of the process, which are the last of ours
-.set T_WORDS, 24
-.set T_WORDS_BYTES, 32
-.set T_LOOK, 40         # what looks: records, and how many
-.set T_LOOKS, 48
-.set T_SAME, 56         # pairs of addresses with a length, until a zero
-.set T_STAT, 64         # the end of the /proc/PID/stat of the init
-.set T_SINCE, 72        # its field 22, and the bytes of that
-.set T_SINCE_BYTES, 80
-.set T_LAUNCH, 88       # what the child does
-.set T_LAUNCHES, 96
-.set T_MAIN, 104        # where the process's own program lies
-.set T_SIGNALS, 112     # those that are the program's
-.set T_CLONE_ARGS, 128
-.set T_PROCESS, 216     # where the description of the process goes, and its bytes
-.set T_PROCESS_BYTES, 224
-.set T_COMPLAINT, 232   # about the pid file, and its bytes
-.set T_COMPLAINT_BYTES, 240
-.set T_UID, 248         # whose the streams are
+.set T_STEPS, 16        # the first step
+.set T_MAIN, 24         # where the program of a new process lies
+.set T_SPAWNED, 32      # the last process that a step has made
+.set T_MASK, 40         # the signals that were blocked when we began
+
+.set STEP, 40           # a step: what, three arguments, the step to go on with if it fails, or 0
+.set STEP_OTHERWISE, 32
+
+.set DO_RUN, 1          # records, how many: walk them
+.set DO_SAME, 2         # table: all is the same
+.set DO_MATCH, 3        # value, value: are the same
+.set DO_GIVEN, 4        # argument: is not empty
+.set DO_IS, 5           # argument, text: is that
+.set DO_WORDS, 6        # how many, texts, their bytes: are the last arguments
+.set DO_DESCRIBED, 7    # argument, room, bytes: a file of so many bytes, read
+.set DO_FILE, 8         # path, room, bytes: likewise
+.set DO_CONTENT, 9      # path, value, bytes: a file of any size up to that
+.set DO_LINES, 10       # value, value: only the lines with the other one in them
+.set DO_STREAMS, 11     # uid: ours are that user's, or /dev/null
+.set DO_SINCE, 12       # end of a /proc/PID/stat, value: its field 22
+.set DO_TEXT, 13        # argument, value, bytes: at most so many
+.set DO_FILL, 14        # table: texts put together
+.set DO_NUMBER, 15      # address, value: the digits of what is there
+.set DO_CLOCK, 16       # value: nanoseconds, as time() has seconds
+.set DO_COPY, 17        # address, address: eight bytes
+.set DO_SPAWN, 18       # records, how many, clone_args: a process that walks them
+.set DO_REAPED, 19      # it has ended, and well
+.set DO_BECAME, 20      # the child of the launcher has executed its program
+.set DO_LOST, 21        # kill and reap that child, if there is one
+.set DO_FOLLOW, 22      # pidfd, signalfd: pass on signals until it ends
+.set DO_END, 23         # siginfo: end as it did
+.set DO_EXIT, 24        # status
+.set DO_PID_FILE, 25    # value: write the pid file, if one is asked for
+.set DO_REMOVED, 26     # path: a cgroup, as soon as it is not busy
+.set DO_EMPTIED, 27     # path: a directory with its files
+.set DO_PYTHON, 28      # records, arguments, clone_args: Python does something else for us
 
 .set A_TICKET, 16       # arguments, from where argc is
-.set A_DETACHED, 24
-.set A_PROCESS, 32
 .set A_PID_FILE, 40
 .set A_TEMPORARY, 48
-.set A_PYTHON, 56
+.set A_PYTHON, 64
 
 .set SYS_read, 0
 .set SYS_write, 1
 .set SYS_close, 3
 .set SYS_fstat, 5
-.set SYS_poll, 7
 .set SYS_execve, 59
 .set SYS_wait4, 61
 .set SYS_geteuid, 107
 .set SYS_waitid, 247
 .set SYS_openat, 257
-.set SYS_signalfd4, 289
-.set SYS_pidfd_send_signal, 424
-.set SYS_pidfd_open, 434
 
 .set AT_FDCWD, -100
 .set HOW, 0xa0800       # O_RDONLY|O_NONBLOCK|O_NOFOLLOW|O_CLOEXEC
-.set HOW_PROCESS, 0x80900 # O_RDONLY|O_NONBLOCK|O_NOCTTY|O_CLOEXEC
 .set MAP_PRIVATE_FIXED_NOREPLACE_POPULATE, 0x108002
+.set ST_NLINK, 16
 .set ST_MODE, 24
 .set ST_UID, 28
 .set ST_RDEV, 40
 .set ST_SIZE, 48
-.set NULL_DEVICE, 0x103 # 1:3
+.set STAT_BYTES, 144
 .set PRIVATE_FILE, 0x8180 # S_IFREG, 0600
-.set SIGCHLD, 17
-.set SINCE_WORD, 20     # of field 22, behind the name in brackets
-.set ROOM, 256          # on the stack
-.set OLD_MASK, 248
 
-#   rbx ticket   rbp argc, argv, 0, envp   r12 pidfd   r13 signals   r14 pid   r15 whether these are blocked
+#   rbx ticket, or 0   rbp argc, argv, 0, envp   r12 step
 front:
     mov rbp, rsp
-    sub rsp, ROOM
-    xor r15d, r15d
+    sub rsp, STAT_BYTES
+    xor ebx, ebx
     mov rdi, AT_FDCWD
     mov rsi, [rbp+A_TICKET]
     mov edx, HOW
@@ -94,9 +101,9 @@ front:
     syscall
     cmp eax, [rsp+ST_UID]
     jne python
-    mov ebx, TICKET_HIGH
-    shl rbx, 32
-    mov rdi, rbx
+    mov r13d, TICKET_HIGH
+    shl r13, 32
+    mov rdi, r13
     mov rsi, [rsp+ST_SIZE]
     mov edx, PROT_READ_WRITE
     mov r10d, MAP_PRIVATE_FIXED_NOREPLACE_POPULATE
@@ -104,313 +111,43 @@ front:
     xor r9d, r9d
     mov eax, SYS_mmap
     syscall
-    cmp rax, rbx
+    cmp rax, r13
     jne python
     mov rdi, r12
     mov eax, SYS_close
     syscall
     mov rax, [rsp+ST_SIZE]
-    cmp rax, [rbx+T_BYTES]
+    cmp rax, [r13+T_BYTES]
     jne python
-    cmp dword ptr [rbx], TICKET_COOKIE
+    cmp dword ptr [r13], TICKET_COOKIE
     jne python
-
-# The words: they lie one behind the other, each with its zero, so all are compared at once.
-    mov rax, [rbp]
-    sub rax, [rbx+T_COUNT]
-    jb python
-    mov rsi, [rbp+rax*8+8]
-    mov rdi, [rbx+T_WORDS]
-    mov rcx, [rbx+T_WORDS_BYTES]
-    cmp rcx, rcx                    # none are the same as none
-    repe cmpsb
-    jne python
-
-# Or what describes the process instead: into the ticket, where it is compared with the rest.
-    mov rdi, [rbp+A_PROCESS]
-    movzx eax, byte ptr [rdi]
-    test eax, eax
-    jz look
-    mov rsi, rdi
-    mov rdi, AT_FDCWD
-    mov edx, HOW_PROCESS
-    xor r10d, r10d
-    mov eax, SYS_openat
-    syscall
-    test rax, rax
-    js python
-    mov r12, rax
-    mov rdi, rax
-    mov rsi, rsp
-    mov eax, SYS_fstat
-    syscall
-    test rax, rax
-    jnz python
-    mov eax, [rsp+ST_MODE]
-    and eax, 0xf000                 # what would be read only once is Python's
-    cmp eax, 0x8000
-    jne python
-    mov rdx, [rbx+T_PROCESS_BYTES]
-    cmp rdx, [rsp+ST_SIZE]
-    jne python
-    mov rdi, r12
-    mov rsi, [rbx+T_PROCESS]
-    mov eax, SYS_read
-    syscall
-    cmp rax, [rbx+T_PROCESS_BYTES]
-    jne python
-    mov rdi, r12
-    mov eax, SYS_close
-    syscall
-
-# The streams are the user's, or /dev/null, which is everybody's.
-look:
-    xor r12d, r12d
-stream:
-    mov rdi, r12
-    mov rsi, rsp
-    mov eax, SYS_fstat
-    syscall
-    test rax, rax
-    jnz python
-    mov rax, [rsp+ST_RDEV]
-    cmp rax, NULL_DEVICE
-    je harmless
-    mov eax, [rsp+ST_UID]
-    cmp eax, [rbx+T_UID]
-    jne python
-harmless:
-    inc r12d
-    cmp r12d, 3
-    jne stream
-
-# The world.
-    mov rdi, [rbx+T_LOOK]
-    mov rsi, [rbx+T_LOOKS]
-    xor edx, edx
-    call run
-    test rax, rax
-    jns python
-    mov rdx, [rbx+T_SAME]
-compare:
-    mov rdi, [rdx]
-    mov rsi, [rdx+8]
-    mov rcx, [rdx+16]
-    add rdx, 24
-    test rdi, rdi
-    jz since
-    repe cmpsb
-    je compare
-    jmp python
-since:                              # the name may have spaces and brackets in it: from the last of these
-    mov rsi, [rbx+T_STAT]
-bracket:
-    dec rsi
-    movzx eax, byte ptr [rsi]
-    cmp eax, 41                     # ")", of which there is one before, too
-    jne bracket
-    mov edx, SINCE_WORD
-space:
-    inc rsi
-    movzx eax, byte ptr [rsi]
-    cmp eax, 32                     # " ", with which all is filled
-    jne space
-    dec edx
-    jnz space
-    inc rsi
-    mov rdi, [rbx+T_SINCE]
-    mov rcx, [rbx+T_SINCE_BYTES]
-    repe cmpsb
-    jne python
-
-# Signals that mean the program wait until it is there. That of children tells nothing if it is ignored.
-    xor edi, edi                    # SIG_BLOCK
-    lea rsi, [rbx+T_SIGNALS]
-    lea rdx, [rsp+OLD_MASK]
-    mov r10d, 8
-    mov eax, SYS_rt_sigprocmask
-    syscall
-    inc r15d
-    xor eax, eax
-    mov [rsp], rax
-    mov [rsp+8], rax
-    mov [rsp+16], rax
-    mov [rsp+24], rax
-    mov edi, SIGCHLD
-    mov rsi, rsp
-    xor edx, edx
-    mov r10d, 8
-    mov eax, SYS_rt_sigaction
-    syscall
-    mov rdi, -1
-    lea rsi, [rbx+T_SIGNALS]
-    mov edx, 8
-    mov r10d, 0x80000               # SFD_CLOEXEC
-    mov eax, SYS_signalfd4
-    syscall
-    test rax, rax
-    js python
-    mov r13, rax
-
-# The launcher. It ends when the child it made has executed its program, or is dead.
-    lea rdi, [rbx+T_CLONE_ARGS]
-    mov esi, CLONE_ARGS_SIZE
-    mov rdx, [rbx+T_LAUNCH]
-    mov rcx, [rbx+T_LAUNCHES]
-    xor r8d, r8d
-    call spawn
-    test rax, rax
-    js python
-    mov rdi, rax
-    mov rsi, rsp
-    xor edx, edx
-    xor r10d, r10d
-    mov eax, SYS_wait4
-    syscall
-    mov rax, [rsp]                  # 0: it did all that it had to
-    test eax, eax
-    jnz python
-    mov rdx, [rbx+T_MAIN]
-    mov r14, [rdx+CHILD]
-    test r14, r14
-    js python
-    jz python
-    mov rdi, r14
+    mov rbx, r13
     xor esi, esi
-    mov eax, SYS_pidfd_open
-    syscall
-    test rax, rax
-    js lost
-    mov r12, rax
+    lea rdx, [rbx+T_MASK]
+    call mask
+    mov r12, [rbx+T_STEPS]
 
-# It has executed its program if the last call it reports was not refused, and execve comes next.
-    mov rdx, [rbx+T_MAIN]
-    mov r8, [rdx+LENGTH]
-    mov rcx, r8
-    imul rax, rcx, RECORD
-    lea rsi, [rdx+rax+HEADER]
-    imul rax, rcx, REPORT
-    add rsi, rax
-last:
-    test rcx, rcx
-    jz dead
-    dec rcx
-    sub rsi, REPORT
-    mov rax, [rsi+SPENT]
+step:
+    mov eax, [r12]
+    mov rdi, [r12+8]
+    mov rsi, [r12+16]
+    mov rdx, [r12+24]
+    call choose
     test rax, rax
-    jz last
-    imul rax, rcx, RECORD
-    lea rdi, [rdx+rax+HEADER]
-    inc rcx
-    cmp rcx, r8
-    jae dead
-    mov rax, [rdi+RECORD]
-    cmp rax, SYS_execve
-    jne dead
-    mov rax, [rsi+ERRNO]
-    test rax, rax
-    jz runs
-    mov rdx, [rdi+TOLERATED]
-tolerable:
-    test rdx, rdx
-    jz dead
-    movzx ecx, dl
-    shr rdx, 8
-    cmp rax, rcx
-    jne tolerable
-
-runs:
-    mov rdx, [rbp+A_PID_FILE]
-    movzx eax, byte ptr [rdx]
-    test eax, eax
-    jz written
-    mov rdi, r14
-    mov rsi, [rbp+A_TEMPORARY]
-    call write_pid
-    test rax, rax
-    jnz unknown
-written:
-    mov rdi, [rbp+A_DETACHED]
-    movzx eax, byte ptr [rdi]
-    xor edi, edi
-    test eax, eax
-    jnz exit                        # detached
-    mov [rsp], r12d                 # two of struct pollfd, for POLLIN
-    mov dword ptr [rsp+4], 1
-    mov [rsp+8], r13d
-    mov dword ptr [rsp+12], 1
-follow:
-    mov rdi, rsp
-    mov esi, 2
-    mov rdx, -1
-    mov eax, SYS_poll
-    syscall
-    test rax, rax
-    js follow
-    movzx eax, byte ptr [rsp+6]
-    test eax, eax
-    jnz ended
-    mov rdi, r13
-    lea rsi, [rsp+16]               # struct signalfd_siginfo, whose first word is the number
-    mov edx, 128
-    mov eax, SYS_read
-    syscall
-    test rax, rax
-    js follow
-    mov rdi, r12
-    mov esi, [rsp+16]
-    xor edx, edx
-    xor r10d, r10d
-    mov eax, SYS_pidfd_send_signal
-    syscall
-    jmp follow
-ended:
-    mov edi, 3                      # P_PIDFD
-    mov rsi, r12
-    call reap
-    mov edi, [rsp+24]               # si_status
-    cmp dword ptr [rsp+8], 1        # si_code is CLD_EXITED
-    je exit
-    add edi, 128
-    jmp exit
-
-unknown:                            # whoever wants to know the pid cannot
-    mov rdi, r12
-    mov esi, 9
-    xor edx, edx
-    xor r10d, r10d
-    mov eax, SYS_pidfd_send_signal
-    syscall
-    mov edi, 3
-    mov rsi, r12
-    call reap
-    mov edi, 2
-    mov rsi, [rbx+T_COMPLAINT]
-    mov rdx, [rbx+T_COMPLAINT_BYTES]
-    mov eax, SYS_write
-    syscall
-    mov edi, 255
-    jmp exit
-
-dead:
-    mov edi, 3
-    mov rsi, r12
-    call reap
-    jmp python
-lost:
-    mov edi, 1                      # P_PID
-    mov rsi, r14
-    call reap
+    jnz otherwise
+    add r12, STEP
+    jmp step
+otherwise:
+    mov r12, [r12+STEP_OTHERWISE]
+    test r12, r12
+    jnz step
 
 python:
-    test r15d, r15d
+    test rbx, rbx
     jz begin
-    mov edi, 2                      # SIG_SETMASK
-    lea rsi, [rsp+OLD_MASK]
+    lea rsi, [rbx+T_MASK]
     xor edx, edx
-    mov r10d, 8
-    mov eax, SYS_rt_sigprocmask
-    syscall
+    call mask
 begin:
     mov rdi, [rbp+A_PYTHON]
     lea rsi, [rbp+A_PYTHON]
@@ -421,11 +158,74 @@ begin:
     mov edi, 127
     jmp exit
 
-# reap(rdi: kind, rsi: whom): into the caller's room
-reap:
-    lea rdx, [rsp+8]
-    mov r10d, 4                     # WEXITED
-    xor r8d, r8d
-    mov eax, SYS_waitid
-    syscall
+# choose(eax: what, rdi, rsi, rdx: arguments) -> 0 if that is so, or done. The routines keep what
+# `run` does, and rbx, rbp and r12 are as above.
+choose:
+    cmp eax, DO_RUN
+    je walk
+    cmp eax, DO_SAME
+    je same
+    cmp eax, DO_MATCH
+    je match
+    cmp eax, DO_GIVEN
+    je given
+    cmp eax, DO_IS
+    je is
+    cmp eax, DO_WORDS
+    je words
+    cmp eax, DO_DESCRIBED
+    je described
+    cmp eax, DO_FILE
+    je file
+    cmp eax, DO_CONTENT
+    je content
+    cmp eax, DO_LINES
+    je lines
+    cmp eax, DO_STREAMS
+    je streams
+    cmp eax, DO_SINCE
+    je since
+    cmp eax, DO_TEXT
+    je text
+    cmp eax, DO_FILL
+    je fill
+    cmp eax, DO_NUMBER
+    je number
+    cmp eax, DO_CLOCK
+    je clock
+    cmp eax, DO_COPY
+    je copy
+    cmp eax, DO_SPAWN
+    je launch
+    cmp eax, DO_REAPED
+    je reaped
+    cmp eax, DO_BECAME
+    je became
+    cmp eax, DO_LOST
+    je lost
+    cmp eax, DO_FOLLOW
+    je follow
+    cmp eax, DO_END
+    je end
+    cmp eax, DO_EXIT
+    je exit
+    cmp eax, DO_PID_FILE
+    je pid_file
+    cmp eax, DO_REMOVED
+    je removed
+    cmp eax, DO_EMPTIED
+    je emptied
+    cmp eax, DO_PYTHON
+    je by_python
+no:                                 # what ends every routine
+    mov eax, 1
+    ret
+yes:
+    xor eax, eax
+    ret
+
+walk:
+    xor edx, edx
+    call run
+    inc rax                         # it was -1 if all of it was done
     ret

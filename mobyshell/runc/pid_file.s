@@ -4,64 +4,50 @@
 .set SYS_unlink, 87
 .set HOW_PID_FILE, 0x800c1 # O_WRONLY|O_CREAT|O_EXCL|O_CLOEXEC
 
-# write_pid(rdi: pid, rsi: other name, rdx: name) -> 0 once it is there, whole
-#   rbx other name   r12 name   r13 descriptor   r14 bytes
-write_pid:
+# pid_file(rdi: value): it is there, whole, or nobody wants one
+#   rbx value   r12 descriptor   r13 bytes that were not written
+pid_file:
+    mov rsi, [rbp+A_PID_FILE]
+    movzx eax, byte ptr [rsi]
+    test eax, eax
+    jz yes
     push rbx
     push r12
     push r13
-    push r14
-    sub rsp, 8
-    mov rbx, rsi
-    mov r12, rdx
-    mov rax, rdi                    # its digits, the last one first, so that the first is the lowest byte
-    mov ecx, 10
-    xor r8d, r8d
-    xor r14d, r14d
-digit:
-    xor edx, edx
-    div rcx
-    add rdx, 48                     # "0"
-    shl r8, 8
-    or r8, rdx
-    inc r14
-    test rax, rax
-    jnz digit
-    mov [rsp], r8
+    mov rbx, rdi
     mov rdi, AT_FDCWD
-    mov rsi, rbx
+    mov rsi, [rbp+A_TEMPORARY]
     mov edx, HOW_PID_FILE
     mov r10d, 438                   # rw-rw-rw-, less the umask
     mov eax, SYS_openat
     syscall
     test rax, rax
     js told
-    mov r13, rax
+    mov r12, rax
     mov rdi, rax
-    mov rsi, rsp
-    mov rdx, r14
+    mov rsi, [rbx]
+    mov rdx, [rbx+8]
+    mov r13, rdx
     mov eax, SYS_write
     syscall
-    sub r14, rax                    # what was not written
-    mov rdi, r13
+    sub r13, rax
+    mov rdi, r12
     mov eax, SYS_close
     syscall
-    test r14, r14
+    test r13, r13
     jnz unwritten
-    mov rdi, rbx
-    mov rsi, r12
+    mov rdi, [rbp+A_TEMPORARY]
+    mov rsi, [rbp+A_PID_FILE]
     mov eax, SYS_rename
     syscall
     test rax, rax
     jz told
 unwritten:
-    mov rdi, rbx
+    mov rdi, [rbp+A_TEMPORARY]
     mov eax, SYS_unlink
     syscall
-    mov rax, -1
+    mov eax, 1
 told:
-    add rsp, 8
-    pop r14
     pop r13
     pop r12
     pop rbx

@@ -186,11 +186,11 @@ class _Exec:
         """The next time it need not be Python that does this."""
         if posix.uname().machine != "x86_64":
             return
-        from mobyshell.runc import tickets
+        from mobyshell.runc import exec_ticket
 
         asked, entry = self.asked, self.entry
         try:
-            tickets.store(
+            exec_ticket.store(
                 asked.root, asked.id, asked.args, asked.described, entry, self.groups, (init, start),
                 self.before,
             )  # fmt: skip

@@ -1,13 +1,11 @@
-"""Tickets: an exec that was done before in this very container, for whoever has no time for Python.
+"""Tickets: calls of which everything is known beforehand, for whoever has no time for Python.
 
-A ticket holds for one container and the words of one process. It is a file in the container's
-directory that says what must be as it was, and what is to be done then, as flat programs at fixed
-addresses; `front.s` executes it, and leaves whatever is otherwise to Python. scripts/mobyshell-runc
-finds it by the lengths of the words. What it is made of is an entry (`stored`) that has just done
-the same.
+A ticket is a file that says what must be as it was, and what is to be done then, as steps with flat
+programs at fixed addresses; `front.s` executes it, and leaves whatever is otherwise to Python.
+scripts/mobyshell-runc finds it by the words of the call.
 
-Owns the form of a ticket. Loaded only when there is one to be made, so it imports nothing of the
-library either; the numbers are those of x86-64.
+Owns the form of a ticket; `exec_ticket` and `run_ticket` say what is in one. Loaded only when there
+is one to be made, so it imports nothing of the library either; the numbers are those of x86-64.
 """
 
 from __future__ import annotations
@@ -19,207 +17,261 @@ from mobyshell.runc import launch, stored
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import Any
+    from collections.abc import Sequence
 
-PREFIX = "exec."
-DESCRIBED = f"{PREFIX}process"
-"""The ticket of a process that a file describes, of which there is the last one."""
-KEPT = 16
-"""Tickets of one container."""
-_LONGEST_NAME = 200
-_AT = 0x20000000000
-_MAIN_AT = 0x10000000000
-_COOKIE = 0x326B6374
+AT = 0x20000000000
+MAIN_AT = 0x10000000000
+"""Where a ticket lies, and the program of a new process (as `flat` has it)."""
+_COOKIE = 0x336B6374
 _HEADER = 256
 _WORDS, _REPORTS = 10, 3
 _NEVER = (1 << 64) - 1
-_CELL, _RESULT, _EXPECTED = 1, 1 << 6, 1 << 7
-_CLONE_ARGS_AT = 128
-_LONGEST_PROCESS = 64 << 10
-_COMPLAINT = b"exec failed: the pid file cannot be written\n"
+CELL, RESULT, _EXPECTED = 1, 1 << 6, 1 << 7
+"""Of a record: its first argument is a cell; its result goes into one."""
 
-_CLOSE, _MMAP, _WRITE, _READ, _UNAME, _FCNTL, _GETEGID = 3, 9, 1, 0, 63, 72, 108
-_OPENAT, _FACCESSAT, _DUP3, _MEMFD_CREATE, _EXECVEAT, _STATX = 257, 269, 292, 319, 322, 332
-_PIDFD_OPEN, _CLOSE_RANGE = 434, 436
-_AT_FDCWD, _AT_EMPTY_PATH = -100, 0x1000
-_F_DUPFD_CLOEXEC, _F_ADD_SEALS = 1030, 1033
-_CLONE_VM, _CLONE_VFORK, _CLEAR_SIGHAND = 0x100, 0x4000, 0x100000000
-_BASIC_STATS = 0x7FF
-_ENOENT = 2
-_SHARED = 0x100001  # MAP_SHARED | MAP_FIXED_NOREPLACE
-_INIT = 200
-"""Where the init's pidfd is until the launcher gets it: out of the way."""
+STEPS = (
+    "RUN", "SAME", "MATCH", "GIVEN", "IS", "WORDS", "DESCRIBED", "FILE", "CONTENT", "LINES", "STREAMS",
+    "SINCE", "TEXT", "FILL", "NUMBER", "CLOCK", "COPY", "SPAWN", "REAPED", "BECAME", "LOST", "FOLLOW",
+    "END", "EXIT", "PID_FILE", "REMOVED", "EMPTIED", "PYTHON",
+)  # fmt: skip
+(RUN, SAME, MATCH, GIVEN, IS, WORDS, DESCRIBED, FILE, CONTENT, LINES, STREAMS, SINCE, TEXT, FILL,
+ NUMBER, CLOCK, COPY, SPAWN, REAPED, BECAME, LOST, FOLLOW, END, EXIT, PID_FILE, REMOVED, EMPTIED,
+ PYTHON) = range(1, len(STEPS) + 1)  # fmt: skip
+"""Steps, as `front.s` numbers and explains them."""
+A_DETACHED, A_GIVEN, A_ID = 24, 32, 56
+"""The arguments that steps name."""
+
+SYS_READ, SYS_WRITE, SYS_CLOSE, SYS_LSTAT, SYS_MMAP, SYS_SIGACTION, SYS_SIGPROCMASK = (
+    0,
+    1,
+    3,
+    6,
+    9,
+    13,
+    14,
+)
+SYS_GETPID, SYS_EXECVE, SYS_UNAME, SYS_FCNTL, SYS_RENAME, SYS_MKDIR, SYS_RMDIR, SYS_UNLINK = (
+    39, 59, 63, 72, 82, 83, 84, 87)  # fmt: skip
+SYS_GETEUID, SYS_GETEGID, SYS_MKNOD, SYS_WAITID, SYS_OPENAT, SYS_FACCESSAT, SYS_PPOLL = (
+    107, 108, 133, 247, 257, 269, 271)  # fmt: skip
+SYS_SIGNALFD4, SYS_DUP3, SYS_PIPE2, SYS_MEMFD_CREATE, SYS_EXECVEAT, SYS_STATX = (
+    289, 292, 293, 319, 322, 332)  # fmt: skip
+SYS_PIDFD_SEND_SIGNAL, SYS_PIDFD_OPEN, SYS_CLOSE_RANGE = 424, 434, 436
+STORE = _NEVER
+"""No call: address, width, value."""
+AT_FDCWD, AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW = -100, 0x1000, 0x100
+F_DUPFD_CLOEXEC, F_ADD_SEALS = 1030, 1033
+CLONE_VM, CLONE_VFORK, _CLEAR_SIGHAND = 0x100, 0x4000, 0x100000000
+MAP_SHARED_FIXED_NOREPLACE = 0x100001
+BASIC_STATS = 0x7FF
+ENOENT, ESRCH = 2, 3
+_SIGCHLD = 17
 _STAT_ROOM = 1024
 _UNAME_BYTES = 390
+_VALUE_BYTES = 40
+_STEP_BYTES = 40
 
 
-def name(words: Sequence[str]) -> str:
-    """The name of the ticket for a process with these words; "" if there is none for them. Without
-    words it is one that is described."""
-    if not words:
-        return DESCRIBED
-    sizes = [str(len(_bytes(word))) for word in words]
-    found = PREFIX + ".".join([str(len(words)), *sizes])
-    return found if len(found) <= _LONGEST_NAME else ""
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
-
-
-class _Builder:
+class Builder:
     """The bytes of a ticket, at their addresses."""
 
     def __init__(self) -> None:
         self.data = bytearray(_HEADER)
         self._same: list[tuple[int, int, int]] = []
+        self._fills: list[tuple[int, int, int]] = []
 
     def place(self, value: bytes) -> int:
         """Where `value` lies."""
         self.data.extend(b"\0" * (-len(self.data) % 8))
-        at = _AT + len(self.data)
+        at = AT + len(self.data)
         self.data.extend(value)
         return at
 
     def text(self, value: str) -> int:
-        return self.place(_bytes(value) + b"\0")
+        return self.place(encoded(value) + b"\0")
 
     def room(self, size: int, *parts: tuple[int, bytes]) -> int:
-        """Memory that is to be filled, and what must be found in it: (offset, bytes)."""
+        """Memory that is to be filled, and what the next `same` must find in it: (offset, bytes)."""
         at = self.place(b"\0" * size)
         for offset, wanted in parts:
             self._same.append((self.place(wanted), at + offset, len(wanted)))
         return at
 
-    def program(self, records: Sequence[bytes]) -> int:
-        """Records, with room for their reports and one cell."""
-        return self.place(b"".join(records) + b"\0" * 8 * (len(records) * _REPORTS + 1))
+    def value(self, content: bytes = b"", room: int = 0) -> int:
+        """What steps know a text by: where it lies and its bytes; with room for so many, or for a
+        number."""
+        at = self.place(content.ljust(room, b"\0") + b"\0" * 8)
+        return self.place(pack("=2Q", at, len(content)).ljust(_VALUE_BYTES, b"\0"))
 
-    def table(self) -> int:
-        """What must be the same as what."""
-        return self.place(b"".join(pack("=3Q", *one) for one in (*self._same, (0, 0, 0))))
+    def fill(self, at: int, parts: Sequence[bytes | int], told: int = 0) -> None:
+        """The next `filled` puts `parts` (ints: values) together at `at`, and says at `told` how many
+        bytes these are."""
+        found = b""
+        for part in parts:
+            size = _NEVER if isinstance(part, int) else len(part)
+            found += pack("=2Q", part if isinstance(part, int) else self.place(part), size)
+        self._fills.append((at, told, self.place(found + pack("=2Q", 0, 0))))
+
+    def cell(self, program: int, count: int) -> int:
+        """Where the first cell of a program of so many records lies."""
+        return program + 8 * count * (_WORDS + _REPORTS)
+
+    def run(self, records: Sequence[bytes], otherwise: Step | None = None, cells: int = 1) -> Step:
+        """Walk records, which have room for their reports and cells."""
+        return Step(RUN, self.program(records, cells), len(records), otherwise=otherwise)
+
+    def program(self, records: Sequence[bytes], cells: int = 1) -> int:
+        return self.place(b"".join(records) + b"\0" * 8 * (len(records) * _REPORTS + cells))
+
+    def same(self, otherwise: Step | None = None) -> Step:
+        """All that was wanted in rooms since the last one of these is there."""
+        table = self.place(b"".join(pack("=3Q", *one) for one in (*self._same, (0, 0, 0))))
+        self._same.clear()
+        return Step(SAME, table, otherwise=otherwise)
+
+    def filled(self) -> Step:
+        """Put together what was to be filled since the last one of these."""
+        table = self.place(b"".join(pack("=3Q", *one) for one in (*self._fills, (0, 0, 0))))
+        self._fills.clear()
+        return Step(FILL, table)
+
+    def stat(self, path: int) -> tuple[list[bytes], int]:
+        """Records that read a /proc/PID/stat, and the end of the room, for SINCE."""
+        # a bracket before it and blanks in it: whatever is read, the search for its field ends
+        self.place(b"       )")
+        at = self.place(b" " * (_STAT_ROOM + 64))
+        return self.reading(path, at, _STAT_ROOM), at + _STAT_ROOM
+
+    def reading(self, path: int, room: int, size: int, expect: int | None = None) -> list[bytes]:
+        """Records that read a file with one call."""
+        return [
+            call(SYS_OPENAT, AT_FDCWD, path, stored.CLOEXEC | posix.O_NONBLOCK, control=RESULT),
+            call(SYS_READ, 0, room, size, control=CELL, expect=expect),
+            call(SYS_CLOSE, 0, control=CELL),
+        ]
+
+    def exactly(self, path: str, content: bytes) -> list[bytes]:
+        """Records that read a file, which must have this content."""
+        room = self.room(len(content) + 8, (0, content))
+        return self.reading(self.text(path), room, len(content) + 1, len(content))
+
+    def alike(self, path: str, identity: tuple[int, ...]) -> bytes:
+        """A record that looks at a file, which must have this identity."""
+        room = self.room(256, *_like(identity))
+        return call(SYS_STATX, AT_FDCWD, self.text(path), 0, BASIC_STATS, room)
+
+    def kernel(self) -> bytes:
+        """A record that looks whether it is this one."""
+        host = posix.uname()
+        names = b"".join(
+            encoded(one).ljust(65, b"\0") for one in (host.release, host.version, host.machine)
+        )
+        return call(SYS_UNAME, self.room(_UNAME_BYTES, (2 * 65, names)))
+
+    def clone_args(self, flags: int = CLONE_VM | CLONE_VFORK | _CLEAR_SIGHAND) -> int:
+        """For a child like vfork's."""
+        return self.place(pack("=11Q", flags, 0, 0, 0, _SIGCHLD, 0, 0, 0, 0, 0, 0))
+
+    def signals_held(self, signals: Sequence[int], number: int) -> list[bytes]:
+        """Records that let the signals that mean the program wait in a descriptor of this number."""
+        waiting = self.place(pack("=Q", sum(1 << one - 1 for one in signals)))
+        return [
+            call(SYS_SIGPROCMASK, 0, waiting, 0, 8),
+            call(SYS_SIGNALFD4, -1, waiting, 8, stored.CLOEXEC, control=RESULT),
+            *moved(number),
+        ]
+
+    def children_told(self) -> bytes:
+        """A record: the signal of children tells nothing if it is ignored."""
+        return call(SYS_SIGACTION, _SIGCHLD, self.place(b"\0" * 32), 0, 8)
+
+    def streams_as_known(self) -> list[bytes]:
+        """Records of a child: its streams under the numbers that programs know them by."""
+        numbers = (launch.STDIN, launch.STDOUT, launch.STDERR)
+        return [call(SYS_DUP3, fd, number, 0) for fd, number in enumerate(numbers)]
+
+    def memory(self, name: int, content: bytes, number: int) -> list[bytes]:
+        """Records: a memfd with this content, which must get this number."""
+        at = self.place(content)
+        return [
+            call(SYS_MEMFD_CREATE, name, 0, expect=number),
+            call(SYS_WRITE, number, at, len(content), expect=len(content)),
+        ]
+
+    def mapped(self, fd: int, size: int) -> bytes:
+        """A record: the program of the new process where it must lie."""
+        how = MAP_SHARED_FIXED_NOREPLACE
+        return call(SYS_MMAP, MAIN_AT, size, 3, how, fd, 0, expect=MAIN_AT)
+
+    def launcher(self, name: int, image: bytes, free: int) -> list[bytes]:
+        """Records: become the launcher, as `launch.sealed` and what follows. `free`: the lowest
+        number of a descriptor that is."""
+        executable = posix.MFD_CLOEXEC | posix.MFD_ALLOW_SEALING
+        try:
+            posix.close(posix.memfd_create("mobyshell", executable | launch.MFD_EXEC))
+            executable |= launch.MFD_EXEC
+        except OSError:
+            pass  # an older kernel, where every one can be executed
+        vector = self.place(pack("=QQ", self.text("mobyshell init"), 0))
+        reopened = self.text(f"/proc/self/fd/{free}")
+        return [
+            call(SYS_MEMFD_CREATE, name, executable, expect=free),
+            call(SYS_WRITE, free, self.place(image), len(image), expect=len(image)),
+            call(SYS_FCNTL, free, F_ADD_SEALS, 0xF),
+            call(SYS_OPENAT, AT_FDCWD, reopened, stored.CLOEXEC, expect=free + 1),
+            call(SYS_CLOSE, free),
+            call(SYS_EXECVEAT, free + 1, self.place(b"\0"), vector, vector + 8, AT_EMPTY_PATH),
+        ]
+
+    def whole(self, steps: Sequence[Step]) -> bytes:
+        """The ticket."""
+        at = self.place(b"")
+        places = {id(one): at + _STEP_BYTES * number for number, one in enumerate(steps)}
+        for one in steps:
+            further = places[id(one.otherwise)] if one.otherwise is not None else 0
+            self.data.extend(pack("=5Q", one.what, *one.arguments, further))
+        header = {0: _COOKIE, 1: len(self.data), 2: at, 3: MAIN_AT}
+        for word, value in header.items():
+            self.data[8 * word : 8 * word + 8] = value.to_bytes(8, "little")
+        return bytes(self.data)
 
 
-def _call(
-    number: int, *args: int, expect: int | None = None, control: int = 0, but: int = 0
+class Step:
+    """One step; `otherwise`: the one to go on with if it fails, instead of Python."""
+
+    def __init__(self, what: int, *arguments: int, otherwise: Step | None = None) -> None:
+        self.what = what
+        self.arguments = [one & _NEVER for one in (*arguments, 0, 0, 0)[:3]]
+        self.otherwise = otherwise
+
+
+def encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def call(
+    number: int, *args: int, expect: int | None = None, control: int = 0, but: Sequence[int] = ()
 ) -> bytes:
-    """A record. `but`: an errno that is as good as the result."""
+    """A record. `but`: errnos that are as good as the result."""
     padded = [arg & _NEVER for arg in (*args, 0, 0, 0, 0, 0, 0)[:6]]
     if expect is not None:
         control |= _EXPECTED
-    return pack("=10Q", number, *padded, control, but, (expect or 0) & _NEVER)
+    tolerated = int.from_bytes(bytes(but), "little")
+    return pack("=10Q", number, *padded, control, tolerated, (expect or 0) & _NEVER)
 
 
-def store(
-    root: str, id: str, words: Sequence[str], process: bytes, entry: Mapping[str, Any],
-    groups: Mapping[str, str], init: tuple[int, int], before: Sequence[tuple[str, tuple[int, ...]]],
-) -> None:  # fmt: skip
-    """Make the ticket of a process of container `id` that was executed by `entry`. `init`: its pid
-    and start; `process`: what describes the process, if that is not words; `before`: what the files
-    that `entry` is made from were like before that was. OSError if it cannot be written."""
-    called = name(words)
-    identities = [*before, *_own(entry, init[0])]
-    # what is not there, or is not ours yet, is not said in a ticket
-    if (
-        not called
-        or len(process) > _LONGEST_PROCESS
-        or entry["owned"]
-        or entry["files"]
-        or not all(one for _, one in identities)
-    ):
-        return
-    data = _ticket(f"{root}/{id}", id, words, process, entry, groups, init, identities)
-    tickets = [one for one in posix.listdir(f"{root}/{id}") if one.startswith(PREFIX)]
-    for one in tickets if len(tickets) >= KEPT else ():
-        posix.unlink(f"{root}/{id}/{one}")
-    temporary = f"{root}/{id}/.{PREFIX}{posix.getpid()}"
-    try:
-        stored.write(temporary, data)
-        posix.rename(temporary, f"{root}/{id}/{called}")
-    except OSError:
-        posix.unlink(temporary)
-        raise
-
-
-def _own(entry: Mapping[str, Any], init: int) -> list[tuple[str, tuple[int, ...]]]:
-    return [(path.replace(stored.INIT_PID, str(init)), one) for path, one in entry["identities"]]
-
-
-def _ticket(
-    directory: str, id: str, words: Sequence[str], process: bytes, entry: Mapping[str, Any],
-    groups: Mapping[str, str], init: tuple[int, int],
-    identities: Sequence[tuple[str, tuple[int, ...]]],
-) -> bytes:  # fmt: skip
-    made = _Builder()
-    given = b"".join(_bytes(word) + b"\0" for word in words)
-    since = b"%d " % init[1]
-    # a bracket before it and blanks in it: whatever is read, the search for its field ends
-    made.data.extend(b"       )")
-    stat = made.place(b" " * _STAT_ROOM + b" " * 64)
-    looks = _looks(made, directory, groups, init[0], stat, identities)
-    launches = _launches(made, id, dict(entry), groups)
-    header = {
-        2: len(words), 3: made.place(given), 4: len(given),
-        5: made.program(looks), 6: len(looks),
-        8: stat + _STAT_ROOM, 9: made.place(since), 10: len(since),
-        11: made.program(launches), 12: len(launches), 13: _MAIN_AT,
-        14: sum(1 << number - 1 for number in entry["signals"]),
-    }  # fmt: skip
-    room = made.room(len(process), (0, process)) if process else 0
-    header |= {
-        27: room,
-        28: len(process),
-        29: made.place(_COMPLAINT),
-        30: len(_COMPLAINT),
-        31: entry["uid"],
-    }
-    header[7] = made.table()
-    for word, value in {0: _COOKIE, 1: len(made.data), **header}.items():
-        made.data[8 * word : 8 * word + 8] = value.to_bytes(8, "little")
-    flags = _CLONE_VM | _CLONE_VFORK | _CLEAR_SIGHAND
-    arguments = pack("=11Q", flags, 0, 0, 0, 17, 0, 0, 0, 0, 0, 0)  # SIGCHLD
-    made.data[_CLONE_ARGS_AT : _CLONE_ARGS_AT + len(arguments)] = arguments
-    return bytes(made.data)
-
-
-def _looks(
-    made: _Builder, directory: str, groups: Mapping[str, str], init: int, stat: int,
-    identities: Sequence[tuple[str, tuple[int, ...]]],
-) -> list[bytes]:  # fmt: skip
-    """What looks at the world. The init is held before it is looked at, so that its number cannot
-    change its owner unnoticed."""
-    kernel = posix.uname()
-    names = b"".join(
-        _bytes(one).ljust(65, b"\0") for one in (kernel.release, kernel.version, kernel.machine)
-    )
-    records = [
-        _call(_PIDFD_OPEN, init, 0, control=_RESULT),
-        _call(_FCNTL, 0, _F_DUPFD_CLOEXEC, _INIT, control=_CELL, expect=_INIT),
-        _call(_CLOSE, 0, control=_CELL),
-        _call(_OPENAT, _AT_FDCWD, made.text(f"/proc/{init}/stat"), stored.CLOEXEC, control=_RESULT),
-        _call(_READ, 0, stat, _STAT_ROOM, control=_CELL),
-        _call(_CLOSE, 0, control=_CELL),
-        _call(_GETEGID, expect=posix.getegid()),
-        _call(_UNAME, made.room(_UNAME_BYTES, (2 * 65, names))),
-        _call(_FACCESSAT, _AT_FDCWD, made.text(f"{directory}/creator"), 0, but=_ENOENT, expect=1),
-    ]
-    for path, one in identities:
-        room = made.room(256, *_like(one))
-        records.append(_call(_STATX, _AT_FDCWD, made.text(path), 0, _BASIC_STATS, room))
-    if "freezer" in groups:
-        path, thawed = f"{groups['freezer']}/freezer.state", b"THAWED\n"
-    elif "" in groups:
-        path, thawed = f"{groups['']}/cgroup.events", b"populated 1\nfrozen 0\n"
-    else:
-        return records
-    room = made.room(256, (0, thawed))
+def moved(number: int) -> list[bytes]:
+    """Records: the descriptor in the cell has this number, which must be free, and no other."""
     return [
-        *records,
-        _call(_OPENAT, _AT_FDCWD, made.text(path), stored.CLOEXEC, control=_RESULT),
-        _call(_READ, 0, room, 256, control=_CELL, expect=len(thawed)),
-        _call(_CLOSE, 0, control=_CELL),
+        call(SYS_FCNTL, 0, F_DUPFD_CLOEXEC, number, control=CELL, expect=number),
+        call(SYS_CLOSE, 0, control=CELL),
     ]
+
+
+def as_number(fd: int, number: int) -> list[bytes]:
+    """Records: a descriptor under another number, which is not closed by execve, and no more under
+    its own."""
+    return [call(SYS_DUP3, fd, number, 0), call(SYS_CLOSE, fd)]
 
 
 def _like(identity: tuple[int, ...]) -> list[tuple[int, bytes]]:
@@ -233,61 +285,16 @@ def _like(identity: tuple[int, ...]) -> list[tuple[int, bytes]]:
     ]
 
 
-def _launches(
-    made: _Builder, id: str, entry: dict[str, Any], groups: Mapping[str, str]
-) -> list[bytes]:  # fmt: skip
-    """What the child does to become the launcher, as `launch.launched` does it. It has no descriptor
-    but the streams and the init at first, so each number that it gets is known."""
-    before = launch.content(entry, "before", (id,))
-    main = bytearray(launch.content(entry, "main", (id,)))
-    # its maker waits until the program is executed, and lends its memory till then
-    flags = int.from_bytes(main[_CLONE_ARGS_AT : _CLONE_ARGS_AT + 8], "little")
-    flags |= _CLONE_VM | _CLONE_VFORK
-    main[_CLONE_ARGS_AT : _CLONE_ARGS_AT + 8] = flags.to_bytes(8, "little")
-    image, executable = entry["image"], posix.MFD_CLOEXEC | posix.MFD_ALLOW_SEALING
+def write(directory: str, name: str, data: bytes, prefix: str, kept: int) -> None:
+    """Put a ticket in place at once. When there are `kept` with this prefix, these go first. OSError
+    if it cannot be written."""
+    tickets = [one for one in posix.listdir(directory) if one.startswith(prefix)]
+    for one in tickets if len(tickets) >= kept else ():
+        posix.unlink(f"{directory}/{one}")
+    temporary = f"{directory}/.{prefix}{posix.getpid()}"
     try:
-        posix.close(posix.memfd_create("mobyshell", executable | launch.MFD_EXEC))
-        executable |= launch.MFD_EXEC
+        stored.write(temporary, data)
+        posix.rename(temporary, f"{directory}/{name}")
     except OSError:
-        pass  # an older kernel, where every one can be executed
-    called = made.text("mobyshell")
-    free = 5
-    records = [
-        _call(_CLOSE_RANGE, 3, _INIT - 1, 0),
-        _call(_CLOSE_RANGE, _INIT + 1, 0xFFFFFFFF, 0),
-        _call(_DUP3, 0, launch.STDIN, 0),
-        _call(_DUP3, 1, launch.STDOUT, 0),
-        _call(_DUP3, 2, launch.STDERR, 0),
-        _call(_DUP3, _INIT, launch.INIT, 0),
-        _call(_MEMFD_CREATE, called, 0, expect=launch.MAIN),
-        _call(_WRITE, launch.MAIN, made.place(bytes(main)), len(main), expect=len(main)),
-        _call(_MMAP, _MAIN_AT, len(main), 3, _SHARED, launch.MAIN, 0, expect=_MAIN_AT),
-        _call(_MEMFD_CREATE, called, 0, expect=launch.BEFORE),
-        _call(_WRITE, launch.BEFORE, made.place(before), len(before), expect=len(before)),
-        # who tells that it has come so far: nobody listens, as its maker waits for more
-        _call(_MEMFD_CREATE, called, posix.MFD_CLOEXEC, expect=free),
-        *_as(free, launch.SYNC),
-    ]
-    number = launch.GROUPS
-    for controller, path in groups.items():
-        place, how = (f"{path}/tasks", posix.O_WRONLY) if controller else (path, posix.O_DIRECTORY)
-        opened = made.text(place)
-        records.append(_call(_OPENAT, _AT_FDCWD, opened, how | stored.CLOEXEC, expect=free))
-        records += _as(free, number if controller else launch.CGROUP)
-        number += bool(controller)
-    reopened = made.text(f"/proc/self/fd/{free}")
-    vector = made.place(pack("=QQ", made.text("mobyshell init"), 0))
-    return [
-        *records,
-        _call(_MEMFD_CREATE, called, executable, expect=free),
-        _call(_WRITE, free, made.place(image), len(image), expect=len(image)),
-        _call(_FCNTL, free, _F_ADD_SEALS, 0xF),
-        _call(_OPENAT, _AT_FDCWD, reopened, stored.CLOEXEC, expect=free + 1),
-        _call(_CLOSE, free),
-        _call(_EXECVEAT, free + 1, made.place(b"\0"), vector, vector + 8, _AT_EMPTY_PATH),
-    ]
-
-
-def _as(fd: int, number: int) -> list[bytes]:
-    """A descriptor under another number, and no more under its own."""
-    return [_call(_DUP3, fd, number, 0), _call(_CLOSE, fd)]
+        posix.unlink(temporary)
+        raise

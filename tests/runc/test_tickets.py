@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from mobyshell.core.runtime.native.assembler import assemble
-from mobyshell.runc import front, tickets
+from mobyshell.runc import exec_ticket, front, tickets
 from tests.core.runtime.native.test_assembler import by_gnu_as
 from tests.runc.conftest import PATIENCE, Machine, eventually
 from tests.runc.test_quick import quick
@@ -46,7 +46,7 @@ def learn(ours: Machine, quick: Machine, *words: str) -> Path:
     """Have a ticket made for a process in the container c; where it is."""
     for machine in (ours, ours, quick):
         machine.call("exec", "c", *words)
-    made = ours.root / "c" / tickets.name(words)
+    made = ours.root / "c" / exec_ticket.name(words)
     assert made.exists()
     return made
 
@@ -61,6 +61,16 @@ def test_the_program_is_what_gnu_as_makes_of_it(tmp_path: Path) -> None:
     assert assemble(front.source())[0] == by_gnu_as(front.source(), tmp_path)
 
 
+def test_steps_have_the_numbers_that_the_program_knows_them_by() -> None:
+    known = dict(re.findall(r"(?m)^\.set ([DA]O?_\w+), (\d+)", front.source()))
+    steps = {f"DO_{name}": getattr(tickets, name) for name in tickets.STEPS}
+    assert steps == {name: int(value) for name, value in known.items() if name[:3] == "DO_"}
+    said = {name: int(value) for name, value in known.items() if name[:2] == "A_"}
+    places = [said["A_TICKET"], tickets.A_DETACHED, tickets.A_GIVEN, said["A_PID_FILE"],
+              said["A_TEMPORARY"], tickets.A_ID, said["A_PYTHON"]]  # fmt: skip
+    assert places == list(range(16, 16 + 8 * len(places), 8))
+
+
 def test_words_have_the_name_that_the_script_gives_them(tmp_path: Path) -> None:
     script = SCRIPTS.joinpath("mobyshell-runc").read_text()
     found = re.search(r"    name=exec.*?done\n", script, re.DOTALL)
@@ -70,8 +80,8 @@ def test_words_have_the_name_that_the_script_gives_them(tmp_path: Path) -> None:
             ["sh", "-c", f'{found[0]}printf %s "$name"', "sh", *words],
             capture_output=True, text=True, check=True, env={}, timeout=PATIENCE,
         ).stdout  # fmt: skip
-        assert said == tickets.name(words)
-    assert tickets.name(["x"] * 200) == ""
+        assert said == exec_ticket.name(words)
+    assert exec_ticket.name(["x"] * 200) == ""
 
 
 def test_a_process_needs_no_python(ours: Machine, quick: Machine, installed: Machine) -> None:
@@ -246,7 +256,7 @@ def test_what_has_changed_is_asked_of_python(
     start = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     other = str(int(start) - 1).rjust(len(start), "0")
     text = made.read_bytes()
-    assert text.count(b"%s " % start.encode()) == 1
+    assert text.count(b"%s\0" % start.encode()) == 1
     made.write_bytes(text.replace(start.encode(), other.encode()))
     assert python()
     made.write_bytes(text)
@@ -330,8 +340,10 @@ def test_what_fails_is_explained_by_python(
 
 def test_there_are_not_too_many(ours: Machine, quick: Machine) -> None:
     ours.background("c")
-    for number in range(tickets.KEPT):
-        (ours.root / "c" / f"{tickets.PREFIX}{number}").touch()
+    for number in range(exec_ticket.KEPT):
+        (ours.root / "c" / f"{exec_ticket.PREFIX}{number}").touch()
     learn(ours, quick, "true")
     names = os.listdir(ours.root / "c")
-    assert [one for one in names if one.startswith(tickets.PREFIX)] == [tickets.name(["true"])]
+    assert [one for one in names if one.startswith(exec_ticket.PREFIX)] == [
+        exec_ticket.name(["true"])
+    ]

@@ -6,8 +6,9 @@ form where there are two). Source: Intel 64 and IA-32 Architectures Software Dev
 volume 2. Not loaded at run time: `code` holds what it made.
 
 Known: labels, `.set NAME, NUMBER`, `.quad NUMBER`, `#` comments; mov, lea, movzx, imul, push, pop,
-call, ret, jmp and the conditional jumps, syscall, repe cmpsb, neg, div, inc, dec, shl, shr, add, or, and,
-sub, xor, cmp, test on 8 (registers), 32 and 64 bits; memory as [base], [base+disp], [base+index*scale+disp].
+call, ret, jmp and the conditional jumps, syscall, repe cmpsb, rep movsb, neg, div, inc, dec, shl, shr,
+add, or, and, sub, xor, cmp, test on 8 (registers), 32 and 64 bits, mov of a byte to memory; memory as
+[base], [base+disp], [base+index*scale+disp].
 """
 
 from __future__ import annotations
@@ -181,6 +182,8 @@ def _encode(name: str, operands: list[Operand]) -> bytes | _Jump:
             return b"\x0f\x05"
         case "repe", ["cmpsb"]:
             return b"\xf3\xa6"
+        case "rep", ["movsb"]:
+            return b"\xf3\xa4"
         case "push" | "pop", [Register(number, 8)]:
             prefix = b"\x41" if number > 7 else b""
             return prefix + bytes([(0x50 if name == "push" else 0x58) + (number & 7)])
@@ -226,6 +229,10 @@ def _mov(operands: list[Operand]) -> bytes:
     match operands:
         case [Register() | Memory() as to, Register(number, size)] if size > 1:
             return _modrm(number, to, b"\x89", size == 8)
+        case [Memory() as to, Register(number, 1)]:
+            return _modrm(number, to, b"\x88", False)
+        case [Memory(size=1) as to, int(value)]:
+            return _modrm(0, to, b"\xc6", False) + _immediate(value, 1)
         case [Register(number, size), Memory() as place] if size > 1:
             return _modrm(number, place, b"\x8b", size == 8)
         case [Register(number, 4), int(value)]:

@@ -48,6 +48,7 @@ def test_every_form_is_encoded_as_gnu_as_does(tmp_path: Path) -> None:
         "inc rdx",
         "call r15",
         "repe cmpsb",
+        "rep movsb",
         "div rcx",
     ]
     for register in wide:
@@ -64,6 +65,7 @@ def test_every_form_is_encoded_as_gnu_as_does(tmp_path: Path) -> None:
     for place in places:
         lines += [f"lea r9, {place}", f"movzx ecx, byte ptr {place}", f"imul rax, {place}, 1000000"]
         lines += [f"mov qword ptr {place}, 5", f"cmp dword ptr {place}, 300"]
+        lines += [f"mov {place}, cl", f"mov {place}, al", f"mov byte ptr {place}, 200"]
     lines += [f"test {one}, {value}" for one in ("al", "cl", "dl") for value in (1, 64)]
     lines += [
         "cmp cl, dl",
