@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import subprocess
 import tarfile
@@ -22,6 +23,7 @@ from mobyshell.moby.client import Moby
 from tests.core.registry.distribution import distribution
 from tests.core.store import images
 from tests.core.tasks.conftest import bury, eventually, processes_of
+from tests.moby.build.test_build import NET_RAW
 from tests.moby.test_client import busybox_layer
 from tests.users import package_for_all, python_for
 
@@ -205,19 +207,51 @@ def test_files_belong_to_whom_the_image_says(user: User, snapshotter: str) -> No
     assert list((user.store / "build").iterdir()) == []
 
 
-def owners_in(archive: Path) -> dict[str, tuple[int, int]]:
-    """Of all files in all layers of an exported image."""
-    found = {}
+CAPABLE = """FROM made AS one
+COPY --chown=33:34 ping /bin/ping
+FROM made
+COPY --from=one /bin/ping /taken/
+"""
+
+
+def test_capabilities_of_files_go_along(user: User) -> None:
+    """They are another's than they say: of the root of the user namespace, not of the machine's."""
+    top = user.home.parent
+    context = top / "capable"
+    context.mkdir()
+    (context / "Dockerfile").write_text(CAPABLE)
+    (context / "ping").write_text("ping")
+    os.setxattr(context / "ping", "security.capability", NET_RAW)
+    user.ok("image", "import", str(top / "made.tar"))
+    user.ok("image", "build", "-t", "built", str(context))
+    (kept,) = user.store.glob("snapshots/*/*/fs/taken/ping")
+    on_disk = os.getxattr(kept, "security.capability")
+    assert (on_disk[3], on_disk[20:]) == (3, UID.to_bytes(4, "little"))
+    user.ok("image", "export", "built", "-o", str(user.home / "built.tar"))
+    layers = members_in(user.home / "built.tar")
+    said = layers["taken/ping"].pax_headers["SCHILY.xattr.security.capability"]
+    assert said.encode("utf-8", "surrogateescape") == NET_RAW
+    assert layers["taken/ping"].uid == 33
+
+
+def members_in(archive: Path) -> dict[str, tarfile.TarInfo]:
+    """All files in all layers of an exported image."""
+    found: dict[str, tarfile.TarInfo] = {}
     with tarfile.open(archive) as outer:
         for member in outer:
             if member.isreg() and (file := outer.extractfile(member)):
                 data = file.read()
                 try:
                     with tarfile.open(fileobj=io.BytesIO(data)) as layer:
-                        found |= {one.name.rstrip("/"): (one.uid, one.gid) for one in layer}
+                        found |= {one.name.rstrip("/"): one for one in layer}
                 except tarfile.TarError:
                     continue
     return found
+
+
+def owners_in(archive: Path) -> dict[str, tuple[int, int]]:
+    """Of all files in all layers of an exported image."""
+    return {name: (one.uid, one.gid) for name, one in members_in(archive).items()}
 
 
 def test_what_is_pulled_from_a_registry_runs(user: User) -> None:

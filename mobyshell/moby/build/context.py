@@ -6,6 +6,7 @@ links that lead out of it lead nowhere. `.dockerignore` leaves files out.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -18,8 +19,11 @@ from typing import Protocol
 
 from mobyshell.core.errors import NotFound, SyscallFailed
 from mobyshell.core.linux.paths import open_in_root
+from mobyshell.core.store.layers.attributes import LISTED
 from mobyshell.core.store.stack import Stack
 from mobyshell.moby.build.patterns import Patterns, is_pattern, matches
+
+CAPABILITY = "security.capability"
 
 _PIECE = 1 << 20
 
@@ -57,10 +61,14 @@ class Source(Protocol):
         """The content of a file."""
         ...
 
+    def attributes(self, place: str) -> dict[str, bytes]:
+        """The extended attributes of a file that its copy has, too."""
+        ...
+
 
 def digest_of(source: Source, paths: tuple[str, ...], excluded: tuple[str, ...] = ()) -> str:
-    """What a step depends on that copies these: names, modes, owners of stages, content. Times are
-    left out: a fresh checkout is the same build."""
+    """What a step depends on that copies these: names, modes, owners of stages, attributes, content.
+    Times are left out: a fresh checkout is the same build."""
     summary = hashlib.sha256()
     left_out = Patterns(excluded)
     for pattern in paths:
@@ -71,6 +79,8 @@ def digest_of(source: Source, paths: tuple[str, ...], excluded: tuple[str, ...] 
                 told = [pattern, path, item.path, found.st_mode, item.target, *owner]
                 summary.update(json.dumps(told).encode())
                 if stat.S_ISREG(found.st_mode):
+                    for name, value in sorted(source.attributes(item.place).items()):
+                        summary.update(json.dumps([name, value.hex()]).encode())
                     for piece in source.read(item.place):
                         summary.update(piece)
                 summary.update(b"\0")
@@ -165,6 +175,13 @@ class Directory:
         finally:
             os.close(fd)
 
+    def attributes(self, place: str) -> dict[str, bytes]:
+        fd = open_in_root(self._top, place, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            return _attributes(fd, (CAPABILITY,))  # what else there is is the user's own notes
+        finally:
+            os.close(fd)
+
 
 class Tree:
     """The tree of another stage, or of an image."""
@@ -205,6 +222,24 @@ class Tree:
                 yield piece
         finally:
             os.close(fd)
+
+    def attributes(self, place: str) -> dict[str, bytes]:
+        fd = self._stack.open(place, follow=False)
+        try:
+            return _attributes(fd, LISTED)
+        finally:
+            os.close(fd)
+
+
+def _attributes(fd: int, wanted: tuple[str, ...]) -> dict[str, bytes]:
+    """Those whose names begin so, but for what overlayfs notes."""
+    try:
+        return {name: os.getxattr(fd, name) for name in os.listxattr(fd)
+                if name.startswith(wanted) and not name.startswith("user.overlay.")}  # fmt: skip
+    except OSError as error:
+        if error.errno == errno.ENOTSUP:
+            return {}
+        raise SyscallFailed.of(error, "getxattr") from None
 
 
 def _lines(top: int) -> list[str]:

@@ -258,6 +258,7 @@ class Scratch:
         self._owning.give(inside, *(owner or self._own(source, item)))
         if stat.S_ISREG(mode):  # after chown(2), which takes setuid bits away
             inside.chmod(step.mode if step.mode is not None else stat.S_IMODE(mode))
+            self._owning.mark(inside, source.attributes(item.place))
         times = (item.found.st_mtime_ns, item.found.st_mtime_ns)
         os.utime(inside, ns=times, follow_symlinks=False)
 

@@ -14,6 +14,7 @@ import pytest
 from mobyshell.core.errors import MobyshellError, NotFound, UsageError
 from mobyshell.core.oci.digest import Digest
 from mobyshell.core.store.gc.collect import collect
+from mobyshell.core.store.stack import Stack
 from mobyshell.moby import look
 from mobyshell.moby.build.builder import build
 from mobyshell.moby.build.buildfile import parse_buildfile
@@ -247,6 +248,50 @@ COPY a/one /named
     assert "/drop.md" not in names
     # what was there keeps its mode
     assert next(row for row in look.files(image) if row.path == "/etc").mode == 0o755
+
+
+NET_RAW = bytes.fromhex("0100000200200000000000000000000000000000")
+"""`cap_net_raw=ep`, as setcap(8) writes it."""
+
+
+def attributes(image: Image, path: str) -> dict[str, bytes]:
+    """Of a file, as a container sees it."""
+    snapshots = image.tenant.store.snapshotter()
+    image.unpack()
+    place = snapshots.directories(image.chain_id)
+    with Stack([place.directory, *place.lowers]) as stack:
+        fd = stack.open(path)
+        try:
+            return {name: os.getxattr(fd, name) for name in os.listxattr(fd)}
+        finally:
+            os.close(fd)
+
+
+def test_capabilities_go_along(site: Site) -> None:
+    site.write(ping="ping", plain="plain")
+    os.setxattr(site.context / "ping", "security.capability", NET_RAW)
+    os.setxattr(site.context / "ping", "user.note", b"mine")
+    text = """
+FROM busybox AS one
+COPY ping plain /bin/
+COPY --chown=33:34 ping /own/ping
+FROM busybox
+COPY --from=one /bin/ping /given
+COPY --from=one /own /taken
+COPY --from=one --chown=7:8 --chmod=4755 /own/ping /changed
+COPY --from=one /bin/plain /
+"""
+    image = site.build(text)
+    for path in ("/given", "/taken/ping", "/changed"):
+        # what the user notes of their files is no image's
+        assert attributes(image, path) == {"security.capability": NET_RAW}
+    assert attributes(image, "/plain") == {}
+    site.build(text)
+    assert all(site.cached)
+    os.removexattr(site.context / "ping", "security.capability")
+    image = site.build(text)
+    assert not any(site.cached[:2])
+    assert attributes(image, "/given") == {}
 
 
 def test_a_context_has_no_way_out(site: Site, tmp_path: Path) -> None:

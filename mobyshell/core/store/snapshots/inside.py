@@ -52,6 +52,10 @@ class Inside:
         """Let a file, or a link itself, belong to these ids of the namespace. OSError."""
         self.ask("give", str(path), uid, gid, mode)
 
+    def mark(self, path: Path, name: str, value: bytes) -> None:
+        """Give a file an extended attribute, as root of the namespace. OSError."""
+        self.ask("mark", str(path), name, value.hex())
+
     def difference(self, one: str, other: str) -> str:
         """`sameness.difference`. OSError."""
         return str(self.ask("difference", one, other)[0])
@@ -176,6 +180,11 @@ def _give(path: str, uid: int, gid: int, mode: int | None) -> list[Any]:
     return []
 
 
+def _mark(path: str, name: str, value: str) -> list[Any]:
+    os.setxattr(path, name, bytes.fromhex(value), follow_symlinks=False)
+    return []
+
+
 def _difference(one: str, other: str) -> list[Any]:
     from mobyshell.core.store.snapshots.sameness import difference
 
@@ -184,7 +193,7 @@ def _difference(one: str, other: str) -> list[Any]:
 
 _DONE: dict[str, Callable[..., list[Any]]] = {
     "make": _make, "measure": _measure, "settle": _settle, "remove": _remove, "give": _give,
-    "difference": _difference,
+    "mark": _mark, "difference": _difference,
 }  # fmt: skip
 
 
