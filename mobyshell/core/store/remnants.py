@@ -12,12 +12,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from mobyshell.core.errors import SyscallFailed
+from mobyshell.core.errors import NotFound, SyscallFailed
 from mobyshell.core.linux import constants as c
 from mobyshell.core.linux.mounts import MountInfo, read_mountinfo, unescape
 from mobyshell.core.linux.syscalls import call
 from mobyshell.core.store.content.blobs import Blobs
 from mobyshell.core.store.gc.gather import lease_holds
+from mobyshell.core.store.gc.graph import SNAPSHOT, Node
 from mobyshell.core.store.labels import decode
 from mobyshell.core.store.snapshots.overlay import WORK
 from mobyshell.core.store.store import Store
@@ -90,12 +91,22 @@ def _directories(store: Store) -> Iterator[Remnant]:
                 yield "stranger", str(entry), "it is no tree", _BY_HAND
     with store.database.read() as sql:
         rows = sql.execute(
-            "SELECT tree FROM snapshots WHERE kind = 'active' AND snapshotter = 'overlayfs'"
+            "SELECT namespace, key, tree FROM snapshots"
+            " WHERE kind = 'active' AND snapshotter = 'overlayfs'"
         ).fetchall()
-    for (tree,) in rows:
+    for namespace, key, tree in rows:
         place = store.root.snapshots / "overlayfs" / str(tree)
-        if place.is_dir() and not (place / WORK).is_dir():
+        if place.is_dir() and not (place / WORK).is_dir() and _needed(store, namespace, key):
             yield "work", str(place / WORK), "overlayfs' own directory is missing", "made"
+
+
+def _needed(store: Store, namespace: str, key: str) -> bool:
+    """Whether anything keeps a snapshot. In an import that a power cut ended one can be active again,
+    of which the disk knows that it was committed: it is garbage."""
+    try:
+        return bool(store.why(Node(namespace, f"{SNAPSHOT}/overlayfs", key)))
+    except NotFound:
+        return False  # removed meanwhile
 
 
 def _entries(directory: Path) -> list[Path]:

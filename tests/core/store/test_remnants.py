@@ -132,6 +132,18 @@ def test_an_active_snapshot_has_what_overlayfs_needs_again(store: Store, demo: N
     assert check_store(store) == []
 
 
+@pytest.mark.root
+def test_what_a_power_cut_made_active_again_is_garbage(store: Store, demo: Namespace) -> None:
+    """A layer's snapshot was committed, its work directory gone; the log that said so never was on
+    the disk. Who unpacked it is dead, and so is its lease."""
+    snapshots = demo.snapshotter("overlayfs")
+    snapshots.prepare("extract")
+    (snapshots.directories("extract").directory.parent / "work").rmdir()
+    assert check_store(store) == []
+    store.collect()
+    assert list(snapshots.walk()) == []
+
+
 def test_a_tree_without_its_files_is_none(furnished: Store, demo: Namespace) -> None:
     shutil.rmtree(demo.snapshotter("native").directories("bad-box").directory)
     assert kinds(check_store(furnished, repair=True)) == ["container", "tree"]
