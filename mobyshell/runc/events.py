@@ -82,7 +82,7 @@ def _say(state: State, kind: str, data: object) -> None:
 
 def duration(word: str) -> float:
     """Seconds in Go's writing: 5s, 1m30s, 200ms. Failure if it is none."""
-    rest, total = word, 0.0
+    rest, total = word if word != "0" else "", 0.0
     while rest:
         digits = rest[: len(rest) - len(rest.lstrip("0123456789."))]
         rest = rest[len(digits) :]

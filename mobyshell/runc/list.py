@@ -45,8 +45,8 @@ def _table(found: list[tuple[State, Status]]) -> str:
         one = described(state, now)
         rows.append((one["id"], str(one["pid"]), one["status"], one["bundle"], one["created"],
                      one["owner"]))  # fmt: skip
-    # as text/tabwriter does it: at least 12 wide, one space between, the last column as it is
-    widths = [max(12, *(len(row[n]) + 1 for row in rows)) for n in range(len(_COLUMNS) - 1)]
+    # as text/tabwriter does it: at least 12 wide, three spaces between, the last column as it is
+    widths = [max(12, *(len(row[n]) + 3 for row in rows)) for n in range(len(_COLUMNS) - 1)]
     lines = []
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]

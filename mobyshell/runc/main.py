@@ -15,7 +15,8 @@ NO_SUCH_COMMAND = 3
 
 
 def main(words: list[str] | None = None) -> int:
-    """Run one command; its exit status. 255 for errors of `exec`, 1 for those of all others."""
+    """Run one command; its exit status. 255 for errors of `exec`, 1 for those of all others, and for
+    words that are no command."""
     log = Log()
     words = sys.argv[1:] if words is None else words
     try:
@@ -96,8 +97,7 @@ def _check_count(name: str, count: int, least: int, most: int, log: Log) -> None
     if wrong:
         _print("Incorrect Usage.\n\n")
         _help([name], log)
-        status = 255 if name == "exec" else 1
-        raise Failure(f'mobyshell-runc: "{name}" {wrong}', status)
+        raise Failure(f'mobyshell-runc: "{name}" {wrong}')
 
 
 def _guarded(run: object, call: Call) -> int:

@@ -57,15 +57,17 @@ def _core(error: MobyshellError, command: str) -> str:
         invalid = "invalid configuration: " if "resources.unified" in message else ""
         return invalid + message + (f" ({error.hint})" if error.hint else "")
     if isinstance(error, SyscallFailed) and command in _STARTING:
-        return _in_init(_call(error))
+        return _in_init(_call(error), command)
     if "(mounts[" in message and command in _STARTING:
-        return _in_init(message)
+        return _in_init(message, command)
     return message
 
 
-def _in_init(message: str) -> str:
+def _in_init(message: str, command: str) -> str:
     what = "error mounting: " if "(mounts[" in message else ""
-    return f"unable to start container process: error during container init: {what}{message}"
+    # a process that joins a container is none of its init
+    where = "" if command == "exec" else "error during container init: "
+    return f"unable to start container process: {where}{what}{message}"
 
 
 def _call(error: SyscallFailed) -> str:
@@ -119,5 +121,6 @@ def _without_id(message: str) -> str:
     head, colon, _ = message.rpartition(": ")
     known = ("container ", "cannot start ", "cannot exec ", "invalid container ID format")
     if colon and head.startswith(known) and "that is not stopped" not in head:
-        return head
+        other_way = " (use --ignore-paused to override)" if "a paused container" in head else ""
+        return head + other_way
     return message

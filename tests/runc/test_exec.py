@@ -90,7 +90,7 @@ def test_detached(running: Machine, tmp_path: Path) -> None:
     ("words", "said"),
     [
         (["c"], "exec failed: exec args cannot be empty"),
-        (["c", "nosuch"], 'exec: "nosuch": executable file not found in $PATH'),
+        (["c", "nosuch"], 'exec failed: unable to start container process: exec: "nosuch": executable file not found in $PATH'),
         (["c", "/nosuch"], 'exec: "/nosuch": stat /nosuch: no such file or directory'),
         (["c", "/etc"], 'exec: "/etc": is a directory'),
         (["c", "/etc/passwd"], 'exec: "/etc/passwd": permission denied'),

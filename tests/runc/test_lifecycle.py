@@ -83,7 +83,8 @@ def test_the_states_of_a_container_and_what_they_refuse(ours: Machine) -> None:
     ours.ok("pause", "c")
     assert ours.status("c") == "paused"
     assert ours.fails("pause", "c") == "container not running"
-    assert "paused container" in ours.fails("exec", "c", "true", status=255)
+    paused = "exec failed: cannot exec in a paused container (use --ignore-paused to override)"
+    assert ours.fails("exec", "c", "true", status=255) == paused
     # a frozen cgroup freezes whoever enters it, until it is thawed
     words = ours.words("exec", "--ignore-paused", "c", "true")
     with subprocess.Popen(words, stdin=subprocess.DEVNULL, env=ours.environment) as late:
@@ -145,7 +146,12 @@ def test_ps_and_list(ours: Machine) -> None:
     (found,) = json.loads(ours.ok("list", "--format", "json"))
     assert list(found)[:7] == ["ociVersion", "id", "pid", "status", "bundle", "rootfs", "created"]
     assert found == ours.state("c")
-    assert ours.ok("list").splitlines()[1].split()[:3] == ["c", str(pid), "running"]
+    titles, row = ours.ok("list").splitlines()
+    assert row.split()[:3] == ["c", str(pid), "running"]
+    # columns begin below each other, three spaces behind the longest
+    bundle = f"{ours.bundle}   "
+    assert row.index(bundle) == titles.index("BUNDLE")
+    assert row.index(bundle) + len(bundle) == titles.index("CREATED")
 
 
 def test_errors_of_create_leave_nothing(ours: Machine) -> None:
