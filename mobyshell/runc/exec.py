@@ -167,7 +167,7 @@ def _numbers(text: str) -> set[int]:
 
 
 def _id(word: str, what: str) -> int:
-    if not word.isdecimal() or int(word) >= 1 << 32:
+    if not word.isdecimal() or len(word) > 10:
         raise ValueError(f"parsing {word} as int for {what} failed: invalid syntax")
     return int(word)
 

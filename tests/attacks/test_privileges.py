@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from mobyshell.core.errors import InvalidSpec
 from mobyshell.core.oci import Capabilities, User
 from mobyshell.core.runtime import Host, handed_trees
 from mobyshell.core.runtime.steps import run
@@ -71,6 +72,29 @@ def test_inheritable_capabilities(attack: Attack) -> None:
         house.finish(container)
     for found in (own, sets(done.output)):
         assert (found["CapInh"], found["CapAmb"], found["CapEff"]) == (0, 0, 0)
+
+
+NOBODY_AT_ALL = 2**32 - 1
+
+
+@pytest.mark.parametrize("member", ["uid", "gid"])
+def test_the_user_that_is_none(attack: Attack, member: str) -> None:
+    """The image, or whoever may choose a user but not root, asks for number 4294967295: as (uid_t) -1
+    it tells setresuid(2) to change nothing (CVE-2026-30892). Success: a program runs, and is root."""
+    done = attack.run(
+        "id", lambda document: document["process"]["user"].update({member: NOBODY_AT_ALL})
+    )
+    assert (done.status, done.output) == (-1, "")
+    house = attack.house
+    container = house.create("c", house.spec(attack.change(), "sleep", "1000"))
+    run(house.runtime.start("c"))
+    user = {"uid": 1000, "gid": 1000, member: NOBODY_AT_ALL}
+    try:
+        with pytest.raises(InvalidSpec, match="4294967295 is no user or group id"):
+            house.exec("c", "id", user=User(**user))
+    finally:
+        run(house.runtime.kill("c", 9))
+        house.finish(container)
 
 
 def root_disk() -> tuple[int, int]:

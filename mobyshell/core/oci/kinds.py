@@ -132,6 +132,9 @@ def integer(low: int, high: int) -> Decode:
 
 
 U16, U32, U64 = integer(0, 2**16 - 1), integer(0, 2**32 - 1), integer(0, 2**64 - 1)
+ID = integer(0, 2**32 - 2)
+"""Of a user or group. (uid_t) -1 is none: it asks the kernel to leave things as they are, and a
+process that shall become it stays root (CVE-2026-30892 of crun)."""
 I32, I64 = integer(-(2**31), 2**31 - 1), integer(-(2**63), 2**63 - 1)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from mobyshell.core.oci.formats import INTERFACE, LINE, NUMBER_LIST
 from mobyshell.core.oci.kinds import (
     I64,
-    U32,
+    ID,
     array,
     boolean,
     extras,
@@ -48,8 +48,8 @@ class Device:
     major: int | None = member("major", I64)
     minor: int | None = member("minor", I64)
     file_mode: int | None = member("fileMode", integer(0, 0o177777))
-    uid: int | None = member("uid", U32)
-    gid: int | None = member("gid", U32)
+    uid: int | None = member("uid", ID)
+    gid: int | None = member("gid", ID)
     extra: dict[str, Any] = extras()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from mobyshell.core.oci.formats import NUMBER_LIST
 from mobyshell.core.oci.kinds import (
     I32,
+    ID,
     U16,
     U32,
     U64,
@@ -38,10 +39,10 @@ class ConsoleSize:
 class User:
     """Who the process is, inside the container."""
 
-    uid: int = member("uid", U32, "config.md#user", required=True)
-    gid: int = member("gid", U32, "config.md#user", required=True)
+    uid: int = member("uid", ID, "config.md#user", required=True)
+    gid: int = member("gid", ID, "config.md#user", required=True)
     umask: int | None = member("umask", integer(0, 0o777), "config.md#user")
-    additional_gids: tuple[int, ...] | None = member("additionalGids", array(U32), "config.md#user")
+    additional_gids: tuple[int, ...] | None = member("additionalGids", array(ID), "config.md#user")
     username: str | None = member("username", text(), "config.md#user")
     extra: dict[str, Any] = extras()
 

@@ -11,13 +11,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from mobyshell.core.oci import Linux, Process, Spec, spec_to_json
+from mobyshell.core.errors import InvalidSpec
+from mobyshell.core.oci import Linux, Process, Spec, User, spec_to_json
 from mobyshell.core.runtime.environment import complete
 from mobyshell.core.runtime.host import Host
 from mobyshell.core.runtime.notification import agent_path
 from mobyshell.core.runtime.operations import identity, process, scheduling
 from mobyshell.core.runtime.plan import Operation
 from mobyshell.core.runtime.refusals import usable_capabilities
+
+NO_ID = 2**32 - 1
+"""(uid_t) -1"""
 
 CompileSeccomp = Callable[[dict[str, Any], bool], tuple[bytes, int, str]]
 """(the spec's seccomp object, no_new_privs) → (BPF, flags for seccomp(2), a summary)."""
@@ -33,6 +37,7 @@ def execution(
     What is left out is told in `notices`. Without `compile_seccomp` a filter is planned but empty.
     `state` is what the agent of a filter is told.
     """
+    _refuse_no_id(given.user)
     capabilities = usable_capabilities(given.capabilities, linux, host, notices)
     filtered = _seccomp(given, linux, compile_seccomp)
     if filtered and (agent := agent_path(linux)):
@@ -61,6 +66,15 @@ def execution(
         last += filtered
     last.append(process.execute(tuple(given.args or ()), complete(given.env or ())))
     return operations, last
+
+
+def _refuse_no_id(user: User) -> None:
+    """-1 asks setresuid(2) and its like to change nothing: whoever becomes that stays root."""
+    for one in (user.uid, user.gid, *(user.additional_gids or ())):
+        if not 0 <= one < NO_ID:
+            raise InvalidSpec(
+                f"process.user: {one} is no user or group id", hint=f"0 to {NO_ID - 1}"
+            )
 
 
 def confinement(spec: Spec, host: Host, compile_seccomp: CompileSeccomp) -> tuple[Operation, ...]:

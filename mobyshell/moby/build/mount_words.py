@@ -104,7 +104,7 @@ def _mode(words: Mapping[str, str], line: int) -> int | None:
 
 def _number(words: Mapping[str, str], name: str, line: int) -> int:
     word = words.get(name, "0")
-    if not (word.isascii() and word.isdecimal()) or int(word) >= 1 << 32:
+    if not (word.isascii() and word.isdecimal()) or int(word) >= (1 << 32) - 1:
         raise wrong(line, f"{name}={word:.20} is no number of a user or group")
     return int(word)
 

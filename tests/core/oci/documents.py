@@ -231,7 +231,7 @@ ANY_JSON = st.recursive(
 _TEXT = st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]), max_size=12)
 _WORD = st.text("abcdefghijklmnopqrstuvwxyz0123456789_-", min_size=1, max_size=12)
 _PATH = st.lists(_WORD, max_size=3).map(lambda parts: "/" + "/".join(parts))
-_U32 = st.integers(0, 2**32 - 1)
+_ID = st.integers(0, 2**32 - 2)
 _U64 = st.integers(0, 2**64 - 1)
 
 
@@ -243,8 +243,8 @@ def _object(required: dict[str, Any] | None = None, **optional: Any) -> st.Searc
 
 
 _LIMIT = st.integers(-1, 2**63 - 1)
-_USER = _object({"uid": _U32, "gid": _U32}, umask=st.integers(0, 0o777),
-                additionalGids=st.lists(_U32, max_size=3))  # fmt: skip
+_USER = _object({"uid": _ID, "gid": _ID}, umask=st.integers(0, 0o777),
+                additionalGids=st.lists(_ID, max_size=3))  # fmt: skip
 _ENV = st.lists(st.builds(lambda name, value: f"{name}={value}", _WORD, _TEXT), max_size=3)
 _RLIMITS = st.lists(
     st.builds(
