@@ -43,6 +43,7 @@ docs: $(VENV)/.runtime
 native: $(VENV)/.runtime
 	$(BIN)/python -m mobyshell.core.runtime.native.generate
 	$(BIN)/python -m mobyshell.runc.front
+	$(BIN)/python -m mobyshell.runc.verbs
 
 $(VENV)/bin/python:
 	sh .ci/venv $(VENV)

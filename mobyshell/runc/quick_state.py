@@ -53,6 +53,7 @@ class Container:
         self.namespaces: list[str] = found["namespaces"]
         self.levels: list[str] = found["cgroup_levels"]
         self.unit: str = found["unit"]
+        self.classes: list[str] = found["resctrl"]
 
     def alive(self) -> bool:
         """Whether the init runs, and is no zombie."""

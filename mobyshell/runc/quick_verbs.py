@@ -1,7 +1,8 @@
 """start, state, kill and delete of a plain container, without the library.
 
 As `quick`, and by its means: whatever is unusual (hooks, a unit of systemd, groups inside of the
-container's), and whatever must be explained, is left to the library, from the start.
+container's), and whatever must be explained, is left to the library, from the start. Where words and
+record are as they mostly are, `verbs.s` does the same without Python.
 """
 
 from __future__ import annotations
@@ -34,8 +35,7 @@ class Asked:
     --all, as the command has it."""
 
     def __init__(self) -> None:
-        self.root = "/run/runc"
-        self.log = self.command = ""
+        self.root = self.log = self.command = ""
         self.words: list[str] = []
         self.wide = False
 
@@ -71,6 +71,9 @@ def parse(words: Sequence[str]) -> Asked | None:
     asked.wide = len(asked.words) < len(words) - index
     most = 2 if asked.command == "kill" else 1
     few = 1 <= len(asked.words) <= most and not any(one[:1] == "-" for one in asked.words)
+    if not asked.root and posix.geteuid() and posix.environ.get(b"XDG_RUNTIME_DIR"):
+        return None  # they have a place of their own
+    asked.root = asked.root or "/run/runc"
     if not asked.command or not few or not plain(asked.root):
         return None
     return asked if quick.fit_id(asked.words[0]) else None
@@ -224,7 +227,7 @@ def _number(word: str) -> int | None:
 
 def delete(container: Container) -> int | None:
     """As core/runtime/delete, of what has stopped."""
-    if container.alive() or container.unit or not container.deserted():
+    if container.alive() or container.unit or container.classes or not container.deserted():
         return None
     if "mount" not in container.namespaces:
         return None  # what it mounted is the host's, and has to be unmounted

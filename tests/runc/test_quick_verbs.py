@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import posix
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,7 @@ def test_a_group_that_goes_with_the_killed_is_no_failure(tmp_path: Path) -> None
     """Whoever waits for the container may remove its groups before they are thawed."""
     (tmp_path / "freezer.state").symlink_to("/dev/full")  # refuses the write, as a removed group's
     found = {"pid": 1, "cgroups": {"freezer": str(tmp_path)}, "namespaces": [], "cgroup_levels": [],
-             "unit": ""}  # fmt: skip
+             "unit": "", "resctrl": []}  # fmt: skip
     Container("/r", "/r/c", "", found).thaw()
 
 
@@ -190,6 +191,30 @@ def test_a_group_made_inside_is_the_librarys(ours: Machine, quick: Machine) -> N
     assert quick.call("delete", "c").returncode == LEFT
     ours.ok("delete", "c")
     assert not inside.exists()
+
+
+def test_classes_of_service_are_the_librarys(ours: Machine, quick: Machine, tmp_path: Path) -> None:
+    ours.spec("true")
+    ours.quiet("run", "-d", "c")
+    eventually(lambda: ours.status("c") == "stopped")
+    group = tmp_path / "class"
+    group.mkdir()
+    place = ours.root / "c" / "state.json"
+    place.write_text(place.read_text().replace('"resctrl": []', f'"resctrl": ["{group}"]'))
+    assert quick.call("delete", "c").returncode == LEFT
+    ours.ok("delete", "c")
+    assert not group.exists()
+
+
+def test_whoever_has_a_place_of_their_own_does_not_use_roots(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(posix.environ, b"XDG_RUNTIME_DIR", os.fsencode(tmp_path))
+    for uid, known in ((0, True), (1000, False)):
+        monkeypatch.setattr("posix.geteuid", lambda uid=uid: uid)
+        asked = parse(["delete", "--force", "c"])
+        assert (asked is not None) is known
+        assert parse(["--root", "/r", "delete", "--force", "c"]) is not None
 
 
 @pytest.mark.parametrize(

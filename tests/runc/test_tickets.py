@@ -32,7 +32,7 @@ def installed(ours: Machine, tmp_path: Path) -> Machine:
     """The program as it is installed, but that Python only answers PYTHON."""
     place = tmp_path / "bin"
     place.mkdir()
-    for name in ("mobyshell-runc", "mobyshell-runc-x86_64"):
+    for name in ("mobyshell-runc", "mobyshell-runc-x86_64", "mobyshell-runc-verbs-x86_64"):
         shutil.copy(SCRIPTS / name, place / name)
     (place / "python3").write_text(f'#!/bin/sh\nfor word; do echo "$word"; done\nexit {PYTHON}\n')
     (place / "python3").chmod(0o755)
@@ -217,7 +217,7 @@ def test_everything_else_is_asked_of_python(
     for line in (
         "exec c true now", "exec c tru", "exec c trux", "exec c -- true", "exec -t c true",
         "exec --user 1 c true", "exec -d", "exec", "exec c", "--debug exec c true",
-        "exec ./c true", "exec -d -d", "state c", "--root",
+        "./c true", "exec ./c true", "exec -d -d", "pause c", "--root",
     ):  # fmt: skip
         done = installed.call(*line.split())
         assert done.returncode == PYTHON

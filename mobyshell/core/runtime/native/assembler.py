@@ -5,10 +5,10 @@ machine code: the tests compare the bytes of both. Encodings are those GNU as ch
 form where there are two). Source: Intel 64 and IA-32 Architectures Software Developer's Manual,
 volume 2. Not loaded at run time: `code` holds what it made.
 
-Known: labels, `.set NAME, NUMBER`, `.quad NUMBER`, `#` comments; mov, lea, movzx, imul, push, pop,
-call, ret, jmp and the conditional jumps, syscall, repe cmpsb, rep movsb, neg, div, inc, dec, shl, shr,
-add, or, and, sub, xor, cmp, test on 8 (registers), 32 and 64 bits, mov of a byte to memory; memory as
-[base], [base+disp], [base+index*scale+disp].
+Known: labels, `.set NAME, NUMBER`, `.quad NUMBER`, `.ascii` and `.asciz` with a "TEXT", `#` comments; mov,
+lea, movzx, imul, push, pop, call, ret, jmp and the conditional jumps, syscall, repe cmpsb, rep movsb, neg,
+div, inc, dec, shl, shr, add, or, and, sub, xor, cmp, test on 8 (registers, bytes stored and compared), 32 and
+64 bits; memory as [base], [base+disp], [base+index*scale+disp], and for lea [rip+LABEL].
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ Operand = Register | Memory | int | str
 
 @dataclass(frozen=True, slots=True)
 class _Jump:
-    """A jump or call to a label, whose length depends on the distance. `short` is None for call."""
+    """A jump or call to a label, whose length depends on the distance, or its address. `short` is
+    None for the last two."""
 
     label: str
     short: bytes | None
@@ -87,10 +88,20 @@ def _line(text: str, symbols: dict[str, int]) -> list[bytes | _Jump | str]:
         symbol, _, value = rest.partition(",")
         symbols[symbol.strip()] = _number(value.strip(), symbols)
         return []
+    if name in (".ascii", ".asciz"):
+        return [_text(rest.strip()) + b"\0" * (name == ".asciz")]
     if name == ".quad":
         return [(_number(rest.strip(), symbols) & (1 << 64) - 1).to_bytes(8, "little")]
     operands = [_operand(one.strip(), symbols) for one in rest.split(",")] if rest else []
     return [_encode(name, operands)]
+
+
+def _text(quoted: str) -> bytes:
+    """The bytes of a string with the escapes for newline, quote and backslash."""
+    if not re.fullmatch(r'"([^"\\]|\\[n"\\])*"', quoted):
+        raise AssemblyError("not a string")
+    escaped = {"\\n": "\n"}
+    return re.sub(r"\\.", lambda one: escaped.get(one[0], one[0][1]), quoted[1:-1]).encode("ascii")
 
 
 def _number(text: str, symbols: dict[str, int]) -> int:
@@ -113,7 +124,7 @@ def _operand(text: str, symbols: dict[str, int]) -> Operand:
     register = _register(text)
     if register is not None:
         return register
-    match = re.fullmatch(r"(?:(qword|dword|byte) ptr )?\[(.*)\]", text)
+    match = re.fullmatch(r"(?:(qword|dword|byte) ptr )?\[(?!rip\+)(.*)\]", text)
     if match:
         return _memory(match[2], _SIZES.get(match[1] or "", 0), symbols)
     if re.match(r"[-\d]", text) or text.partition("+")[0] in symbols:
@@ -204,6 +215,9 @@ def _encode(name: str, operands: list[Operand]) -> bytes | _Jump:
             if value == 1:
                 return _modrm(extension, place, b"\xd1", place.size == 8)
             return _modrm(extension, place, b"\xc1", place.size == 8) + _immediate(value, 1)
+        case "lea", [Register(number, 8), str(place)] if place.startswith("[rip+"):
+            near = bytes([0x48 | number >> 3 << 2, 0x8D, (number & 7) << 3 | 5])
+            return _Jump(place[len("[rip+") : -1], None, near)
         case "lea", [Register(number, 8), Memory() as place]:
             return _modrm(number, place, b"\x8d", True)
         case "movzx", [Register(number, 4), Register(_, 1) | Memory(size=1) as place]:
@@ -253,6 +267,8 @@ def _arithmetic(code: int, operands: list[Operand]) -> bytes:
             return _modrm(other, Register(number, 1), bytes([code << 3]), False)
         case [Register(number, size), Memory() as place] if size > 1:
             return _modrm(number, place, bytes([code << 3 | 3]), size == 8)
+        case [Memory(size=1) as to, int(value)]:
+            return _modrm(code, to, b"\x80", False) + _immediate(value, 1)
         case [Register() | Memory() as to, int(value)] if to.size in (4, 8):
             if _small(value):
                 return _modrm(code, to, b"\x83", to.size == 8) + _immediate(value, 1)

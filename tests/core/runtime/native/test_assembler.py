@@ -65,7 +65,12 @@ def test_every_form_is_encoded_as_gnu_as_does(tmp_path: Path) -> None:
     for place in places:
         lines += [f"lea r9, {place}", f"movzx ecx, byte ptr {place}", f"imul rax, {place}, 1000000"]
         lines += [f"mov qword ptr {place}, 5", f"cmp dword ptr {place}, 300"]
-        lines += [f"mov {place}, cl", f"mov {place}, al", f"mov byte ptr {place}, 200"]
+        lines += [
+            f"mov {place}, cl",
+            f"mov {place}, al",
+            f"mov byte ptr {place}, 200",
+            f"cmp byte ptr {place}, 39",
+        ]
     lines += [f"test {one}, {value}" for one in ("al", "cl", "dl") for value in (1, 64)]
     lines += [
         "cmp cl, dl",
@@ -73,6 +78,9 @@ def test_every_form_is_encoded_as_gnu_as_does(tmp_path: Path) -> None:
         "movzx r9d, al",
         "imul rax, rsi, 80",
         "imul r9, r9, 800",
+        *(f"lea {register}, [rip+before120]" for register in ("rsi", "r10")),
+        '.ascii "a, \\"b\\"\\n"',
+        '.asciz "\\\\: {c}"',
     ]
     random.Random(5).shuffle(lines)
     # jumps over every distance around the limit of the short form, both ways
