@@ -218,10 +218,13 @@ class TaskClient:
         columns: int = 0,
     ) -> ExecInfo:
         """See `service.Tasks.exec`. `user`: as `users.resolve` has it."""
-        found = self._call(
-            "exec", id=check_name(id), args=list(args), exec_id=exec_id, terminal=terminal,
-            stdin=stdin, env=list(env), cwd=cwd, user=user, rows=rows, columns=columns,
-        )  # fmt: skip
+        asked: dict[str, Any] = {
+            "id": check_name(id), "args": list(args), "exec_id": exec_id, "terminal": terminal,
+            "stdin": stdin, "env": list(env), "cwd": cwd, "user": user, "rows": rows,
+            "columns": columns,
+        }  # fmt: skip
+        # what nobody asks for need not be said
+        found = self._call("exec", **{name: value for name, value in asked.items() if value})
         return ExecInfo(id, found["exec_id"], found["pid"], found["terminal"])
 
     def attach(self, id: str, *, exec_id: str = "") -> Attachment:

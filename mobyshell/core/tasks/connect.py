@@ -46,6 +46,7 @@ class Connection:
         self._number = 0
         self.shim_pid = 0
         self._lock = threading.Lock()
+        self._poller = _poller(sock)
 
     def close(self) -> None:
         self.sock.close()
@@ -62,9 +63,7 @@ class Connection:
         until = None if timeout is None else time.monotonic() + timeout
         while not self._frames:
             left = None if until is None else max(0.0, until - time.monotonic())
-            poller = select.poll()
-            poller.register(self.sock.fileno(), select.POLLIN)
-            if not poller.poll(None if left is None else int(left * 1000 + 0.999)):
+            if not self._poller.poll(None if left is None else int(left * 1000 + 0.999)):
                 raise TimedOut("the shim did not answer in time")
             if not self._gather():
                 return None
@@ -101,14 +100,12 @@ class Connection:
         """Go on with the socket number, and the frames not yet received, of one that was lost."""
         os.dup2(self.sock.fileno(), other.sock.fileno(), inheritable=False)
         self.sock.close()
-        self.sock = other.sock
+        self.sock, self._poller = other.sock, other._poller
         self._frames[:0] = other._frames
 
     def hung_up(self) -> bool:
         """Whether the shim is gone, as far as can be seen without asking it."""
-        poller = select.poll()
-        poller.register(self.sock.fileno(), select.POLLIN)
-        return bool(poller.poll(0))  # between requests it has nothing else to say
+        return bool(self._poller.poll(0))  # between requests it has nothing else to say
 
     @property
     def pending(self) -> bool:
@@ -136,13 +133,23 @@ class Connection:
         self, verb: str, namespace: str, args: dict[str, Any], timeout: float | None = None
     ) -> Any:
         """Ask and wait for the answer; raises the error that is the answer."""
-        number = self.send(verb, namespace, args)
+        return self.answer(self.send(verb, namespace, args), timeout)
+
+    def answer(self, number: int, timeout: float | None = None) -> Any:
+        """What is said to a request that was sent; raises the error that is the answer."""
         while True:
             answer = self.message(timeout)
             if "error" in answer and answer.get("id") in (number, None):
                 raise from_wire(answer["error"])
             if answer.get("id") == number:
                 return answer.get("ok")
+
+
+def _poller(sock: socket.socket) -> select.poll:
+    """What tells when there is something to receive."""
+    made = select.poll()
+    made.register(sock.fileno(), select.POLLIN)
+    return made
 
 
 def lost() -> ShimLost:

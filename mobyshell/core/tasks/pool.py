@@ -49,16 +49,27 @@ class Pool:
     def take(self) -> Connection:
         """A connection for one call. A free one is looked at: a shim may have left behind it."""
         while True:
-            with self._lock:
-                connection = self._free.pop() if self._free else None
+            connection = self._take()
             if connection is None:
-                connection = self.dial()
-            elif connection.hung_up():
-                connection.close()
-                continue
-            with self._lock:
-                self._busy.add(connection)
+                return self._fresh()
+            if not connection.hung_up():
+                return connection
+            self.give(connection, pool=False)
+
+    def _take(self) -> Connection | None:
+        """One that is free, if there is one, nobody knows whether of a shim that is still there."""
+        with self._lock:
+            if not self._free:
+                return None
+            connection = self._free.pop()
+            self._busy.add(connection)
             return connection
+
+    def _fresh(self) -> Connection:
+        connection = self.dial()
+        with self._lock:
+            self._busy.add(connection)
+        return connection
 
     def dial(self) -> Connection:
         """A new connection, the caller's to close."""
@@ -79,10 +90,11 @@ class Pool:
         self, verb: str, namespace: str, args: Mapping[str, Any], timeout: float | None = None
     ) -> Any:
         """One request."""
-        connection, sound = self.take(), False
         closings = self.closings
+        connection, number = self._ask(verb, namespace, args, closings)
+        sound = False
         try:
-            answer = connection.request(verb, namespace, dict(args), timeout)
+            answer = connection.answer(number, timeout)
             sound = True
         except (ShimLost, TimedOut):
             raise
@@ -92,3 +104,19 @@ class Pool:
         finally:
             self.give(connection, pool=sound and closings == self.closings)
         return answer
+
+    def _ask(
+        self, verb: str, namespace: str, args: Mapping[str, Any], closings: int
+    ) -> tuple[Connection, int]:
+        """Send a request; on a free connection without a look first. What cannot be sent there whole
+        is never read as a request, so it is asked again of the shim that comes after."""
+        while True:
+            free = self._take()
+            connection = free or self._fresh()
+            try:
+                return connection, connection.send(verb, namespace, dict(args))
+            except BaseException as error:
+                self.give(connection, pool=False)
+                left = free is not None and isinstance(error, ShimLost)
+                if not left or closings != self.closings:
+                    raise

@@ -264,8 +264,6 @@ class Process:
             os.close(fd)
 
     def _finish(self, status: int, time_ns: int) -> None:
-        self._unwatch()
-        self._close_kept()
         self.drain()
         if self.terminal is not None:
             self.terminal.drain()
@@ -289,6 +287,9 @@ class Process:
             waiter(status)
         if waiters:
             os.sched_yield()  # they would be kept waiting for this processor by what follows
+        self._unwatch()
+        self._close_kept()
+        self.drain()  # whoever is left behind may have written; if nobody is, this is the end
         if not record.exec_id.startswith(PROBE):
             self.announce(TaskExited(record.pid, status, record.exec_id))
         if record.restart_ns:

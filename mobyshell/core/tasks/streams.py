@@ -55,19 +55,20 @@ class Ends:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """The output FIFOs of a process, both ends of each, by name."""
+    """The output FIFOs of a process, both ends of each, by name, and /dev/null to read from."""
 
     ours: dict[str, int]
     theirs: dict[str, int]
+    null: int
 
     def close(self) -> None:
-        for fd in (*self.ours.values(), *self.theirs.values()):
+        for fd in (*self.ours.values(), *self.theirs.values(), self.null):
             os.close(fd)
 
 
 def make_outputs(directory: str) -> Outputs:
     """The output FIFOs in `directory`."""
-    made = Outputs({}, {})
+    made = Outputs({}, {}, os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
     try:
         for name in OUTPUTS:
             path = f"{directory}/{name}"
@@ -95,16 +96,16 @@ def open_ends(
         if terminal:
             null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
             return Ends((null, null, null), {})
-        if stdin:
-            source, ours["stdin"] = _input_fifo(f"{directory}/stdin", owner)
-        else:
-            source = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-        opened.append(source)
         made, outputs = outputs or make_outputs(directory), None
         ours |= made.ours
-        for name in OUTPUTS:
-            opened.append(made.theirs[name])
-            _give(opened[-1], owner)
+        opened += [made.null, *(made.theirs[name] for name in OUTPUTS)]
+        if stdin:
+            source, ours["stdin"] = _input_fifo(f"{directory}/stdin", owner)
+            os.close(made.null)
+            opened[0] = source
+        if owner != (os.geteuid(), os.getegid()):
+            for fd in opened[1:]:
+                _give(fd, owner)
         return Ends((opened[0], opened[1], opened[2]), ours, (opened[1], opened[2]))
     except OSError:
         for fd in [*opened, *ours.values()]:
@@ -133,16 +134,16 @@ def _input_fifo(path: str, owner: tuple[int, int]) -> tuple[int, int]:
         os.close(theirs)
         raise
     os.set_blocking(theirs, True)
-    _give(theirs, owner)
+    if owner != (os.geteuid(), os.getegid()):
+        _give(theirs, owner)
     return theirs, ours
 
 
 def _give(fd: int, owner: tuple[int, int]) -> None:
-    if owner != (os.geteuid(), os.getegid()):
-        try:
-            os.fchown(fd, *owner)
-        except OSError:
-            pass  # rootless: the process still has the descriptor, it only cannot open it anew
+    try:
+        os.fchown(fd, *owner)
+    except OSError:
+        pass  # rootless: the process still has the descriptor, it only cannot open it anew
 
 
 class Output:

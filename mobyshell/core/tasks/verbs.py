@@ -189,7 +189,7 @@ class Verbs:
         self._tables.forget_old_execs(namespace, id)
         self._runtimes.executed()
         self._emit(namespace, id, ExecStarted(exec_id, record.pid, list(args)))
-        return record.to_json()
+        return {"exec_id": exec_id, "pid": record.pid, "terminal": record.terminal}
 
     def _process(self, spec: Spec, words: Words, init: Record) -> SpecProcess:
         """The process that a request wants in a task of `spec`: the same value for the same words, so

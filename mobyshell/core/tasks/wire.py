@@ -40,18 +40,24 @@ def message(document: dict[str, Any]) -> bytes:
 
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
-_decode = json.JSONDecoder().decode
+_decode = json.JSONDecoder().raw_decode
 
 
 def parse_message(payload: bytes) -> dict[str, Any]:
     """The JSON object in a MESSAGE frame. Raises UsageError for anything else."""
     try:
-        document = _decode(payload.decode())
+        text = payload.decode().strip(_BLANKS)
+        document, end = _decode(text)
+        if end != len(text):
+            raise ValueError("more than one")
     except (ValueError, RecursionError):
         raise UsageError("malformed message on the shim's socket: not JSON") from None
     if not isinstance(document, dict):
         raise UsageError("malformed message on the shim's socket: not an object")
     return document
+
+
+_BLANKS = " \t\r\n"
 
 
 class Decoder:
@@ -62,6 +68,13 @@ class Decoder:
 
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
         """The frames completed by `data`. Raises UsageError if this cannot become one."""
+        if not self._buffer and len(data) >= HEADER.size:
+            length, kind = HEADER.unpack_from(data)
+            if kind == MESSAGE and HEADER.size + length == len(data) <= MAX_MESSAGE:
+                return iter(((kind, data[HEADER.size :]),))  # a message, as they usually come
+        return self._feed(data)
+
+    def _feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
         self._buffer += data
         at = 0
         try:
