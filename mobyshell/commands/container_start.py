@@ -19,7 +19,7 @@ from mobyshell.commands.registry import (
     verb,
 )
 from mobyshell.commands.results import Done
-from mobyshell.core.errors import MobyshellError, NotFound, Unsupported, UsageError
+from mobyshell.core.errors import MobyshellError, NotFound, UsageError
 from mobyshell.core.tasks.restarts import (
     POLICY,
     STATUS,
@@ -106,13 +106,7 @@ def update(ctx: Context, *, id: tuple[str, ...], restart: str) -> Done:
 
 def set_policy(ctx: Context, id: str, policy: str) -> None:
     """Give a container, or a task without one, a restart policy. NotFound."""
-    from mobyshell.core.network.attach import Networking
-
     found = parse(policy)
-    joined = Networking(ctx.root, ctx.state, ctx.namespace).find(id)
-    if found and joined is not None and joined.joined and not joined.netns:
-        raise Unsupported(f"{id} has its network in its first process, which a restart would not find "
-                          "again", hint="make it anew with --restart, and without that network")  # fmt: skip
     labels: dict[str, str | None] = {POLICY: str(found)}
     row = True
     try:

@@ -168,15 +168,28 @@ def plan(ctx: Context, *, name: str, publish: tuple[str, ...]) -> Rows:
     return _step_rows(steps, "")
 
 
-def _plan_connect(ctx: Context, *, name: str, id: str) -> Rows:
-    from mobyshell.core.network.connecting import plan_connect
+def _plan_connect(
+    ctx: Context, *, name: str, id: str, ip: tuple[str, ...], alias: tuple[str, ...]
+) -> Rows:
+    from mobyshell.core.tasks.surroundings import Surroundings
+    from mobyshell.moby.networks import asked_for
 
-    return _step_rows(plan_connect(home_of(ctx), id, name).operations, "")
+    place = Surroundings(ctx.root, ctx.state, ctx.namespace)
+    plan = place.plan_connect(ctx.tasks, id, asked_for(name, ip, alias))
+    return _step_rows(plan.operations, "")
 
 
-@verb(N, "connect", argument("name", NETWORK, "the network"), argument("id", TASK, "the task"),
-      effect=WRITE, example="network connect lan web", key="J", plan=_plan_connect)  # fmt: skip
-def connect(ctx: Context, *, name: str, id: str) -> Done:
+@verb(
+    N, "connect",
+    option("--ip --ip6", "the address that it shall have there", TEXT, many=True),
+    option("--alias", "a further name by which its neighbours find it", TEXT, many=True),
+    argument("name", NETWORK, "the network"), argument("id", TASK, "the task"),
+    effect=WRITE, example="network connect --ip 10.90.0.7 --alias db lan web", key="J",
+    plan=_plan_connect,
+)  # fmt: skip
+def connect(
+    ctx: Context, *, name: str, id: str, ip: tuple[str, ...], alias: tuple[str, ...]
+) -> Done:
     """Join a task that is there to one more network, running or stopped.
 
     It gets the next device (eth1, …) and an address, its neighbours hear its name, and ports that it
@@ -185,7 +198,7 @@ def connect(ctx: Context, *, name: str, id: str) -> Done:
     from mobyshell.commands.image_transfer import tenant
     from mobyshell.moby import networks
 
-    networks.connect(tenant(ctx), name, id)
+    networks.connect(tenant(ctx), name, id, ip, alias)
     return Done(name)
 
 

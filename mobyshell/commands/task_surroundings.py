@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from mobyshell.core.tasks.service import TaskInfo
 
 OPTIONS = (
-    option("--network", "none, host, container:ID, pasta, slirp4netns, or a network's name "
-           "(default: what the config says)", NETWORK, many=True),
+    option("--network", "none, host, container:ID, pasta, slirp4netns, or NAME[:ip=ADDRESS,alias=NAME] "
+           "of a network (default: what the config says)", NETWORK, many=True),
     option("-p --publish", "[[IP:]HOST:]CONTAINER[/udp]: a port of the host that leads to the task",
            TEXT, many=True),
     option("-v --volume", "NAME:/path[:ro,nocopy] or /directory:/path[:ro]", VOLUME, many=True),

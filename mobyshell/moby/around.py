@@ -37,8 +37,9 @@ class Around:
 
 
 def with_network(*names: str) -> Around:
-    """Joined to these networks: a name, or alone `none`, `host`, `container:ID`, `pasta`,
-    `slirp4netns`. Without it the spec says (and there is a network of its own with nothing in it)."""
+    """Joined to these networks: `NAME` or `NAME:ip=ADDRESS,alias=NAME`, or alone `none`, `host`,
+    `container:ID`, `pasta`, `slirp4netns`. Without it the spec says (and there is a network of its
+    own with nothing in it)."""
     return _with("network", names)
 
 

@@ -209,9 +209,11 @@ class AsyncMoby:
         return await _thread(self.sync.run, image, args, *options, id=id, runtime=runtime,
                              snapshotter=snapshotter, stdin=stdin)  # fmt: skip
 
-    async def connect(self, network: str, id: str) -> tuple[str, ...]:
+    async def connect(
+        self, network: str, id: str, *, ips: Sequence[str] = (), aliases: Sequence[str] = ()
+    ) -> tuple[str, ...]:
         """See `Moby.connect`."""
-        return await _thread(self.sync.connect, network, id)
+        return await _thread(self.sync.connect, network, id, ips=ips, aliases=aliases)
 
     async def disconnect(self, network: str, id: str) -> None:
         """See `Moby.disconnect`."""

@@ -180,16 +180,19 @@ class Moby:
 
     # networks of what runs
 
-    def connect(self, network: str, id: str) -> tuple[str, ...]:
-        """Join a task to one more network, while it runs or is stopped; its addresses there.
+    def connect(
+        self, network: str, id: str, *, ips: Sequence[str] = (), aliases: Sequence[str] = ()
+    ) -> tuple[str, ...]:
+        """Join a task to one more network, while it runs or is stopped; its addresses there. `ips`: those
+        that it shall have; `aliases`: further names by which neighbours find it.
 
         It has them through restarts, and its container's next task has them too. AlreadyExists,
-        NotFound; UsageError for words that are no network (`none`, `host`, …); WrongState for a task
-        whose network is none, the host's, its config's or another's.
+        NotFound; UsageError for words that are no network (`none`, `host`, …), and for what is no
+        address of it; WrongState for a task whose network is the host's, its config's or another's.
         """
         from mobyshell.moby.networks import connect
 
-        return tuple(one.ip for one in connect(self.tenant, network, id).leases)
+        return tuple(one.ip for one in connect(self.tenant, network, id, ips, aliases).leases)
 
     def disconnect(self, network: str, id: str) -> None:
         """Take a task out of a network. Its other networks, addresses and published ports stay; NotFound

@@ -3,11 +3,12 @@ read. And the changing of those of a task, which its container remembers. Every 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from mobyshell.core.errors import NotFound
 from mobyshell.core.network import look as looks
+from mobyshell.core.network.asked import Asked, parse
 from mobyshell.core.network.look import NetworkInfo, NetworkLook
 from mobyshell.moby.around import HOW
 
@@ -17,11 +18,19 @@ if TYPE_CHECKING:
     from mobyshell.moby.tenant import Tenant
 
 
-def connect(tenant: Tenant, network: str, id: str) -> Joined:
+def connect(
+    tenant: Tenant, network: str, id: str, ips: Sequence[str] = (), aliases: Sequence[str] = ()
+) -> Joined:
     """Join a task that is there to a network; its place in it. See `Moby.connect`."""
-    joined = tenant.surroundings().connect(tenant.tasks, id, network)
+    joined = tenant.surroundings().connect(tenant.tasks, id, asked_for(network, ips, aliases))
     _remember(tenant, id)
     return joined
+
+
+def asked_for(network: str, ips: Sequence[str], aliases: Sequence[str]) -> str:
+    """A network's name with what is asked for beside it. UsageError."""
+    asked = parse(network)
+    return str(Asked(asked.network, (*asked.ips, *ips), (*asked.aliases, *aliases)))
 
 
 def disconnect(tenant: Tenant, network: str, id: str) -> None:
@@ -38,7 +47,8 @@ def _remember(tenant: Tenant, id: str) -> None:
     except NotFound:
         return  # of a bundle
     found, how = tenant.surroundings().networking.find(id), row.extensions.get(HOW, {})
-    names = [one.network for one in found.joined] if found is not None else []
+    joined = found.joined if found is not None else ()
+    names = [str(Asked(one.network, one.ips, one.aliases)) for one in joined]
     if names or not how.get("publish"):
         changed = {**how, "network": names or ["none"]}
         tenant.store.containers.update(id, extensions={**row.extensions, HOW: changed})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
 import signal
 import socket
@@ -12,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from mobyshell.core.errors import NotFound, UsageError, WrongState
-from mobyshell.moby.around import with_network, with_port, with_restart_policy, with_volume
+from mobyshell.core.errors import NotFound, UsageError
+from mobyshell.moby.around import HOW, with_network, with_port, with_restart_policy, with_volume
 from mobyshell.moby.asynchronous import AsyncMoby
 from mobyshell.moby.client import Moby
 from mobyshell.moby.container import (
@@ -188,11 +189,49 @@ def test_networks_change_while_it_runs_and_the_next_task_has_them(moby: Moby) ->
     with container.new_task():
         assert there() == ["blue"]
         moby.disconnect("blue", "box")
-    with container.new_task(), pytest.raises(WrongState, match="none"):
-        moby.connect("blue", "box")
+    with container.new_task():  # as if it had been made without
+        assert moby.connect("blue", "box", aliases=["db"]) != ()
+    row = moby.tenant.store.containers.get("box")
+    assert row.extensions[HOW]["network"] == ["blue:alias=db"]
     container.delete(with_snapshot_cleanup)
     for name in ("red", "blue"):
         networks.remove_network(name)
+    nothing_left(moby)
+
+
+@pytest.mark.parametrize("owned", [False, True])
+def test_who_was_made_without_a_network_keeps_the_one_it_joins(moby: Moby, owned: bool) -> None:
+    """Through its restarts, and with users of its own: its network belongs to those."""
+    image, networks = put_image(moby), moby.tenant.surroundings().networking
+    networks.networks.create("red", routes=networks.routes())
+    container = moby.new_container(
+        "box", with_image(image),
+        with_remapped_snapshot("box", image, 100000) if owned else with_new_snapshot("box", image),
+        with_new_spec(with_image_config(), with_args("sleep", "1000"),
+                      *([with_user_namespace(100000)] if owned else ())), with_network("none"),
+    )  # fmt: skip
+    with container.new_task() as task:
+        task.start()
+        asked = str(ipaddress.ip_network(networks.networks.get("red").plugins[0]["ipam"]["ranges"][0][0]
+                                         ["subnet"])[9])  # fmt: skip
+        assert moby.connect("red", "box", ips=[asked]) == (asked,)
+        assert (
+            task.exec(["sh", "-c", f"ip addr show eth0 | grep -q {asked}/"]).wait().result(60) == 0
+        )
+        task.kill(signal.SIGKILL)
+        task.wait().result(60)
+        moby.tenant.tasks.restart("box")
+        again = moby.container("box").task()
+        assert (
+            again.exec(["sh", "-c", f"ip addr show eth0 | grep -q {asked}/"]).wait().result(60) == 0
+        )
+        again.kill(signal.SIGKILL)
+        again.wait().result(60)
+    with container.new_task():
+        (joined,) = networks.find("box").joined
+        assert joined.leases[0].ip == asked
+    container.delete(with_snapshot_cleanup)
+    networks.remove_network("red")
     nothing_left(moby)
 
 

@@ -12,7 +12,7 @@ import ipaddress
 import os
 from collections.abc import Iterator, Sequence
 
-from mobyshell.core.errors import MobyshellError, SyscallFailed
+from mobyshell.core.errors import AlreadyExists, MobyshellError, SyscallFailed, UsageError
 from mobyshell.core.linux.paths import make_private
 from mobyshell.core.network import files
 from mobyshell.core.network.config import Range
@@ -34,16 +34,23 @@ class Addresses:
         self._network = network
 
     def allocate(
-        self, ranges: Sequence[Sequence[Range]], owner: str, interface: str
+        self, ranges: Sequence[Sequence[Range]], owner: str, interface: str, ips: Sequence[str] = ()
     ) -> tuple[Lease, ...]:
-        """One address of each set of ranges, for `owner`; all or none. NoAddressLeft."""
+        """One address of each set of ranges, for `owner`; all or none. Of a set that one of `ips` is
+        of, that one.
+
+        NoAddressLeft; AlreadyExists for one that somebody has; UsageError for one that is of no set.
+        """
+        chosen = self._chosen(ranges, ips)
         try:
             make_private(self._directory)
             with files.locked(f"{self._directory}/lock"):
                 taken: list[Lease] = []
                 try:
                     for number, group in enumerate(ranges):
-                        taken.append(self._take(number, group, owner, interface))
+                        asked = chosen.get(number)
+                        taken.append(self._take(number, group, owner, interface) if asked is None
+                                     else self._take_asked(asked, owner, interface))  # fmt: skip
                 except BaseException:
                     self._release([one.ip for one in taken], owner)
                     raise
@@ -51,10 +58,15 @@ class Addresses:
         except OSError as error:
             raise SyscallFailed.of(error, "open", path=self._directory) from None
 
-    def peek(self, ranges: Sequence[Sequence[Range]]) -> tuple[Lease, ...]:
+    def peek(self, ranges: Sequence[Sequence[Range]], ips: Sequence[str] = ()) -> tuple[Lease, ...]:
         """What `allocate` would give now; nothing is changed."""
-        found = []
+        found, chosen = [], self._chosen(ranges, ips)
         for number, group in enumerate(ranges):
+            if asked := chosen.get(number):
+                if owner := self._owner(asked.ip):
+                    raise self._taken(asked, owner)
+                found.append(asked)
+                continue
             for one, ip in _candidates(group, self._last(number)):
                 if not os.path.exists(f"{self._directory}/{ip}"):
                     found.append(_lease(one, ip))
@@ -93,17 +105,48 @@ class Addresses:
         except OSError:
             pass  # somebody takes one at this moment, or it never was
 
+    def _chosen(self, ranges: Sequence[Sequence[Range]], ips: Sequence[str]) -> dict[int, Lease]:
+        """The addresses that were asked for, by the set that each is of. UsageError."""
+        found: dict[int, Lease] = {}
+        for ip in ips:
+            address = ipaddress.ip_address(ip)
+            for number, group in enumerate(ranges):
+                where = next((one for one in group if address in one.subnet), None)
+                if where is not None and number not in found and _usable(where, ip):
+                    found[number] = _lease(where, ip)
+                    break
+            else:
+                subnets = ", ".join(str(one.subnet) for group in ranges for one in group)
+                raise UsageError(f"{ip} is no address for a container in the network {self._network}",
+                                 hint=f"it has {subnets}")  # fmt: skip
+        return found
+
+    def _take_asked(self, asked: Lease, owner: str, interface: str) -> Lease:
+        """As `_take`; what is given next follows the last that nobody asked for."""
+        if not self._reserve(asked.ip, owner, interface):
+            raise self._taken(asked, self._owner(asked.ip))
+        return asked
+
+    def _taken(self, asked: Lease, owner: str) -> AlreadyExists:
+        return AlreadyExists(f"{asked.ip} of the network {self._network} is {owner}'s")
+
+    def _reserve(self, ip: str, owner: str, interface: str) -> bool:
+        """Make the file of an address; False if there is one."""
+        try:
+            fd = os.open(f"{self._directory}/{ip}",
+                         os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)  # fmt: skip
+        except FileExistsError:
+            return False
+        try:
+            os.write(fd, f"{owner}\r\n{interface}".encode())
+        finally:
+            os.close(fd)
+        return True
+
     def _take(self, number: int, group: Sequence[Range], owner: str, interface: str) -> Lease:
         for one, ip in _candidates(group, self._last(number)):
-            path = f"{self._directory}/{ip}"
-            try:
-                fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            except FileExistsError:
+            if not self._reserve(ip, owner, interface):
                 continue
-            try:
-                os.write(fd, f"{owner}\r\n{interface}".encode())
-            finally:
-                os.close(fd)
             files.write(f"{self._directory}/{_LAST}{number}", ip.encode(), mode=0o600)
             return _lease(one, ip)
         raise self._full(group)
@@ -145,6 +188,15 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _usable(where: Range, ip: str) -> bool:
+    """Whether a container can have an address of a subnet: not its gateway's, nor one that is for
+    all of it."""
+    subnet, address = where.subnet, ipaddress.ip_address(ip)
+    if ip == where.gateway or address == subnet.network_address:
+        return False
+    return subnet.version == 6 or address != subnet.broadcast_address
 
 
 def _lease(where: Range, ip: str) -> Lease:

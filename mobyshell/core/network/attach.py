@@ -22,8 +22,9 @@ from mobyshell.core.errors import (
 )
 from mobyshell.core.network import cni, connecting, peers, ports, slirp
 from mobyshell.core.network.addresses import Addresses
+from mobyshell.core.network.asked import Asked, parse
 from mobyshell.core.network.attaching import Attaching, has_nftables, slirp_operation
-from mobyshell.core.network.config import DATA_DIRECTORY, Network, NetworkConfig
+from mobyshell.core.network.config import DATA_DIRECTORY, RESERVED, Network, NetworkConfig
 from mobyshell.core.network.files import locked
 from mobyshell.core.network.leaving import plan_detach
 from mobyshell.core.network.networks import DEFAULT, Networks
@@ -70,8 +71,10 @@ class Networking:
         if mode in ("none", "host"):
             return NetworkPlan()
         identity = self.identity(request.id)
-        wanted = [self.want(identity, self.configuration(name, dry=True), number, dry=True)
-                  for number, name in enumerate(() if mode else request.networks)]  # fmt: skip
+        wanted = [
+            self.want(identity, self.configuration(one.network, dry=True), number, one, dry=True)
+            for number, one in enumerate(() if mode else asked_of(request))
+        ]
         netns = request.netns or self.records.netns(self.namespace, request.id)
         return self.joining(request, mode, wanted, netns, chosen)
 
@@ -164,18 +167,28 @@ class Networking:
             return self.networks.get(DEFAULT)
 
     def want(
-        self, identity: Identity, config: NetworkConfig, number: int, *, dry: bool = False
-    ) -> Wanted:
-        """A network with the addresses that are taken of it (`dry`: would be)."""
+        self, identity: Identity, config: NetworkConfig, number: int, asked: Asked | None = None, *,
+        dry: bool = False,
+    ) -> Wanted:  # fmt: skip
+        """A network with the addresses that are taken of it (`dry`: would be). UsageError and
+        AlreadyExists for addresses that cannot be had; Unsupported if nobody can be asked for any."""
+        asked = asked or Asked(config.name)
         interface = f"eth{number}"
         bridge, _ = config.built_in()
         if bridge is None:
-            return Wanted(config, interface)
+            if asked.ips and not any((one.get("capabilities") or {}).get("ips")
+                                     for one in config.plugins):  # fmt: skip
+                raise Unsupported(
+                    f"the plugins of the network {config.name} cannot be asked for an address",
+                    hint='"capabilities": {"ips": true} in its configuration',
+                )
+            return Wanted(config, interface, asked=asked)
         addresses = Addresses(bridge.data_directory, config.name)
         if dry:
-            return Wanted(config, interface, bridge, addresses.peek(bridge.ranges))
-        leases = addresses.allocate(bridge.ranges, identity.cni_id, interface)
-        return Wanted(config, interface, bridge, leases)
+            leases = addresses.peek(bridge.ranges, asked.ips)
+        else:
+            leases = addresses.allocate(bridge.ranges, identity.cni_id, interface, asked.ips)
+        return Wanted(config, interface, bridge, leases, asked)
 
     def terms(self, request: Request, netns: str, chosen: Sequence[PortMapping]) -> Terms:
         """What holds for all networks of a container."""
@@ -354,13 +367,22 @@ class Networking:
         return [one for one in networks if one.prefixlen]
 
 
+def asked_of(request: Request) -> tuple[Asked, ...]:
+    """The networks of a request. UsageError."""
+    return tuple(parse(one) for one in request.networks)
+
+
 def mode_of(request: Request) -> str:
     """The word that stands alone for a whole way of being connected; "" for named networks."""
-    words = [one for one in request.networks if one in ("none", "host", *slirp.PROGRAMS)]
-    if words and len(request.networks) > 1:
+    names = [one.network for one in asked_of(request)]
+    words = [one for one in names if one in ("none", "host", *slirp.PROGRAMS)]
+    if words and len(names) > 1:
         raise UsageError(f"--network {words[0]} cannot be combined with others")
     if not request.networks:
         raise UsageError("a container is attached to at least one network", hint="or to: none")
-    if len(set(request.networks)) != len(request.networks):
+    if len(set(names)) != len(names):
         raise UsageError("a network is named twice")
+    if len(names) == 1 and names[0] in RESERVED and request.networks[0] != names[0]:
+        raise UsageError(f"--network {names[0]} gives no addresses and names",
+                         hint="name a network")  # fmt: skip
     return words[0] if words else ""

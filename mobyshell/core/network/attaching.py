@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mobyshell.core.errors import MobyshellError, SyscallFailed, Unsupported, UsageError
 from mobyshell.core.network import cni, names, slirp
+from mobyshell.core.network.asked import parse
 from mobyshell.core.network.files import locked
 from mobyshell.core.network.planner import HOLDER_PID, SLIRP_PID, Wanted, join
 from mobyshell.core.network.values import (
@@ -71,7 +72,8 @@ class Attaching:
     def begin(self) -> None:
         """Record what is about to be, then take ports and addresses."""
         home, request = self._home, self._request
-        configs = [] if self._mode else [home.configuration(one) for one in request.networks]
+        asked = () if self._mode else tuple(parse(one) for one in request.networks)
+        configs = [home.configuration(one.network) for one in asked]
         if self._mode == "host":
             self.attachment = replace(self.attachment, netns=None)
         elif not self._mode or (self._mode in slirp.PROGRAMS and os.geteuid() == 0):
@@ -80,17 +82,17 @@ class Attaching:
             self.attachment = replace(self.attachment, netns=path, userns=userns,
                                       pinned=not request.netns)  # fmt: skip
         identity = home.identity(request.id)
-        without = [Wanted(one, f"eth{number}", one.built_in()[0])
+        without = [Wanted(one, f"eth{number}", one.built_in()[0], asked=asked[number])
                    for number, one in enumerate(configs)]  # fmt: skip
         joined = tuple(join(identity, one) for one in without)
         with locked(home.records.common_lock()):
             self._record(joined=joined, ports=home.choose_ports(request.ports))
         for number, one in enumerate(configs):
-            self._wanted.append(home.want(identity, one, number))
+            self._wanted.append(home.want(identity, one, number, asked[number]))
         if self._wanted:
             publishing = self._wanted[0].bridge
             if request.ports and publishing is not None and not publishing.publishes:
-                raise UsageError(f"the network {request.networks[0]} publishes no ports",
+                raise UsageError(f"the network {asked[0].network} publishes no ports",
                                  hint="it is internal, or has no portmap plugin")  # fmt: skip
             self._record(joined=tuple(join(identity, one) for one in self._wanted))
         self._write_files()

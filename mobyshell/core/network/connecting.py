@@ -23,36 +23,41 @@ from mobyshell.core.errors import (
 )
 from mobyshell.core.network import cni, peers
 from mobyshell.core.network.addresses import Addresses
+from mobyshell.core.network.asked import Asked, parse
 from mobyshell.core.network.attaching import has_nftables
 from mobyshell.core.network.changes import in_order, plan_joining, plan_leaving, with_one_more
 from mobyshell.core.network.config import RESERVED, NetworkConfig
 from mobyshell.core.network.files import locked
+from mobyshell.core.network.keeping import Process, keep, plan_keeping, where_kept
 from mobyshell.core.network.planner import SLIRP_PID, Terms, Wanted, join
-from mobyshell.core.network.values import Attachment, Joined, Lease, NetworkPlan
+from mobyshell.core.network.values import Attachment, Joined, Lease, NetworkPlan, Operation
 from mobyshell.core.network.work import work
 
 if TYPE_CHECKING:
     from mobyshell.core.network.attach import Networking
 
 
-def connect(home: Networking, id: str, network: str) -> Joined:
-    """Join a container to a network; its place in it.
+def connect(home: Networking, id: str, word: str, process: Process | None = None) -> Joined:
+    """Join a container to a network, asked for as `asked` writes it; its place in it. `process` is of
+    one that may have been made without networks.
 
-    AlreadyExists if it is in it; NotFound; UsageError for a word that is no network; WrongState if its
-    network is not ours to change, or somebody else is at it; Unsupported.
+    AlreadyExists if it is in it, or somebody has the address; NotFound; UsageError for a word that is
+    no network; WrongState if its network is not ours to change, or somebody else is at it; Unsupported.
     """
-    _check_word(network)
+    asked = _asked(word)
     with _Held(home, id) as held:
         settle(home, held.attachment(), held.fd)
         attachment = held.attachment()
-        config, number = _joinable(home, attachment, network), _free(attachment)
-        return _connect(home, attachment, config, number, held.fd)
+        config, number = _joinable(home, attachment, asked.network), _free(attachment)
+        if not attachment.joined:
+            attachment = keep(home, attachment, process or Process(), held.fd)
+        return _connect(home, attachment, config, number, asked, held.fd)
 
 
 def disconnect(home: Networking, id: str, network: str) -> Joined:
     """Take a container out of a network; what its place in it was. NotFound if it is not in it;
     otherwise as for `connect`."""
-    _check_word(network)
+    network = _asked(network).network
     with _Held(home, id) as held:
         settle(home, held.attachment(), held.fd)
         attachment = held.attachment()
@@ -63,20 +68,25 @@ def disconnect(home: Networking, id: str, network: str) -> Joined:
         return gone
 
 
-def plan_connect(home: Networking, id: str, network: str) -> NetworkPlan:
+def plan_connect(home: Networking, id: str, word: str, pid: int = 0) -> NetworkPlan:
     """What `connect` would do now; nothing is changed."""
-    _check_word(network)
+    asked = _asked(word)
     attachment = _attachment(home, id)
-    config, number = _joinable(home, attachment, network, dry=True), _free(attachment)
-    wanted = home.want(home.identity(id), config, number, dry=True)
+    config, number = _joinable(home, attachment, asked.network, dry=True), _free(attachment)
+    wanted = home.want(home.identity(id), config, number, asked, dry=True)
     one = join(home.identity(id), wanted)
     every = with_one_more(attachment.joined, one, attachment.ports)
-    return plan_joining(home.identity(id), every, wanted, _terms(attachment))
+    kept: tuple[Operation, ...] = ()
+    if not attachment.netns:
+        attachment = where_kept(home, attachment)
+        kept = plan_keeping(home.identity(id), attachment, pid)
+    plan = plan_joining(home.identity(id), every, wanted, _terms(attachment))
+    return NetworkPlan((*kept, *plan.operations))
 
 
 def plan_disconnect(home: Networking, id: str, network: str) -> NetworkPlan:
     """What `disconnect` would do now; nothing is changed."""
-    _check_word(network)
+    network = _asked(network).network
     attachment = _attachment(home, id)
     _check_changeable(attachment)
     return _plan_leaving(home, attachment, _place(attachment, network))[0]
@@ -126,10 +136,11 @@ def _attachment(home: Networking, id: str) -> Attachment:
     return found
 
 
-def _check_word(network: str) -> None:
-    if network in RESERVED or network.startswith("container:"):
-        raise UsageError(f"{network} is no network that can be joined or left: a task has it from its "
+def _asked(word: str) -> Asked:
+    if word.partition(":")[0] in RESERVED:
+        raise UsageError(f"{word} is no network that can be joined or left: a task has it from its "
                          "making to its end, or has it not")  # fmt: skip
+    return parse(word)
 
 
 def _check_changeable(attachment: Attachment) -> None:
@@ -138,8 +149,6 @@ def _check_changeable(attachment: Attachment) -> None:
     mode = ""
     if attachment.netns is None:
         mode = "the host's (--network host)"
-    elif not attachment.netns:
-        mode = "none (--network none)"
     elif os.path.exists(f"{attachment.directory}/{SLIRP_PID}"):
         mode = "carried by a program (pasta, slirp4netns)"
     if mode:
@@ -191,15 +200,15 @@ def _pending(home: Networking, attachment: Attachment, one: Joined) -> Attachmen
 
 
 def _connect(
-    home: Networking, before: Attachment, config: NetworkConfig, number: int, fd: int
+    home: Networking, before: Attachment, config: NetworkConfig, number: int, asked: Asked, fd: int
 ) -> Joined:
     identity = home.identity(before.id)
-    bare = Wanted(config, f"eth{number}", config.built_in()[0])
+    bare = Wanted(config, f"eth{number}", config.built_in()[0], asked=asked)
     one = replace(join(identity, bare), pending=True)
     with locked(home.records.common_lock()):  # nobody removes the bridge from now on
         attachment = _record(home, before, with_one_more(before.joined, one, before.ports))
     try:
-        wanted = home.want(identity, config, number)
+        wanted = home.want(identity, config, number, asked)
         one = replace(join(identity, wanted), pending=True)
         attachment = _pending(home, attachment, one)
         plan = plan_joining(identity, attachment.joined, wanted, _terms(attachment))

@@ -66,7 +66,7 @@ def left_by(
     """The end of a container's device in one network. `ports`: those that led to it."""
     if one.engine == "cni":
         config = NetworkConfig(one.network, one.document)
-        undo = by_plugins("cni-del", identity, config, one.interface, terms, ports)
+        undo = by_plugins("cni-del", identity, config, one.interface, terms, ports, one.ips)
         return Operation(undo.verb, undo.where, {**undo.arguments, "result": dict(one.result)},
                          undo.why, undo.shell)  # fmt: skip
     return Operation(

@@ -43,6 +43,15 @@ def pin(places: Places, *, path: str) -> None:
         places.leave_new()
 
 
+def keep(places: Places, *, pid: int, paths: Mapping[str, str]) -> None:
+    """The namespaces of a process, by kind, kept by mounts. What was kept there before goes."""
+    for kind, path in paths.items():
+        unpin(places, path=path)
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o400))
+        call("mount", f"/proc/{pid}/ns/{kind}".encode() + b"\0", os.fsencode(path) + b"\0",
+             0, c.MS_BIND, 0, path=path)  # fmt: skip
+
+
 def unpin(places: Places, *, path: str) -> None:
     """Let the namespace go, and its file."""
     try:
@@ -272,7 +281,7 @@ def _in(module: str, name: str) -> Callable[..., Any]:
 
 
 VERBS: dict[str, Callable[..., Any]] = {
-    "pin": pin, "unpin": unpin, "bridge": bridge, "unbridge": unbridge, "veth": veth,
+    "pin": pin, "keep": keep, "unpin": unpin, "bridge": bridge, "unbridge": unbridge, "veth": veth,
     "unlink": unlink, "plug": plug, "up": up, "address": address, "route": route, "routes": routes,
     "sysctl": sysctl, "rules": rules, "unrule": unrule, "ports": ports, "proxy": proxy,
     "stop": stop, "owned": owned, "seen": seen, "cni-add": _in("cni", "add"), "cni-del": _in("cni", "delete"),

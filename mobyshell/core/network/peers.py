@@ -38,9 +38,9 @@ def refresh(attachments: Iterable[Attachment], networks: Iterable[str], changed:
 
 
 def _lines(other: Attachment, networks: set[str]) -> Iterable[str]:
-    names = dict.fromkeys((other.id, other.hostname))
     for joined in other.joined:
         if joined.network in networks:
+            names = dict.fromkeys((other.id, other.hostname, *joined.aliases))
             for lease in joined.leases:
                 yield f"{lease.ip}\t{' '.join(one for one in names if one)}\n"
 

@@ -11,9 +11,11 @@ import ipaddress
 import json
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from mobyshell.core.linux.nftables import Rule, script
+from mobyshell.core.network.asked import Asked
 from mobyshell.core.network.config import BridgeConfig, NetworkConfig
 from mobyshell.core.network.values import (
     CONTAINER,
@@ -66,12 +68,14 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A network that is to be joined, with what was allocated for it. `bridge`: None for plugins."""
+    """A network that is to be joined, with what was allocated for it. `bridge`: None for plugins.
+    `asked`: how it was asked for."""
 
     config: NetworkConfig
     interface: str
     bridge: BridgeConfig | None = None
     leases: tuple[Lease, ...] = ()
+    asked: Asked = field(default_factory=lambda: Asked(""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,7 @@ def join(identity: Identity, wanted: Wanted) -> Joined:
     return Joined(
         wanted.config.name, wanted.interface, "builtin" if bridge else "cni",
         identity.device(wanted.interface) if bridge else "", bridge.bridge if bridge else "",
-        wanted.leases, wanted.config.document,
+        wanted.leases, wanted.config.document, ips=wanted.asked.ips, aliases=wanted.asked.aliases,
     )  # fmt: skip
 
 
@@ -104,7 +108,8 @@ def wanted_of(joined: Joined) -> Wanted:
     """A network that is joined, as it was asked for."""
     config = NetworkConfig(joined.network, joined.document)
     bridge = config.built_in()[0] if joined.engine == "builtin" else None
-    return Wanted(config, joined.interface, bridge, joined.leases)
+    asked = Asked(joined.network, joined.ips, joined.aliases)
+    return Wanted(config, joined.interface, bridge, joined.leases, asked)
 
 
 def plan_attach(identity: Identity, wanted: Sequence[Wanted], terms: Terms) -> NetworkPlan:
@@ -139,7 +144,9 @@ def joined_by(
 ) -> Iterator[Operation]:
     """One network, with the ports that lead to it; all but the rules."""
     if one.bridge is None:
-        yield by_plugins("cni-add", identity, one.config, one.interface, terms, ports)
+        yield by_plugins(
+            "cni-add", identity, one.config, one.interface, terms, ports, one.asked.ips
+        )
     else:
         yield from join_bridge(identity, one, one.bridge, terms)
         yield from published(one, ports, terms)
@@ -356,15 +363,17 @@ def proxied(leases: Sequence[Lease], ports: Sequence[PortMapping], terms: Terms)
 
 def by_plugins(
     verb: str, identity: Identity, config: NetworkConfig, interface: str, terms: Terms,
-    ports: Sequence[PortMapping],
+    ports: Sequence[PortMapping], ips: Sequence[str] = (),
 ) -> Operation:  # fmt: skip
-    capabilities = {"portMappings": [one.to_json() for one in ports]} if ports else {}
+    capabilities: dict[str, Any] = {"ips": list(ips)} if ips else {}
+    if ports:
+        capabilities["portMappings"] = [one.to_json() for one in ports]
     arguments = {
         "document": dict(config.document), "container": identity.cni_id, "netns": terms.netns,
         "interface": interface, "plugins": list(terms.plugins), "capabilities": capabilities,
     }  # fmt: skip
     said = f"CNI_PATH={':'.join(terms.plugins)} CNI_IFNAME={interface} "
-    said += f"CAP_ARGS={shlex.quote(json.dumps(capabilities))} " if ports else ""
+    said += f"CAP_ARGS={shlex.quote(json.dumps(capabilities))} " if capabilities else ""
     kinds = ", ".join(str(one["type"]) for one in config.plugins)
     return Operation(
         verb, HOST, arguments, f"the network {config.name}, by the plugins {kinds}",

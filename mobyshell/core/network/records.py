@@ -153,9 +153,10 @@ def _names(path: str, *, hidden: bool = False) -> list[str]:
 def _attachment(document: Mapping[str, Any]) -> Attachment:
     values = dict(document)
     values["joined"] = tuple(
-        Joined(**{**one, "leases": tuple(Lease(**lease) for lease in one["leases"])})
+        Joined(**{**one, "leases": tuple(Lease(**lease) for lease in one["leases"]),
+                  "ips": tuple(one.get("ips", ())), "aliases": tuple(one.get("aliases", ()))})
         for one in values["joined"]
-    )
+    )  # fmt: skip
     values["ports"] = tuple(PortMapping.from_json(one) for one in values["ports"])
     users = values.get("users")
     if users is not None:

@@ -67,10 +67,10 @@ class Users:
 class Request:
     """What a container is to be attached to.
 
-    `networks`: names of networks, or one of `none`, `host`, `pasta`, `slirp4netns`. `netns`: the
-    container's network namespace; "" to make one and keep it by a mount. `hostname`, `servers` and
-    `search`: what its files say, the host's where they are empty. `users`: the user namespace that
-    it has, if not ours.
+    `networks`: networks as `asked` writes them, or one of `none`, `host`, `pasta`, `slirp4netns`.
+    `netns`: the container's network namespace; "" to make one and keep it by a mount. `hostname`,
+    `servers` and `search`: what its files say, the host's where they are empty. `users`: the user
+    namespace that it has, if not ours.
     """
 
     id: str
@@ -116,7 +116,8 @@ class Joined:
     """A container's place in one network: its device there, ours at the other end, its addresses.
 
     `engine`: `builtin`, `cni` or the program of a user-mode network. `document`: the network as it
-    was then, by which it is undone. `result`: what plugins answered. `pending`: while it is being
+    was then, by which it is undone. `result`: what plugins answered. `ips` and `aliases`: what was
+    asked for (`asked`). `pending`: while it is being
     joined or left by a container that is there, or if whoever was at it died.
     """
 
@@ -128,6 +129,8 @@ class Joined:
     leases: tuple[Lease, ...] = ()
     document: Mapping[str, Any] = field(default_factory=dict)
     result: Mapping[str, Any] = field(default_factory=dict)
+    ips: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
     pending: bool = False
 
 

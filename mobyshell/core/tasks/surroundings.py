@@ -16,10 +16,19 @@ from typing import TYPE_CHECKING
 from mobyshell.core.errors import MobyshellError, NotFound, UsageError, WrongState
 from mobyshell.core.network import connecting, names, ports
 from mobyshell.core.network.attach import Networking, mode_of
-from mobyshell.core.network.values import Joined, NetworkPlan, PortMapping, Request, Users
-from mobyshell.core.oci import Linux, Mount, Namespace, Spec, load_spec
+from mobyshell.core.network.keeping import Process
+from mobyshell.core.network.values import (
+    Attachment,
+    Joined,
+    NetworkPlan,
+    PortMapping,
+    Request,
+    Users,
+)
+from mobyshell.core.oci import Linux, Mount, Namespace, Spec, dump_spec, load_spec
 from mobyshell.core.tasks.listing import list_fields
 from mobyshell.core.tasks.paths import container_dir
+from mobyshell.core.tasks.records import write_atomically
 from mobyshell.core.volumes.copy_up import copy_up
 from mobyshell.core.volumes.volumes import Volumes
 
@@ -132,18 +141,40 @@ class Surroundings:
                 yield _with_files(adapted, attachment.directory)
 
     def connect(self, tasks: Tasks, id: str, network: str) -> Joined:
-        """Join a task that is there to a network; see `connecting.connect` for what can be wrong."""
-        found = connecting.connect(self.networking, id, network)
+        """Join a task that is there to a network, asked for as `network.asked` writes it; see
+        `connecting.connect` for what can be wrong."""
+
+        def respell(kept: Attachment) -> int:
+            place = container_dir(self._state, self.namespace, id)
+            spec = load_spec(place)
+            again = in_network(spec, kept.netns, kept.userns, known=True)
+            if again != spec:
+                write_atomically(f"{place}/config.json", dump_spec(again).encode())
+            return self._pid(tasks, id)
+
+        process = Process(self._pid(tasks, id), respell)
+        found = connecting.connect(self.networking, id, network, process)
         addresses = [one.address for one in found.leases]
         with suppress(MobyshellError):  # it is joined, whoever hears of it
-            tasks.networked(id, network, found.interface, joined=True, addresses=addresses)
+            tasks.networked(id, found.network, found.interface, joined=True, addresses=addresses)
         return found
+
+    def plan_connect(self, tasks: Tasks, id: str, network: str) -> NetworkPlan:
+        """What `connect` would do now; nothing is changed."""
+        return connecting.plan_connect(self.networking, id, network, self._pid(tasks, id))
+
+    def _pid(self, tasks: Tasks, id: str) -> int:
+        """A task's first process; 0 while it has none."""
+        try:
+            return tasks.get(id).pid or 0
+        except NotFound:
+            return 0  # who joins it says so
 
     def disconnect(self, tasks: Tasks, id: str, network: str) -> Joined:
         """Take a task out of a network; see `connecting.disconnect`."""
         gone = connecting.disconnect(self.networking, id, network)
         with suppress(MobyshellError):
-            tasks.networked(id, network, gone.interface, joined=False)
+            tasks.networked(id, gone.network, gone.interface, joined=False)
         return gone
 
     def plan(self, id: str, spec: Spec, wishes: Wishes) -> NetworkPlan:

@@ -20,9 +20,11 @@ from mobyshell.core.errors import (
 )
 from mobyshell.core.network import attach, connecting, orphans
 from mobyshell.core.network.connecting import connect, disconnect, plan_connect, plan_disconnect
+from mobyshell.core.network.keeping import Process
 from mobyshell.core.network.values import Attachment
 from tests.core.network.conftest import Home, asking
 from tests.core.network.test_crashes import Saboteur, saboteur
+from tests.core.tasks.conftest import eventually
 
 __all__ = ["saboteur"]
 pytestmark = pytest.mark.root
@@ -182,10 +184,9 @@ def test_what_cannot_be_changed_says_why(two: Home) -> None:
         connect(two.net, "one", "nowhere")
     with pytest.raises(NotFound, match="no task nobody"):
         connect(two.net, "nobody", "red")
-    for mode, why in (("host", "the host's"), ("none", "none")):
-        two.attach(mode, mode)
-        with pytest.raises(WrongState, match=why):
-            connect(two.net, mode, "red")
+    two.attach("host", "host")
+    with pytest.raises(WrongState, match="the host's"):
+        connect(two.net, "host", "red")
     (two.state / "default" / "config").mkdir()
     with pytest.raises(WrongState, match="its config's, or another task's"):
         connect(two.net, "config", "red")
@@ -206,6 +207,81 @@ def test_a_failure_takes_the_network_back(two: Home) -> None:
     assert _reached(two, 8080)
     two.inside(one, "ip", "link", "del", "eth1")
     assert connect(two.net, "one", "blue").leases[0].ip != ""
+
+
+def test_addresses_and_names_that_are_asked_for(two: Home) -> None:
+    one, other = two.attach("one", "red"), two.attach("other", "blue:alias=far")
+    plan = plan_connect(two.net, "one", "blue:ip=10.34.0.77")
+    assert any(step.arguments.get("address") == "10.34.0.77/24" for step in plan.operations)
+    place = connect(two.net, "one", "blue:ip=10.34.0.77,alias=db,alias=db.local")
+    assert (place.leases[0].address, place.aliases) == ("10.34.0.77/24", ("db", "db.local"))
+    assert _devices(two, one)["eth1"] == ["10.34.0.77"]
+    assert "10.34.0.77\tone db db.local\n" in _hosts(other)
+    assert f"{other.joined[0].leases[0].ip}\tother far\n" in _hosts(one)
+    assert _now(two).joined[1] == place  # as it is recorded
+    two.attach("third", "red")
+    for word, error, said in (
+        ("blue:ip=10.34.0.77", AlreadyExists, "10.34.0.77 of the network blue is default-one"),
+        ("blue:ip=10.99.0.1", UsageError, "no address for a container in the network blue"),
+        ("blue:ip=10.34.0.1", UsageError, "no address for a container"),  # the gateway's
+        ("blue:ip=10.34.0.255", UsageError, "no address for a container"),
+        ("blue:ip=10.34.0.7,ip=10.34.0.8", UsageError, "one address of a kind"),
+        ("blue:ip=x", UsageError, "no IP address"),
+        ("blue:mac=1", UsageError, "'mac=1' is no option"),
+        ("blue:alias=a b", UsageError, "no name of a host"),
+        ("none:ip=10.34.0.9", UsageError, "no network that can be joined"),
+    ):
+        for change in (plan_connect, connect):
+            with pytest.raises(error, match=said):
+                change(two.net, "third", word)
+    assert [one.network for one in _now(two, "third").joined] == ["red"]
+    disconnect(two.net, "one", "blue")
+    assert "one" not in _hosts(other)
+    # what is given without a wish is not what was wished for
+    assert connect(two.net, "one", "blue").leases[0].ip == "10.34.0.3"
+
+
+def test_who_was_made_without_a_network_joins_one(two: Home) -> None:
+    bare = two.attach("bare", "none")
+    assert bare.netns == ""
+    connect(two.net, "bare", "red")
+    now = _now(two, "bare")
+    assert (now.netns, now.pinned) == (two.net.records.netns("default", "bare"), True)
+    assert _devices(two, now) == {"eth0": ["10.33.0.2"]}
+    disconnect(two.net, "bare", "red")
+    connect(two.net, "bare", "blue")
+    assert _devices(two, now) == {"eth0": ["10.34.0.2"]}
+    two.delete("bare")
+    assert two.leftovers()["mounts"] == []
+
+
+def test_its_process_keeps_what_it_has(two: Home) -> None:
+    """Its namespace is the one that is kept; of one that was started again meanwhile the new one."""
+    two.attach("bare", "none")
+    first, second = (
+        subprocess.Popen(["unshare", "--net", "sleep", "1000"]) for _ in range(2)
+    )  # fmt: skip
+    own = os.stat("/proc/self/ns/net").st_ino
+    eventually(lambda: all(os.stat(f"/proc/{one.pid}/ns/net").st_ino != own
+                           for one in (first, second)))  # fmt: skip
+    said: list[Attachment] = []
+
+    def respell(kept: Attachment) -> int:
+        said.append(kept)
+        return second.pid  # what an old config has started
+
+    try:
+        plan = plan_connect(two.net, "bare", "red", first.pid)
+        assert plan.operations[0].verb == "keep"
+        connect(two.net, "bare", "red", Process(first.pid, respell))
+        now = _now(two, "bare")
+        assert len(said) == 2
+        assert os.stat(now.netns or "").st_ino == os.stat(f"/proc/{second.pid}/ns/net").st_ino
+        assert _devices(two, now) == {"eth0": ["10.33.0.2"]}
+    finally:
+        for one in (first, second):
+            one.kill()
+            one.wait()
 
 
 def _taken(home: Home) -> list[str]:
