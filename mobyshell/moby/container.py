@@ -6,7 +6,7 @@ its row written, so that neither is collected meanwhile, and nothing of a failed
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -39,12 +39,14 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Draft:
-    """A container in the making: what options fill in. `undo`: what takes back what they made."""
+    """A container in the making: what options fill in. `mounts`: of the snapshot that was made for it;
+    `undo`: what takes back what they made."""
 
     tenant: Tenant
     row: Row
     spec: Spec | None = None
     config: ImageConfig | None = None
+    mounts: tuple[Mount, ...] = ()
     undo: list[Callable[[], object]] = field(default_factory=list)
 
     def set(self, **changes: Any) -> None:
@@ -87,7 +89,7 @@ def _with_snapshot(
         snapshots = _snapshotter(draft)
         image.unpack(snapshots.name)
         make = snapshots.prepare if writable else snapshots.view
-        make(key, image.chain_id, labels)
+        draft.mounts = tuple(make(key, image.chain_id, labels))
         draft.undo.append(lambda: snapshots.remove(key))
         draft.set(snapshot_key=key)
 
@@ -210,7 +212,7 @@ class Container:
         rootfs = files = None
         if row.snapshot_key:
             mounts = tuple(self.tenant.snapshotter(row.snapshotter).mounts(row.snapshot_key))
-            rootfs, files = _root_mount(mounts), partial(_opened, mounts)
+            rootfs, files = root_mount(mounts), partial(_opened, mounts)
         policy = row.labels.get(POLICY, "")
         text = self.tenant.store.containers.spec_text(self.id)
         with around(self.tenant, self.id, text, row.extensions.get(HOW, {}), files) as text:
@@ -248,21 +250,28 @@ class Container:
 def create(tenant: Tenant, id: str, options: tuple[ContainerOption, ...]) -> Container:
     """A container made of options; without a spec among them, what the image says."""
     with tenant.leased() as held:
-        draft = Draft(held, Row(id))
-        try:
-            for option in options:
-                option(draft)
-            if draft.spec is None:
-                raise UsageError(f"container {id} has no spec", hint="with_new_spec(…)")
-            held.store.containers.create(draft.row, spec_to_json(draft.spec))
-        except BaseException as error:
-            for undo in reversed(draft.undo):
-                with suppress(MobyshellError):  # what made us give up says more
-                    undo()
-            if isinstance(error, AlreadyExists):
-                _refuse_taken(held, id)  # rather than the snapshot that it has
-            raise
+        describe(held, id, options)
     return Container(tenant, id)
+
+
+def describe(held: Tenant, id: str, options: Sequence[ContainerOption]) -> Draft:
+    """The same for who sees to it that nothing of it is collected meanwhile: a lease, or a
+    transaction around it. What was made of the options."""
+    draft = Draft(held, Row(id))
+    try:
+        for option in options:
+            option(draft)
+        if draft.spec is None:
+            raise UsageError(f"container {id} has no spec", hint="with_new_spec(…)")
+        held.store.containers.create(draft.row, spec_to_json(draft.spec))
+    except BaseException as error:
+        for undo in reversed(draft.undo):
+            with suppress(MobyshellError):  # what made us give up says more
+                undo()
+        if isinstance(error, AlreadyExists):
+            _refuse_taken(held, id)  # rather than the snapshot that it has
+        raise
+    return draft
 
 
 def _refuse_taken(tenant: Tenant, id: str) -> None:
@@ -303,7 +312,8 @@ def _opened(mounts: tuple[Mount, ...]) -> AbstractContextManager[int]:
     return opened(mounts)
 
 
-def _root_mount(mounts: tuple[Mount, ...]) -> RootMount | None:
+def root_mount(mounts: tuple[Mount, ...]) -> RootMount | None:
+    """What a task is told of its root filesystem. WrongState if it has to be more than one mount."""
     if not mounts:
         return None
     if len(mounts) > 1 or mounts[0].target:

@@ -1,22 +1,31 @@
 """Run an image to its end: the shortest way from a name to an exit status.
 
 Owns the way without detours: what `new_container`, `new_task`, `wait`, `delete` would do, in two
-transactions of the store, one before and one after.
+transactions of the store, one before and one after, and one conversation with the shim. The shim
+makes the container while the first transaction is committed, and lets it start only then; it
+removes the task while the second one is made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
-from mobyshell.core.errors import NotFound, UsageError
+from mobyshell.core.errors import NotFound, ShimLost, UsageError, WrongState
+from mobyshell.core.linux.procfs import boot_id
+from mobyshell.core.store.labels import BOOT
+from mobyshell.core.store.snapshots.volatile import unsynced
 from mobyshell.core.tasks.logs import content
 from mobyshell.core.tasks.restarts import ALWAYS, POLICY, UNLESS_STOPPED, parse
+from mobyshell.moby import container as containers
 from mobyshell.moby.around import Around
 from mobyshell.moby.container import (
+    Container,
+    root_mount,
     with_image,
+    with_labels,
     with_new_snapshot,
     with_new_spec,
     with_runtime,
@@ -29,8 +38,8 @@ from mobyshell.moby.task import IO
 from mobyshell.moby.tenant import Tenant
 
 if TYPE_CHECKING:
-    from mobyshell.core.tasks.service import Tasks
-    from mobyshell.moby.container import Draft
+    from mobyshell.core.tasks.service import LogLine, Runner
+    from mobyshell.moby.container import ContainerOption, Draft
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,43 +56,126 @@ def run(
     runtime: str, snapshotter: str, stdin: BinaryIO | None,
 ) -> Finished:  # fmt: skip
     """See `Moby.run`."""
-    from mobyshell.moby import container as containers
-
     tenant = image.tenant
     id = id or f"run-{tenant.store.scope.clock.new_id()}"
     beside = tuple(one for one in options if isinstance(one, Around))
     of_spec = tuple(one for one in options if not isinstance(one, Around))
     snapshotter = snapshotter or tenant.snapshotter().name  # found out once, for all that ask
     image.unpack(snapshotter)
-    # a power cut that takes its rows has ended it
-    passing = Tenant(tenant.store.relaxed(), tenant.connect, tenant.state)
+    # a power cut has ended it, whether its rows are there then or not
+    passing = Tenant(tenant.store.of_this_boot(), tenant.connect, tenant.state)
+    made_of: tuple[ContainerOption, ...] = (
+        with_image(image), with_snapshotter(snapshotter), with_new_snapshot(id, image),
+        with_new_spec(with_image_config(*args), *of_spec), with_runtime(runtime), *beside, _ends,
+        with_labels({BOOT: boot_id()}),
+    )  # fmt: skip
+    if not (beside or runtime or stdin):
+        with tenant.tasks.runner() as runner:
+            if runner is not None:
+                return _in_one_go(passing, id, made_of, runner)
     with passing.store.scope.write():
-        made = containers.create(
-            passing, id,
-            (
-                with_image(image), with_snapshotter(snapshotter), with_new_snapshot(id, image),
-                with_new_spec(with_image_config(*args), *of_spec), with_runtime(runtime), *beside,
-                _ends,
-            ),
-        )  # fmt: skip
+        containers.describe(passing, id, made_of)
+    return _step_by_step(Container(passing, id), stdin, restarts=bool(beside))
+
+
+def _in_one_go(
+    tenant: Tenant, id: str, options: Sequence[ContainerOption], runner: Runner
+) -> Finished:
+    """Made by the shim while its rows are being committed, started once they are; its rows are
+    removed while the shim removes it."""
+    with tenant.store.scope.write():
+        draft = containers.describe(tenant, id, options)
+        whole = _ends_whole(draft)
+        if whole:
+            text = tenant.store.containers.spec_text(id)
+            runner.create(id, text, root_mount(unsynced(draft.mounts)))
+    container = Container(tenant, id)
+    if not whole:
+        return _step_by_step(container)
     try:
-        task = made.new_task(IO(stdin=stdin))
-        try:
-            said: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
-            with closing(tenant.tasks.attach(id)) as attached:
-                task.start()
-                while (got := attached.read()) is not None:
-                    said.setdefault(got[0], []).append(got[1])
-            status = tenant.tasks.wait(id)
-            if beside and tenant.tasks.get(id).restart:
-                status, said = _to_the_last(tenant.tasks, id)
-        finally:
-            with suppress(NotFound):
-                task.delete(force=True)
-    finally:
+        runner.start()
+        ended = runner.wait()
+    except ShimLost as error:
+        return _by_its_successor(container, error)
+    except BaseException:
+        _remove(container)
+        raise
+    if ended is None:
+        return _at_length(container)
+    _forget(draft)
+    try:
+        runner.removed()
+    except ShimLost:
         with suppress(NotFound):
-            made.delete(with_snapshot_cleanup)
-    return Finished(status, b"".join(said["stdout"]), b"".join(said["stderr"]))
+            tenant.tasks.delete(id, force=True)
+    return _finished(ended.exit_status, ended.lines)
+
+
+def _ends_whole(draft: Draft) -> bool:
+    """Whether all its processes end with its init, so that nobody uses its files any more then."""
+    spec = draft.spec
+    namespaces = spec.linux.namespaces if spec is not None and spec.linux is not None else None
+    return any(one.type == "pid" and not one.path for one in namespaces or ())
+
+
+def _step_by_step(
+    container: Container, stdin: BinaryIO | None = None, *, restarts: bool = False
+) -> Finished:  # fmt: skip
+    tasks, id = container.tenant.tasks, container.id
+    try:
+        task = container.new_task(IO(stdin=stdin))
+        said: list[tuple[str, bytes]] = []
+        with closing(tasks.attach(id)) as attached:
+            task.start()
+            while (got := attached.read()) is not None:
+                said.append(got)
+        status = tasks.wait(id)
+        if restarts and tasks.get(id).restart:
+            return _at_length(container)
+        return _put_together(status, said)
+    finally:
+        _remove(container)
+
+
+def _at_length(container: Container) -> Finished:
+    """Read what it says from its log, until its last end."""
+    tasks, id = container.tenant.tasks, container.id
+    try:
+        lines = list(tasks.logs(id, follow=True))
+        return _finished(tasks.wait(id), lines)
+    finally:
+        _remove(container)
+
+
+def _by_its_successor(container: Container, lost: ShimLost) -> Finished:
+    """The shim has died on the way: what it had made by then goes on."""
+    try:
+        with suppress(WrongState):  # it runs already
+            container.tenant.tasks.start(container.id)
+    except NotFound:
+        _remove(container)
+        raise lost from None
+    except BaseException:
+        _remove(container)
+        raise
+    return _at_length(container)
+
+
+def _remove(container: Container) -> None:
+    with suppress(NotFound):
+        container.tenant.tasks.delete(container.id, force=True)
+    with suppress(NotFound):
+        container.delete(with_snapshot_cleanup)
+
+
+def _forget(draft: Draft) -> None:
+    """Remove the rows of one whose task is being removed."""
+    tenant, row = draft.tenant, draft.row
+    with tenant.store.scope.free():
+        with suppress(NotFound):
+            tenant.snapshotter(row.snapshotter).remove(row.snapshot_key)
+        with suppress(NotFound):
+            tenant.store.containers.delete(row.id)
 
 
 def _ends(draft: Draft) -> None:
@@ -93,9 +185,12 @@ def _ends(draft: Draft) -> None:
                          hint="new_container and new_task, or on-failure:N")  # fmt: skip
 
 
-def _to_the_last(tasks: Tasks, id: str) -> tuple[int, dict[str, list[bytes]]]:
-    """How the last of the runs that a policy made has ended, and what all of them have said."""
-    said: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
-    for line in tasks.logs(id, follow=True):
-        said.setdefault(line.stream, []).append(content(line))
-    return tasks.wait(id), said
+def _finished(status: int, lines: Iterable[LogLine]) -> Finished:
+    return _put_together(status, ((line.stream, content(line)) for line in lines))
+
+
+def _put_together(status: int, said: Iterable[tuple[str, bytes]]) -> Finished:
+    parts: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
+    for stream, data in said:
+        parts.setdefault(stream, []).append(data)
+    return Finished(status, b"".join(parts["stdout"]), b"".join(parts["stderr"]))

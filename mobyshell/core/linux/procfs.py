@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import cache
 
 from mobyshell.core.errors import NotFound
 from mobyshell.core.values import value
@@ -26,6 +27,16 @@ class Stat:
 
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@cache
+def boot_id() -> str:
+    """Of this boot of the machine, random (proc_sys_kernel(5)); "-" where it is not told."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
+    except OSError:
+        return "-"
 
 
 def read_file(pid: int, name: str) -> bytes:

@@ -18,11 +18,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mobyshell.core.errors import InvalidImage, NotFound, StoreDamaged
+from mobyshell.core.linux.procfs import boot_id
 from mobyshell.core.oci import media_types
 from mobyshell.core.oci.digest import Digest
 from mobyshell.core.store import identity
 from mobyshell.core.store.adopt import strays
 from mobyshell.core.store.content.blobs import Blobs
+from mobyshell.core.store.labels import BOOT, decode
 from mobyshell.core.store.locks import holder, try_lock, unlock
 from mobyshell.core.store.remnants import make_work, remnants, unmount
 from mobyshell.core.store.root import StoreRoot
@@ -250,9 +252,12 @@ def _names(store: Store) -> Iterator[Finding]:
 def _trees(store: Store) -> Iterator[Finding]:
     rows = _rows(store, "SELECT id, snapshotter FROM trees ORDER BY id")
     named = {(snapshotter, str(id)) for id, snapshotter in rows}
+    passed = _of_earlier_boots(store)
     for id, snapshotter in rows:
         path = store.root.snapshots / snapshotter / str(id)
         if not (path / FILES).is_dir() and _rows(store, "SELECT 1 FROM trees WHERE id = ?", id):
+            if id in passed:
+                continue
             yield Finding("tree", str(id), f"{path / FILES} is missing", "its snapshots dropped")
     strays = [
         entry
@@ -266,6 +271,18 @@ def _trees(store: Store) -> Iterator[Finding]:
         for entry in strays:
             if entry.name not in known:
                 yield Finding("orphan", str(entry), "a tree that no row names", "collected")
+
+
+def _of_earlier_boots(store: Store) -> set[int]:
+    """Trees of containers that the next collection removes: there need be no files of them."""
+    found = _rows(
+        store,
+        "SELECT tree, containers.labels FROM snapshots JOIN containers ON"
+        " containers.namespace = snapshots.namespace AND snapshot_key = key"
+        " AND containers.snapshotter = snapshots.snapshotter",
+    )
+    here = boot_id()
+    return {tree for tree, column in found if decode(column).get(BOOT, here) != here}
 
 
 def _layers(store: Store, repair: bool) -> Iterator[Finding]:

@@ -137,7 +137,7 @@ class Containers:
 
     def delete(self, id: str) -> None:
         """Forget one. Its snapshot goes with the next garbage collection, or with its maker."""
-        with self._scope.database.write(frees=True) as sql:
+        with self._scope.free() as sql:
             self._get(sql, id)
             sql.execute("DELETE FROM containers WHERE namespace = ? AND id = ?",
                         (self._scope.namespace, id))  # fmt: skip

@@ -107,6 +107,7 @@ class Database:
             mine.asked |= durable
             yield mine.sql
             return
+        mine.before.clear()
         mine.after.clear()
         mine.asked = durable
         if frees:
@@ -115,12 +116,22 @@ class Database:
             mine.choose(durable)
             with mine.transaction("BEGIN IMMEDIATE", writes=True):
                 yield mine.sql
+                for action in mine.before:
+                    action()
             self._move_log(mine)
         actions, mine.after = mine.after, []
         if not durable and (mine.asked or any(sure for sure, _ in actions)):
             self._sync_log()
         for _, action in actions:
             action()
+
+    def beforehand(self, action: Callable[[], object]) -> None:
+        """Do this, once, when all else is done in the transaction that this thread writes in, before it
+        is committed; if it raises, that is undone. So whoever has put a transaction around others need
+        not wait in the midst of it for what is to be on the disk before a row is."""
+        before = self._connection().before
+        if action not in before:
+            before.append(action)
 
     def afterwards(self, action: Callable[[], object], *, sure: bool = True) -> None:
         """Do this when the transaction that this thread writes in is on the disk and others may write
@@ -231,6 +242,7 @@ class _Connection:
         self.depth = 0
         self.writes = False
         self.durable = self.asked = True
+        self.before: list[Callable[[], object]] = []
         self.after: list[tuple[bool, Callable[[], object]]] = []
         self.lock = os.open(f"{path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

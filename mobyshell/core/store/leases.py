@@ -15,7 +15,7 @@ from time import strptime
 
 from mobyshell.core.clock import rfc3339
 from mobyshell.core.errors import AlreadyExists, NotFound, UsageError
-from mobyshell.core.linux.procfs import alive, start_time
+from mobyshell.core.linux.procfs import alive, boot_id, start_time
 from mobyshell.core.oci.digest import Digest
 from mobyshell.core.oci.safejson import show
 from mobyshell.core.store.filters import mapping_fields, parse_filters
@@ -188,9 +188,7 @@ def holder_lives(value: str) -> bool | None:
 
 
 def _here() -> str:
-    with open("/proc/sys/kernel/random/boot_id") as file:
-        boot = file.read().strip()
-    return f"{boot}/{os.stat('/proc/self/ns/pid').st_ino}"
+    return f"{boot_id()}/{os.stat('/proc/self/ns/pid').st_ino}"
 
 
 def parse_time(text: str) -> float:

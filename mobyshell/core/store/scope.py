@@ -23,7 +23,9 @@ from mobyshell.core.values import field, replace, value
 class Scope:
     """Where the parts of a namespace are at work. `lease` "" means without one: what is made then
     is kept only by what refers to it. Not `durable`: what is done are steps on the way to something
-    that is (`Database.write`)."""
+    that is (`Database.write`). `passing`: what is made and removed is of this boot: a power cut may bring
+    its rows back, or leave them without their files, as garbage collection knows them then
+    (`labels.BOOT`)."""
 
     root: StoreRoot
     database: Database
@@ -31,6 +33,7 @@ class Scope:
     lease: str = ""
     clock: Clock = field(default_factory=SystemClock)
     durable: bool = True
+    passing: bool = False
 
     def under(self, lease: str) -> Scope:
         """The same, with everything that is made held by `lease`."""
@@ -40,10 +43,17 @@ class Scope:
         """The same, for steps on the way to something durable."""
         return replace(self, durable=False)
 
+    def of_this_boot(self) -> Scope:
+        """The same, for what nobody wants after the next."""
+        return replace(self, durable=False, passing=True)
+
     def write(self) -> AbstractContextManager[sqlite3.Connection]:
-        """A transaction that changes something. What frees room or files is always durable, and not
-        begun by this (`Database.write`)."""
+        """A transaction that changes something. What frees room or files is begun by `free`."""
         return self.database.write(durable=self.durable)
+
+    def free(self) -> AbstractContextManager[sqlite3.Connection]:
+        """A transaction that frees room or files: durable, but for what is passing."""
+        return self.database.write(frees=True, durable=not self.passing)
 
     def now(self) -> float:
         """Seconds since the epoch."""

@@ -86,6 +86,10 @@ class Namespace:
         """The same, for steps on the way to something that is made durable without this."""
         return Namespace(self.scope.relaxed(), self.sharing)
 
+    def of_this_boot(self) -> Namespace:
+        """The same, for what nobody wants after the next (`Scope.passing`)."""
+        return Namespace(self.scope.of_this_boot(), self.sharing)
+
     @contextmanager
     def leased(self, labels: Mapping[str, str] | None = None) -> Iterator[Namespace]:
         """The same, under a lease of its own that ends with the block (`Leases.hold`). Within

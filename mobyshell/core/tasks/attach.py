@@ -118,4 +118,13 @@ class InputAttachment:
         self._line.finish()
 
 
-Attached = LiveAttachment | LogAttachment | InputAttachment
+class Attached(Protocol):
+    """What a process tells of itself."""
+
+    def data(self, data: bytes) -> None: ...
+
+    def drained(self) -> None: ...
+
+    def grown(self, end: int) -> None: ...
+
+    def end(self, status: int) -> None: ...

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from mobyshell.core.errors import NotFound, ShimLost, TimedOut, Unsupported
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from mobyshell.core.runtime import Runtime
     from mobyshell.core.runtime.values import Difference, ProcessInfo, RootMount, Stats
     from mobyshell.core.tasks.connect import Connection
+    from mobyshell.core.tasks.runner import Runner
     from mobyshell.core.tasks.service import Attachment, LogLine, TaskInfo
 
 _COME_BACK = 0.05
@@ -198,6 +200,23 @@ class TaskClient:
             ),
             self.namespace,
         )  # fmt: skip
+
+    @contextmanager
+    def runner(self) -> Iterator[Runner | None]:
+        """See `service.Tasks.runner`."""
+        from mobyshell.core.tasks.runner import Runner
+
+        connection, sound = self._pool.take(), False
+        closings = self._pool.closings
+        try:
+            if connection.version < Runner.SPOKEN_SINCE:
+                sound = True
+                yield None
+            else:
+                yield (runner := Runner(connection, self.namespace))
+                sound = runner.over
+        finally:
+            self._pool.give(connection, pool=sound and closings == self._pool.closings)
 
     def start(self, id: str) -> TaskInfo:
         """Let the program of a created task run. WrongState if it is not created."""

@@ -44,7 +44,7 @@ class Connection:
         self.decoder = wire.Decoder()
         self._frames: list[tuple[int, bytes]] = []
         self._number = 0
-        self.shim_pid = 0
+        self.shim_pid = self.version = 0
         self._lock = threading.Lock()
         self._poller = _poller(sock)
 
@@ -169,7 +169,7 @@ def dial(state: str) -> Connection | None:
         greeting = connection.receive(_PATIENCE)
         hello = wire.parse_message(greeting[1]) if greeting is not None else {}
         if "hello" in hello:
-            connection.shim_pid = int(hello.get("pid", 0))
+            connection.shim_pid, connection.version = int(hello.get("pid", 0)), int(hello["hello"])
             return connection
     except (FileNotFoundError, ConnectionError, NotADirectoryError):
         pass

@@ -25,7 +25,7 @@ from mobyshell.core.tasks.broom import Broom
 from mobyshell.core.tasks.holder import Holder
 from mobyshell.core.tasks.intake import Intake
 from mobyshell.core.tasks.journal import Journal
-from mobyshell.core.tasks.logs import LogWriter
+from mobyshell.core.tasks.logs import LogWriter, segment_path
 from mobyshell.core.tasks.loop import Loop, Timer, Watch
 from mobyshell.core.tasks.paths import LOGS
 from mobyshell.core.tasks.records import PROBE, UNKNOWN_STATUS, Record, write_record
@@ -134,7 +134,7 @@ class Process:
 
     def _grown(self) -> None:
         if self._log is not None:
-            for attached in self.attached:
+            for attached in tuple(self.attached):
                 attached.grown(self._log.end)
 
     def _dry(self, output: Output) -> None:
@@ -142,6 +142,16 @@ class Process:
         self._outputs.remove(output)
         self._house.holder.drop_later(self._name(output.name))
         self._close_log()
+
+    def said(self, most: int) -> bytes | None:
+        """Its whole log, if that is no more than `most` bytes."""
+        end = self._log.end if self._log is not None else self._logged
+        if end > most:
+            return None
+        if not end:
+            return b""
+        with open(segment_path(f"{self.directory}/{LOGS}", 0), "rb") as file:
+            return file.read(end)
 
     def _close_log(self) -> None:
         if self._log is not None and not self.alive and not self._outputs:

@@ -13,6 +13,7 @@ from mobyshell.core.values import field, value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from typing import Any
 
     from mobyshell.core.events import Event
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Attachment",
     "Difference",
+    "Ended",
     "ExecInfo",
     "LogLine",
     "ProcessInfo",
+    "Runner",
     "Stats",
     "Status",
     "TaskInfo",
@@ -79,6 +82,14 @@ class LogLine:
     data: bytes
 
 
+@value
+class Ended:
+    """How a task has ended, and all that it has said."""
+
+    exit_status: int
+    lines: tuple[LogLine, ...]
+
+
 class Attachment(Protocol):
     """The live standard streams of a task or exec. Not thread-safe, but for `close`."""
 
@@ -104,6 +115,27 @@ class Attachment(Protocol):
 
     def close(self) -> None:
         """Detach. The task lives on."""
+        ...
+
+
+class Runner(Protocol):
+    """A task from its making to its removal (`Tasks.runner`), by the steps below in their order."""
+
+    def create(self, id: str, spec: str, rootfs: RootMount | None) -> None:
+        """Have it made, as `Tasks.create` does; not waited for."""
+        ...
+
+    def start(self) -> None:
+        """Let its program run, once it is made; not waited for."""
+        ...
+
+    def wait(self) -> Ended | None:
+        """Its end; None if it says more than is told here, and is to be read and deleted as any other
+        task. What has gone wrong since `create` is raised here: then it is removed."""
+        ...
+
+    def removed(self) -> None:
+        """Wait until nothing is left of it."""
         ...
 
 
@@ -134,6 +166,11 @@ class Tasks(Protocol):
         `args` and `terminal` replace the spec's for this task. Without `stdin` it is /dev/null.
         `runtime`: what runs it, our own or the name or path of an OCI runtime's program.
         """
+        ...
+
+    def runner(self) -> AbstractContextManager[Runner | None]:
+        """For one task from its making to its removal, in one conversation; what is not over when the
+        block ends was not wanted, if it has not started. None from a shim of an older version."""
         ...
 
     def start(self, id: str) -> TaskInfo: ...

@@ -37,6 +37,7 @@ from mobyshell.core.tasks.records import Record
 from mobyshell.core.tasks.restart_verbs import RestartVerbs
 from mobyshell.core.tasks.restarting import Restarter
 from mobyshell.core.tasks.restarts import parse
+from mobyshell.core.tasks.runs import Runs
 from mobyshell.core.tasks.runtimes import OWN, Runtimes, TaskRuntime
 from mobyshell.core.tasks.server import Connection
 from mobyshell.core.tasks.strays import Strays
@@ -61,6 +62,7 @@ class Verbs:
         self._restarter = restarter
         self._again = RestartVerbs(house, tables, runtimes, restarter)
         self._deleting = Deleting(house, tables, runtimes, restarter)
+        self._runs = Runs(house, tables, runtimes, self._deleting, self._create)
         self._strays = strays
         self._specs: dict[str, Spec] = {}
         self._processes: list[tuple[Spec, object, SpecProcess]] = []
@@ -95,6 +97,10 @@ class Verbs:
                 self._wait(namespace, words, connection, reply)
             elif verb == "attach":
                 self._attach(namespace, words, connection, reply)
+            elif verb == "run":
+                self._runs.run(namespace, words, connection, reply)
+            elif verb == "go":
+                self._runs.go(connection, reply)
             elif verb == "events":
                 self._house.journal.flush()  # what was before is nobody's news
                 everywhere = words.flag("everywhere")

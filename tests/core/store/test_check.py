@@ -16,6 +16,7 @@ from mobyshell.core.oci.platform import host_platform
 from mobyshell.core.store.adopt import adopt
 from mobyshell.core.store.check import Finding, check_root, check_store
 from mobyshell.core.store.containers import Container
+from mobyshell.core.store.labels import BOOT
 from mobyshell.core.store.snapshots.choose import DRIVERS
 from mobyshell.core.store.store import Namespace, Store
 from mobyshell.core.store.unpack import unpack
@@ -120,6 +121,21 @@ def test_files_without_rows(furnished: Store) -> None:
     assert kinds(check_store(furnished)) == ["stranger"]  # nobody's to remove
     assert not blob(furnished, orphan).exists()
     assert not (furnished.root.snapshots / "native" / "4711").exists()
+    assert_good_remains(furnished)
+
+
+def test_what_was_for_an_earlier_boot_need_have_no_files(furnished: Store) -> None:
+    """A power cut may leave so much of what nobody waited for the disk with."""
+    with furnished.database.read() as sql:
+        (tree,) = sql.execute("SELECT tree FROM snapshots WHERE key = 'bad-box'").fetchone()
+    shutil.rmtree(furnished.root.snapshots / "native" / str(tree))
+    assert kinds(check_store(furnished)) == ["tree"]
+    demo = furnished.namespace("demo")
+    demo.containers.update("c-bad", labels={BOOT: "an earlier one"})
+    assert kinds(check_store(furnished)) == []
+    furnished.collect()
+    assert kinds(check_store(furnished)) == []
+    assert [one.id for one in demo.containers.list()] == ["c-good"]
     assert_good_remains(furnished)
 
 

@@ -107,6 +107,34 @@ def test_what_is_for_afterwards_waits_for_the_outermost_commit(place: Path) -> N
         assert done == ["at once", "a"]
 
 
+def test_what_is_for_beforehand_comes_last_in_the_outermost_transaction(place: Path) -> None:
+    done: list[str] = []
+
+    def note() -> None:
+        done.append("before")
+
+    with Database(place) as database:
+        with database.write():
+            with database.write() as sql:
+                sql.execute(INSERT, ("a",))
+                database.beforehand(note)
+            database.beforehand(note)
+            assert done == []
+        assert done == ["before"]
+        with database.write():
+            pass
+        assert done == ["before"]
+
+        def fail() -> None:
+            with database.write() as sql:
+                sql.execute(INSERT, ("b",))
+                database.beforehand(lambda: 1 // 0)
+
+        with pytest.raises(ZeroDivisionError):
+            fail()
+        assert names(database) == {"a"}
+
+
 def syncs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that are synced from now on by us; SQLite's own calls are not seen."""
     found: list[str] = []

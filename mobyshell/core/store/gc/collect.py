@@ -14,12 +14,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mobyshell.core.clock import Clock
-from mobyshell.core.events import ContentDeleted, ImageDeleted, SnapshotRemoved
+from mobyshell.core.events import ContainerDeleted, ContentDeleted, ImageDeleted, SnapshotRemoved
 from mobyshell.core.store import events, identity, reserve
 from mobyshell.core.store.database import Database
 from mobyshell.core.store.gc.files import sweep_blobs, sweep_ingests
 from mobyshell.core.store.gc.gather import gather
 from mobyshell.core.store.gc.graph import (
+    CONTAINER,
     CONTENT,
     IMAGE,
     INGEST,
@@ -130,6 +131,9 @@ def _remove_rows(sql: sqlite3.Connection, gone: Sequence[Node], now: int) -> Non
             events.record(sql, now, node.namespace, node.key, ImageDeleted(node.key))
         elif node.kind == LEASE:
             _delete(sql, "leases", "id", node)
+        elif node.kind == CONTAINER:
+            _delete(sql, "containers", "id", node)
+            events.record(sql, now, node.namespace, node.key, ContainerDeleted(node.key))
     _remove_snapshots(sql, [node for node in gone if node.kind.startswith(SNAPSHOT)], now)
     sql.execute("DELETE FROM blobs WHERE digest NOT IN (SELECT digest FROM content)")
     sql.execute("DELETE FROM trees WHERE id NOT IN (SELECT tree FROM snapshots)")

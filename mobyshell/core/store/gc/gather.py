@@ -1,7 +1,8 @@
 """The graph of a store: rows and labels as objects and references, by containerd's rules.
 
-Roots: images and leases that have not expired, containers, what has the label
-`containerd.io/gc.root`, what was just written without a lease, ingests that are young.
+Roots: images and leases that have not expired, containers (but those that were for an earlier boot
+alone), what has the label `containerd.io/gc.root`, what was just written without a lease, ingests that
+are young.
 
 References by nature: an image's target, a container's snapshot, a snapshot's parent, what a lease
 names. By label: `containerd.io/gc.ref.content[.x]`, `….gc.ref.snapshot.<snapshotter>[/x]`, and
@@ -17,6 +18,7 @@ import sqlite3
 from collections.abc import Mapping
 
 from mobyshell.core.errors import UsageError
+from mobyshell.core.linux.procfs import boot_id
 from mobyshell.core.store.gc.graph import (
     CONTAINER,
     CONTENT,
@@ -29,6 +31,7 @@ from mobyshell.core.store.gc.graph import (
     Step,
 )
 from mobyshell.core.store.labels import (
+    BOOT,
     GC_BREF,
     GC_EXPIRE,
     GC_FLAT,
@@ -104,16 +107,19 @@ def _images(sql: sqlite3.Connection, graph: Graph, now: float) -> None:
 
 
 def _containers(sql: sqlite3.Connection, graph: Graph) -> None:
+    here = boot_id()
     for namespace, id, snapshotter, key, column in sql.execute(
         "SELECT namespace, id, snapshotter, snapshot_key, labels FROM containers"
     ):
         node = Node(namespace, CONTAINER, id)
         graph.nodes[node] = 0
-        graph.roots[node] = "containers are kept"
+        labels = decode(column)
+        if labels.get(BOOT, here) == here:
+            graph.roots[node] = "containers are kept"
         if snapshotter and key:
             target = Node(namespace, f"{SNAPSHOT}/{snapshotter}", key)
             graph.refer(node, target, "snapshot", by_nature=True)
-        _labelled(graph, node, decode(column))
+        _labelled(graph, node, labels)
 
 
 def _ingests(sql: sqlite3.Connection, graph: Graph, now: float) -> None:

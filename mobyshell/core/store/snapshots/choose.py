@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 from mobyshell.core.errors import Unsupported, UsageError
+from mobyshell.core.linux.procfs import boot_id
 from mobyshell.core.store.root import StoreRoot
 from mobyshell.core.store.scope import Scope
 from mobyshell.core.store.snapshots.directories import Directories
@@ -64,7 +64,7 @@ def snapshotter(scope: Scope, name: str = "") -> Snapshotter:
 def default(scope: Scope) -> str:
     """The name of the best one that works where the store lies. Found by trial, once a boot."""
     place = scope.root.snapshots / _KNOWN
-    stamp = f"{_boot()} {os.geteuid()}"
+    stamp = f"{boot_id()} {os.geteuid()}"
     try:
         known, _, name = place.read_text().strip().rpartition(" ")
         if known == stamp and name in DRIVERS:
@@ -88,10 +88,3 @@ def why_not(scope: Scope, name: str) -> str:
     except Unsupported as error:
         return f"{error}; {error.hint}"
     return ""
-
-
-def _boot() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return "-"

@@ -65,20 +65,26 @@ class Directories:
             os.close(lock)
 
     def number(self, path: Path, tree: int) -> None:
-        """Give a new directory its number. In the transaction of the row, and on the disk when it
-        returns: a row must not outlive a power cut that its directory does not."""
+        """Give a new directory its number. In the transaction of the row, before which it has to be on
+        the disk (`sync`): a row must not outlive a power cut that its directory does not."""
         place = self.of(tree)
         try:
             if place.exists():  # a crash undid the row of an earlier tree with this number
                 self._set_aside(place)
             path.rename(place)
+        except OSError as error:
+            raise SyscallFailed.of(error, "rename", path=str(place)) from error
+
+    def sync(self) -> None:
+        """Have the numbers that were given on the disk."""
+        try:
             fd = os.open(self.path, trees.DIRECTORY)
             try:
                 os.fsync(fd)
             finally:
                 os.close(fd)
         except OSError as error:
-            raise SyscallFailed.of(error, "rename", path=str(place)) from error
+            raise SyscallFailed.of(error, "fsync", path=str(self.path)) from error
 
     def discard(self, tree: int) -> None:
         """Remove a tree whose row is gone. What cannot be removed now is left to `clean`."""

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from mobyshell.core.linux.own_ids import in_user_namespace
-from mobyshell.core.store.snapshots import trees
+from mobyshell.core.store.snapshots import trees, volatile
 from mobyshell.core.store.snapshots.driver import FILES, bind, make_files
 from mobyshell.core.store.snapshots.idmaps import IdMaps
 from mobyshell.core.store.snapshots.overlay_options import escape
@@ -62,6 +62,7 @@ class Overlay:
         if self.userxattr:
             options.append("userxattr")
         if kind is Kind.ACTIVE:
+            volatile.forget(tree / WORK)
             options += [f"workdir={escape(tree / WORK)}", f"upperdir={escape(tree / FILES)}"]
         options.append("lowerdir=" + ":".join(escape(one / FILES) for one in parents))
         return (Mount("overlay", "overlay", (*options, *maps.options())),)

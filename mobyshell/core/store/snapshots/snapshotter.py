@@ -3,7 +3,7 @@
 What happens to files and to rows has an order, so that a crash between any two steps leaves at
 worst files without a row, which `cleanup` removes:
 
-    prepare   directory filled → numbered and on the disk → row
+    prepare   directory filled → numbered → on the disk → row
     commit    files on the disk (syncfs(2)) → row
     remove    row → files
 """
@@ -182,7 +182,7 @@ class TreeSnapshotter:
         return True
 
     def remove(self, key: str) -> None:
-        with self._database.write(frees=True) as sql:
+        with self._scope.free() as sql:
             row = rows.get(sql, self._place, key)
             gone = rows.delete(sql, self._place, row)
             self._scope.record(sql, key, SnapshotRemoved(key, self.name))
@@ -237,11 +237,15 @@ class TreeSnapshotter:
                 self._scope.record(sql, key, SnapshotPrepared(
                     key, parent, self.name, view=kind is Kind.VIEW))  # fmt: skip
                 self._directories.number(new, tree)
+                if not self._scope.passing:
+                    self._database.beforehand(self._directories.sync)
         return self._mounts(tree, kind, below, labels)
 
     def _discard(self, tree: int) -> None:
         """Remove the files of a tree, once it is sure that its row is gone."""
-        self._database.afterwards(lambda: self._directories.discard(tree))
+        self._database.afterwards(
+            lambda: self._directories.discard(tree), sure=not self._scope.passing
+        )
 
     def _below(self, sql: sqlite3.Connection, key: str, parent: str) -> list[rows.Tree]:
         """The trees below a new snapshot. AlreadyExists if there is one of that key."""
