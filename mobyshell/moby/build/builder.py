@@ -21,7 +21,8 @@ from mobyshell.core.oci.reference import parse_reference
 from mobyshell.core.store.unpack import unpack
 from mobyshell.moby.build import running
 from mobyshell.moby.build.cache import Cache, Layer, key_of
-from mobyshell.moby.build.context import digest_of
+from mobyshell.moby.build.cloning import cloned
+from mobyshell.moby.build.context import Source, digest_of
 from mobyshell.moby.build.fetching import fetched
 from mobyshell.moby.build.files import Below, Scratch
 from mobyshell.moby.build.mounts import Mounts
@@ -194,12 +195,19 @@ class _Builder:
 
     def _copy(self, state: State, step: Copy, index: int) -> None:
         workdir = state.process.working_dir or "/"
-        urls = tuple(path for path in step.paths if step.unpack and "://" in path)
-        step = replace(step, paths=tuple(path for path in step.paths if path not in urls))
         with ExitStack() as stack:
-            source, digest, owner = None, "", step.owner
+            source: Source | None = None
+            digest, owner = "", step.owner
+            urls: tuple[str, ...] = ()
+            if step.repository:
+                found = stack.enter_context(cloned(step.paths[0], step.checksum,
+                                                   self._writing.place(), keep=step.keep_git))  # fmt: skip
+                source, step = found.source, replace(step, paths=(found.path,), unpack=False)
+            else:
+                urls = tuple(path for path in step.paths if step.unpack and "://" in path)
+                step = replace(step, paths=tuple(path for path in step.paths if path not in urls))
             if step.paths:
-                source = stack.enter_context(self._trees.source(step.source, index))
+                source = source or stack.enter_context(self._trees.source(step.source, index))
                 digest = digest_of(source, step.paths, step.excluded)
             pages = [stack.enter_context(fetched(url, step.checksum, self._writing.place()))
                      for url in urls]  # fmt: skip

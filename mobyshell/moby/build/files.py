@@ -23,6 +23,7 @@ from mobyshell.core.store.stack import Stack
 from mobyshell.core.tasks import users
 from mobyshell.moby.build.archives import is_archive, unpack
 from mobyshell.moby.build.context import Item, Source, kept
+from mobyshell.moby.build.modes import Wanted, changed
 from mobyshell.moby.build.owning import Owning
 from mobyshell.moby.build.patterns import Patterns
 from mobyshell.moby.build.steps import Copy, Programs, Write
@@ -229,7 +230,7 @@ class Scratch:
         for item in items:
             place = posixpath.join(target, item.path)
             if item.is_directory:
-                mode = step.mode if step.mode is not None else stat.S_IMODE(item.found.st_mode)
+                mode = changed(stat.S_IMODE(item.found.st_mode), step.mode, directory=True)
                 inside = self.directory(place, mode, owner or self._own(source, item))
                 if place not in self._copied:
                     os.utime(inside, ns=(item.found.st_mtime_ns, item.found.st_mtime_ns))
@@ -257,18 +258,18 @@ class Scratch:
                              hint="leave it out by .dockerignore")  # fmt: skip
         self._owning.give(inside, *(owner or self._own(source, item)))
         if stat.S_ISREG(mode):  # after chown(2), which takes setuid bits away
-            inside.chmod(step.mode if step.mode is not None else stat.S_IMODE(mode))
+            inside.chmod(changed(stat.S_IMODE(mode), step.mode))
             self._owning.mark(inside, source.attributes(item.place))
         times = (item.found.st_mtime_ns, item.found.st_mtime_ns)
         os.utime(inside, ns=times, follow_symlinks=False)
 
-    def _piece(self, piece: Piece, place: str, mode: int | None, owner: tuple[int, int]) -> None:
+    def _piece(self, piece: Piece, place: str, mode: Wanted | None, owner: tuple[int, int]) -> None:
         inside = self._free(place, owner)
         with open(inside, "xb") as file:
             for part in piece.pieces():
                 file.write(part)
         self._owning.give(inside, *owner)
-        inside.chmod(piece.mode if mode is None else mode)
+        inside.chmod(changed(piece.mode, mode))
         if piece.when:
             os.utime(inside, ns=(piece.when, piece.when))
 

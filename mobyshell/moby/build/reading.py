@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from mobyshell.moby.build import modes
+from mobyshell.moby.build.cloning import is_repository
 from mobyshell.moby.build.healthcheck import read_healthcheck
 from mobyshell.moby.build.instructions import Document, Instruction, here
 from mobyshell.moby.build.mount_words import read_mount
@@ -32,7 +34,7 @@ _RUN = frozenset({"network", "mount", "security"})
 _COPY = frozenset({"from", "chown", "chmod", "link", "parents", "exclude"})
 _ADD = frozenset({"chown", "chmod", "link", "exclude", "checksum", "keep-git-dir"})
 _CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}")
-_GIT = re.compile(r"(git@|git://|ssh://|https?://[^#?]+\.git(#.*)?$)")
+_COMMIT = re.compile(r"[0-9a-f]{7,64}")
 
 
 @dataclass(slots=True)
@@ -182,8 +184,12 @@ class Reader:
     def add(self, one: Instruction) -> Step:
         found, rest = flags(one.rest, _ADD, one.line)
         step = self._files(one, found, rest, unpack=True)
-        if any(_GIT.match(path) for path in step.paths) or found.all("keep-git-dir"):
-            raise wrong(one.line, "ADD does not clone git repositories", "clone it, and COPY that")
+        if any(is_repository(path) for path in step.paths):
+            if len(step.paths) > 1 or step.files:
+                raise wrong(one.line, "a git repository is the one source of its ADD")
+            return replace(step, repository=True, keep_git=found.on("keep-git-dir"))
+        if found.all("keep-git-dir"):
+            raise wrong(one.line, "--keep-git-dir is for a git repository")
         fetched = [path for path in step.paths if "://" in path]
         if step.checksum and (len(step.paths) != 1 or not fetched or step.files):
             raise wrong(one.line, "--checksum is for one URL")
@@ -209,8 +215,10 @@ class Reader:
             raise wrong(one.line, "of several sources the target is a directory",
                         "let it end in /")  # fmt: skip
         checksum = self._in(found.one("checksum"))
-        if checksum and not _CHECKSUM.fullmatch(checksum):
-            raise wrong(one.line, f"--checksum={checksum:.20}: sha256: and 64 digits")
+        commit = any(is_repository(path) for path in paths)
+        if checksum and not (_COMMIT if commit else _CHECKSUM).fullmatch(checksum):
+            said = "a commit's digits" if commit else "sha256: and 64 digits"
+            raise wrong(one.line, f"--checksum={checksum:.20}: {said}")
         if files and found.one("from"):
             raise wrong(one.line, "a here-document is from no other stage")
         return Copy(
@@ -230,13 +238,15 @@ class Reader:
             raise wrong(one.line, f"{name:.40} is no file's name")
         return Inline(name, text)
 
-    def _mode(self, one: Instruction, found: Flags) -> int | None:
-        digits = self._in(found.one("chmod"))
-        if not digits:
+    def _mode(self, one: Instruction, found: Flags) -> modes.Wanted | None:
+        word = self._in(found.one("chmod"))
+        if not word:
             return None
-        if not set(digits) <= set("01234567") or int(digits, 8) > 0o7777:
-            raise wrong(one.line, f"--chmod={digits:.20} is no mode", "octal, such as 0755")
-        return int(digits, 8)
+        try:
+            return modes.parse(word)
+        except ValueError:
+            hint = "octal, such as 0755, or letters, such as u=rwX,go=rX"
+            raise wrong(one.line, f"--chmod={word:.20} is no mode", hint) from None
 
 
 _READERS: dict[str, Callable[[Reader, Instruction], Step]] = {

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mobyshell.core.oci.image_config import Healthcheck
+from mobyshell.moby.build.modes import Wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,19 +78,22 @@ class Copy(Step):
     """Files into the image. `source`: another stage or image; "" for the build's context; `files`
     stand for themselves. `unpack`: archives among them are unpacked, URLs fetched (ADD). `link`: the
     layer depends on nothing below it; `parents`: paths keep their directories; `excluded`: patterns of
-    what is left out; `checksum`: of what is fetched."""
+    what is left out; `checksum`: of what is fetched; `repository`: the one path is a git repository,
+    whose .git comes along with `keep_git`."""
 
     paths: tuple[str, ...]
     target: str
     source: str = ""
     owner: str = ""
-    mode: int | None = None
+    mode: Wanted | None = None
     unpack: bool = False
     files: tuple[Inline, ...] = ()
     link: bool = False
     parents: bool = False
     excluded: tuple[str, ...] = ()
     checksum: str = ""
+    repository: bool = False
+    keep_git: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -238,7 +238,10 @@ COPY --chown=web:www --chmod=640 a /own/
 COPY a/* /flat/
 COPY *.md /
 COPY a/one /named
+COPY --chmod=u=rwX,go=rX a /letters/
 """)
+    rows = {row.path: row for row in look.files(image, "/letters")}
+    assert (rows["/letters/one"].mode, rows["/letters/deep"].mode) == (0o644, 0o755)
     rows = {row.path: row for row in look.files(image, "/own")}
     assert set(rows) == {"/own/one", "/own/deep"}
     assert (rows["/own/one"].uid, rows["/own/one"].gid, rows["/own/one"].mode) == (33, 34, 0o640)
