@@ -157,6 +157,21 @@ def make_exec(
     spec: Spec, *, rows: int, columns: int,
 ) -> Steps[Process]:  # fmt: skip
     """One more process in a running task, in the tables."""
+    task = yield from tables.begin(record.namespace, record.id)
+    try:
+        return (
+            yield from _make_exec(
+                house, tables, runtime, record, process, spec, rows=rows, columns=columns
+            )
+        )
+    finally:
+        task.beginning -= 1
+
+
+def _make_exec(
+    house: House, tables: Tables, runtime: TaskRuntime, record: Record, process: SpecProcess,
+    spec: Spec, *, rows: int, columns: int,
+) -> Steps[Process]:  # fmt: skip
     final = exec_dir(house.state, record.namespace, record.id, record.exec_id)
     directory, ends = house.stock.take(
         terminal=record.terminal, stdin=record.stdin, owner=owner_of(spec, process.user)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -22,7 +23,11 @@ from mobyshell.core.tasks.streams import OUTPUTS
 
 T = TypeVar("T")
 
+PAUSE = "pause"
+"""The verb during which no further process begins."""
 _BUSY_PAUSE = 0.01
+_MOMENT = 0.001
+"""Seconds, in which a process comes to its program."""
 _EXECS_KEPT = 32
 _LATER = 0.3
 """Seconds, which may be a few more processes."""
@@ -35,11 +40,13 @@ _COUNTED = 8
 @dataclass(slots=True)
 class Task:
     """A task: its init and its further processes. `busy`: the verb that changes it right now;
-    `forgetting`: of the latter those that ended long ago will be forgotten in a moment."""
+    `beginning`: how many further processes are on their way, whose programs do not run yet;
+    `forgetting`: of those that are there the ones that ended long ago are forgotten in a moment."""
 
     init: Process
     execs: dict[str, Process] = field(default_factory=dict)
     busy: str = ""
+    beginning: int = 0
     forgetting: bool = False
 
 
@@ -150,6 +157,22 @@ class Tables:
             return (yield from steps())
         finally:
             task.busy = ""
+
+    def begin(self, namespace: str, id: str) -> Steps[Task]:
+        """The task, with one process more on its way: not while it is being paused, which would stop
+        that somewhere in between. The caller takes it off `beginning` again. NotFound."""
+        task = self.task(namespace, id)
+        while task.busy == PAUSE:
+            yield Sleep(_BUSY_PAUSE)
+            task = self.task(namespace, id)
+        task.beginning += 1
+        return task
+
+    def begun(self, namespace: str, id: str, patience: float) -> Steps[None]:
+        """Wait until all that is on its way has come to its program, for so many seconds. NotFound."""
+        until = time.monotonic() + patience
+        while self.task(namespace, id).beginning and time.monotonic() < until:
+            yield Sleep(_MOMENT)
 
     def remove(self, namespace: str, id: str) -> None:
         """A task was deleted: let go of all of it."""

@@ -26,6 +26,7 @@ from mobyshell.core.events import (
 )
 from mobyshell.core.oci import Process as SpecProcess
 from mobyshell.core.oci import Spec, load_kept_spec, load_spec, parse_spec
+from mobyshell.core.runtime.pause import PATIENCE
 from mobyshell.core.runtime.steps import Steps
 from mobyshell.core.tasks import users
 from mobyshell.core.tasks.deleting import Deleting
@@ -41,7 +42,7 @@ from mobyshell.core.tasks.runs import Runs
 from mobyshell.core.tasks.runtimes import OWN, Runtimes, TaskRuntime
 from mobyshell.core.tasks.server import Connection
 from mobyshell.core.tasks.strays import Strays
-from mobyshell.core.tasks.tables import Tables
+from mobyshell.core.tasks.tables import PAUSE, Tables
 from mobyshell.core.tasks.words import Words
 
 Reply: TypeAlias = Callable[[Any, BaseException | None], None]
@@ -247,13 +248,15 @@ class Verbs:
         def steps() -> Steps[Any]:
             runtime = self._runtime(namespace, id)
             process = self._tables.process(namespace, id)
+            if paused:
+                yield from self._tables.begun(namespace, id, PATIENCE)
             yield from (runtime.pause(id) if paused else runtime.resume(id))
             if process.alive:
                 process.record.paused = paused
                 process.save()
             return {}
 
-        verb = "pause" if paused else "resume"
+        verb = PAUSE if paused else "resume"
         return (yield from self._tables.alone(namespace, id, verb, steps))
 
     def _update(self, namespace: str, words: Words) -> Steps[Any]:

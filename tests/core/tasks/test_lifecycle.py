@@ -23,10 +23,12 @@ from mobyshell.core.errors import (
     WrongState,
 )
 from mobyshell.core.events import Event, TaskExited
+from mobyshell.core.linux import procfs
 from mobyshell.core.runtime import Runtime
 from mobyshell.core.runtime.steps import run
 from mobyshell.core.runtime.values import Status
 from mobyshell.core.tasks.client import TaskClient
+from mobyshell.core.tasks.connect import connect
 from tests.core.tasks.conftest import House, bury, eventually, kill_now
 
 pytestmark = pytest.mark.root
@@ -94,6 +96,46 @@ def test_pause_and_resume(house: House) -> None:
     house.client.kill(id, signal.SIGKILL)
     assert house.client.wait(id, timeout=60) == 137
     assert house.client.get(id).status is Status.STOPPED
+
+
+def _usher(shim: int) -> int:
+    """The one usher of a shim."""
+    pids = Path(f"/proc/{shim}/task/{shim}/children").read_text().split()
+    (found,) = [pid for pid in pids if "usher" in Path(f"/proc/{pid}/comm").read_text()]
+    return int(found)
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="ushers are of the native executor")
+def test_a_pause_lets_come_what_is_on_its_way_and_nothing_after_it(house: House) -> None:
+    id = house.run("sleep", "60")
+    house.client.exec(id, ["true"])  # from now on there is an usher, who can be held up
+    usher = _usher(house.pids()[1])
+    connection = connect(str(house.state))
+
+    def exec() -> int:
+        return connection.send("exec", house.client.namespace, {"id": id, "args": ["true"]})
+
+    try:
+        os.kill(usher, signal.SIGSTOP)
+        eventually(lambda: procfs.stat(usher).state == "T")
+        first = exec()
+        pause = connection.send("pause", house.client.namespace, {"id": id})
+        second = exec()
+        # it is answered when all before it was begun
+        synced = connection.send("sync", house.client.namespace, {})
+        told = connection.message(60)
+        assert told["id"] == synced, told
+        os.kill(usher, signal.SIGCONT)
+        answers = {one["id"]: one for one in (connection.message(60) for _ in range(3))}
+        assert list(answers) == [first, pause, second]
+        assert "ok" in answers[first]
+        assert "ok" in answers[pause]
+        assert "paused" in answers[second]["error"]["message"]
+        assert house.client.get(id).status is Status.PAUSED
+    finally:
+        os.kill(usher, signal.SIGCONT)
+        connection.close()
+        house.client.resume(id)
 
 
 def test_what_runs_is_not_deleted_unless_forced(house: House) -> None:
