@@ -32,7 +32,9 @@ from mobyshell.core.runtime.executor import Executor
 from mobyshell.core.runtime.native.executor import NativeExecutor
 from mobyshell.core.runtime.portable import PortableExecutor
 from mobyshell.core.runtime.steps import run
+from mobyshell.runc import front
 from tests.core.runtime.conftest import House, busybox, house
+from tests.runc.conftest import Machine
 
 __all__ = ["busybox", "house"]
 
@@ -236,6 +238,33 @@ def test_an_exec_of_the_runtime_itself(victim: House, image: Path, program: str)
             assert (result.status, result.output) == (255, "")
     finally:
         end(victim, made)
+
+
+def test_the_command_itself(image: Path, tmp_path: Path) -> None:
+    """As it is installed, often enough that plans and tickets are used, which need no Python."""
+    place = tmp_path / "bin"
+    place.mkdir()
+    for name in ("mobyshell-runc", "mobyshell-runc-x86_64"):
+        shutil.copy(front.TARGET.parent / name, place / name)
+    (place / "python3").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (place / "python3").chmod(0o755)
+    programs = [*place.iterdir(), Path("/proc/self/exe")]
+    before = [digest(one) for one in programs]
+    (tmp_path / "machine").mkdir()
+    machine = Machine(tmp_path / "machine", image, [str(place / "mobyshell-runc")])
+    try:
+        for program in ("/entry", "/itself", "/proc/self/exe") * 3:
+            machine.spec(program, change=of(image))
+            done = machine.call("run", "c")
+            assert (done.returncode, done.stdout) == (255, "")
+        machine.spec("sleep", "1000", change=of(image))
+        machine.quiet("run", "-d", "c")
+        for program in ("/entry", "/itself") * 4:
+            done = machine.call("exec", "c", program)
+            assert (done.returncode, done.stdout) == (255, "")
+    finally:
+        machine.clear()
+    assert [digest(one) for one in programs] == before
 
 
 def test_a_hook_inside_that_executes_the_runtime_itself(victim: House, image: Path) -> None:

@@ -56,7 +56,9 @@ def test_an_image_says_what_is_run_as_whom_and_where() -> None:
     assert process.args == ("/entry", "-v", "serve")
     assert process.env == ("PATH=/bin", "A=1")
     assert process.cwd == "/srv"
-    assert (process.user.uid, process.user.gid, process.user.additional_gids) == (33, 34, (10, 40))
+    assert (process.user.uid, process.user.gid, process.user.additional_gids) == (
+        33, 34, (34, 10, 40),
+    )  # fmt: skip
     assert spec.annotations == {so.STOP_SIGNAL: "SIGQUIT"}
     assert process_of(made(so.with_image_config("x"), by=image)).args == ("/entry", "-v", "x")
 
@@ -81,7 +83,7 @@ def test_an_image_says_how_to_know_whether_it_is_well() -> None:
 
 def test_root_has_the_groups_that_the_image_gives_it() -> None:
     user = process_of(made(so.with_image_config(), by=making(cmd=("sh",)))).user
-    assert (user.uid, user.gid, user.additional_gids) == (0, 0, (10,))
+    assert (user.uid, user.gid, user.additional_gids) == (0, 0, (0, 10))
 
 
 def test_an_image_without_accounts_runs_as_root_and_as_numbers_but_as_nobody_by_name() -> None:

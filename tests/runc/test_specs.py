@@ -222,3 +222,16 @@ def test_debug_says_what_is_done(ours: Machine) -> None:
     done = ours.call("--debug", "run", "c")
     assert "level=debug" in done.stderr
     assert "init: closing the pipe to signal completion" in done.stderr
+
+
+def test_the_groups_of_the_caller_stay_behind(ours: Machine) -> None:
+    """What the caller may read as a member of its groups, a container of its may not."""
+    script = "grep ^Groups: /proc/self/status"
+    for groups, found in ((None, []), ([7, 8], ["7", "8"])):
+        user = {"uid": 1000, "gid": 1000} | ({"additionalGids": groups} if groups else {})
+        ours.spec("sh", "-c", script, change=lambda d, user=user: d["process"].update(user=user))
+        done = ours.call("run", "c", extra_groups=[4, 6, 24])
+        assert done.stdout.split()[1:] == found
+    ours.background("c")
+    done = ours.call("exec", "--user", "5:5", "c", "sh", "-c", script, extra_groups=[4, 6, 24])
+    assert done.stdout.split()[1:] == []

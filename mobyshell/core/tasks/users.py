@@ -47,7 +47,9 @@ def resolve(text: str, base: User, read: Read) -> User:
     uid, gid, more = _user(user, read)
     if colon:
         gid, more = _group(group, read), ()
-    return replace(base, uid=uid, gid=gid, additional_gids=more)
+    # its own first: whoever could take another gid, by a setgid program, is still of this group,
+    # and stays out of what it is kept out of (CVE-2022-36109)
+    return replace(base, uid=uid, gid=gid, additional_gids=(gid, *more))
 
 
 def _user(name: str, read: Read) -> tuple[int, int, tuple[int, ...]]:

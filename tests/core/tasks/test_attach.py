@@ -371,6 +371,20 @@ def test_exec_as_somebody_else(house: House, user: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("user", "groups"),
+    [("moby", "50 1001"), ("1000", "50 1001"), ("7:8", "8"), ("moby:docks", "50"), ("4242", "0")],
+)
+def test_no_setgid_program_leads_out_of_ones_group(house: House, user: str, groups: str) -> None:
+    """CVE-2022-36109: who runs a setgid program has another gid, and what the primary group is kept
+    out of is open, if that is not among the supplementary ones. Success: it is not."""
+    id = house.run("sleep", "60")
+    made = house.client.exec(id, ["grep", "^Groups:", "/proc/self/status"], user=user)
+    assert house.client.wait(id, exec_id=made.exec_id, timeout=60) == 0
+    (line,) = house.client.logs(id, exec_id=made.exec_id)
+    assert line.data.decode().split()[1:] == groups.split()
+
+
+@pytest.mark.parametrize(
     ("user", "kind"),
     [("nobody-here", NotFound), ("0:nothing", NotFound), ("99999999999", UsageError),
      ("4294967295", UsageError), (":", NotFound)],

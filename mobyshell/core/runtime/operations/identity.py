@@ -155,7 +155,8 @@ def become(user: User, *, keep_capabilities: bool, may_set_groups: bool) -> Oper
     """Groups, group and user, in this order: after setuid the others would be refused."""
     groups = user.additional_gids or ()
     data = Data(struct.pack(f"={len(groups)}I", *groups), str(list(groups)))
-    tolerate = () if groups or may_set_groups else (errno.EPERM,)
+    # the first gid is the process's anyway
+    tolerate = () if set(groups) - {user.gid} or may_set_groups else (errno.EPERM,)
     calls = []
     if keep_capabilities:
         calls.append(Call("prctl", (Flags(c.PR_SET_KEEPCAPS, "PR_SET_KEEPCAPS"), 1, 0, 0, 0)))
@@ -182,9 +183,9 @@ def become(user: User, *, keep_capabilities: bool, may_set_groups: bool) -> Oper
 
 
 def _group_words(groups: tuple[int, ...], tolerate: tuple[int, ...]) -> str:
-    if groups:
-        return f"--groups={','.join(str(one) for one in groups)}"
-    return "--keep-groups" if tolerate else "--clear-groups"
+    if tolerate:
+        return "--keep-groups"
+    return f"--groups={','.join(str(one) for one in groups)}" if groups else "--clear-groups"
 
 
 def capability_sets(capabilities: Capabilities) -> Operation:
