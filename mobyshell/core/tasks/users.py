@@ -62,10 +62,11 @@ def _user(name: str, read: Read) -> tuple[int, int, tuple[int, ...]]:
             raise
         lines = []
     for fields in lines:
-        if fields[0] == name or (number is not None and fields[2] == name):
-            if not (fields[2].isdigit() and fields[3].isdigit()):
-                continue
-            gid = int(fields[3])
+        if not (_digits(fields[2]) and _digits(fields[3])):
+            continue
+        # digits are a number, whoever has them for a name (CVE-2016-3697)
+        if fields[0] == name if number is None else int(fields[2]) == number:
+            gid = _in_range(fields[3])
             return _in_range(fields[2]), gid, _groups_of(fields[0], gid, read)
     if number is None:
         raise NotFound(f"no user {name!r:.100} in /etc/passwd", hint="a number always works")
@@ -77,7 +78,7 @@ def _groups_of(name: str, gid: int, read: Read) -> tuple[int, ...]:
         lines = _fields(read, "etc/group", 4)
     except NotFound:
         return ()
-    found = {int(one[2]) for one in lines if one[2].isdigit() and name in one[3].split(",")}
+    found = {int(one[2]) for one in lines if _digits(one[2]) and name in one[3].split(",")}
     return tuple(sorted(one for one in found - {gid} if one <= _MAX_ID))
 
 
@@ -86,13 +87,18 @@ def _group(name: str, read: Read) -> int:
     if number is not None:
         return number
     for fields in _fields(read, "etc/group", 3):
-        if fields[0] == name and fields[2].isdigit():
+        if fields[0] == name and _digits(fields[2]):
             return _in_range(fields[2])
     raise NotFound(f"no group {name!r:.100} in /etc/group", hint="a number always works")
 
 
 def _number(text: str) -> int | None:
-    return _in_range(text) if text.isascii() and text.isdigit() else None
+    return _in_range(text) if _digits(text) else None
+
+
+def _digits(text: str) -> bool:
+    """Whether it is a number that one may write: bounded, for Python converts no endless one."""
+    return text.isascii() and text.isdecimal() and len(text) < 100
 
 
 def _in_range(text: str) -> int:

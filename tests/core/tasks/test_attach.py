@@ -395,6 +395,22 @@ def test_exec_as_nobody_known(house: House, user: str, kind: type[MobyshellError
         house.client.exec(id, ["id"], user=user)
 
 
+def test_digits_are_a_number_whoever_has_them_for_a_name(house: House) -> None:
+    """CVE-2016-3697: an account of the image is named as the number that the caller asks for, and is
+    root. Success: so is the program. Lines that are none are passed over."""
+    passwd = house.bundle / "rootfs" / "etc" / "passwd"
+    passwd.write_text(f"2000:x:0:0::/:\na:x:\u00b2:\u00b2::/:\nb:x:{'9' * 9000}:1::/:\n", "utf-8")
+    (house.bundle / "rootfs" / "etc" / "group").write_text("3000:x:0:2000,c\n")
+    id = house.run("sleep", "60")
+    for user, expected in (("2000", "uid=2000 gid=0"), ("7:3000", "uid=7 gid=3000")):
+        made = house.client.exec(id, ["id"], user=user)
+        assert house.client.wait(id, exec_id=made.exec_id, timeout=60) == 0
+        (line,) = house.client.logs(id, exec_id=made.exec_id)
+        assert line.data.decode().startswith(expected)
+    with pytest.raises(NotFound):
+        house.client.exec(id, ["id"], user="a")
+
+
 def test_a_hostile_passwd_is_not_followed_out_of_the_root(house: House) -> None:
     passwd = house.bundle / "rootfs" / "etc" / "passwd"
     passwd.unlink()
