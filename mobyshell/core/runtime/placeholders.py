@@ -53,13 +53,22 @@ class Slots:
     """Where texts with placeholders lie. `named`: those with nothing but the id to put in, as they lie
     there; of them there are many, and they are quickly filled. `others`: all others."""
 
-    __slots__ = ("named", "others")
+    __slots__ = ("_wanted", "named", "others")
 
     def __init__(self, slots: Iterable[tuple[int, str]]) -> None:
         self.named: list[tuple[int, bytes]] = []
         self.others: list[tuple[int, str]] = []
+        self._wanted: dict[str, bool] = {}
         for at, text in slots:
             if text.count("\0") == 2 * text.count(ID) and "{pid" not in text:
                 self.named.append((at, encoded(text)))
             else:
                 self.others.append((at, text))
+
+    def want(self, placeholder: str) -> bool:
+        """Whether one of the others has `placeholder` in it. It is looked for once."""
+        found = self._wanted.get(placeholder)
+        if found is None:
+            found = any(placeholder in text for _, text in self.others)
+            self._wanted[placeholder] = found
+        return found

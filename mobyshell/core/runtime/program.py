@@ -174,7 +174,7 @@ class Program:
 
     def wants(self, placeholder: str) -> bool:
         """Whether a text has `placeholder`, which is not the id's, in it."""
-        return any(placeholder in text for _, text in self.places.others)
+        return self.places.want(placeholder)
 
     def pointers(self) -> Iterator[tuple[int, str]]:
         """Every pointer to a text: where it lies in the mapping, and what the text is."""

@@ -157,25 +157,15 @@ def make_exec(
     spec: Spec, *, rows: int, columns: int,
 ) -> Steps[Process]:  # fmt: skip
     """One more process in a running task, in the tables."""
+    final = exec_dir(house.state, record.namespace, record.id, record.exec_id)
     task = yield from tables.begin(record.namespace, record.id)
     try:
-        return (
-            yield from _make_exec(
-                house, tables, runtime, record, process, spec, rows=rows, columns=columns
-            )
+        directory, ends = house.stock.take(
+            terminal=record.terminal, stdin=record.stdin, owner=owner_of(spec, process.user)
         )
-    finally:
+    except BaseException:
         task.beginning -= 1
-
-
-def _make_exec(
-    house: House, tables: Tables, runtime: TaskRuntime, record: Record, process: SpecProcess,
-    spec: Spec, *, rows: int, columns: int,
-) -> Steps[Process]:  # fmt: skip
-    final = exec_dir(house.state, record.namespace, record.id, record.exec_id)
-    directory, ends = house.stock.take(
-        terminal=record.terminal, stdin=record.stdin, owner=owner_of(spec, process.user)
-    )
+        raise
 
     def begun(made: ExecProcess) -> None:
         """All that can be done for a process whose program may not run yet."""
@@ -196,6 +186,8 @@ def _make_exec(
     except BaseException:
         _undo(house, record, directory, ends)
         raise
+    finally:
+        task.beginning -= 1
     _put(directory, final)
     return _made(house, tables, record, final, made, ends)
 

@@ -274,7 +274,9 @@ class Process:
             os.close(fd)
 
     def _finish(self, status: int, time_ns: int) -> None:
-        self.drain()
+        for output in tuple(self._outputs):
+            if output.waiting:
+                output.drain()
         if self.terminal is not None:
             self.terminal.drain()
         record = self.record

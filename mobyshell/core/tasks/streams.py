@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import signal
+import termios
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ _PIPE_BYTES = 256 << 10
 _INPUT_LIMIT = 256 << 10
 _END_OF_FILE = b"\x04"
 _HUNG_UP_PAUSE = 0.2
+_NUMBER = bytes(4)
 
 
 @dataclass(slots=True)
@@ -169,6 +171,11 @@ class Output:
         if count:
             self._moved()
         return count
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to read, beside the end."""
+        return fcntl.ioctl(self.fd, termios.FIONREAD, _NUMBER) != _NUMBER
 
     def drain(self) -> None:
         """What is there now, up to what a pipe holds (another process may go on writing)."""

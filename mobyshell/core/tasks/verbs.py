@@ -180,7 +180,7 @@ class Verbs:
             raise UsageError("args must not be empty")
         rows, columns = words.size("rows"), words.size("columns")
         spec = load_kept_spec(container_dir(self._house.state, namespace, id))
-        process = self._process(spec, words, task.init.record)
+        process = self._process(spec, args, words, task.init.record)
         record = Record(
             id, namespace, exec_id, stdin=words.flag("stdin"), terminal=bool(process.terminal),
             args=list(args),
@@ -198,12 +198,14 @@ class Verbs:
         self._emit(namespace, id, ExecStarted(exec_id, record.pid, list(args)))
         return {"exec_id": exec_id, "pid": record.pid, "terminal": record.terminal}
 
-    def _process(self, spec: Spec, words: Words, init: Record) -> SpecProcess:
+    def _process(
+        self, spec: Spec, args: tuple[str, ...], words: Words, init: Record
+    ) -> SpecProcess:  # fmt: skip
         """The process that a request wants in a task of `spec`: the same value for the same words, so
         that what was prepared for it is found again."""
         if spec.process is None:
             raise WrongState(f"task {init.id} has no process to take the environment from")
-        args, env = words.texts("args"), words.texts("env") or ()
+        env = words.texts("env") or ()
         terminal, cwd = words.flag("terminal"), words.text("cwd", "")
         user = words.text("user", "")
         asked = (args, env, terminal, cwd)
