@@ -148,6 +148,7 @@ def start_task(house: House, runtime: TaskRuntime, process: Process) -> Steps[No
         raise
     finally:
         process.start_ended()
+    record.fixed = ""  # there may be thousands of tasks, and it runs for long
     for hear in house.starts:
         hear(process)
 

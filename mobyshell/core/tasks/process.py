@@ -291,6 +291,7 @@ class Process:
             self.save()
         except FileNotFoundError:
             pass  # being deleted: who deletes it is told, and nobody else will ask
+        record.fixed = ""
         if self.pidfd >= 0:
             exits.reap(self.pidfd)
         # it is written, and it is gone: whoever waits need not wait for the rest

@@ -79,6 +79,8 @@ class Record:
     store: str = ""
     health: str = ""
     failing: int = 0
+    fixed: str = field(default="", init=False, repr=False, compare=False)
+    """The JSON of what never changes, up to its end, once it was made: see `text_of`."""
 
     def status(self) -> Status:
         """What the record says; whether the process still is there is the reader's to check."""
@@ -110,15 +112,36 @@ class Record:
 
 _RARE = ("restart", "restarts", "restart_ns", "pause_ms", "stopped", "rootfs", "store", "health",
          "failing")  # fmt: skip
-_FIELDS = frozenset(one.name for one in fields(Record))
-_NAMES = tuple(one.name for one in fields(Record) if one.name not in _RARE)
+_FIELDS = frozenset(one.name for one in fields(Record) if one.init)
+_NAMES = tuple(one.name for one in fields(Record) if one.init and one.name not in _RARE)
+_FIXED = ("id", "namespace", "exec_id", "bundle", "terminal", "stdin", "args", "annotations", "runtime",
+          "runtime_path")  # fmt: skip
 _usual, _rare = attrgetter(*_NAMES), attrgetter(*_RARE)
+
+
+def text_of(record: Record) -> str:
+    """`to_json` as it is written. A record is written a few times, and the most of it is always the
+    same."""
+    if not record.fixed:
+        record.fixed = _encoder()({name: getattr(record, name) for name in _FIXED})[:-1]
+    status = "null" if record.exit_status is None else record.exit_status
+    text = (
+        f'{record.fixed}, "pid": {record.pid}, "pid_start": {record.pid_start}, '
+        f'"created_ns": {record.created_ns}, "started_ns": {record.started_ns}, '
+        f'"exited_ns": {record.exited_ns}, "exit_status": {status}, '
+        f'"paused": {"true" if record.paused else "false"}'
+    )
+    rare = _rare(record)
+    if any(rare):
+        more = {name: value for name, value in zip(_RARE, rare, strict=True) if value}
+        text += f", {_encoder()(more)[1:-1]}"
+    return text + "}"
 
 
 def write_record(directory: str, record: Record, *, fresh: bool = False) -> None:
     """Put `record` in place at once: a reader sees the old or the new one. `fresh`: in a directory
     that nobody sees yet."""
-    path, data = f"{directory}/{RECORD}", _encoder()(record.to_json()).encode()
+    path, data = f"{directory}/{RECORD}", text_of(record).encode()
     if fresh:
         _write(path, data)
     else:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from mobyshell.core.tasks.records import (
     process_start,
     read_exit,
     read_record,
+    text_of,
     write_record,
     zombie_status,
 )
@@ -163,3 +166,21 @@ def test_looking_at_tasks_loads_nothing_that_talks_to_a_shim() -> None:
 
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        Record("a"),
+        Record('ä"\\\n', "ns", "e", pid=3, pid_start=4, args=["\0", "ü"], annotations={"a": "}"}),
+        Record("b", exit_status=0, paused=True, terminal=True, stdin=True, runtime_path="/r"),
+        Record("c", exit_status=-1, restart="always", restarts=2, stopped=True, rootfs=["a", "b"]),
+    ],
+)
+def test_a_records_text_is_its_json_also_when_it_has_changed(record: Record) -> None:
+    for _ in range(2):
+        assert json.loads(text_of(record)) == record.to_json()
+        record.pid, record.started_ns, record.exited_ns, record.exit_status = 7, 8, 9, 10
+        record.paused, record.health, record.failing = not record.paused, "healthy", 1
+    copy = replace(record, id="another")
+    assert json.loads(text_of(copy))["id"] == "another"
