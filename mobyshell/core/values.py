@@ -79,9 +79,11 @@ class _Fields:
         types: dict[str, Any] = {}
         for one in reversed(kind.__mro__[:-1]):
             types |= one.__annotations__
-        like: Any = dataclasses.make_dataclass(kind.__name__, [
-            (name, types[name], _described(default)) for name, default in kind.__fields__.items()
-        ])  # fmt: skip
+        like: Any = dataclasses.make_dataclass(
+            kind.__name__,
+            [(name, types[name], _described(default)) for name, default in kind.__fields__.items()],
+            namespace={"__doc__": kind.__name__},  # else one is made of its signature, by `inspect`
+        )
         found: dict[str, Any] = like.__dataclass_fields__
         kind.__dataclass_fields__ = found
         return found

@@ -1,7 +1,8 @@
 """The runtime's face: a root directory, and a method per verb.
 
 Owns what outlives a single call: the description of the host, and the programs of containers
-that are created but not started.
+that are created but not started. Loads the verbs of a container's life with itself, the others when
+they are called.
 """
 
 from __future__ import annotations
@@ -22,28 +23,22 @@ from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.choose import choose
 from mobyshell.core.runtime.create import Container, Meanwhile, Stdio, Waiting, create
 from mobyshell.core.runtime.delete import NOBODY, delete
-from mobyshell.core.runtime.diff import diff
 from mobyshell.core.runtime.exec import ExecProcess
 from mobyshell.core.runtime.execs import Execs, Wanted
 from mobyshell.core.runtime.execution import confinement
 from mobyshell.core.runtime.executor import Executor, Foreseeing
 from mobyshell.core.runtime.host import Host
 from mobyshell.core.runtime.kill import kill
-from mobyshell.core.runtime.list import list_states
 from mobyshell.core.runtime.operations.snapshot_root import templated
-from mobyshell.core.runtime.pause import pause, resume
 from mobyshell.core.runtime.plan import Plan
 from mobyshell.core.runtime.planner import make_plan
 from mobyshell.core.runtime.prepared import KEPT_PLANS, Prepared
 from mobyshell.core.runtime.program import ID
-from mobyshell.core.runtime.ps import ps
 from mobyshell.core.runtime.seccomp import SeccompCompiler
 from mobyshell.core.runtime.spare import Spare
 from mobyshell.core.runtime.start import start
-from mobyshell.core.runtime.stats import stats
 from mobyshell.core.runtime.steps import Steps
 from mobyshell.core.runtime.streams import with_owned
-from mobyshell.core.runtime.update import update
 from mobyshell.core.runtime.values import (
     PLAIN,
     Difference,
@@ -280,10 +275,14 @@ class Runtime:
 
     def pause(self, id: str) -> Steps[None]:
         """Freeze."""
+        from mobyshell.core.runtime.pause import pause
+
         return pause(self.root, id, sink=self.sink)
 
     def resume(self, id: str) -> Steps[None]:
         """Thaw."""
+        from mobyshell.core.runtime.pause import resume
+
         return resume(self.root, id, sink=self.sink)
 
     def delete(
@@ -349,6 +348,8 @@ class Runtime:
 
     def update(self, id: str, resources: Mapping[str, Any]) -> Steps[None]:
         """Change limits."""
+        from mobyshell.core.runtime.update import update
+
         return update(self.root, id, resources, host=self.host, sink=self.sink)
 
     def wait(self, id: str, *, timeout: float | None = None) -> Steps[int]:
@@ -357,18 +358,26 @@ class Runtime:
 
     def stats(self, id: str) -> Stats:
         """What the cgroups count."""
+        from mobyshell.core.runtime.stats import stats
+
         return stats(self.root, id, clock=self.clock)
 
     def ps(self, id: str) -> list[ProcessInfo]:
         """The processes."""
+        from mobyshell.core.runtime.ps import ps
+
         return ps(self.root, id)
 
     def diff(self, id: str) -> list[Difference]:
         """The spec against the kernel."""
+        from mobyshell.core.runtime.diff import diff
+
         return diff(self.root, id)
 
     def list(self) -> list[tuple[states.State, Status]]:
         """All containers of this root."""
+        from mobyshell.core.runtime.list import list_states
+
         return list_states(self.root)
 
 

@@ -256,7 +256,7 @@ def start_keeper(state: str, lock: int) -> None:
         linger = os.environ.get("MOBYSHELL_LINGER") or str(LINGER)
         pid = os.posix_spawn(
             sys.executable,
-            [sys.executable, "-I", "-S", keeper.__file__, state, linger, *import_paths()],
+            [sys.executable, *keeper.PROGRAM, state, linger, *import_paths()],
             {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
             file_actions=actions,
             setsid=True,

@@ -1,42 +1,59 @@
 """The keeper: what makes the shim's death harmless.
 
-A tiny single-threaded process per state root and the child subreaper. It forks the shim (a clean
-small image of itself), forks another one if that dies, keeps descriptors for it, and reaps what a
-dead shim left behind, writing down how it ended. It parses nothing but the short words of
-`holder`, and knows nothing of containers.
+A tiny single-threaded process per state root and the child subreaper. It forks the shim, forks
+another one if that dies, keeps descriptors for it, and reaps what a dead shim left behind, writing
+down how it ended. It parses nothing but the short words of `holder`, and knows nothing of containers.
 
-Started by `connect` with the lock on the state root as descriptor 3 and a pipe as descriptor 4,
-which gets one byte once the shim's socket listens:
+Nothing is imported here that makes it grow: it is there as long as the shim, and a module that both
+had from before the fork would soon be there twice, as counting references writes to every page. So a
+shim loads what it is made of by itself.
 
-    python -I -S keeper.py STATE LINGER PATH…      PATH: where our modules are (.pth files are not run)
+Started by `connect` (as `PROGRAM`) with the lock on the state root as descriptor 3 and a pipe as
+descriptor 4, which gets one byte once the shim's socket listens.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 
-if __name__ == "__main__":  # run by its path, as -I leaves sys.path bare; not to be loaded twice
+if __name__ == "__main__":  # started by hand: -I leaves sys.path bare; not to be loaded twice
     sys.path += sys.argv[3:]
     from mobyshell.core.tasks.keeper import main as _main
 
     sys.exit(_main(sys.argv[1:]))
 
+# `signal` and `socket` without their enums
+import _signal as signal  # type: ignore[import-not-found]
+import _socket as socket
 import array
+import ctypes
 import faulthandler
-import gc
+import os
 import select
-import signal
-import socket
 import time
-from collections import deque
-from collections.abc import Callable
 
 from mobyshell.core.debug.door import KNOCK
-from mobyshell.core.linux.syscalls import call
+from mobyshell.core.tasks.bare import DIARY, EXIT, LOCK, decode_wait_status, write_atomically
 from mobyshell.core.tasks.limits import make_room
-from mobyshell.core.tasks.paths import DIARY, LOCK
-from mobyshell.core.tasks.records import EXIT, decode_wait_status, write_atomically
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    RunShim = Callable[[socket.socket, dict[str, int]], int]
+    """The shim's main: its end of the line to the keeper, and the descriptors held for it."""
+
+PROGRAM = (
+    "-I",
+    "-S",
+    "-c",
+    "import sys; sys.path += sys.argv[4:]; from mobyshell.core.tasks.keeper import main;"
+    "sys.exit(main(sys.argv[2:4]))",
+    __file__,
+)
+"""What Python is told; then STATE LINGER PATH…, where PATH is where our modules are (-I leaves its own
+paths bare, -S runs no .pth files). Our own is for those who look at processes: were it executed, it would
+be compiled each time, in memory that stays."""
 
 LOCK_FD, READY_FD = 3, 4
 _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 36
@@ -50,9 +67,6 @@ _MOST_BESIDE = 8
 """Descriptors with one datagram: of a process there are at most five."""
 _STEADY = 10.0
 """A shim that lived this long, in seconds, did not die of its start."""
-
-RunShim = Callable[[socket.socket, "dict[str, int]"], int]
-"""The shim's main: its end of the line to the keeper, and the descriptors held for it."""
 
 
 class Keeper:
@@ -175,15 +189,15 @@ class Keeper:
                 fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
         if not data:
             return False
-        handed = deque(fds)
+        handed = list(fds)
         for words in data.decode().split("\0\0"):
             self._do(words.split("\0"), handed)
         return True
 
-    def _do(self, words: list[str], beside: deque[int]) -> None:
+    def _do(self, words: list[str], beside: list[int]) -> None:
         match words:
             case ["hold", name]:
-                fd = beside.popleft() if beside else -1
+                fd = beside.pop(0) if beside else -1
                 self._drop(name)
                 if fd >= 0:
                     self.held[name] = fd
@@ -249,14 +263,20 @@ def main(arguments: list[str]) -> int:
         return 0
     os.setsid()
     detach(state)
-    from mobyshell.core.tasks import shim
 
     def run_shim(line: socket.socket, held: dict[str, int]) -> int:
+        from mobyshell.core.lazily import lazily
+
+        lazily("inspect", "ipaddress", "linecache", "textwrap", "bz2", "lzma")
+        try:
+            from mobyshell.core.tasks import shim
+        except Exception:  # an installation that is being changed, say: for the diary
+            sys.excepthook(*sys.exc_info())
+            return 1
+
         return shim.run(state, line, held, linger=linger, ready=READY_FD)
 
     become_subreaper()
-    gc.collect()
-    gc.freeze()  # what is loaded now is never collected: its pages stay shared with the shim
     return keep(Keeper(run_shim), state)
 
 
@@ -274,12 +294,21 @@ def keep(keeper: Keeper, state: str) -> int:
 
 def become_subreaper() -> None:
     """Inherit the children of a dead shim (PR_SET_CHILD_SUBREAPER(2const))."""
-    call("prctl", _PR_SET_CHILD_SUBREAPER, 1)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def name_process(name: str) -> None:
     """What ps and top show (15 bytes at most)."""
-    call("prctl", _PR_SET_NAME, name.encode() + b"\0")
+    _prctl(_PR_SET_NAME, ctypes.c_char_p(name.encode()))
+
+
+def _prctl(option: int, argument: ctypes.c_char_p | int) -> None:
+    """prctl(2) by the C library: our own calls, with their errors, are more than all this."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    what = ctypes.c_ulong(argument) if isinstance(argument, int) else argument
+    if libc.prctl(option, what, *[ctypes.c_ulong(0)] * 3):
+        number = ctypes.get_errno()
+        raise OSError(number, f"prctl: {os.strerror(number)}")
 
 
 def detach(state: str) -> None:
@@ -301,8 +330,6 @@ def detach(state: str) -> None:
         signal.signal(one, lambda *_: None)
     # whatever it is in the midst of, keeper or shim writes into the diary where that is
     faulthandler.register(KNOCK, 2)
-    for number in (32, 33):  # glibc's own; its posix_spawn leaves them ignored, and so exec would
-        call("rt_sigaction", number, bytes(32), 0, 8)
     _leave_cgroups()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from mobyshell.core.errors import MobyshellError
+from mobyshell.core.tasks.bare import EXIT
 from mobyshell.core.tasks.paths import check_name, task_dir
 
 TYPE_CHECKING = False  # as typing's, which takes longer to import than all of this to run
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 RECORD = "process.json"
-EXIT = "exit"
-"""Written by the keeper, `STATUS TIME_NS`, for a process that ended while no shim lived."""
 
 UNKNOWN_STATUS = -1
 

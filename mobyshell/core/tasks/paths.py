@@ -18,11 +18,11 @@ from __future__ import annotations
 import os
 
 from mobyshell.core.errors import UsageError
+from mobyshell.core.tasks.bare import DIARY as DIARY
+from mobyshell.core.tasks.bare import LOCK as LOCK
 
 SOCKET = "shim.sock"
-LOCK = "shim.lock"
 DEBUG_SOCKET = "debug.sock"
-DIARY = "shim.log"
 STAGING = "staging"
 PENDING = "pending"
 LOGS = "logs"

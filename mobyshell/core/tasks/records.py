@@ -6,15 +6,14 @@ what it says is announced, so that a reader who heard of it finds it. Never talk
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field, fields
 from functools import cache
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from mobyshell.core.runtime.values import Status
+from mobyshell.core.tasks.bare import EXIT, decode_wait_status, write_atomically, write_file
 from mobyshell.core.tasks.listing import (
-    EXIT,
     RECORD,
     UNKNOWN_STATUS,
     damaged,
@@ -143,7 +142,7 @@ def write_record(directory: str, record: Record, *, fresh: bool = False) -> None
     that nobody sees yet."""
     path, data = f"{directory}/{RECORD}", text_of(record).encode()
     if fresh:
-        _write(path, data)
+        write_file(path, data)
     else:
         write_atomically(path, data)
 
@@ -153,21 +152,6 @@ def _encoder() -> Callable[[object], str]:
     import json
 
     return json.JSONEncoder(check_circular=False).encode
-
-
-def write_atomically(path: str, data: bytes) -> None:
-    """Write `path` by rename. No fsync: pids and FIFOs do not survive a power loss either."""
-    temporary = f"{path}.{os.getpid()}.new"
-    _write(temporary, data)
-    os.rename(temporary, path)
-
-
-def _write(path: str, data: bytes) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(fd, data)
-    finally:
-        os.close(fd)
 
 
 def read_record(directory: str) -> Record | None:
@@ -190,10 +174,3 @@ def zombie_status(pid: int, start: int) -> int | None:
     if len(found) < 50 or int(found[19]) != start or found[0] != b"Z":
         return None
     return decode_wait_status(int(found[49]))
-
-
-def decode_wait_status(status: int) -> int:
-    """The code of a wait(2) status word, or 128+n for signal n."""
-    if os.WIFSIGNALED(status):
-        return 128 + os.WTERMSIG(status)
-    return os.WEXITSTATUS(status)

@@ -7,16 +7,17 @@ keeper has just forked.
 
 from __future__ import annotations
 
+import _socket
 import gc
 import os
 import socket
 import sys
-import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from mobyshell.core.clock import SystemClock
 from mobyshell.core.linux.memory import keep_freed
+from mobyshell.core.linux.syscalls import call
 from mobyshell.core.tasks import adopt, keeper
 from mobyshell.core.tasks.broom import Broom
 from mobyshell.core.tasks.debugging import DebugDoor
@@ -215,7 +216,7 @@ class Shim:
         gc.freeze()
         state, linger = self._state, self._linger
 
-        def run_shim(line: socket.socket, held: dict[str, int]) -> int:
+        def run_shim(line: _socket.socket, held: dict[str, int]) -> int:
             return run(state, line, held, linger=linger)
 
         successor = keeper.Keeper(run_shim, held=dict(self.holder.held),
@@ -238,6 +239,8 @@ class Shim:
 
 def report(path: str, error: BaseException) -> None:
     """Write a traceback into the diary, which stays small."""
+    import traceback  # seldom needed
+
     text = "".join(traceback.format_exception(error))
     try:
         if os.stat(path).st_size > _DIARY_BYTES:
@@ -249,17 +252,21 @@ def report(path: str, error: BaseException) -> None:
 
 
 def run(
-    state: str, line: socket.socket, held: dict[str, int], *, linger: float, ready: int = -1
+    state: str, line: _socket.socket, held: dict[str, int], *, linger: float, ready: int = -1
 ) -> int:
     """Be the shim of `state` until it is not needed any more; the exit status for the keeper.
 
     `ready` gets a byte, and is closed, once clients can come.
     """
     keeper.name_process("mobyshell-shim")
+    for number in (32, 33):  # glibc's own; its posix_spawn leaves them ignored, and so would exec
+        call("rt_sigaction", number, bytes(32), 0, 8)
+    gc.collect()
+    gc.freeze()  # what is loaded now stays: no collection need look at it
     gc.set_threshold(_GARBAGE, 20, 20)
     keep_freed(_FREED)
     try:
-        shim = Shim(state, line, dict(held), linger)
+        shim = Shim(state, socket.socket(fileno=line.detach()), dict(held), linger)
     except Exception as error:
         report(f"{state}/{DIARY}", error)  # nobody else would say why none comes up
         return 1

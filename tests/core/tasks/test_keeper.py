@@ -172,6 +172,26 @@ def test_it_says_what_is_wrong_when_its_state_is_gone(tmp_path: Path, how: str) 
     assert "No such file" in found.stderr or "Bad file" in found.stderr
 
 
+LOADED = """
+import sys
+before = set(sys.modules)
+import mobyshell.core.tasks.keeper
+print(*sorted(set(sys.modules) - before))
+"""
+
+
+def test_it_loads_little() -> None:
+    """It is there as long as the shim, and its pages are nobody else's."""
+    package = str(Path(__file__).parents[3])
+    words = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.append({package!r})" + LOADED]
+    found = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+    loaded = set(found.stdout.split())
+    assert "ctypes" in loaded
+    heavy = {"enum", "typing", "dataclasses", "re", "socket", "signal", "contextlib", "pathlib"}
+    assert not heavy & loaded
+    assert {one for one in loaded if one.startswith("mobyshell.core.linux")} == set()
+
+
 WAITING = """
 import sys
 from mobyshell.core.tasks.connect import comes
