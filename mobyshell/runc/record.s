@@ -65,6 +65,14 @@ shape:                              # "'" stands for a quote, a capital for a va
     .ascii "'oci_version': S, 'exit_status': W, 'exited_ns': N, 'cgroup_levels': L, 'unit': S, "
     .asciz "'root_mount': L, 'resctrl': L}"
 
+small_words:
+    .asciz "true"
+    .asciz "false"
+    .asciz "null"
+    .asciz ""
+escapes:
+    .asciz "\"\\nrtbf"
+
 # slurp(rdi: directory, rsi: name, rdx: where to, rcx: room) -> bytes, or -errno; a zero follows
 slurp:
     push r12
@@ -155,25 +163,40 @@ not_string:
     mov r8d, 123
     cmp ecx, 77                     # "M"
     je compound
-    call digits
     cmp ecx, 87                     # "W": digits, or a word
-    je small_word
-    mov rax, rsi                    # "N": up to 19 of them, which fit
-    sub rax, [rdi]
-    jz python
-    cmp eax, 19
-    ja python
+    jne numeral
+    movzx eax, byte ptr [rsi]
+    cmp eax, 97
+    jae small_word
+numeral:
+    call digits
     jmp valued
 compound:
     call strings
     jmp valued
 small_word:
-    movzx eax, byte ptr [rsi]
-    sub eax, 97
-    cmp eax, 26
-    jae valued
-    inc rsi
-    jmp small_word
+    lea r8, [rip+small_words]
+other_word:
+    mov r9, rsi
+same_word:
+    movzx eax, byte ptr [r8]
+    inc r8
+    test eax, eax
+    jz word_ends
+    movzx r10d, byte ptr [r9]
+    inc r9
+    cmp eax, r10d
+    je same_word
+word_differs:
+    movzx eax, byte ptr [r8]
+    inc r8
+    test eax, eax
+    jnz word_differs
+    cmp byte ptr [r8], 0
+    jne other_word
+    jmp python
+word_ends:
+    mov rsi, r9
 valued:
     mov [rdi+8], rsi
     add rdi, 16
@@ -183,15 +206,27 @@ understood:
     jne python
     ret
 
-# digits(rsi) -> rsi behind them
+# digits(rsi) -> rsi behind them: up to 19, which fit, and no zero before others
 digits:
+    mov r8, rsi
+one_digit:
     movzx eax, byte ptr [rsi]
     sub eax, 48
     cmp eax, 10
-    jae told_apart
+    jae digits_end
     inc rsi
-    jmp digits
-told_apart:
+    jmp one_digit
+digits_end:
+    mov rax, rsi
+    sub rax, r8
+    jz python
+    cmp eax, 19
+    ja python
+    cmp eax, 1
+    je single
+    cmp byte ptr [r8], 48
+    je python
+single:
     ret
 
 # string(rsi: at its quote) -> rsi behind it
@@ -212,10 +247,33 @@ character:
     jmp python
 escape:
     inc rsi
-    movzx eax, byte ptr [rsi]
-    cmp eax, 117                    # "u"
-    jne character
+    lea r10, [rip+escapes]
+known_escape:
+    movzx eax, byte ptr [r10]
+    test eax, eax
+    jz unicode
+    inc r10
+    movzx r11d, byte ptr [rsi]
+    cmp eax, r11d
+    jne known_escape
+    jmp character
+unicode:
+    cmp byte ptr [rsi], 117         # "u", and four digits, as it is written
+    jne python
     mov qword ptr [rbx+HAS_UNICODE], 1
+    mov r10d, 4
+hexadecimal:
+    inc rsi
+    movzx eax, byte ptr [rsi]
+    sub eax, 48
+    cmp eax, 10
+    jb next_hexadecimal
+    sub eax, 49                     # "a" less "0"
+    cmp eax, 6
+    jae python
+next_hexadecimal:
+    dec r10d
+    jnz hexadecimal
     jmp character
 string_ends:
     inc rsi

@@ -1,7 +1,8 @@
-# start, state, kill and delete of a container by its record (`record.s`, `groups.s`), without Python, on x86-64
-# Linux; delete is in `delete.s`, state in `shown.s`. It is a program of its own, all parts of
-# which are assembled behind each other. As quick_verbs.py does it: whatever is unusual, whatever fails, and whatever has to be
-# explained is PYTHON's, from the start.
+# start, state, kill and delete of a container by its record, without Python, on x86-64 Linux.
+#
+# This is a program of its own: what it knows of a container is in `record.s` and `groups.s`, which come
+# before this part; delete is in `delete.s`, state in `shown.s`. All is done as quick_verbs.py does it:
+# whatever is unusual, whatever fails, and whatever has to be explained is PYTHON's, from the start.
 #
 # Called as VERBS VERB ROOT ID NUMBER LOG PYTHON ARGUMENTS…, where LOG may be empty. VERB is a word of
 # those above, or kill-all (--all) or delete-force (--force); NUMBER is the signal.
@@ -144,7 +145,7 @@ done:
 exit:
     mov eax, SYS_exit_group
     syscall
-python:                              # Python, instead of us
+python:                             # Python, instead of us
     mov rdi, [rbp+V_PYTHON]
     lea rsi, [rbp+V_PYTHON]
     mov rdx, [rbp]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import tempfile
@@ -18,6 +19,7 @@ import pytest
 from mobyshell.core.clock import rfc3339
 from mobyshell.core.runtime.native.assembler import assemble
 from mobyshell.runc import verbs
+from mobyshell.runc.quick_state import read
 from mobyshell.runc.quick_verbs import parse
 from tests.core.runtime.native.test_assembler import by_gnu_as
 from tests.runc.conftest import PATIENCE, Machine, containers, eventually
@@ -324,6 +326,33 @@ def test_a_damaged_record_is_pythons(ours: Machine, installed: Machine) -> None:
         assert installed.call(*line.split()).returncode == PYTHON
     place.with_name("elsewhere").rename(place)
     installed.ok("state", "c")
+
+
+def test_what_is_taken_for_a_record_is_one(
+    ours: Machine, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A few characters are others, more, or gone: then it says what Python says, or leaves it to it."""
+    ours.root.mkdir()
+    write_record(ours, pid=os.getpid(), annotations={"a": 'b"\n'}, cgroups={"cpu": "/nowhere"})
+    whole = (ours.root / "c" / "state.json").read_text()
+    chance = random.Random(7)
+    taken = 0
+    for _ in range(400):
+        text = list(whole)
+        for _ in range(chance.choice((1, 1, 2))):
+            at = chance.randrange(len(text))
+            text[at : at + chance.choice((0, 1, 1))] = chance.choice(["", *'019"{}[]:, \\aunrtx.-'])
+        (ours.root / "c" / "state.json").write_text("".join(text))
+        done = subprocess.run(
+            program(ours, "state"), capture_output=True, check=False, timeout=PATIENCE
+        )
+        if done.returncode != PYTHON:
+            taken += 1
+            assert done.returncode == 0
+            read(str(ours.root), "c").show()
+            assert capfd.readouterr().out == done.stdout.decode()
+    assert 20 < taken < 200
+    shutil.rmtree(ours.root / "c")
 
 
 def program(machine: Machine, verb: str) -> list[str]:
