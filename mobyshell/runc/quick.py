@@ -109,9 +109,9 @@ def attempt(words: Sequence[str]) -> int | None:
         if asked is None or any(name in posix.environ for name in TELLING):
             return None
         found = shape.read(asked.bundle)
-        own = stored.own_groups()
+        own, mounts = stored.own_groups(), stored.cgroup_mounts()
         keyring = "--no-new-keyring" not in asked.flags
-        material = stored.key(asked.root, found.document, keyring, own)
+        material = stored.key(asked.root, found.document, keyring, own, mounts)
         entry = stored.load(asked.root, material, known=own)
         if entry is None:
             return None
@@ -119,7 +119,7 @@ def attempt(words: Sequence[str]) -> int | None:
         if entry["home"] is not None:
             users = filled(entry["home"], found.values)
             found.values[shape.HOME] = shape.home(found.rootfs, users, entry["uid"])
-        making = _Making(asked, entry, found)
+        making = _Making(asked, entry, found, own, mounts)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, EOFError):
         return None
     return making.run()
@@ -128,8 +128,12 @@ def attempt(words: Sequence[str]) -> int | None:
 class _Making:
     """One container under way."""
 
-    def __init__(self, asked: Asked, entry: dict[str, Any], found: shape.Shape) -> None:
+    def __init__(
+        self, asked: Asked, entry: dict[str, Any], found: shape.Shape, own: dict[str, str],
+        mounts: list[bytes],
+    ) -> None:  # fmt: skip
         self.asked, self.entry, self.found = asked, entry, found
+        self.own, self.mounts = own, mounts
         self.path = f"{asked.root}/{asked.id}"
         self.cgroups = [filled(parts, found.values) for parts in entry["cgroups"]]
         self.levels: list[str] = []
@@ -152,20 +156,42 @@ class _Making:
             pass
         if begun is not None and self._becomes(begun):
             # from here on it runs, and nothing may make it run again
+            self._remember()
             return 0 if self.detached else self._end()
         self._undo()
         return None
 
+    def _remember(self) -> None:
+        """The next time it need not be Python that does this."""
+        asked = self.asked
+        plain_flags = {"-d", "--detach"}.issuperset(asked.flags) and not asked.log
+        if not plain_flags or posix.uname().machine != "x86_64":
+            return
+        from mobyshell.runc import run_ticket
+
+        try:
+            run_ticket.store(
+                run_ticket.Done(asked.root, asked.bundle, self.entry, self.found, self.own,
+                                self.mounts, self.levels, self._words())
+            )  # fmt: skip
+        except (OSError, ValueError, KeyError):
+            return  # no room, no words for it: then not
+
     def _document(self, parts: shape.Pieces, numbers: dict[int, int | str]) -> bytes:
         """A JSON document of the entry, with this container's values in its strings."""
+        values = self._words()
+        values.update({place: str(one) for place, one in numbers.items()})
+        return filled(parts, values).encode()
+
+    def _words(self) -> dict[int, str]:
+        """What documents have in their places, but for numbers."""
         from _json import encode_basestring_ascii as quoted
 
         values = {place: quoted(one)[1:-1] for place, one in enumerate(self.found.values)}
-        values.update({place: str(one) for place, one in numbers.items()})
         told = [f"{quoted(name)}: {quoted(one)}" for name, one in self.found.annotations.items()]
         values[shape.TOLD] = "{" + ", ".join(told) + "}"
         values[shape.LEVELS] = "[" + ", ".join([quoted(one) for one in self.levels]) + "]"
-        return filled(parts, values).encode()
+        return values
 
     def _prepare(self) -> bool:
         if any(stored.exists(path) for path in self.cgroups):

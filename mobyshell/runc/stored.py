@@ -22,6 +22,9 @@ INIT_PID = "\0init\0"
 OWN = "\0own %s\0"
 """Stands in the path of a file for the cgroup of a controller (v2: "") that whoever asks is in."""
 
+OWN_GROUPS = "/proc/self/cgroup"
+CGROUP_MOUNT = b" - cgroup"
+
 CLOEXEC = posix.O_CLOEXEC
 
 
@@ -70,11 +73,14 @@ def identify(path: str) -> tuple[int, ...]:
     return (one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns)
 
 
-def key(root: str, shape: Any, keyring: bool, own: dict[str, str] | None = None) -> bytes:
+def key(
+    root: str, shape: Any, keyring: bool, own: dict[str, str] | None = None,
+    mounts: list[bytes] | None = None,
+) -> bytes:  # fmt: skip
     """Everything that a plan depends on, but for what its entry lists itself. `shape`: a bundle's
-    config.json with places; `own`: `own_groups`, if they are known."""
+    config.json with places; `own`, `mounts`: `own_groups` and `cgroup_mounts`, if they are known."""
     host = posix.uname()
-    mounts = [line for line in read("/proc/self/mountinfo").split(b"\n") if b" - cgroup" in line]
+    mounts = cgroup_mounts() if mounts is None else mounts
     words = (
         FORMAT, made_by(), posix.geteuid(), posix.getegid(), host.release, host.version, host.machine, root,
         keyring, _beside(shape["linux"].get("cgroupsPath") or "", mounts, own), b"\n".join(mounts), shape,
@@ -82,10 +88,20 @@ def key(root: str, shape: Any, keyring: bool, own: dict[str, str] | None = None)
     return marshal.dumps(words, 2)
 
 
+def cgroup_mounts() -> list[bytes]:
+    """The lines of mountinfo that are about cgroups."""
+    return [line for line in read("/proc/self/mountinfo").split(b"\n") if CGROUP_MOUNT in line]
+
+
 def own_groups() -> dict[str, str]:
     """Controller (v2: "") → the cgroup we are in, empty at the top (cgroups(7))."""
+    return groups_in(read(OWN_GROUPS))
+
+
+def groups_in(content: bytes) -> dict[str, str]:
+    """`own_groups`, as a /proc/PID/cgroup says."""
     found = {}
-    for line in read("/proc/self/cgroup").decode().splitlines():
+    for line in content.decode().splitlines():
         _, names, path = line.split(":", 2)
         for name in names.split(","):
             found[name] = path.rstrip("/")

@@ -20,9 +20,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 AT = 0x20000000000
+_ROOM_AT = 0x28000000000
 MAIN_AT = 0x10000000000
-"""Where a ticket lies, and the program of a new process (as `flat` has it)."""
+"""Where a ticket lies, what is too big for it, and the program of a new process (as `flat` has it)."""
 _COOKIE = 0x336B6374
+MASK_AT = AT + 40
+"""The signals that were blocked before."""
+LONGEST_ID = 76
+RECORD_BYTES = 80
+PYTHON_WORDS = 5
+"""Those before the words of a call, which PYTHON puts in."""
 _HEADER = 256
 _WORDS, _REPORTS = 10, 3
 _NEVER = (1 << 64) - 1
@@ -38,6 +45,8 @@ STEPS = (
  NUMBER, CLOCK, COPY, SPAWN, REAPED, BECAME, LOST, FOLLOW, END, EXIT, PID_FILE, REMOVED, EMPTIED,
  PYTHON) = range(1, len(STEPS) + 1)  # fmt: skip
 """Steps, as `front.s` numbers and explains them."""
+NOTHING = 0
+"""What never goes well: the way to another step."""
 A_DETACHED, A_GIVEN, A_ID = 24, 32, 56
 """The arguments that steps name."""
 
@@ -54,6 +63,7 @@ SYS_GETPID, SYS_EXECVE, SYS_UNAME, SYS_FCNTL, SYS_RENAME, SYS_MKDIR, SYS_RMDIR, 
     39, 59, 63, 72, 82, 83, 84, 87)  # fmt: skip
 SYS_GETEUID, SYS_GETEGID, SYS_MKNOD, SYS_WAITID, SYS_OPENAT, SYS_FACCESSAT, SYS_PPOLL = (
     107, 108, 133, 247, 257, 269, 271)  # fmt: skip
+SYS_PRCTL = 157
 SYS_SIGNALFD4, SYS_DUP3, SYS_PIPE2, SYS_MEMFD_CREATE, SYS_EXECVEAT, SYS_STATX = (
     289, 292, 293, 319, 322, 332)  # fmt: skip
 SYS_PIDFD_SEND_SIGNAL, SYS_PIDFD_OPEN, SYS_CLOSE_RANGE = 424, 434, 436
@@ -63,6 +73,7 @@ AT_FDCWD, AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW = -100, 0x1000, 0x100
 F_DUPFD_CLOEXEC, F_ADD_SEALS = 1030, 1033
 CLONE_VM, CLONE_VFORK, _CLEAR_SIGHAND = 0x100, 0x4000, 0x100000000
 MAP_SHARED_FIXED_NOREPLACE = 0x100001
+MAP_PRIVATE_ANONYMOUS_FIXED_NOREPLACE = 0x100022
 BASIC_STATS = 0x7FF
 ENOENT, ESRCH = 2, 3
 _SIGCHLD = 17
@@ -97,11 +108,16 @@ class Builder:
             self._same.append((self.place(wanted), at + offset, len(wanted)))
         return at
 
-    def value(self, content: bytes = b"", room: int = 0) -> int:
-        """What steps know a text by: where it lies and its bytes; with room for so many, or for a
-        number."""
-        at = self.place(content.ljust(room, b"\0") + b"\0" * 8)
+    def value(self, content: bytes = b"") -> int:
+        """What steps know a text by: where it lies and its bytes; with room for a number."""
+        at = self.place(content)
         return self.place(pack("=2Q", at, len(content)).ljust(_VALUE_BYTES, b"\0"))
+
+    def elsewhere(self, size: int) -> tuple[Step, int]:
+        """A value with room that is too much to be in a ticket, and the step that makes it."""
+        how = MAP_PRIVATE_ANONYMOUS_FIXED_NOREPLACE
+        mapped = call(SYS_MMAP, _ROOM_AT, size, 3, how, -1, 0, expect=_ROOM_AT)
+        return self.run([mapped]), self.place(pack("=2Q", _ROOM_AT, 0))
 
     def fill(self, at: int, parts: Sequence[bytes | int], told: int = 0) -> None:
         """The next `filled` puts `parts` (ints: values) together at `at`, and says at `told` how many
@@ -171,6 +187,24 @@ class Builder:
     def clone_args(self, flags: int = CLONE_VM | CLONE_VFORK | _CLEAR_SIGHAND) -> int:
         """For a child like vfork's."""
         return self.place(pack("=11Q", flags, 0, 0, 0, _SIGCHLD, 0, 0, 0, 0, 0, 0))
+
+    def pipe(self, read: int, write: int, otherwise: Step | None = None) -> Step:
+        """A pipe whose ends have these numbers, which must be free.
+
+        Both come in the first cell, half of it each. Calls only see the lower half of a descriptor's
+        argument; the other one is moved to the lower half of the second cell.
+        """
+        count = 6
+        cell = self.cell(self.place(b""), count)
+        records = [
+            call(SYS_PIPE2, cell, stored.CLOEXEC),
+            call(STORE, cell + 4, 8, 0, control=CELL << 2),
+            call(SYS_FCNTL, 0, F_DUPFD_CLOEXEC, read, control=CELL, expect=read),
+            call(SYS_CLOSE, 0, control=CELL),
+            call(SYS_FCNTL, 1, F_DUPFD_CLOEXEC, write, control=CELL, expect=write),
+            call(SYS_CLOSE, 1, control=CELL),
+        ]
+        return self.run(records, otherwise, cells=2)
 
     def signals_held(self, signals: Sequence[int], number: int) -> list[bytes]:
         """Records that let the signals that mean the program wait in a descriptor of this number."""
