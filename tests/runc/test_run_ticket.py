@@ -321,6 +321,35 @@ def test_what_fails_leaves_nothing(
     assert "no such file or directory" in ours.fails("run", "c")
 
 
+@pytest.mark.parametrize("most", [1, 2])
+def test_where_no_process_can_be_made(
+    ours: Machine, quick: Machine, installed: Machine, most: int
+) -> None:
+    """Neither the launcher, nor by it the child."""
+    group = Path("/sys/fs/cgroup/pids")
+    group = (group if group.exists() else group.parent) / f"mobyshell-few-{os.getpid()}"
+    ours.spec("true")
+    group.mkdir()
+
+    def call(machine: Machine) -> int:
+        def enter() -> None:
+            (group / "cgroup.procs").write_text("0")
+
+        return machine.call("run", "c", preexec_fn=enter).returncode
+
+    try:
+        assert [call(machine) for machine in (ours, ours, quick, installed)] == [0, 0, 0, 0]
+        (group / "pids.max").write_text(str(most))
+        assert call(installed) == PYTHON
+        assert nothing_left(ours)
+        (group / "pids.max").write_text("max")
+        assert call(installed) == 0
+    finally:
+        for one in group.glob("*/"):
+            one.rmdir()
+        group.rmdir()
+
+
 def test_what_does_not_go_at_once_is_deleted_by_python(
     ours: Machine, quick: Machine, installed: Machine
 ) -> None:
