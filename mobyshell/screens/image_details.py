@@ -78,6 +78,12 @@ class ImageDetails(TreeTabs):
     # which one
 
     @property
+    def step_name(self) -> str:
+        """The step under the cursor, as a person calls it."""
+        about = self.about
+        return "" if about is None else "no layer" if about[1] < 0 else self.layer_of(about)
+
+    @property
     def about(self) -> About | None:
         row = self.steps.table.row
         if self._info is None or not self._steps:
@@ -96,7 +102,7 @@ class ImageDetails(TreeTabs):
             self._steps = []
             self.steps.say("" if info else "No image is chosen.")
             self.say("")
-            self._content("", [])
+            self.forget_file()
         self.soon(self._read_layers)
 
     def _read_layers(self) -> None:
@@ -168,6 +174,7 @@ class ImageDetails(TreeTabs):
         """Enter on a layer: into its tree."""
         event.stop()
         if event.control is self.steps.table:
+            self.tab = "tree"
             self.post_message(self.Entered())
 
     @property

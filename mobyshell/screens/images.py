@@ -45,6 +45,10 @@ class ImagesScreen(ListScreen[ImageInfo]):
     def called(self, info: ImageInfo) -> str:
         return info.familiar
 
+    def way_in(self, info: ImageInfo) -> list[str]:
+        layer = self.has_class("inside") and self.details.tab in ("tree", "file")
+        return [self.called(info), *([self.details.step_name] if layer else [])]
+
     @property
     def details(self) -> ImageDetails:
         """All about one."""
@@ -66,6 +70,7 @@ class ImagesScreen(ListScreen[ImageInfo]):
             self.details.focus_content()
         elif self.has_class("inside") and not self.details.at_layers and not self.table.has_focus:
             self.remove_class("inside")
+            self.follow()
             self.details.enter()
         else:
             self.remove_class("inside")

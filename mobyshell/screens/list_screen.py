@@ -85,6 +85,10 @@ class ListScreen(MobyScreen, Generic[Info]):
         """What a person calls one, where it is more than its key."""
         return self.table.chosen or ""
 
+    def way_in(self, info: Info) -> list[str]:
+        """What is looked at in the details, for the crumbs."""
+        return [self.called(info)]
+
     def body(self) -> ComposeResult:
         with Container(id="list-body"):
             yield self.make_list()
@@ -159,7 +163,7 @@ class ListScreen(MobyScreen, Generic[Info]):
         self.pane.show(chosen)
         inside = chosen is not None and self.has_class("detailed")
         self.crumb(self._count, *self._narrowed(),
-                   *([self.called(chosen)] if inside and chosen is not None else []))  # fmt: skip
+                   *(self.way_in(chosen) if inside and chosen is not None else []))  # fmt: skip
 
     def _narrowed(self) -> list[str]:
         """What is not as a person expects a list to be: a filter, and marks."""

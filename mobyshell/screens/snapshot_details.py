@@ -50,7 +50,7 @@ class SnapshotDetails(TreeTabs):
         if info is None or before is None or info.id != before.id:
             self.forget()
             self.say("" if info else "No snapshot is chosen.")
-            self._content("", [])
+            self.forget_file()
         self.soon(self.refresh_tab)
 
     def read_tree(self, about: SnapshotInfo, path: str) -> list[TreeRow]:

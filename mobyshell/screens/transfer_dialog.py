@@ -10,7 +10,7 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.widgets import Button, Input, Static
 
@@ -26,6 +26,9 @@ Transfer = Callable[[str, Progress, Stop], str]
 """Brings an image here or there and returns its full name; blocks, and ends when the `Stop` says so."""
 
 UNDER_WAY = "the transfer of the image"
+
+AROUND = 17
+"""Lines of the screen that are not for bars."""
 
 
 class TransferDialog(Dialog[str | None]):
@@ -54,9 +57,8 @@ class TransferDialog(Dialog[str | None]):
             yield Static(Folded(self.heading), classes="title", markup=False)
             yield Input(self.default, id="name",
                         placeholder="busybox, or registry.example.com/team/app:1.0")  # fmt: skip
-            with VerticalScroll(id="transfers", can_focus=False):
-                yield Static(id="bars", markup=False)
             yield Static(id="transfer-said", markup=False)
+            yield Static(id="bars", markup=False)
             with Horizontal(classes="buttons"):
                 yield Button(self.verb, variant="primary", id="go")
                 yield Button("Leave", id="leave")
@@ -88,8 +90,14 @@ class TransferDialog(Dialog[str | None]):
         return self.Brought(self._transfer(name, transfers, stop))
 
     def _draw(self) -> None:
-        self.query_one("#bars", Static).update("\n".join(self._transfers.lines()))
-        self.query_one("#transfer-said", Static).update(self._transfers.note)
+        self._draw_bars()
+        said = (self._transfers.summary, self._transfers.note)
+        self.query_one("#transfer-said", Static).update("\n".join(one for one in said if one))
+
+    def _draw_bars(self) -> None:
+        bars = self.query_one("#bars", Static)
+        room = max(3, self.app.size.height - AROUND)
+        bars.update("\n".join(self._transfers.lines(bars.content_size.width, room)))
 
     @on(Brought)
     def brought(self, event: Brought) -> None:
@@ -103,7 +111,7 @@ class TransferDialog(Dialog[str | None]):
         event.stop()
         self._stop = None
         self.ticker.pause()
-        self._draw()
+        self._draw_bars()
         self.query_one("#transfer-said", Static).update(f"✗ {said(self.app, event)}")
         self.query_one("#go", Button).disabled = False
         self.query_one(Input).focus()
@@ -111,4 +119,8 @@ class TransferDialog(Dialog[str | None]):
     @on(Button.Pressed, "#leave")
     def action_leave(self) -> None:
         """It is stopped; what has come is there for the next time."""
+        if self._stop is not None:
+            said = self._transfers.summary.partition(",")[0] or "nothing"
+            self.notify(f"{said} is there, and need not come again",
+                        title=f"{self.verb} stopped", markup=False)  # fmt: skip
         self.dismiss(None)

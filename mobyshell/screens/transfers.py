@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mobyshell.commands.output import clean, size
@@ -23,6 +26,11 @@ from mobyshell.core.registry.progress import (
 from mobyshell.screens.image_rows import short
 
 _BAR = 20
+_LEAST = 6
+_BESIDE = 50
+"""Cells of a line that are not its bar."""
+
+WAITS, DONE, THERE, OTHER = "waits", "done", "was there", "by another"
 
 
 @dataclass(slots=True)
@@ -30,37 +38,49 @@ class _Blob:
     kind: str
     size: int
     there: int = 0
-    said: str = "waits"
+    said: str = WAITS
+
+    @property
+    def rank(self) -> int:
+        """Where it is shown if not all can be: what moves, what will, and what is over."""
+        return {"": 0, OTHER: 0, WAITS: 1}.get(self.said, 2)
 
 
 class Transfers:
     """Takes a transfer's events, from several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._lock = threading.Lock()
         self._blobs: dict[Digest, _Blob] = {}
         self._note = "asking the registry"
+        self._now, self._began, self._moved = now, 0.0, 0
 
     def __call__(self, event: ProgressEvent) -> None:
         with self._lock:
             match event:
                 case Resolved():
-                    self._note = event.descriptor.digest
+                    self._note = ""
                 case TransferPlanned():
                     for one in event.descriptors:
                         self._blob(one)
-                case TransferStarted() | TransferAdvanced():
+                case TransferStarted():
+                    self._began = self._began or self._now()
                     blob = self._blob(event.descriptor)
+                    blob.there, blob.said = event.offset, ""
+                case TransferAdvanced():
+                    self._note = ""  # whatever it was, it goes on
+                    blob = self._blob(event.descriptor)
+                    self._moved += max(0, event.offset - blob.there)
                     blob.there, blob.said = event.offset, ""
                 case TransferDone():
                     blob = self._blob(event.descriptor)
-                    blob.there, blob.said = blob.size, "done"
+                    blob.there, blob.said = blob.size, DONE
                 case AlreadyThere():
                     blob = self._blob(event.descriptor)
                     # what this very pull has fetched is asked for once more at its end
-                    blob.there, blob.said = blob.size, blob.said if blob.there else "was there"
+                    blob.there, blob.said = blob.size, blob.said if blob.there else THERE
                 case WaitingForOther():
-                    self._blob(event.descriptor).said = "another fetches it"
+                    self._blob(event.descriptor).said = OTHER
                 case Retrying():
                     again = f"once more in {event.seconds:.0f} s"
                     self._note = f"{clean(event.what)}: {clean(event.why)}; {again}"
@@ -77,20 +97,48 @@ class Transfers:
         with self._lock:
             return self._note
 
-    def lines(self) -> list[str]:
-        """A line a blob: what it is, its bar, how much there is of how much."""
+    @property
+    def summary(self) -> str:
+        """How far the whole is, how fast, and how long it will take; "" while that is not known."""
         with self._lock:
-            return [
-                f"{one.kind:8} {short(digest)} {bar(one.there, one.size)} "
-                f"{size(one.there):>8} of {size(one.size):<8} {one.said}".rstrip()
-                for digest, one in self._blobs.items()
-            ]
+            total, there = (sum(one.size for one in self._blobs.values()),
+                            sum(one.there for one in self._blobs.values()))  # fmt: skip
+            if not total:
+                return ""
+            said = [f"{size(there)} of {size(total)}"]
+            rate = self._moved / max(self._now() - self._began, 0.001) if self._began else 0
+            if rate:
+                said.append(f"{size(rate)}/s")
+                if there < total:
+                    said.append(f"{(total - there) / rate:.0f} s to go")
+            return ", ".join(said)
+
+    def lines(self, width: int = _BESIDE + _BAR, most: int = 0) -> list[str]:
+        """A line a blob: what it is, its bar, how much there is of how much. Of more than `most`
+        (0: none is too many) those that move, and how many the others are."""
+        with self._lock:
+            blobs = list(self._blobs.items())
+        rest: list[_Blob] = []
+        if 0 < most < len(blobs):
+            ranked = sorted(blobs, key=lambda one: one[1].rank)
+            blobs, rest = ranked[: most - 1], [one for _, one in ranked[most - 1 :]]
+        cells = max(_LEAST, min(_BAR, width - _BESIDE))
+        lines = [
+            f"{one.kind:8} {short(digest)} {bar(one.there, one.size, cells)} "
+            f"{size(one.there):>6} of {size(one.size):<6} {one.said}".rstrip()
+            for digest, one in blobs
+        ]
+        if rest:
+            states = Counter(one.said or "under way" for one in rest)
+            counted = ", ".join(f"{count} {state}" for state, count in states.items())
+            lines.append(f"and {len(rest)} more: {counted}")
+        return lines
 
 
-def bar(there: int, of: int) -> str:
+def bar(there: int, of: int, cells: int = _BAR) -> str:
     """How much of it is there, to look at."""
-    full = round(_BAR * min(1.0, there / of)) if of else _BAR
-    return "█" * full + "░" * (_BAR - full)
+    full = round(cells * min(1.0, there / of)) if of else cells
+    return "█" * full + "░" * (cells - full)
 
 
 def _kind(media_type: str) -> str:

@@ -31,6 +31,8 @@ READING = "reading about it"
 OPENING = "reading a directory"
 SHOWING = "reading a file"
 
+NO_FILE = "No file is chosen: enter on one in the tree shows what is in it."
+
 Show = Callable[[], object]
 
 
@@ -98,6 +100,10 @@ class TreeTabs(Tabbed):
     def forget(self) -> None:
         """What the tree shows is old."""
         self._tree_of = None
+
+    def forget_file(self) -> None:
+        """No file is shown: it was another thing's."""
+        self._content(NO_FILE, [])
 
     @on(TabbedContent.TabActivated)
     def refresh_tab(self) -> None:

@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.widgets import Tree
 from textual.widgets.tree import TreeNode
 
-from mobyshell.widgets.sentence import Sentence
+from mobyshell.widgets.sentence import StandIn
 from mobyshell.widgets.tree_keys import TreeKeys, tree_bindings
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ class LayerTree(TreeKeys, Generic[T]):
         tree.show_root = False
         tree.guide_depth = 2
         yield tree
-        yield Sentence()
+        yield StandIn()
 
     def say(self, sentence: str) -> None:
         """No tree, and why."""
@@ -84,8 +84,7 @@ class LayerTree(TreeKeys, Generic[T]):
             self._by_path[one.path] = node.add(one.label, data=one, allow_expand=one.opens)
 
     def _sentence(self, text: str) -> None:
-        self.query_one(Sentence).say(text)
-        self.tree_view.set_class(bool(text), "hidden")
+        self.query_one(StandIn).instead_of(self.tree_view, text)
 
     def on_tree_node_expanded(self, event: Tree.NodeExpanded[Leaf[T]]) -> None:
         """What is in it?"""

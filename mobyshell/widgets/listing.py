@@ -10,7 +10,7 @@ from textual.containers import Vertical
 
 from mobyshell.widgets.resource import ResourceSpec, Row
 from mobyshell.widgets.resource_table import ResourceTable
-from mobyshell.widgets.sentence import Sentence
+from mobyshell.widgets.sentence import StandIn
 
 
 class Listing(Vertical):
@@ -21,7 +21,7 @@ class Listing(Vertical):
         self.spec = spec
 
     def compose(self) -> ComposeResult:
-        yield Sentence()
+        yield StandIn()
         yield ResourceTable(self.spec)
 
     @property
@@ -40,5 +40,4 @@ class Listing(Vertical):
         self._sentence(sentence)
 
     def _sentence(self, text: str) -> None:
-        self.query_one(Sentence).say(text)
-        self.table.set_class(bool(text), "hidden")
+        self.query_one(StandIn).instead_of(self.table, text)

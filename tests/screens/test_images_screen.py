@@ -27,6 +27,7 @@ from mobyshell.core.registry.progress import (
     TransferAdvanced,
     TransferDone,
     TransferPlanned,
+    TransferStarted,
 )
 from mobyshell.core.registry.stop import Stop
 from mobyshell.core.store.store import Store
@@ -34,6 +35,7 @@ from mobyshell.moby.client import Moby
 from mobyshell.moby.survey import ImageInfo, Survey
 from mobyshell.screens.image_details import ImageDetails
 from mobyshell.screens.image_list import ImageList
+from mobyshell.screens.image_rows import short
 from mobyshell.screens.images import ImagesScreen
 from mobyshell.screens.live_list import SOON
 from mobyshell.screens.transfer_dialog import TransferDialog
@@ -130,6 +132,39 @@ async def test_80_columns_show_one_pane_at_a_time(opened: Open) -> None:
         assert "UNPACKED" in screen_text(pilot)
 
 
+async def test_enter_on_a_layer_is_into_its_tree_whatever_was_looked_at(opened: Open) -> None:
+    async with opened("images", size=(80, 24)) as pilot:
+        await pilot.press("y")
+        await until(pilot, lambda: "A name leads to a target" in screen_text(pilot))
+        assert "layer" not in screen_text(pilot).splitlines()[0]
+        await pilot.press("escape", "j", "enter")
+        await until(pilot, lambda: "· data/" in screen_text(pilot))
+        assert screen_text(pilot).splitlines()[0].rstrip().endswith("box › layer 1")
+
+
+async def test_no_key_goes_astray_where_a_tab_has_only_a_sentence(opened: Open) -> None:
+    async with opened("images", size=(80, 24)) as pilot:
+        pane = details(pilot)
+        await pilot.press("enter", "G", "enter")
+        await until(pilot, lambda: "This step made no layer" in screen_text(pilot))
+        assert "no layer" in screen_text(pilot).splitlines()[0]
+        at = pane.steps.table.chosen
+        await pilot.press("k")  # the layers are out of sight, and stay as they are
+        assert pane.steps.table.chosen == at
+        await pilot.press("tab")
+        assert pane.tab == "file"
+        assert "No file is chosen" in screen_text(pilot)
+        await pilot.press("tab", "tab", "tab")
+        await settle(pilot)
+        assert pane.tab == "tree"
+        await pilot.press("tab")
+        assert pane.tab == "file"
+        await pilot.press("shift+tab")
+        await settle(pilot)
+        await pilot.press("escape")
+        assert pane.at_layers
+
+
 async def test_what_cannot_be_listed_is_said_and_what_was_known_stays(opened: Open) -> None:
     async with opened("images") as pilot:
         images: Any = pilot.app.session.images  # type: ignore[attr-defined]
@@ -218,6 +253,50 @@ def test_each_blob_has_a_line() -> None:
     assert "once more in 2 s" in transfers.note
 
 
+def test_the_whole_of_a_transfer_is_summed_up() -> None:
+    now = [100.0]
+    transfers = Transfers(lambda: now[0])
+    assert transfers.summary == ""
+    one, other = blob("one", 1 << 20), blob("two", 1 << 20)
+    transfers(TransferPlanned((one, other)))
+    transfers(TransferStarted(one, 256 << 10))  # an earlier pull left that
+    now[0] += 2
+    transfers(TransferAdvanced(one, 768 << 10))
+    assert transfers.summary == "768.0K of 2.0M, 256.0K/s, 5 s to go"
+    transfers(TransferDone(one))
+    transfers(AlreadyThere(other))
+    assert transfers.summary == "2.0M of 2.0M, 256.0K/s"
+
+
+def test_of_many_blobs_those_that_move_are_shown() -> None:
+    transfers = Transfers()
+    blobs = [blob(str(number), (number + 1) * 1_000_003) for number in range(12)]
+    transfers(TransferPlanned(tuple(blobs)))
+    for one in blobs[:4]:
+        transfers(TransferDone(one))
+    transfers(TransferAdvanced(blobs[11], 999_999))
+    lines = transfers.lines(66, 5)
+    for line, number in zip(lines, (11, 4, 5, 6), strict=False):
+        assert short(blobs[number].digest) in line
+    assert lines[4] == "and 8 more: 4 waits, 4 done"
+    assert max(map(len, lines)) <= 66
+    assert len(transfers.lines()) == 12
+
+
+async def test_at_80_columns_a_transfer_that_fails_says_so_where_it_is_seen(opened: Open) -> None:
+    def push(name: str, progress: Progress, stop: Stop) -> str:
+        progress(TransferPlanned(tuple(blob(str(one), 12_345_678) for one in range(12))))
+        raise NotFound("there is no such registry")
+
+    async with opened("images", size=(80, 24)) as pilot:
+        await pilot.app.push_screen(TransferDialog("Push it to", "Push", push, name="there"))
+        await pilot.press("enter")
+        await until(pilot, lambda: "✗ there is no such registry" in screen_text(pilot))
+        text = screen_text(pilot)
+        assert "Leave" in text
+        assert all("waits" in one for one in text.splitlines() if "layer" in one)
+
+
 async def test_a_pull_is_watched_mended_and_stopped(opened: Open) -> None:
     going, stops = threading.Event(), []
 
@@ -247,6 +326,7 @@ async def test_a_pull_is_watched_mended_and_stopped(opened: Open) -> None:
                 await pilot.press("escape")
             going.set()
             await until(pilot, lambda: isinstance(pilot.app.screen, ImagesScreen))
+        assert "Pull stopped: 250B of 1000B is there" in told(pilot)
         assert answers == [WEB, None]
         with pytest.raises(Exception, match="stopped"):
             stops[1].check()
