@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mobyshell.commands.results import Done
 from mobyshell.commands.stored import kept_labels
-from mobyshell.core.errors import SyscallFailed
+from mobyshell.core.errors import NotFound, SyscallFailed
 
 if TYPE_CHECKING:
     from mobyshell.commands.context import Context
@@ -48,7 +48,7 @@ def unmount(ctx: Context, directory: str, snapshotter: str | None) -> Done:
 
     target = os.path.abspath(directory)
     snapshots = choose(ctx.space.scope, snapshotter or "")
-    snapshots.stat(target)  # what others have mounted is theirs
+    ours(snapshots, target)
     try:
         mounting.detach(Path(target))
     except SyscallFailed as error:
@@ -56,3 +56,14 @@ def unmount(ctx: Context, directory: str, snapshotter: str | None) -> Done:
             raise
     snapshots.remove(target)  # also of a mount that a reboot has ended
     return Done(target)
+
+
+def ours(snapshots: Snapshotter, target: str) -> None:
+    """NotFound unless `mount_upon` has mounted something there: what others mount is theirs."""
+    try:
+        snapshots.stat(target)
+    except NotFound:
+        raise NotFound(
+            f"no snapshot is mounted on {target} by this namespace",
+            hint="`snapshot ls` has those that are, by their directories",
+        ) from None

@@ -117,9 +117,11 @@ def unmount(ctx: Context, *, directory: str, snapshotter: str | None) -> Rows:
     """The steps of `snapshot unmount`."""
     import os
 
+    from mobyshell.commands.mounted_views import ours
     from mobyshell.core.store.snapshots.explained import detach_steps
 
     target = os.path.abspath(directory)
+    ours(snapshots_of(ctx, snapshotter), target)
     rest = rm(ctx, keys=(target,), snapshotter=snapshotter)
     first = _rows(detach_steps(target))
     return Rows(first.columns, [*first.rows, *({**row, "n": row["n"] + len(first.rows)}

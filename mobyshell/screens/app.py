@@ -15,14 +15,14 @@ from textual.screen import Screen
 from textual.theme import Theme
 
 from mobyshell.commands.context import Context
-from mobyshell.commands.registry import all_verbs
+from mobyshell.commands.registry import all_verbs, find
 from mobyshell.core.errors import MobyshellError, UsageError
 from mobyshell.screens import bindings, journal, settings
 from mobyshell.screens.base import MobyScreen
 from mobyshell.screens.help import HelpScreen, live_keys
 from mobyshell.screens.leader import Leader
 from mobyshell.screens.places import LETTERS, modes, place_bindings, styles
-from mobyshell.screens.session import Session, tell
+from mobyshell.screens.session import AT_ONCE, Session, tell
 from mobyshell.styles.themes import DARK, THEMES, default_theme
 from mobyshell.widgets.background import Failed
 from mobyshell.widgets.terminal import TerminalView
@@ -68,7 +68,20 @@ class MobyshellApp(App[int]):
     def on_mount(self) -> None:
         self._settle_settings()
         self.theme_changed_signal.subscribe(self, self._remember_theme)
+        self._waiting = self.set_interval(AT_ONCE, self._say_under_way, pause=True)
         self.action_go(self._start)
+
+    def under_way_changed(self) -> None:
+        """A verb has begun, or ended: the crumbs say so, if it takes its time."""
+        self._waiting.resume()
+        self._say_under_way()
+
+    def _say_under_way(self) -> None:
+        for screen in self.screen_stack:
+            if isinstance(screen, MobyScreen):
+                screen.crumb_again()
+        if not self.session.busy:
+            self._waiting.pause()
 
     # where we are
 
@@ -133,8 +146,22 @@ class MobyshellApp(App[int]):
             self.action_help()
         elif len(words) == 1 and words[0] in LETTERS.values():
             self.action_go(words[0])
-        else:
+        elif not self._transfer(words):
             self.session.perform(self, words)
+
+    def _transfer(self, words: list[str]) -> bool:
+        """Whether a line brings an image, and has its bars: then it is under way."""
+        from mobyshell.screens.transfer_dialog import watched
+
+        dialog = watched(words, self.session)
+
+        def done(name: str | None) -> None:
+            if name is not None:
+                self.notify(name, title=" ".join(words[:2]), markup=False)
+
+        if dialog is not None and self.session.permitted(self, find(*words[:2])):
+            self.push_screen(dialog, done)
+        return dialog is not None
 
     def get_system_commands(self, screen: Screen[Any]) -> Any:
         """The command palette: every verb, about what is under the cursor where that fits."""

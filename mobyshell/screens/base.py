@@ -75,6 +75,8 @@ class MobyScreen(Screen[None]):
         self._more = more
         parts = ["mobyshell", self.session.context.namespace, self.NAME, *more]
         end = "   [read-only]" if self.session.readonly else ""
+        if self.session.under_way:
+            end += f"   ◌ {self.session.under_way}"
         text = " › ".join(part for part in parts if part) + end
         if cell_len(text) > self.size.width - 2:  # whose program it is, is known
             text = text.partition(" › ")[2]
@@ -82,13 +84,17 @@ class MobyScreen(Screen[None]):
             self._said = text
             self.query_one("#crumbs", Static).update(clean(text))
 
+    def crumb_again(self) -> None:
+        """The same, as it is by now."""
+        self.crumb(*self._more)
+
     def on_resize(self) -> None:
         """More of it fits, or less."""
-        self.crumb(*self._more)
+        self.crumb_again()
 
     def readonly_changed(self) -> None:
         """Read-only mode was turned on or off."""
-        self.crumb(*self._more)
+        self.crumb_again()
 
     def ask(self, line: str = "") -> None:
         """Ask for a command, with its beginning."""

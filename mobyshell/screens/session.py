@@ -11,8 +11,11 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
+from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -35,6 +38,7 @@ from mobyshell.moby.networks import Networks, NetworkSurvey
 from mobyshell.moby.snapshot_survey import Snapshots, SnapshotSurvey
 from mobyshell.moby.survey import Images, Survey
 from mobyshell.moby.tenants import Tenants
+from mobyshell.screens.narration import Narration
 from mobyshell.screens.news import Follow, News
 from mobyshell.screens.request import Request, plan_text, question, request, word_to_type
 from mobyshell.screens.result import ResultScreen
@@ -48,7 +52,11 @@ if TYPE_CHECKING:
     from mobyshell.screens.app import MobyshellApp
 
 Then = Callable[[], object]
+Answered = Callable[["r.Result"], object]
 Done = Callable[[r.Done], object]
+
+AT_ONCE = 0.5
+"""Seconds that a verb may take until it is said that it is under way."""
 
 
 class Session:
@@ -66,6 +74,7 @@ class Session:
         self.news = News(self)
         self.store_events: Follow = partial(of_store, context)
         self.recent_events: Callable[[], list[Event]] = partial(recent, context, everywhere=True)
+        self._under_way: dict[object, tuple[str, float]] = {}
 
     @property
     def tasks(self) -> Tasks:
@@ -110,6 +119,23 @@ class Session:
         return plan_text(self.plan(words).rows) if request(words).verb.plan else ""
 
     @property
+    def busy(self) -> bool:
+        """Whether a verb is being done."""
+        return bool(self._under_way)
+
+    @property
+    def under_way(self) -> str:
+        """The verb that is being done, and for how long; "" if that is nothing to wait for."""
+        now = time.monotonic()
+        slow = [(verb, now - begun) for verb, begun in self._under_way.values()
+                if now - begun >= AT_ONCE]  # fmt: skip
+        if not slow:
+            return ""
+        verb, seconds = slow[0]
+        more = f" and {len(slow) - 1} more" if len(slow) > 1 else ""
+        return f"{verb}{more}, {seconds:.0f} s"
+
+    @property
     def readonly(self) -> bool:
         return self.context.readonly
 
@@ -124,12 +150,13 @@ class Session:
 
     def perform(
         self, app: MobyshellApp, *lines: Sequence[str], then: Then | None = None,
-        done: Done | None = None,
+        done: Done | None = None, instead: Answered | None = None,
     ) -> None:  # fmt: skip
         """Run what lines of words say, as a person at a key or at the `:` line asked for it.
 
         One question for all of them, where they destroy; the first that fails ends them. `then`
-        is called after them, whatever came of it; `done` with the answer of one that was done.
+        is called after them, whatever came of it; `done` with the answer of one that was done;
+        `instead` has the answers that would be shown otherwise.
         """
         try:
             wanted = [request(words) for words in lines]
@@ -139,16 +166,14 @@ class Session:
             tell(app, error)
             return
         if any(one.destroys for one in wanted) and not self.context.yes:
-            self._confirm(app, wanted, then, done)
+            self._confirm(app, wanted, lambda: self._run(app, wanted, then, done, instead))
         else:
-            self._run(app, wanted, then, done)
+            self._run(app, wanted, then, done, instead)
 
-    def _confirm(
-        self, app: MobyshellApp, wanted: list[Request], then: Then | None, done: Done | None
-    ) -> None:
+    def _confirm(self, app: MobyshellApp, wanted: list[Request], go: Then) -> None:
         def answered(yes: bool | None) -> None:
             if yes:
-                self._run(app, wanted, then, done)
+                go()
 
         def ask(plan: str) -> None:
             summary = wanted[0].verb.summary
@@ -169,8 +194,9 @@ class Session:
             ask("")
 
     def _run(
-        self, app: MobyshellApp, wanted: list[Request], then: Then | None, done: Done | None
-    ) -> None:
+        self, app: MobyshellApp, wanted: list[Request], then: Then | None, done: Done | None,
+        instead: Answered | None,
+    ) -> None:  # fmt: skip
         if wanted[0].in_foreground:
             suspended(app, self.command_line(wanted[0].words))
             if then is not None:
@@ -179,7 +205,9 @@ class Session:
 
         async def work() -> None:
             for one in wanted:
-                result = await self._do(app, one)
+                answer = instead or partial(show, app, one)
+                with self._busy(app, one.verb.name):
+                    result = await self._do(app, one, answer)
                 if result is None:
                     break
                 if done is not None and isinstance(result, r.Done):
@@ -189,13 +217,26 @@ class Session:
 
         app.run_worker(work(), group="verbs", exit_on_error=False)
 
-    async def _do(self, app: MobyshellApp, wanted: Request) -> r.Result | None:
+    @contextmanager
+    def _busy(self, app: MobyshellApp, verb: str) -> Iterator[None]:
+        one = object()
+        self._under_way[one] = verb, time.monotonic()
+        app.under_way_changed()
+        try:
+            yield
+        finally:
+            del self._under_way[one]
+            app.under_way_changed()
+
+    async def _do(
+        self, app: MobyshellApp, wanted: Request, answer: Answered
+    ) -> r.Result | None:  # fmt: skip
         """Run one verb in a thread, and show its answer; None if it failed."""
         loop = asyncio.get_running_loop()
+        told, ours = Narration(app, wanted), copy_context()
 
         def say(text: str) -> None:
-            notify = partial(app.notify, text, title=wanted.verb.name, markup=False)
-            loop.call_soon_threadsafe(notify)
+            loop.call_soon_threadsafe(told.say, text, context=ours)
 
         def ask_secret(prompt: str) -> str:
             answer: Future[str | None] = Future()
@@ -214,13 +255,16 @@ class Session:
         try:
             result = await in_thread(run)
         except MobyshellError as error:
+            told.end(f"✗ {error.message}")
             tell(app, error)
         except Exception as error:
+            told.end(f"✗ {type(error).__name__}: {error}")
             app.unexpected(wanted.verb.name, error)
         else:
             if self.context.namespace != here:
                 self.news.again()
-            show(app, wanted, result)
+            told.end(result.said or result.id if isinstance(result, r.Done) else "")
+            answer(result)
             return result
         return None
 

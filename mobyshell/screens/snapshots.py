@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
@@ -126,7 +127,8 @@ class SnapshotsScreen(ListScreen[SnapshotInfo]):
         upon = f"upon {short(parent)}" if parent else "upon nothing: it is empty"
         self._plan(f"A new {what} {upon}", "its key; --label KEY=VALUE as often as wanted",
                    lambda words: ["snapshot", verb, words[0], *([parent, *_of(info)] if info and parent
-                                  else []), *words[1:]], go_to=True)  # fmt: skip
+                                  else []), *words[1:]],
+                   made="is there: m says how it is mounted")  # fmt: skip
 
     def verb_commit(self) -> None:
         """Under which name?"""
@@ -134,7 +136,7 @@ class SnapshotsScreen(ListScreen[SnapshotInfo]):
             self._plan(f"Commit {short(info.key)}", "the name it shall have from now on",
                        lambda words: ["snapshot", "commit", words[0], info.key, *_of(info),
                                       *words[1:]],
-                       go_to=True)  # fmt: skip
+                       made="is committed")  # fmt: skip
 
     def verb_label(self) -> None:
         """Which labels?"""
@@ -144,7 +146,12 @@ class SnapshotsScreen(ListScreen[SnapshotInfo]):
 
     def verb_mount(self) -> None:
         """Where?"""
-        if (info := self.live_list.chosen) is not None:
+        info = self.live_list.chosen
+        if info is not None and info.kind == "active":
+            self.notify("m says how what is active is mounted, to be written to; commit it first, or "
+                        "view its parent", title=f"{info.key} is active", severity="warning",
+                        markup=False)  # fmt: skip
+        elif info is not None:
             self._plan(f"Mount {short(info.key)}, to look at it", "a directory",
                        lambda words: ["snapshot", "mount", info.key, *words, *_of(info)])  # fmt: skip
 
@@ -158,17 +165,24 @@ class SnapshotsScreen(ListScreen[SnapshotInfo]):
 
     def _plan(
         self, title: str, asked: str, line: Callable[[list[str]], list[str]], *,
-        value: str = "", go_to: bool = False,
+        value: str = "", made: str = "",
     ) -> None:  # fmt: skip
+        """`made`: what is said of one that was made, which is gone to."""
+
         def answered(words: list[str] | None) -> None:
             if words is None:
                 return
-            self.perform(words)
-            if go_to:
-                made_by = request(words).arguments["snapshotter"]
-                known = [one for one in self.live_list.infos.values() if one.snapshotter == made_by]
-                if known or not made_by:
-                    self.choose(known[0].id_of(words[2]) if known else words[2])
+            if not made:
+                self.perform(words)
+                return
+            told = partial(
+                self.notify, f"{words[2]} {made}", title=" ".join(words[:2]), markup=False
+            )
+            self.session.perform(self.moby, words, then=self.reread, instead=lambda _: told())
+            made_by = request(words).arguments["snapshotter"]
+            known = [one for one in self.live_list.infos.values() if one.snapshotter == made_by]
+            if known or not made_by:
+                self.choose(known[0].id_of(words[2]) if known else words[2])
 
         self.app.push_screen(
             PlanDialog(title, asked, line, self.session.plan, value=value), answered

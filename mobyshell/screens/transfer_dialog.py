@@ -3,9 +3,10 @@ are there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import partial
+from typing import ClassVar, Protocol
 
 from textual import on
 from textual.app import ComposeResult
@@ -24,6 +25,14 @@ from mobyshell.widgets.folded import Folded
 
 Transfer = Callable[[str, Progress, Stop], str]
 """Brings an image here or there and returns its full name; blocks, and ends when the `Stop` says so."""
+
+
+class Transferring(Protocol):
+    """Who can bring images: the session."""
+
+    def pull(self, name: str, progress: Progress, stop: Stop) -> str: ...
+    def push(self, image: str, target: str, progress: Progress, stop: Stop) -> str: ...
+
 
 UNDER_WAY = "the transfer of the image"
 
@@ -44,9 +53,13 @@ class TransferDialog(Dialog[str | None]):
 
         name: str
 
-    def __init__(self, title: str, verb: str, transfer: Transfer, *, name: str = "") -> None:
-        """`verb`: what the button says; `name`: what stands in the field at first."""
+    def __init__(
+        self, title: str, verb: str, transfer: Transfer, *, name: str = "", at_once: bool = False
+    ) -> None:
+        """`verb`: what the button says; `name`: what stands in the field at first; `at_once`: and
+        is gone for without a further key."""
         super().__init__()
+        self.at_once = at_once
         self.heading, self.verb, self.default = title, verb, name
         self._transfer = transfer
         self._transfers = Transfers()
@@ -66,6 +79,8 @@ class TransferDialog(Dialog[str | None]):
     def on_mount(self) -> None:
         self.ticker = self.set_interval(0.1, self._draw, pause=True)
         self.query_one(Input).focus()
+        if self.at_once:
+            self.begin()
 
     def on_unmount(self) -> None:
         if self._stop is not None:
@@ -124,3 +139,15 @@ class TransferDialog(Dialog[str | None]):
             self.notify(f"{said} is there, and need not come again",
                         title=f"{self.verb} stopped", markup=False)  # fmt: skip
         self.dismiss(None)
+
+
+def watched(words: Sequence[str], by: Transferring) -> TransferDialog | None:
+    """The dialog of a line that does no more than it can do: the name of an image, or of one and of
+    where to."""
+    match words:
+        case ["image", "pull", name] if not name.startswith("-"):
+            return TransferDialog("Pull an image", "Pull", by.pull, name=name, at_once=True)
+        case ["image", "push", image, target] if not (image + target).startswith("-"):
+            push = partial(by.push, image)
+            return TransferDialog(f"Push {image} to", "Push", push, name=target, at_once=True)
+    return None

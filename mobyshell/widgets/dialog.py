@@ -20,6 +20,10 @@ class Dialog(ModalScreen[Answer]):
     answered = False
     """It is on its way out."""
 
+    def on_mount(self) -> None:
+        """What was told of what was before shall not lie upon it."""
+        self.app.clear_notifications()
+
     def dismiss(self, result: Answer | None = None) -> AwaitComplete:
         """Answer, and go away; the first answer counts."""
         if self.answered:

@@ -95,8 +95,10 @@ class ResourceTable(DataTable[Text]):
 
     def filter(self, query: str) -> None:
         """Show only rows that match."""
-        self.query_text = query
+        chosen, self.query_text = self.chosen, query
         self._refresh_rows()
+        if chosen not in self._cells:
+            self.move_cursor(row=0, animate=False)
 
     @property
     def chosen(self) -> str | None:
@@ -163,8 +165,8 @@ class ResourceTable(DataTable[Text]):
         """The order or the columns have changed: only then is the table made anew."""
         if not self._columns:
             return
-        chosen = self.chosen
         wanted = self._wanted()
+        place = kept_place(self._shown, self.cursor_row, wanted)
         self._stale = set()  # to clear it is to scroll it
         with self.prevent(DataTable.RowHighlighted):
             self.clear(columns=True)
@@ -177,8 +179,8 @@ class ResourceTable(DataTable[Text]):
             self._cells, self._shown = {}, []
             for key in wanted:
                 self._append(key)
-            if chosen in wanted:
-                self.move_cursor(row=wanted.index(chosen), animate=False)
+            if place:
+                self.move_cursor(row=place, animate=False)
         self.post_message(self.Chosen(self, self.chosen))
 
     def _texts(self, key: str) -> list[str]:
@@ -272,3 +274,13 @@ class ResourceTable(DataTable[Text]):
         """Tell the screen."""
         event.stop()
         self.post_message(self.Chosen(self, self.chosen))
+
+
+def kept_place(before: Sequence[str], place: int, now: Sequence[str]) -> int:
+    """Where the cursor goes that was on a row of `before`: to the same; if that is gone, to the one
+    that has come into its place, or else to the one above."""
+    places = {key: number for number, key in enumerate(now)}
+    for key in (*before[place:], *reversed(before[:place])):
+        if key in places:
+            return places[key]
+    return 0

@@ -145,7 +145,9 @@ def test_a_committed_one_is_mounted_to_be_looked_at(workplace: Workplace) -> Non
         workplace.ok("snapshot", "unmount", "look")
     assert list(place.iterdir()) == []
     assert len(rows(workplace, "snapshot", "ls")) == 2
-    assert workplace.run("snapshot", "unmount", "/proc").returncode == 3
+    refused = workplace.run("snapshot", "unmount", "/proc")
+    assert refused.returncode == 3
+    assert "no snapshot is mounted on /proc by this namespace" in refused.stderr
 
 
 def test_a_view_says_of_its_mount_what_the_plan_said(workplace: Workplace) -> None:

@@ -454,3 +454,22 @@ async def test_a_real_image_is_pulled_from_a_registry(tmp_path: Path, tasks: Fak
             await until(pilot, lambda: f"{registry.host}/team/again@sha256:" in told(pilot))
             assert moby.pull(f"{registry.host}/team/again:2").target == target
         app.session.context.store.close()
+
+
+async def test_a_line_that_pulls_has_its_bars(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened("images") as pilot:
+        going = threading.Event()
+
+        def pull(name: str, progress: Progress, stop: Stop) -> str:
+            progress(TransferPlanned((blob(name, 1000),)))
+            going.wait(60)
+            return WEB
+
+        monkeypatch.setattr(pilot.app.session, "pull", pull)  # type: ignore[attr-defined]
+        await pilot.press("colon", *"image pull web", "enter")
+        await until(pilot, lambda: "of 1000B  waits" in screen_text(pilot))
+        going.set()
+        await until(pilot, lambda: "image pull: " + WEB in told(pilot))
+        assert isinstance(pilot.app.screen, ImagesScreen)

@@ -26,6 +26,7 @@ from mobyshell.widgets.resource import (
     ordered,
     visible_columns,
 )
+from mobyshell.widgets.resource_table import kept_place
 from mobyshell.widgets.spec_check import examine
 from mobyshell.widgets.terminal_screen import style_of
 
@@ -215,3 +216,14 @@ def test_colours() -> None:
 def test_what_does_not_fit_is_cut_by_cells(text: str, width: int, middle: bool, shown: str) -> None:
     assert fitted(text, width, middle=middle) == shown
     assert cell_len(shown) <= width
+
+
+def test_a_cursor_whose_row_is_gone_goes_to_what_came_into_its_place() -> None:
+    before = ["a", "b", "c", "d"]
+    assert kept_place(before, 1, before) == 1
+    assert kept_place(before, 1, ["z", "a", "b"]) == 2
+    assert kept_place(before, 1, ["a", "c", "d"]) == 1
+    assert kept_place(before, 2, ["a", "b"]) == 1
+    assert kept_place(before, 2, ["z"]) == 0
+    assert kept_place([], 0, before) == 0
+    assert kept_place(before, 1, []) == 0
