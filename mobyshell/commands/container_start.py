@@ -56,8 +56,9 @@ def start(
     ctx: Context, *, id: tuple[str, ...], all: bool, filter: tuple[str, ...], detach: bool,
     rm: bool, detach_keys: str,
 ) -> Done:  # fmt: skip
-    """Let containers run, with the networks and volumes they were made with. One whose task has ended
-    runs again: its log goes on.
+    """Let containers run, with the networks and volumes they were made with.
+
+    One whose task has ended runs again: its log goes on.
 
     After the machine has started, `container start --all --filter should-start-on-boot=true` starts
     what was to be running: policy always, or unless-stopped and not stopped by anybody.

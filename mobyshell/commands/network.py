@@ -198,8 +198,9 @@ def connect(
     from mobyshell.commands.image_transfer import tenant
     from mobyshell.moby import networks
 
-    networks.connect(tenant(ctx), name, id, ip, alias)
-    return Done(name)
+    joined = networks.connect(tenant(ctx), name, id, ip, alias)
+    addresses = ", ".join(lease.address for lease in joined.leases)
+    return Done(name, said=f"{id} is in {name}: {joined.interface} {addresses}".rstrip())
 
 
 def _plan_disconnect(ctx: Context, *, name: str, id: str) -> Rows:
@@ -220,7 +221,7 @@ def disconnect(ctx: Context, *, name: str, id: str) -> Done:
     from mobyshell.moby import networks
 
     networks.disconnect(tenant(ctx), name, id)
-    return Done(name)
+    return Done(name, said=f"{id} is not in {name} any more")
 
 
 @verb(

@@ -50,6 +50,11 @@ def duration(ns: float) -> str:
     return f"{hours}h{minutes % 60:02}m" if hours < 48 else f"{hours // 24}d{hours % 24:02}h"
 
 
+def age(ns: float) -> str:
+    """The same of something that grows as one looks: nothing below a second."""
+    return duration(ns) if ns >= 60e9 else f"{ns // 1e9:.0f}s"
+
+
 def cell(value: Any, kind: str, now_ns: int | None = None) -> str:
     """One value of a table."""
     if kind == "check":
@@ -60,6 +65,8 @@ def cell(value: Any, kind: str, now_ns: int | None = None) -> str:
         return size(value)
     if kind == "duration":
         return duration(value)
+    if kind == "age":
+        return age(value)
     if kind == "percent":
         return f"{value:.1f}"
     if kind == "ago":
@@ -67,7 +74,7 @@ def cell(value: Any, kind: str, now_ns: int | None = None) -> str:
     return clean(str(value))
 
 
-_RIGHT = ("number", "bytes", "duration", "percent")
+_RIGHT = ("number", "bytes", "duration", "age", "percent")
 
 
 def table(rows: Rows, width: int | None = None, now_ns: int | None = None) -> str:

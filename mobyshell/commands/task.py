@@ -323,8 +323,10 @@ def kill(ctx: Context, *, id: str, signal: int, all: bool, exec_id: str) -> Done
     effect=DESTROY, example="task stop -t 0.5 up",
 )  # fmt: skip
 def stop(ctx: Context, *, id: tuple[str, ...], time: float) -> Done:
-    """Ask tasks to end with TERM (or the signal that their image names), and after a while make them
-    with KILL. They are not started again."""
+    """Ask tasks to end with TERM (or their image's own signal), and later make them with KILL.
+
+    They are not started again.
+    """
     from mobyshell.core.tasks.restarts import stop_signal
 
     for one in id:

@@ -116,9 +116,7 @@ def hint(text: str) -> str:
     try:
         verb, rest = registry.lookup([word for word in words if word])
     except MobyshellError:
-        return (
-            "tab completes · ctrl-r searches · ${name} · | where … | each … |! jq · ctrl-d leaves"
-        )
+        return "tab completes · ctrl-r finds · ${name} · | where … | each … · ctrl-d leaves"
     if rest and rest[-1].startswith("-"):
         for one in verb.parameters:
             if rest[-1] in one.flags:

@@ -95,6 +95,12 @@ class BundlesScreen(MobyScreen):
             self.editor.close()
             self.plan.say("")
 
+    @on(SpecEditor.Saved)
+    def saved(self, event: SpecEditor.Saved) -> None:
+        """Another file: is it valid?"""
+        event.stop()
+        self.bundles.scan()
+
     @on(Tree.NodeHighlighted, "#bundles")
     def highlighted(self, event: Tree.NodeHighlighted[str]) -> None:
         """Open the bundle under the cursor, unless there is something to save in the open one."""

@@ -32,7 +32,7 @@ EVENTS = ResourceSpec(
     noun="event",
     key="n",
     columns=(
-        Column("age", "AGE", 7, "duration"), Column("topic", "TOPIC", 19, "state"),
+        Column("age", "AGE", 7, "age"), Column("topic", "TOPIC", 19, "state"),
         Column("namespace", "IN", 9, "text", 76), Column("id", "SUBJECT", 14, "id"),
         Column("said", "WHAT", 0),
     ),

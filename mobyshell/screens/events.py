@@ -98,9 +98,10 @@ class EventsScreen(MobyScreen):
         self.query_one("#event", RecordView).say(event_text(chosen) if chosen is not None else "")
         stream = self.stream
         count = number_of(len(stream.table.shown), "event")
+        narrowed = f"/{self.filter_text}" if self.filter_text and not stream.complaint else ""
         marks = f"{len(stream.table.marked)} marked" if stream.table.marked else ""
         wrong = f"✗ {stream.complaint}" if stream.complaint else ""
-        self.crumb(count, stream.state, *(one for one in (marks, wrong) if one))
+        self.crumb(count, stream.state, *(one for one in (narrowed, marks, wrong) if one))
 
     # the filter
 
@@ -131,6 +132,7 @@ class EventsScreen(MobyScreen):
 
     def action_back(self) -> None:
         """To the stream."""
+        self.app.clear_notifications()
         self.remove_class("detailed", "measuring")
         self.stream.table.focus()
 

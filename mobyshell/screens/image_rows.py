@@ -31,7 +31,7 @@ IMAGES = ResourceSpec(
     columns=(
         Column("familiar", "IMAGE", 0, "id"), Column("digest", "DIGEST", 12),
         Column("size", "SIZE", 8, "bytes"), Column("unpacked", "UNPACKED", 8, "state"),
-        Column("age", "AGE", 7, "duration"), Column("platforms", "PLATFORMS", 24, "text", 90),
+        Column("age", "AGE", 7, "age"), Column("platforms", "PLATFORMS", 24, "text", 90),
     ),
     health=image_health,
     empty="No images yet: press p to pull one, I to import one; or :image build.",

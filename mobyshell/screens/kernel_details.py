@@ -93,6 +93,7 @@ class KernelDetails(Tabbed):
                 pane.say("No namespace is chosen.")
             return
         if before is None or before.namespace != info.namespace:
+            self._inside.say("…")
             self._refresh_soon()
         self.members.set_rows(member_rows(info))
         self.query_one("#explain RecordView", RecordView).say(explain_text(info))

@@ -182,7 +182,9 @@ class ListScreen(MobyScreen, Generic[Info]):
         self.pane.enter()
 
     def action_back(self) -> None:
-        """Out of the details; in the list, out of its filter, and then no marks any more."""
+        """Out of the details; in the list, out of its filter, and then no marks any more. What was
+        told is read by then."""
+        self.app.clear_notifications()
         if self.table.has_focus and not self.has_class("detailed"):
             if self.table.query_text:
                 self.set_filter("")
@@ -214,7 +216,10 @@ class ListScreen(MobyScreen, Generic[Info]):
             else:
                 self.action_verb(verb)
 
-        options = [(verb, f"{verb:9} {one.key:2} {one.summary}") for verb, one in fitting.items()]
+        wide = max(map(len, fitting), default=0)
+        options = [
+            (verb, f"{verb:{wide}}  {one.key:2} {one.summary}") for verb, one in fitting.items()
+        ]
         marked = len(self.table.marked)
         title = f"{marked} marked {self.NOUN}s" if marked else self.called(chosen)
         self.app.push_screen(Choose(title, options), picked)

@@ -40,7 +40,7 @@ MEMBERS = ResourceSpec(
         Column("cable", "CABLE", 15, "state"), Column("ports", "PORTS", 22, "text", 100),
     ),
     health=lambda row: {True: "good", False: "bad", None: "off"}[row["up"]],
-    empty="Nobody is in it: `run --network` joins a task to it.",
+    empty="Nobody is in it: `run --network` joins a task to it, J one that is there.",
 )  # fmt: skip
 
 STEPS = ResourceSpec(

@@ -42,6 +42,7 @@ class PlannedDialog(Dialog[list[str] | None]):
         super().__init__()
         self._plan = plan
         self._timer: Timer | None = None
+        self._going: list[str] = []
 
     # the subclass's
 
@@ -84,14 +85,17 @@ class PlannedDialog(Dialog[list[str] | None]):
 
     @on(Planned)
     def planned(self, event: Planned) -> None:
-        """Show it, unless it is something else by now."""
+        """Show it, unless it is something else by now; and do it, if that is what it was made for."""
         if event.line == self.line:
             self.show_plan(event.rows)
+            if event.line == self._going:
+                self.dismiss(event.line)
 
     @on(Failed)
     def failed(self, event: Failed) -> None:
-        """What speaks against it is said before it is tried."""
+        """What speaks against it is said before it is tried, and can be mended."""
         event.stop()
+        self._going = []
         self.say_plan(f"✗ {said(self.app, event)}")
 
     # the end
@@ -101,7 +105,8 @@ class PlannedDialog(Dialog[list[str] | None]):
     def go(self) -> None:
         """Enter, or the button."""
         if self.line:
-            self.dismiss(self.line)
+            self._going = self.line
+            self.plan_now()
         else:
             self.notify(self.missing, severity="warning", markup=False)
 

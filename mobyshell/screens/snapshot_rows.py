@@ -44,7 +44,7 @@ SNAPSHOTS = ResourceSpec(
     columns=(
         Column("name", "SNAPSHOT", 0, "id"), Column("kind", "KIND", 9, "state"),
         Column("size", "SIZE", 8, "bytes"), Column("inodes", "INODES", 7, "number", 100),
-        Column("age", "AGE", 7, "duration"), Column("kept_by", "KEPT BY", 26, "text", 70),
+        Column("age", "AGE", 7, "age"), Column("kept_by", "KEPT BY", 26, "text", 70),
         Column("snapshotter", "SNAPSHOTTER", 11, "text", 130),
     ),
     health=snapshot_health,

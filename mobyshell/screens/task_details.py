@@ -95,9 +95,8 @@ class TaskDetails(Tabbed):
         before, self._info = self._info, info
         if info is None or before is None or info.id != before.id:
             self._log.forget()
-            if info is None:
-                for pane, _ in self._panes.values():
-                    pane.say("No task is chosen.")
+            for pane, _ in self._panes.values():  # nothing of another task under this one's name
+                pane.say("…" if info else "No task is chosen.")
         if info is None or info != before:
             self.refresh_soon()
 

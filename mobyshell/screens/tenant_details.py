@@ -93,6 +93,8 @@ class TenantDetails(Tabbed):
         elif before != info:
             if before is None or before.name != info.name:
                 self.objects.table.filter("")
+                for pane in (self.holds, self.objects, self.labels):
+                    pane.say("…")
             self.soon(self._refresh)
 
     def _refresh(self) -> None:

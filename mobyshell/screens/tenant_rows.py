@@ -51,7 +51,7 @@ OBJECTS = ResourceSpec(
     key="key",
     columns=(
         Column("name", "NAME", 0, "id"), Column("kind", "KIND", 10, "text", 70),
-        Column("bytes", "SIZE", 8, "bytes"), Column("age", "AGE", 7, "duration"),
+        Column("bytes", "SIZE", 8, "bytes"), Column("age", "AGE", 7, "age"),
         Column("about", "ABOUT", 34, "text", 90),
     ),
     health=lambda row: "good",

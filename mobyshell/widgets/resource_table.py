@@ -14,6 +14,7 @@ from textual.widgets import DataTable
 
 from mobyshell.commands.output import cell
 from mobyshell.styles.syntax import rich_colour
+from mobyshell.widgets.painted_once import PaintedOnce
 from mobyshell.widgets.resource import (
     ResourceSpec,
     Row,
@@ -25,10 +26,10 @@ from mobyshell.widgets.resource import (
 )
 
 _STYLES = {"good": "$text-success", "busy": "$text-warning", "bad": "$text-error", "off": "dim"}
-_RIGHT = ("number", "bytes", "duration", "percent")
+_RIGHT = ("number", "bytes", "duration", "age", "percent")
 
 
-class ResourceTable(DataTable[Text]):
+class ResourceTable(PaintedOnce):
     """Shows rows of a `ResourceSpec`. Rows are set as a whole, and differ only where they differ."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

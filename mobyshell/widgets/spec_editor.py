@@ -205,8 +205,7 @@ class SpecEditor(Vertical):
 
     @on(Saved)
     def saved(self, event: Saved) -> None:
-        """It is there; more may have been typed meanwhile."""
-        event.stop()
+        """It is there; more may have been typed meanwhile. Whoever shows the file will want to know."""
         self._saved, self._stamp, self._foreign = event.text, event.stamp, text_file.NO_FILE
         self.dirty = self.area.text != event.text
         self._title()

@@ -303,6 +303,12 @@ def test_trace_and_diff(workplace: Workplace) -> None:
     assert len(rows) > 30
 
 
+@pytest.mark.parametrize("verb", all_verbs(), ids=lambda verb: verb.name)
+def test_a_summary_is_a_whole_sentence(verb: Verb) -> None:
+    """Menus and lists of verbs show the first line of a docstring alone."""
+    assert verb.summary.endswith((".", ":")), verb.summary
+
+
 def test_the_reference_is_up_to_date() -> None:
     path = Path(__file__).parents[2] / "docs" / "reference.md"
     assert path.read_text() == reference(), "run `make docs`"

@@ -120,6 +120,7 @@ def test_hints_follow_the_words() -> None:
     assert hint("task kill ").startswith("task kill")
     assert "seconds until KILL" in hint("task stop x --time")
     assert "ctrl-d leaves" in hint("")
+    assert len(hint("")) < 80
 
 
 def test_the_prompt_says_in_which_namespace_one_is(

@@ -109,6 +109,16 @@ async def test_plan_and_text_know_each_other(opened: Open) -> None:
         assert '"hostname"' in editor.area.document.get_line(line)
 
 
+async def test_what_is_saved_is_looked_at_again(opened: Open, bundles: Path) -> None:
+    async with opened("bundles", size=(80, 24)) as pilot:
+        assert "✓ first" in screen_text(pilot)
+        await pilot.press("e", "x", "ctrl+s")
+        await settle(pilot)
+        assert (bundles / "first" / "config.json").read_text().startswith("x")
+        await pilot.press("escape")
+        await until(pilot, lambda: "✗ first" in screen_text(pilot))
+
+
 async def test_readonly_does_not_save(opened: Open, bundles: Path) -> None:
     before = (bundles / "first" / "config.json").read_text()
     async with opened("bundles", readonly=True) as pilot:

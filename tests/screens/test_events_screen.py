@@ -116,6 +116,7 @@ async def test_filters_are_containerds_language_or_words(opened: Open, tasks: Fa
         assert await filtered(pilot, "topic~=^/images,event.labels.team==a") == ["/images/create"]
         assert await filtered(pilot, "namespace!=default") == ["/images/create"]
         assert await filtered(pilot, "SIGTERM web") == ["/tasks/signal"]
+        assert "/SIGTERM web" in screen_text(pilot).splitlines()[0]
         assert await filtered(pilot, "!/tasks/start !blue") == ["/tasks/signal", "/tasks/exit"]
         assert await filtered(pilot, "nothing of this") == []
         assert "No event matches" in screen_text(pilot)

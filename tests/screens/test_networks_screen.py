@@ -97,8 +97,12 @@ async def test_the_dialog_plans_what_would_be_made(opened: Open, tmp_path: Path)
     async with opened("networks") as pilot:
         await pilot.press("n", "enter")
         assert "give it a name" in told(pilot)
-        await pilot.press(*"lan9")
         screen = pilot.app.screen
+        await pilot.press(*"no/name", "enter")
+        await until(pilot, lambda: "✗ 'no/name' is no name" in screen_text(pilot))
+        assert pilot.app.screen is screen  # what was typed can be mended
+        screen.query_one("#name", Input).value = ""
+        await pilot.press(*"lan9")
         screen.query_one("#subnet", Input).value = "10.99.1.0/24"
         screen.query_one("#internal", Tick).value = True
         await settle(pilot)
@@ -140,7 +144,7 @@ async def test_a_task_is_joined_and_taken_out(opened: Open, tasks: FakeTasks) ->
         await pilot.press("x")
         await settle(pilot)
         text = screen_text(pilot)
-        assert "connect   J" in text
+        assert "connect     J" in text
         assert "disconnect" in text
         await pilot.press("escape", "J", *"nobody", "enter")
         await until(pilot, lambda: "no task nobody" in told(pilot))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 from textual.screen import Screen
+from textual.widgets import DataTable
 
+from mobyshell.widgets.resource_table import ResourceTable
 from tests.fakes import FakeTasks
-from tests.screens.conftest import Open, settle, until
+from tests.screens.conftest import Open, screen_text, settle, until
 
 
 @pytest.mark.parametrize("keys", [[], ["j"], ["j", "l"], ["j", "P"]])
@@ -50,3 +52,25 @@ async def test_what_is_measured_each_second_lays_nothing_out(
         before = meter.looks
         await until(pilot, lambda: meter.looks >= before + 3)
         assert layouts == []
+
+
+async def test_of_a_table_only_cells_that_changed_are_painted(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened("tasks") as pilot:
+        await settle(pilot)
+        table = pilot.app.screen.query_one("#tasks", ResourceTable)
+        painted: list[int] = []
+        paint = DataTable._render_cell
+        monkeypatch.setattr(
+            DataTable, "_render_cell",
+            lambda self, row, *rest, **more: painted.append(row) or paint(self, row, *rest, **more),
+        )  # fmt: skip
+        table.update_row(table.shown[1], pids=77, memory=123 << 20)
+        await until(pilot, lambda: "123.0M" in screen_text(pilot))
+        assert len([row for row in painted if row == 1]) >= 2
+        assert not [row for row in painted if row not in (1, -1)]
+        await pilot.press("j")
+        pilot.app.theme = "textual-light"
+        await settle(pilot)
+        assert {row for row in painted if row >= 0} == set(range(len(table.shown)))

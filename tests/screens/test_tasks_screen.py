@@ -10,12 +10,14 @@ from mobyshell.screens.bundles import BundlesScreen
 from mobyshell.screens.help import HelpScreen
 from mobyshell.screens.request import question, request
 from mobyshell.screens.result import ResultScreen
+from mobyshell.screens.task_details import TaskDetails
 from mobyshell.screens.task_list import TaskList
 from mobyshell.screens.task_rows import task_health, task_rows
 from mobyshell.screens.tasks import TasksScreen
 from mobyshell.widgets.confirm import Choose, Confirm
 from mobyshell.widgets.log_view import LogView
 from mobyshell.widgets.prompt import Prompt
+from mobyshell.widgets.record_view import RecordView
 from mobyshell.widgets.resource_table import ResourceTable
 from mobyshell.widgets.terminal import TerminalView
 from tests.fakes import FakeAttachment, FakeTasks
@@ -477,3 +479,26 @@ async def test_a_terminal_shows_only_the_keys_that_are_not_the_programs(opened: 
         await settle(pilot)
         last = screen_text(pilot).splitlines()[-1]
         assert last.split() == ["^]", "Leave"]
+
+
+async def test_nothing_of_a_task_is_shown_under_another_ones_name(
+    opened: Open, tasks: FakeTasks
+) -> None:
+    async with opened("tasks") as pilot:
+        first, second = tasks.ls()[:2]
+        details = pilot.app.screen.query_one(TaskDetails)
+        details.show(first)
+        details.tab = "inspect"
+        record = details.query_one("#inspect RecordView", RecordView)
+        await until(pilot, lambda: f"id: {first.id}" in record.text)
+        details.show(second)
+        assert record.text == "…"  # until it is read
+        await until(pilot, lambda: f"id: {second.id}" in record.text)
+
+
+async def test_escape_takes_away_what_was_told(opened: Open) -> None:
+    async with opened("tasks", size=(80, 24)) as pilot:
+        pilot.app.notify("of what was before", timeout=60)
+        await until(pilot, lambda: "of what was before" in screen_text(pilot))
+        await pilot.press("escape")
+        await until(pilot, lambda: "of what was before" not in screen_text(pilot))
