@@ -220,8 +220,10 @@ class ListScreen(MobyScreen, Generic[Info]):
         options = [
             (verb, f"{verb:{wide}}  {one.key:2} {one.summary}") for verb, one in fitting.items()
         ]
-        marked = len(self.table.marked)
-        title = f"{marked} marked {self.NOUN}s" if marked else self.called(chosen)
+        marked = self.table.subjects if self.table.marked else []
+        title = (f"{len(marked)} marked {self.NOUN}s" if len(marked) > 1 else
+                 f"{self.called(self.live_list.infos[marked[0]])}, marked" if marked else
+                 self.called(chosen))  # fmt: skip
         self.app.push_screen(Choose(title, options), picked)
 
     def ask_more(self, verb: str) -> None:

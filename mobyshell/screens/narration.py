@@ -33,6 +33,11 @@ class Narration:
             self._page = ResultScreen(" ".join(self._wanted.words), self._come())
             self._app.push_screen(self._page)
 
+    @property
+    def read(self) -> bool:
+        """Whether its page is on the screen."""
+        return self._page is not None and self._page.is_attached
+
     def end(self, text: str) -> None:
         """The verb has ended; `text`: what came of it."""
         for one in ("", text) if text else ():

@@ -55,6 +55,9 @@ Then = Callable[[], object]
 Answered = Callable[["r.Result"], object]
 Done = Callable[[r.Done], object]
 
+LONG = 300
+"""Characters of an error that are more than a notification has room for."""
+
 AT_ONCE = 0.5
 """Seconds that a verb may take until it is said that it is under way."""
 
@@ -264,7 +267,8 @@ class Session:
             if self.context.namespace != here:
                 self.news.again()
             told.end(result.said or result.id if isinstance(result, r.Done) else "")
-            answer(result)
+            if not (told.read and isinstance(result, r.Done)):
+                answer(result)
             return result
         return None
 
@@ -311,6 +315,10 @@ def tell(app: MobyshellApp, error: MobyshellError) -> None:
     if rows is not None:
         lines = [error.message, "", *output.table(rows).splitlines()]
         app.push_screen(ResultScreen("not valid", lines, wrap=False))
+        return
+    if len(error.message) > LONG:
+        lines = [*textwrap.wrap(error.message, 70), *textwrap.wrap(error.hint or "", 70)]
+        app.push_screen(ResultScreen("✗ that was refused", lines))
         return
     app.notify(error.hint or "", title=error.message, severity="error", timeout=8, markup=False)
 

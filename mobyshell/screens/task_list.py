@@ -11,11 +11,15 @@ from textual.message import Message
 
 from mobyshell.core.errors import MobyshellError
 from mobyshell.core.tasks.service import Stats, TaskInfo
-from mobyshell.screens.live_list import LiveList
+from mobyshell.screens.live_list import AGEING, LiveList
 from mobyshell.screens.session import Session
 from mobyshell.screens.task_rows import TASKS, rate, task_rows
 from mobyshell.widgets.background import background
 from mobyshell.widgets.resource import Row
+
+YOUNG = 60.0
+"""Seconds of a task's life that are counted one by one; later it grows older in steps of AGEING, so
+that where no figure changes nothing is painted."""
 
 
 class TaskList(LiveList[TaskInfo]):
@@ -34,6 +38,7 @@ class TaskList(LiveList[TaskInfo]):
         super().__init__(session, **more)
         self._before: dict[str, Stats] = {}
         self._rates: dict[str, dict[str, Any]] = {}
+        self._aged_ns = 0
 
     def on_mount(self) -> None:
         self.ticker = self.set_interval(1.0, self._measure, pause=True)
@@ -79,11 +84,15 @@ class TaskList(LiveList[TaskInfo]):
     def measured(self, event: Measured) -> None:
         """Show the figures, cell by cell."""
         now = self.session.context.clock.now_ns()
+        ageing = now - self._aged_ns >= AGEING * 1e9
+        if ageing:
+            self._aged_ns = now
         for id, stats in event.stats.items():
             info = self.infos.get(id)
             if info is None:
                 continue
             self._rates[id] = rate(self._before.get(id), stats)
             uptime = now - info.started_ns if info.started_ns else None
-            self.table.update_row(id, uptime=uptime, **self._rates[id])
+            older = ageing or uptime is None or uptime < YOUNG * 1e9
+            self.table.update_row(id, **self._rates[id], **({"uptime": uptime} if older else {}))
         self._before = event.stats

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 from textual.widgets import TabbedContent
 
+from mobyshell.core.errors import WrongState
 from mobyshell.core.tasks.service import Status
 from mobyshell.screens.bundles import BundlesScreen
 from mobyshell.screens.help import HelpScreen
 from mobyshell.screens.request import question, request
 from mobyshell.screens.result import ResultScreen
+from mobyshell.screens.session import tell
 from mobyshell.screens.task_details import TaskDetails
 from mobyshell.screens.task_list import TaskList
 from mobyshell.screens.task_rows import task_health, task_rows
@@ -502,3 +504,30 @@ async def test_escape_takes_away_what_was_told(opened: Open) -> None:
         await until(pilot, lambda: "of what was before" in screen_text(pilot))
         await pilot.press("escape")
         await until(pilot, lambda: "of what was before" not in screen_text(pilot))
+
+
+async def test_an_old_task_grows_older_in_steps(opened: Open, tasks: FakeTasks) -> None:
+    async with opened("tasks") as pilot:
+        listed = pilot.app.screen.query_one(TaskList)
+        listed.table.choose("web")
+        ages = []
+        for seconds in (100, 1, 1, 5, 1):
+            tasks.clock.advance(seconds)
+            listed.measured(TaskList.Measured({"web": tasks.stats("web")}))
+            row = listed.table.row
+            assert row is not None
+            ages.append(row["uptime"] // 10**9)
+        first = ages[0]
+        assert first > 60
+        assert [age - first for age in ages] == [0, 0, 0, 7, 7]
+
+
+async def test_an_error_of_many_words_has_a_page(opened: Open) -> None:
+    async with opened("tasks", size=(80, 24)) as pilot:
+        error = WrongState(
+            "it is not empty: " + ", ".join(f"thing-{n}" for n in range(60)), hint="go"
+        )
+        tell(pilot.app, error)  # type: ignore[arg-type]
+        await until(pilot, lambda: isinstance(pilot.app.screen, ResultScreen))
+        await until(pilot, lambda: "thing-59" in screen_text(pilot))
+        assert "go" in screen_text(pilot)

@@ -54,7 +54,11 @@ def _limit(paths: Mapping[str, str], controller: str, file: str) -> int | None:
 
 
 def _field(paths: Mapping[str, str], controller: str, file: str, name: str) -> int | None:
-    for line in (_text(paths, controller, file) or "").splitlines():
+    return _field_of(_text(paths, controller, file), name)
+
+
+def _field_of(text: str | None, name: str) -> int | None:
+    for line in (text or "").splitlines():
         key, _, value = line.partition(" ")
         if key == name:
             return int(value)
@@ -62,6 +66,8 @@ def _field(paths: Mapping[str, str], controller: str, file: str, name: str) -> i
 
 
 def _v1(paths: Mapping[str, str], now_ns: int) -> Stats:
+    moved = _text(paths, "blkio", "blkio.throttle.io_service_bytes_recursive")
+    read, written = _bytes_v1(moved, "Read"), _bytes_v1(moved, "Write")
     return Stats(
         time_ns=now_ns,
         cpu_ns=_number(paths, "cpuacct", "cpuacct.usage"),
@@ -71,14 +77,13 @@ def _v1(paths: Mapping[str, str], now_ns: int) -> Stats:
         memory_peak=_number(paths, "memory", "memory.max_usage_in_bytes"),
         pids=_number(paths, "pids", "pids.current"),
         pids_limit=_limit(paths, "pids", "pids.max"),
-        io_read=_bytes_v1(paths, "Read"),
-        io_write=_bytes_v1(paths, "Write"),
+        io_read=read,
+        io_write=written,
         oom_kills=_field(paths, "memory", "memory.oom_control", "oom_kill"),
     )
 
 
-def _bytes_v1(paths: Mapping[str, str], direction: str) -> int | None:
-    text = _text(paths, "blkio", "blkio.throttle.io_service_bytes_recursive")
+def _bytes_v1(text: str | None, direction: str) -> int | None:
     if text is None:
         return None
     return sum(
@@ -89,8 +94,8 @@ def _bytes_v1(paths: Mapping[str, str], direction: str) -> int | None:
 
 
 def _v2(paths: Mapping[str, str], now_ns: int) -> Stats:
-    usage = _field(paths, "", "cpu.stat", "usage_usec")
-    throttled = _field(paths, "", "cpu.stat", "throttled_usec")
+    spent, moved = _text(paths, "", "cpu.stat"), _text(paths, "", "io.stat")
+    usage, throttled = _field_of(spent, "usage_usec"), _field_of(spent, "throttled_usec")
     return Stats(
         time_ns=now_ns,
         cpu_ns=None if usage is None else usage * 1000,
@@ -100,14 +105,13 @@ def _v2(paths: Mapping[str, str], now_ns: int) -> Stats:
         memory_peak=_number(paths, "", "memory.peak"),
         pids=_number(paths, "", "pids.current"),
         pids_limit=_limit(paths, "", "pids.max"),
-        io_read=_bytes_v2(paths, "rbytes"),
-        io_write=_bytes_v2(paths, "wbytes"),
+        io_read=_bytes_v2(moved, "rbytes"),
+        io_write=_bytes_v2(moved, "wbytes"),
         oom_kills=_field(paths, "", "memory.events", "oom_kill"),
     )
 
 
-def _bytes_v2(paths: Mapping[str, str], key: str) -> int | None:
-    text = _text(paths, "", "io.stat")
+def _bytes_v2(text: str | None, key: str) -> int | None:
     if text is None:
         return None
     return sum(

@@ -111,7 +111,7 @@ class Images:
         )  # fmt: skip
         if not made.rowcount:
             raise AlreadyExists(f"image {name} is in namespace {scope.namespace} already",
-                                hint="remove it first, or tag over it")  # fmt: skip
+                                hint="remove it first, or `image tag --force`")  # fmt: skip
         scope.record(sql, name, ImageCreated(name, dict(labels)))
 
     def _update(

@@ -57,6 +57,7 @@ class TaskClient:
         self.state = os.path.abspath(chosen)
         self.namespace = check_name(namespace or default_namespace(), "namespace")
         self._pool = Pool(self.state)
+        self._library: Runtime | None = None
 
     def __enter__(self) -> TaskClient:
         return self
@@ -385,11 +386,13 @@ class TaskClient:
     # by the runtime, in this process: they only read
 
     def _runtime(self) -> Runtime:
-        from pathlib import Path
+        if self._library is None:
+            from pathlib import Path
 
-        from mobyshell.core.runtime import Runtime
+            from mobyshell.core.runtime import Runtime
 
-        return Runtime(Path(self.state) / self.namespace)
+            self._library = Runtime(Path(self.state) / self.namespace)
+        return self._library
 
     def ps(self, id: str) -> list[ProcessInfo]:
         """The processes of a task."""
