@@ -47,11 +47,22 @@ class Draft:
     spec: Spec | None = None
     config: ImageConfig | None = None
     mounts: tuple[Mount, ...] = ()
+    _snapshotters: dict[str, Snapshotter] = field(default_factory=dict)
     undo: list[Callable[[], object]] = field(default_factory=list)
 
     def set(self, **changes: Any) -> None:
         """Change members of the row."""
         self.row = replace(self.row, **changes)
+
+    def snapshotter(self) -> Snapshotter:
+        """That of the row; the best one that works here, which is the row's from then on."""
+        name = self.row.snapshotter
+        if name not in self._snapshotters:
+            found = self._snapshotters[name] = self.tenant.snapshotter(name)
+            if not name:
+                self._snapshotters[found.name] = found
+                self.set(snapshotter=found.name)
+        return self._snapshotters[name]
 
 
 ContainerOption: TypeAlias = Callable[[Draft], None]
@@ -86,10 +97,13 @@ def _with_snapshot(
     key: str, image: Image, labels: Mapping[str, str] | None = None, *, writable: bool = True
 ) -> ContainerOption:
     def option(draft: Draft) -> None:
-        snapshots = _snapshotter(draft)
-        image.unpack(snapshots.name)
+        snapshots = draft.snapshotter()
         make = snapshots.prepare if writable else snapshots.view
-        draft.mounts = tuple(make(key, image.chain_id, labels))
+        try:
+            draft.mounts = tuple(make(key, image.chain_id, labels))
+        except NotFound:  # it is not unpacked, or not any more
+            image.unpack(snapshots.name)
+            draft.mounts = tuple(make(key, image.chain_id, labels))
         draft.undo.append(lambda: snapshots.remove(key))
         draft.set(snapshot_key=key)
 
@@ -109,7 +123,7 @@ def with_snapshot(key: str) -> ContainerOption:
     """A snapshot that is there already."""
 
     def option(draft: Draft) -> None:
-        _snapshotter(draft).stat(key)
+        draft.snapshotter().stat(key)
         draft.set(snapshot_key=key)
 
     return option
@@ -283,12 +297,6 @@ def _refuse_taken(tenant: Tenant, id: str) -> None:
         ) from None
 
 
-def _snapshotter(draft: Draft) -> Snapshotter:
-    found = draft.tenant.snapshotter(draft.row.snapshotter)
-    draft.set(snapshotter=found.name)
-    return found
-
-
 def _reader(draft: Draft) -> Read:
     """Files of the snapshot, looked up through its layers: nothing is mounted yet."""
 
@@ -296,7 +304,7 @@ def _reader(draft: Draft) -> Read:
     def directories() -> list[Path]:
         if not draft.row.snapshot_key:
             raise NotFound(f"container {draft.row.id} has no snapshot to read its files from")
-        place = _snapshotter(draft).directories(draft.row.snapshot_key)
+        place = draft.snapshotter().directories(draft.row.snapshot_key)
         return [place.directory, *place.lowers]
 
     def read(path: str, most: int) -> bytes:

@@ -173,7 +173,7 @@ def _forget(draft: Draft) -> None:
     tenant, row = draft.tenant, draft.row
     with tenant.store.scope.free():
         with suppress(NotFound):
-            tenant.snapshotter(row.snapshotter).remove(row.snapshot_key)
+            draft.snapshotter().remove(row.snapshot_key)
         with suppress(NotFound):
             tenant.store.containers.delete(row.id)
 

@@ -42,6 +42,14 @@ def keep_freed(size: int) -> None:
         mallopt(_M_TRIM_THRESHOLD, size)
 
 
+def give_back() -> None:
+    """Have the C library return to the kernel what is freed, whole pages of it (malloc_trim(3)). Where
+    there is no such thing, nothing."""
+    trim = getattr(libc, "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 def map_shared(
     fd: int, size: int, protection: int = PROT_READ | PROT_WRITE, wanted: int = 0
 ) -> int:

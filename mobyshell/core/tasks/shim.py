@@ -12,11 +12,12 @@ import gc
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from mobyshell.core.clock import SystemClock
-from mobyshell.core.linux.memory import keep_freed
+from mobyshell.core.linux.memory import give_back, keep_freed
 from mobyshell.core.linux.syscalls import call
 from mobyshell.core.tasks import adopt, keeper
 from mobyshell.core.tasks.broom import Broom
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
 _DIARY_BYTES = 256 << 10
 _FREED = 2 << 20
 """Bytes that are kept: the calls of a container are a quarter of a megabyte of text."""
+_QUIET = 0.2
+"""Seconds without a request after which freed memory is given back: whoever asks more often would have
+every page of it cleared anew."""
 _GARBAGE = 10_000
 """Objects between two looks for cycles: a verb makes hundreds, and hardly any cycle."""
 _STAGING_NAMES = ("/staging/take", "/staging/put")
@@ -57,6 +61,8 @@ class Shim:
         self._state = state
         self._linger = linger
         self._timer: Timer | None = None
+        self._asked = 0.0
+        """When somebody last did; 0 if all was given back since."""
         self._keeper_lost = False
         clock = SystemClock()
         self.loop = Loop(self._report)
@@ -130,6 +136,9 @@ class Shim:
         reply: Callable[[Any, BaseException | None], None],
     ) -> None:  # fmt: skip
         """A request came in: to its verb, with what goes wrong on the way."""
+        if not self._asked:
+            self.loop.call_later(_QUIET, self._tidy)
+        self._asked = time.monotonic()
 
         def answered(result: Any, error: BaseException | None) -> None:
             if error is not None:
@@ -138,6 +147,14 @@ class Shim:
             self._consider()
 
         self._verbs.ask(verb, namespace, args, connection, answered)
+
+    def _tidy(self) -> None:
+        quiet = time.monotonic() - self._asked
+        if quiet < _QUIET or self.loop.driving:
+            self.loop.call_later(max(_QUIET - quiet, _QUIET / 2), self._tidy)
+        else:
+            self._asked = 0.0
+            give_back()
 
     def left(self, connection: Connection) -> None:
         """A client has gone."""

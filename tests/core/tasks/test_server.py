@@ -19,6 +19,7 @@ from mobyshell.core.errors import MobyshellError, UsageError
 from mobyshell.core.tasks import wire
 from mobyshell.core.tasks.client import TaskClient
 from mobyshell.core.tasks.connect import connect
+from mobyshell.core.tasks.server import VERSION
 from mobyshell.core.tasks.words import Words
 from tests.core.tasks.conftest import House, eventually
 
@@ -39,7 +40,7 @@ def raw(house: House) -> socket.socket:
     reader = wire.Decoder()
     while not decoder:
         decoder += list(reader.feed(sock.recv(4096)))
-    assert wire.parse_message(decoder[0][1])["hello"] == 1
+    assert wire.parse_message(decoder[0][1])["hello"] == VERSION
     return sock
 
 
