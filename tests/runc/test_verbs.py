@@ -177,24 +177,21 @@ def test_engines_make_sure_in_the_end(ours: Machine, installed: Machine) -> None
         assert not any(os.path.exists(path) for path in groups.values())
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
+def test_everything_else_is_asked_of_python(ours: Machine, installed: Machine) -> None:
+    ours.background("c")
+    for line in (
         "state", "state c d", "state -x c", "state --force c", "--debug state c", "state +c", "state .c",
         "state c/", "state ./c", "state ../c", "state c_", "--log-format xml state c",
         "--log-format= state c", "kill c 65", "kill c 9 9", "kill c nine", "kill c Kill", "kill c SIG_BLOCK",
         "kill c -9", "kill c 015", "kill -f c 9", "delete -a c", "--rootless true state c", "pause c",
         "--root /tmp/.. state c", "--root . state c", "--root", "--root /tmp", "state --", "",
-    ],
-)  # fmt: skip
-def test_everything_else_is_asked_of_python(ours: Machine, installed: Machine, line: str) -> None:
-    ours.background("c")
-    done = installed.call(*line.split())
-    assert done.returncode == PYTHON
-    # and it hears the words as they were
-    told = done.stdout.splitlines()
-    assert told[:3] == ["-I", "-S", "--"]
-    assert told[4:] == ["--root", str(ours.root), *line.split()]
+    ):  # fmt: skip
+        done = installed.call(*line.split())
+        assert done.returncode == PYTHON, line
+        # and it hears the words as they were
+        told = done.stdout.splitlines()
+        assert told[:3] == ["-I", "-S", "--"]
+        assert told[4:] == ["--root", str(ours.root), *line.split()]
 
 
 def test_what_is_taken_is_taken_by_quick_verbs_too(ours: Machine, installed: Machine) -> None:
@@ -245,17 +242,16 @@ def test_the_log_is_there_afterwards(ours: Machine, installed: Machine, tmp_path
     assert installed.call("--log", str(wrong), "state", "c").returncode == PYTHON
 
 
-@pytest.mark.parametrize("seconds", [
-    0, 1, 68169599, 68169600, 951782399, 951782400, 951868800, 978307199, 1709164800, 1709251200, 1764460800,
-    4107542399, 4107542400, 9223372036,
-])  # fmt: skip
-def test_every_day_of_the_calendar(ours: Machine, installed: Machine, seconds: int) -> None:
+def test_every_day_of_the_calendar(ours: Machine, installed: Machine) -> None:
     ours.root.mkdir()
-    write_record(ours, created_ns=seconds * 10**9 + 12345)
-    shown = json.loads(installed.ok("state", "c"))
-    assert shown["created"] == rfc3339(seconds * 10**9 + 12345)
-    (ours.root / "c" / "state.json").unlink()
-    (ours.root / "c").rmdir()
+    for seconds in (
+        0, 1, 68169599, 68169600, 951782399, 951782400, 951868800, 978307199, 1709164800, 1709251200,
+        1764460800, 4107542399, 4107542400, 9223372036,
+    ):  # fmt: skip
+        write_record(ours, created_ns=seconds * 10**9 + 12345)
+        shown = json.loads(installed.ok("state", "c"))
+        assert shown["created"] == rfc3339(seconds * 10**9 + 12345)
+    shutil.rmtree(ours.root / "c")
 
 
 def write_record(machine: Machine, **changed: Any) -> None:
@@ -270,9 +266,9 @@ def write_record(machine: Machine, **changed: Any) -> None:
     (machine.root / "c" / "state.json").write_text(json.dumps({**found, **changed}))
 
 
-@pytest.mark.parametrize(
-    ("changed", "status"),
-    [
+def test_a_record_is_taken_to_the_letter(ours: Machine, installed: Machine) -> None:
+    ours.root.mkdir()
+    cases: tuple[tuple[dict[str, Any], int], ...] = (
         ({}, 0),
         ({"annotations": {"a": "", "b": 'q"\\\n\t', "": "x"}}, 0),
         ({"annotations": {"ä": "b"}}, PYTHON),
@@ -288,17 +284,13 @@ def write_record(machine: Machine, **changed: Any) -> None:
         ({"namespaces": {}}, PYTHON),
         ({"cgroups": []}, PYTHON),
         ({"unknown": 1}, PYTHON),
-    ],
-)
-def test_a_record_is_taken_to_the_letter(
-    ours: Machine, installed: Machine, changed: dict[str, Any], status: int
-) -> None:
-    ours.root.mkdir()
-    write_record(ours, **changed)
-    done = installed.call("state", "c")
-    assert done.returncode == status
-    if status == 0:
-        assert done.stdout == ours.ok("--debug", "state", "c")
+    )
+    for changed, status in cases:
+        write_record(ours, **changed)
+        done = installed.call("state", "c")
+        assert done.returncode == status, changed
+        if status == 0:
+            assert done.stdout == ours.ok("--debug", "state", "c")
     shutil.rmtree(ours.root / "c")
 
 
@@ -473,29 +465,23 @@ def test_of_several_at_once_one_does_it(ours: Machine) -> None:
     assert containers(ours.root) == []
 
 
+CHANGES = {
+    "start": (("renameat", 1), ("write", 1), ("unlinkat", 1), ("write", 2), ("renameat", 2)),
+    "delete-force": (
+        ("pidfd_send_signal", 1), ("write", 1), ("rmdir", 1), ("rmdir", 2), ("flock", 1), ("renameat", 1),
+        ("flock", 2), ("unlinkat", 1), ("unlinkat", 3), ("exit_group", 1),
+    ),
+}  # fmt: skip
+"""What each verb changes: a call, and the how manieth it is."""
+
+
 @pytest.mark.peer
-@pytest.mark.parametrize(
-    ("verb", "call", "numbers"),
-    [
-        ("start", "renameat", (1, 2)),
-        ("start", "unlinkat", (1,)),
-        ("start", "write", (1, 2)),
-        ("delete-force", "write", (1,)),
-        ("delete-force", "rmdir", (1, 2)),
-        ("delete-force", "flock", (1, 2)),
-        ("delete-force", "renameat", (1,)),
-        ("delete-force", "unlinkat", (1, 2, 3)),
-        ("delete-force", "pidfd_send_signal", (1,)),
-        ("delete-force", "exit_group", (1,)),
-    ],
-)
-def test_killed_at_any_change_it_leaves_what_can_be_gone_on_with(
-    ours: Machine, verb: str, call: str, numbers: tuple[int, ...]
-) -> None:
+@pytest.mark.parametrize("verb", list(CHANGES))
+def test_killed_at_any_change_it_leaves_what_can_be_gone_on_with(ours: Machine, verb: str) -> None:
     strace = shutil.which("strace")
     assert strace
-    for number in numbers:
-        ours.spec("sleep", "1000")
+    ours.spec("sleep", "1000")
+    for call, number in CHANGES[verb]:
         ours.quiet("create", "c")
         found = record(ours)
         inject = f"inject={call}:signal=KILL:when={number}"
@@ -511,7 +497,6 @@ def test_killed_at_any_change_it_leaves_what_can_be_gone_on_with(
         assert gone(found)
         assert not os.path.exists(f"/proc/{found['pid']}/exe")
     ours.spec("true")
-    ours.quiet("run", "c")
     assert [one for one in containers(ours.root) if not one.startswith(".gone-")] == []
     ours.quiet("--debug", "run", "c")  # the library removes what is left of those
     assert containers(ours.root) == []
