@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mobyshell.moby.defaults import container_spec
 from tests.attacks.conftest import SECRET, Attack, add_mount, without_mount
 
 pytestmark = pytest.mark.root
@@ -45,6 +46,21 @@ def test_every_kind_of_masked_path(attack: Attack) -> None:
     )
     assert SECRET not in result.output
     assert result.output.split() == ["1:3"] * 4 + ["0", "ro"], result.errors
+
+
+def test_what_is_hidden_by_default(attack: Attack) -> None:
+    """The host's keys, memory, power and timers are to be read in /proc and /sys. Success: something
+    is, that the machine has, in a container of the spec that containers of images begin with."""
+    linux = container_spec().linux
+    assert linux is not None
+    hidden = [path for path in linux.masked_paths or () if Path(path).exists()]
+    assert {"/proc/keys", "/proc/kcore", "/proc/timer_list"} & set(hidden)
+    assert {"/proc/acpi", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap"} <= set(
+        linux.masked_paths or ()
+    )
+    script = "".join(f"cat {path}; ls -A {path}/;" for path in hidden)
+    result = attack.run(f"({script}) 2>/dev/null", masked(*(linux.masked_paths or ())))
+    assert result.output == "", result.errors
 
 
 @pytest.mark.parametrize("kind", ["file", "link", "fifo", "device"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import socket
 import struct
 import subprocess
@@ -237,6 +238,22 @@ def test_the_socket_and_what_is_beside_it_are_the_owners_alone(house: House) -> 
     task = house.state / "default" / id / "task"
     assert task.stat().st_mode & 0o077 == 0
     assert {one.name for one in task.iterdir()} >= {"process.json", "stdout", "stderr", "logs"}
+
+
+def test_nothing_listens_where_a_network_namespace_is_all_it_takes(house: House) -> None:
+    """CVE-2020-15257: an abstract socket is reached by every container in the host's network, whatever
+    it has for a root. Success: a process of ours has one."""
+    id = house.run("sleep", "60")
+    house.client.exec(id, ["sleep", "60"], terminal=True)
+    inodes = set()
+    for pid in house.pids():
+        for one in Path(f"/proc/{pid}/fd").iterdir():
+            found = re.fullmatch(r"socket:\[(\d+)\]", os.readlink(one))
+            inodes |= {found[1]} if found else set()
+    rows = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
+    named = [row[7] for row in rows if len(row) > 7 and row[6] in inodes]
+    assert any(name.endswith("/shim.sock") for name in named)  # by a short path of its directory
+    assert [name for name in named if name.startswith("@")] == []
 
 
 def test_a_client_that_asks_and_never_reads_is_held_up_not_stored(house: House) -> None:
