@@ -74,6 +74,7 @@ class _ExecPlanner(Planner):
             *([] if self.own_mounts else [joining.hold_root()]),
             *([namespaces.enter(kinds)] if kinds else []),
             *([] if self.own_mounts else [joining.chroot(Phase.JOIN)]),
+            *([namespaces.new_keyring(self.id)] if self._keyring_before() else []),
             *early,
             *(group_operations.attach_child(name, self.groups[name]) for name in attached),
             *classes,
@@ -124,6 +125,17 @@ class _ExecPlanner(Planner):
             *becoming,
             *executing,
         ]
+
+    def _keyring_before(self) -> bool:
+        """Whether whoever makes the process joins the session keyring, which is inherited: not for a
+        user namespace, whose keyrings are its own."""
+        return self.options.keyring and not self.user_namespace
+
+    def _session(self) -> list[Operation]:
+        first, *others = super()._session()
+        if self._keyring_before():
+            first = namespaces.new_session(self.id, inherited=True)
+        return [first, *others]
 
     def _bounded(self, rest: list[Operation]) -> tuple[list[Operation], list[Operation]]:
         """What of `rest` whoever makes the process can have done before, for it and for others: the

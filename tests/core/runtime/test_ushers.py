@@ -133,6 +133,16 @@ def test_nobody_inside_sees_it(kept: House) -> None:
     assert "python" not in maps
 
 
+def test_its_processes_have_the_session_keyring_that_it_has_joined(kept: House) -> None:
+    begin(kept)
+    kept.exec("c", "true")
+    kept.events.clear()
+    assert kept.exec("c", "true").status == 0
+    asked = [one for one in kept.events if isinstance(one, CallDone) and one.name == "keyctl"]
+    (one,) = asked  # whether it is still there; it is, so none is joined anew
+    assert (one.args[0], one.errno) == ("KEYCTL_GET_KEYRING_ID", "")
+
+
 def test_errors_are_those_of_the_long_way(plain: House, kept: House) -> None:
     begin(kept)
     kept.exec("c", "true")

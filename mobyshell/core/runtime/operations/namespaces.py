@@ -145,18 +145,21 @@ def become_root_inside() -> Operation:
     )
 
 
-def new_session(identifier: str, *, keyring: bool = True) -> Operation:
-    """Leave the caller's session and (`keyring`) its keyring."""
-    name = f"_ses.{identifier}"
+def new_session(identifier: str, *, keyring: bool = True, inherited: bool = False) -> Operation:
+    """Leave the caller's session and (`keyring`) its keyring; that was left before (`inherited`, by
+    `new_keyring`) unless somebody has revoked the one that was joined then."""
     calls = [Call("setsid")]
-    if keyring:
+    if keyring and inherited:
         calls.append(
             Call(
                 "keyctl",
-                (Flags(1, "KEYCTL_JOIN_SESSION_KEYRING"), Text(name)),
-                tolerate=(errno.ENOSYS, errno.EPERM, errno.EDQUOT, errno.EACCES),
+                (Flags(0, "KEYCTL_GET_KEYRING_ID"), Flags(-3, "KEY_SPEC_SESSION_KEYRING"), 0),
+                tolerate=(*_NO_KEYRING, errno.ENOKEY, errno.EKEYREVOKED, errno.EKEYEXPIRED),
+                skip_on_success=1,
             )
         )
+    if keyring:
+        calls.append(_join_keyring(identifier))
     return Operation(
         actor=Actor.CHILD,
         phase=Phase.SETUP,
@@ -165,6 +168,31 @@ def new_session(identifier: str, *, keyring: bool = True) -> Operation:
         spec="config.md#process",
         man="setsid(2), keyctl(2)",
         calls=tuple(calls),
+    )
+
+
+def new_keyring(identifier: str) -> Operation:
+    """Leave the caller's session keyring, whoever is made by us as well: to make one takes the kernel
+    as long as three cgroups."""
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.JOIN,
+        title="join a session keyring of the container's",
+        why="Keys of whoever called the runtime must not reach the container.",
+        spec="config.md#process",
+        man="keyctl(2), session-keyring(7)",
+        calls=(_join_keyring(identifier),),
+    )
+
+
+_NO_KEYRING = (errno.ENOSYS, errno.EPERM, errno.EDQUOT, errno.EACCES)
+
+
+def _join_keyring(identifier: str) -> Call:
+    return Call(
+        "keyctl",
+        (Flags(1, "KEYCTL_JOIN_SESSION_KEYRING"), Text(f"_ses.{identifier}")),
+        tolerate=_NO_KEYRING,
     )
 
 
