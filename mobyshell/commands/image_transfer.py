@@ -185,9 +185,12 @@ def export(
 ) -> Done:
     """Write images as one archive, which OCI's tools and Docker's both read.
 
-    The same images make the same bytes. Platforms that are not here are left out.
+    The same images make the same bytes. Platforms that are not here are left out. If OUTPUT ends in /,
+    or is a directory, they are written there as files, an OCI layout: it must be new, or empty.
     """
-    from mobyshell.moby.transfer import export_images
+    from pathlib import Path
+
+    from mobyshell.moby.transfer import export_images, export_layout
 
     names = [image_name(ctx.space, one) for one in images]
     if output is None:
@@ -195,6 +198,10 @@ def export(
             raise UsageError("an archive is nothing to look at", hint="-o FILE, or > FILE")
         export_images(tenant(ctx), names, sys.stdout.buffer, platform=_platform(platform))
         return Done()
+    if output.endswith("/") or os.path.isdir(output):
+        place = Path(os.path.abspath(output))
+        export_layout(tenant(ctx), names, place, platform=_platform(platform))
+        return Done(said=f"wrote {output}")
     temporary = f"{output}.{os.getpid()}.new"
     try:
         with open(temporary, "xb") as file:

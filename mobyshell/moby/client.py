@@ -138,6 +138,14 @@ class Moby:
 
         export_images(self.tenant, names, file, platform=platform)
 
+    def export_layout(
+        self, names: Sequence[str], directory: Path, *, platform: Platform | None = None
+    ) -> None:
+        """Write images as an OCI layout into a directory that is not there yet, or empty."""
+        from mobyshell.moby.transfer import export_layout
+
+        export_layout(self.tenant, names, directory, platform=platform)
+
     def images(self, *filters: str) -> list[Image]:
         """All images, or those that match any of the filters (`name~=busybox`)."""
         tenant = self.tenant

@@ -174,6 +174,16 @@ def _base(source: str | os.PathLike[str] | int) -> str:
         return ""
 
 
+def export_layout(
+    tenant: Tenant, names: Sequence[str], directory: Path, *, platform: Platform | None
+) -> None:
+    """See `Moby.export_layout`."""
+    found = [tenant.store.images.get(str(parse_reference(name))) for name in names]
+    archives.export_layout(
+        tenant.store, found, directory, platform=matcher(platform) if platform else None
+    )
+
+
 def export_images(
     tenant: Tenant, names: Sequence[str], file: BinaryIO, *, platform: Platform | None
 ) -> None:

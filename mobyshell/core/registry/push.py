@@ -40,6 +40,8 @@ def push(
     in_parallel(walk.send, needed, uploads_at_once, repository.stop)
     for one in reversed(documents):
         walk.put(one, top=one.descriptor.digest == descriptor.digest)
+    where = repository.reference
+    source.sent(needed, where.domain, where.path)
     return descriptor
 
 

@@ -6,6 +6,7 @@ blobs at once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import BinaryIO, Protocol
 
 from mobyshell.core.oci.descriptor import Descriptor
@@ -72,4 +73,8 @@ class ContentSource(Protocol):
 
     def repositories(self, descriptor: Descriptor, registry: str) -> tuple[str, ...]:
         """Repositories of a registry that are known to have it."""
+        ...
+
+    def sent(self, descriptors: Sequence[Descriptor], registry: str, repository: str) -> None:
+        """A repository has these from now on."""
         ...

@@ -8,11 +8,20 @@ refers to it. The other end is `core/registry/seam`, which this satisfies withou
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import BinaryIO
 
-from mobyshell.core.errors import AlreadyExists, InvalidImage, WrongState
+from mobyshell.core.errors import (
+    AlreadyExists,
+    InvalidImage,
+    NotFound,
+    UsageError,
+    WrongState,
+)
 from mobyshell.core.oci.descriptor import Descriptor
 from mobyshell.core.store.content.blobs import Blob
+from mobyshell.core.store.content.content import Content
 from mobyshell.core.store.content.ingest import Ingest
 from mobyshell.core.store.labels import DISTRIBUTION_SOURCE
 from mobyshell.core.store.references import child_labels
@@ -58,13 +67,19 @@ class StoreSink:
         """Add labels to what is there; repositories to those that are known."""
         if not labels:
             return
-        known = self._content.info(descriptor.digest).labels
-        merged: dict[str, str | None] = {}
-        for key, value in labels.items():
-            if key.startswith(DISTRIBUTION_SOURCE) and key in known:
-                value = ",".join(dict.fromkeys([*known[key].split(","), value]))
+        _add_labels(self._content, descriptor, labels)
+
+
+def _add_labels(content: Content, descriptor: Descriptor, labels: Mapping[str, str]) -> None:
+    known = content.info(descriptor.digest).labels
+    merged: dict[str, str | None] = {}
+    for key, value in labels.items():
+        if key.startswith(DISTRIBUTION_SOURCE) and key in known:
+            value = ",".join(dict.fromkeys([*known[key].split(","), value]))
+        if known.get(key) != value:
             merged[key] = value
-        self._content.update(descriptor.digest, merged)
+    if merged:
+        content.update(descriptor.digest, merged)
 
 
 class StoreWriter:
@@ -107,7 +122,7 @@ class StoreSource:
     """What a push reads: the content of a namespace."""
 
     def __init__(self, namespace: Namespace) -> None:
-        self._content = namespace.content
+        self._namespace, self._content = namespace, namespace.content
 
     def has(self, descriptor: Descriptor) -> bool:
         """Whether it is there."""
@@ -127,6 +142,16 @@ class StoreSource:
             f"{DISTRIBUTION_SOURCE}.{registry}"
         )
         return tuple(one for one in (label or "").split(",") if one)
+
+    def sent(self, descriptors: Sequence[Descriptor], registry: str, repository: str) -> None:
+        """Note where they are now, too: another repository there takes them over from it. Of one whose
+        labels have no room for that nothing is noted."""
+        with self._namespace.scope.write():
+            for one in descriptors:
+                with suppress(NotFound, UsageError):
+                    _add_labels(
+                        self._content, one, {f"{DISTRIBUTION_SOURCE}.{registry}": repository}
+                    )
 
 
 class _Stream(io.RawIOBase):

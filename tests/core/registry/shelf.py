@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+from collections.abc import Sequence
 from typing import BinaryIO
 
 from mobyshell.core.errors import InvalidImage, NotFound
@@ -43,6 +44,9 @@ class Shelf:
 
     def repositories(self, descriptor: Descriptor, registry: str) -> tuple[str, ...]:
         return self.mountable
+
+    def sent(self, descriptors: Sequence[Descriptor], registry: str, repository: str) -> None:
+        self.gone_to = [(one.digest, registry, repository) for one in descriptors]
 
     def open_writer(self, descriptor: Descriptor) -> Writer | None:
         return None if self.has(descriptor) else Writer(self, descriptor)

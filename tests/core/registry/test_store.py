@@ -27,6 +27,7 @@ from tests.core.registry.conftest import Listener, repository, stock
 from tests.core.registry.images import everything, image, index
 from tests.core.registry.scripted import Registry, Request
 from tests.core.registry.shelf import Shelf
+from tests.core.store import images
 
 PATIENCE = 60
 ROOT = Path(__file__).parents[3]
@@ -101,6 +102,21 @@ def test_into_a_store_and_out_again(
     assert not registry.asked("PUT", "uploads"), "the registry takes over what it has"
     with pytest.raises(Exception, match="linux/arm64"):
         push(repository(client, registry, "c/d:2"), StoreSource(demo), target)
+
+
+def test_what_was_pushed_is_taken_over_by_the_next_repository(
+    registry: Registry, client: Client, demo: Namespace
+) -> None:
+    """Of what was built here nobody has pulled anything: where it is is known from the first push."""
+    target = images.image(demo.content, ({"a": b"x" * 10_000},))
+    push(repository(client, registry, "a/b:1"), StoreSource(demo), target)
+    assert registry.asked("PUT", "uploads")
+    registry.log.clear()
+    push(repository(client, registry, "c/d:1"), StoreSource(demo), target)
+    assert not registry.asked("PUT", "uploads")
+    blob = parse_manifest(demo.content.read(target.digest)).layers[0]
+    labels = demo.content.info(blob.digest).labels
+    assert labels[f"containerd.io/distribution.source.{registry.host}"] == "a/b,c/d"
 
 
 def test_another_platform_later_stays_too(

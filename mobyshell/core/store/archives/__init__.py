@@ -10,14 +10,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mobyshell.core.store.archives.exporting import export_images
+    from mobyshell.core.store.archives.exporting import export_images, export_layout
     from mobyshell.core.store.archives.importing import Imported, import_images
     from mobyshell.core.store.archives.source import ImageSource, open_source
 
-__all__ = ["ImageSource", "Imported", "export_images", "import_images", "open_source"]
+__all__ = [
+    "ImageSource", "Imported", "export_images", "export_layout", "import_images", "open_source",
+]  # fmt: skip
 
-_WHERE = {"export_images": "exporting", "Imported": "importing", "import_images": "importing",
-          "ImageSource": "source", "open_source": "source"}  # fmt: skip
+_WHERE = {"export_images": "exporting", "export_layout": "exporting", "Imported": "importing",
+          "import_images": "importing", "ImageSource": "source", "open_source": "source"}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

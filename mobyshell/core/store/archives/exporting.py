@@ -1,4 +1,4 @@
-"""Export: images of a namespace as one archive, which OCI's tools and Docker's both read.
+"""Export: images of a namespace as one archive or directory, which OCI's tools and Docker's both read.
 
 Owns what is in it and in which order; the same images make the same bytes. Parts of an index that
 are not here are left out: whoever pulled one platform can export that one.
@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tarfile
 from collections.abc import Iterable
-from typing import Any, BinaryIO
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
 
-from mobyshell.core.errors import NotFound
+from mobyshell.core.errors import NotFound, SyscallFailed
+from mobyshell.core.linux.files import sync_directory, sync_filesystem
 from mobyshell.core.oci import media_types
 from mobyshell.core.oci.descriptor import Descriptor
 from mobyshell.core.oci.digest import Digest
@@ -46,6 +49,48 @@ def export_images(
         for image in images:
             export.add(image)
         export.write(file)
+
+
+def export_layout(
+    namespace: Namespace, images: Iterable[Image], directory: Path, *,
+    platform: Matcher | None = None,
+) -> None:  # fmt: skip
+    """Write `images` as an OCI layout into `directory`, which is not there yet, or empty. It appears
+    at once, whole and on the disk.
+
+    Raises as `export_images`; and SyscallFailed (ENOTEMPTY for one with something in it).
+    """
+    with namespace.leased() as held:
+        export = _Export(held, platform)
+        for image in images:
+            export.add(image)
+        temporary = directory.with_name(f".{directory.name}.{os.getpid()}.new")
+        try:
+            temporary.mkdir(0o755)
+            export.write_to(_Directory(temporary))
+            fd = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                sync_filesystem(fd, path=str(temporary))
+            finally:
+                os.close(fd)
+            temporary.rename(directory)
+            sync_directory(directory.parent)
+        except OSError as error:
+            raise SyscallFailed.of(error, "write", path=str(directory)) from None
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+class _Members(Protocol):
+    """Where files are written, one after the other."""
+
+    def add(self, name: str, data: bytes) -> None: ...
+
+    def begin(self, name: str, size: int) -> None: ...
+
+    def put(self, data: bytes) -> None: ...
+
+    def end(self) -> None: ...
 
 
 class _Export:
@@ -89,7 +134,9 @@ class _Export:
         entry["RepoTags"].append(name if ":" in name.rpartition("/")[2] else f"{name}:latest")
 
     def write(self, file: BinaryIO) -> None:
-        archive = _Archive(file)
+        self.write_to(_Archive(file))
+
+    def write_to(self, archive: _Members) -> None:
         archive.add("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
         index = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": self._index}
         archive.add("index.json", _json(index))
@@ -101,6 +148,33 @@ class _Export:
                 for piece in blob.pieces():
                     archive.put(piece)
         archive.end()
+
+
+class _Directory:
+    """A directory, which is empty."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self._file: BinaryIO | None = None
+
+    def add(self, name: str, data: bytes) -> None:
+        self.begin(name, len(data))
+        self.put(data)
+
+    def begin(self, name: str, size: int) -> None:
+        self.end()
+        path = self._place / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("xb")
+
+    def put(self, data: bytes) -> None:
+        assert self._file is not None
+        self._file.write(data)
+
+    def end(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
 class _Archive:

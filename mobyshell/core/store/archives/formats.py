@@ -1,4 +1,5 @@
-"""What images an archive or directory says it holds: OCI's layout, and Docker's `manifest.json`.
+"""What images an archive or directory says it holds: OCI's layout, Docker's `manifest.json`, and the
+plain directories of skopeo.
 
 Docker's older archives name their layers only by a path; their documents are made here, so that
 afterwards there is one kind of image.
@@ -7,13 +8,20 @@ afterwards there is one kind of image.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Any
 
 from mobyshell.core.errors import InvalidImage, InvalidSpec, NotFound, UsageError
 from mobyshell.core.oci import media_types
 from mobyshell.core.oci.descriptor import Descriptor, describe
 from mobyshell.core.oci.digest import Digest
-from mobyshell.core.oci.image_spec import dump_image, parse_image_config, parse_index
+from mobyshell.core.oci.image_spec import (
+    dump_image,
+    parse_document,
+    parse_image_config,
+    parse_index,
+)
+from mobyshell.core.oci.index import Index
 from mobyshell.core.oci.manifest import Manifest
 from mobyshell.core.oci.reference import is_tag, parse_reference
 from mobyshell.core.oci.safejson import LARGEST, read_json
@@ -73,7 +81,35 @@ def find_images(source: ImageSource, *, base: str = "") -> Found:
         raise InvalidImage(
             "neither index.json (OCI) nor manifest.json (Docker) is in it: these are no images"
         ) from None
+    if isinstance(_json(manifest, "manifest.json"), dict):
+        return _plain(source, manifest)
     return _docker(source, manifest, base)
+
+
+def _plain(source: ImageSource, content: bytes) -> Found:
+    """skopeo's `dir:`: manifest.json is the image's own, blobs have their digits for names, and the
+    manifests of an index end in .manifest.json."""
+    found = Found()
+    pending = [("manifest.json", content)]
+    while pending:
+        place, data = pending.pop()
+        document = parse_document(data, None, place)
+        kind = media_types.OCI_INDEX if isinstance(document, Index) else media_types.OCI_MANIFEST
+        one = describe(data, document.media_type or kind)
+        found.places[one.digest] = place
+        if place == "manifest.json":
+            found.add("", one)
+        for child in document.children:
+            if media_types.is_manifest(child.media_type) or media_types.is_index(child.media_type):
+                name = f"{child.digest.hex}.manifest.json"
+                with suppress(NotFound):  # of a platform that was not copied
+                    if child.digest not in found.places:
+                        pending.append((name, source.read(name, LARGEST)))
+            else:
+                found.places[child.digest] = child.digest.hex
+        if len(found.places) > MOST_IMAGES:
+            raise InvalidImage("manifest.json leads to more documents than any image has")
+    return found
 
 
 def _layout(source: ImageSource, content: bytes, base: str) -> Found:

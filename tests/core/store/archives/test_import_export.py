@@ -16,10 +16,23 @@ from typing import Any
 
 import pytest
 
-from mobyshell.core.errors import InvalidImage, InvalidLayer, MobyshellError, NotFound, UsageError
+from mobyshell.core.errors import (
+    InvalidImage,
+    InvalidLayer,
+    MobyshellError,
+    NotFound,
+    SyscallFailed,
+    UsageError,
+)
 from mobyshell.core.oci.digest import Digest
 from mobyshell.core.oci.platform import matcher, parse_platform
-from mobyshell.core.store.archives import Imported, export_images, import_images, open_source
+from mobyshell.core.store.archives import (
+    Imported,
+    export_images,
+    export_layout,
+    import_images,
+    open_source,
+)
 from mobyshell.core.store.gc.collect import collect
 from mobyshell.core.store.snapshots.choose import snapshotter
 from mobyshell.core.store.stack import Stack
@@ -291,7 +304,7 @@ def run(*words: str) -> str:
 
 
 @pytest.mark.peer
-@pytest.mark.parametrize("form", ["oci", "oci-archive", "docker-archive"])
+@pytest.mark.parametrize("form", ["oci", "oci-archive", "docker-archive", "dir"])
 def test_skopeo_reads_ours_and_we_read_skopeos(
     store: Store, namespace: Namespace, tmp_path: Path, form: str
 ) -> None:
@@ -299,7 +312,8 @@ def test_skopeo_reads_ours_and_we_read_skopeos(
     layout(tmp_path)
     theirs = tmp_path / "theirs"
     run("skopeo", "--insecure-policy", "copy", "--override-arch", "amd64",
-        f"oci-archive:{tmp_path}/layout.tar:1", f"{form}:{theirs}:made:1")  # fmt: skip
+        f"oci-archive:{tmp_path}/layout.tar:1",
+        f"{form}:{theirs}" if form == "dir" else f"{form}:{theirs}:made:1")  # fmt: skip
     (one,) = load(namespace, theirs, name="made:1")
     assert seen(namespace, one.chain_id) == {"a": "above\n"}
     ours = tmp_path / "ours.tar"
@@ -309,3 +323,22 @@ def test_skopeo_reads_ours_and_we_read_skopeos(
         name = "1" if kind == "oci-archive" else "docker.io/library/made:1"
         inspected = json.loads(run("skopeo", "inspect", "--config", f"{kind}:{ours}:{name}"))
         assert inspected["config"]["Cmd"] == ["/a"]
+
+
+@pytest.mark.peer
+def test_a_directory_that_skopeo_reads(namespace: Namespace, tmp_path: Path) -> None:
+    layout(tmp_path)
+    (one,) = load(namespace, tmp_path / "layout.tar", name="made:1")
+    place = tmp_path / "out"
+    place.mkdir()
+    export_layout(namespace, namespace.images.list(), place)
+    assert {path.name for path in place.iterdir()} == {
+        "oci-layout", "index.json", "manifest.json", "blobs",
+    }  # fmt: skip
+    inspected = json.loads(run("skopeo", "inspect", "--config", f"oci:{place}:1"))
+    assert inspected["config"]["Cmd"] == ["/a"]
+    (again,) = load(namespace, place, name="again:1")
+    assert again.chain_id == one.chain_id
+    with pytest.raises(SyscallFailed, match="not empty"):
+        export_layout(namespace, namespace.images.list(), place)
+    assert not list(tmp_path.glob(".out*"))
