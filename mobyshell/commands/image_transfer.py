@@ -37,7 +37,7 @@ N = "image"
 _PLATFORM = option("--platform", "OS/ARCH[/VARIANT] (default: this machine's)", TEXT)
 _SNAPSHOTTER = option("--snapshotter", "which keeps its tree (default: the best that works here)")
 _NO_UNPACK = switch("--no-unpack", "leave the layers packed")
-_REGISTRY = (
+REGISTRY_OPTIONS = (
     option("-u --user", "USER, whose password is asked for (default: docker's config.json)", TEXT),
     switch("--plain-http", "speak to the registry without TLS"),
     switch("--insecure", "do not verify the registry's certificate"),
@@ -50,7 +50,7 @@ _REGISTRY = (
     argument("name", TEXT, "the image, such as busybox or registry.example.com/team/app:1.0"),
     _PLATFORM,
     switch("--all-platforms", "all that the image is for"),
-    _NO_UNPACK, _SNAPSHOTTER, *_REGISTRY,
+    _NO_UNPACK, _SNAPSHOTTER, *REGISTRY_OPTIONS,
     effect=WRITE, example="image pull localhost:5000/busybox", key="p",
 )  # fmt: skip
 def pull(
@@ -67,7 +67,7 @@ def pull(
     from mobyshell.moby.transfer import pull as fetch
 
     reference = parse_reference(name)
-    client = _client(ctx, str(reference.domain), **registry)
+    client = client_of(ctx, str(reference.domain), **registry)
     try:
         with Meter(ctx, reference.familiar) as meter:
             image = fetch(
@@ -86,7 +86,7 @@ def pull_watched(ctx: Context, name: str, progress: Progress, stop: Stop) -> str
     from mobyshell.moby.transfer import pull as fetch
 
     host = str(parse_reference(name).domain)
-    client = _client(ctx, host, user=None, plain_http=False, insecure=False, ca=None)
+    client = client_of(ctx, host, user=None, plain_http=False, insecure=False, ca=None)
     try:
         return fetch(
             tenant(ctx), name, unpack=True, platform=None, all_platforms=False, snapshotter="",
@@ -100,7 +100,7 @@ def pull_watched(ctx: Context, name: str, progress: Progress, stop: Stop) -> str
     N, "push",
     argument("image", IMAGE, "the image"),
     optional("target", TEXT, "where to (default: where its name says)", default=""),
-    _PLATFORM, *_REGISTRY,
+    _PLATFORM, *REGISTRY_OPTIONS,
     effect=WRITE, example="image push alpine localhost:5000/alpine", key="P",
 )  # fmt: skip
 def push(ctx: Context, *, image: str, target: str, platform: str | None, **registry: Any) -> Done:
@@ -110,7 +110,7 @@ def push(ctx: Context, *, image: str, target: str, platform: str | None, **regis
 
     name = image_name(ctx.space, image)
     reference = parse_reference(target or name)
-    client = _client(ctx, str(reference.domain), **registry)
+    client = client_of(ctx, str(reference.domain), **registry)
     try:
         with Meter(ctx, reference.familiar) as meter:
             top = send(tenant(ctx), name, target, platform=_platform(platform), registry=client,
@@ -127,7 +127,7 @@ def push_watched(
     from mobyshell.moby.transfer import push as send
 
     name, reference = image_name(ctx.space, image), parse_reference(target)
-    client = _client(ctx, str(reference.domain), user=None, plain_http=False, insecure=False,
+    client = client_of(ctx, str(reference.domain), user=None, plain_http=False, insecure=False,
                      ca=None)  # fmt: skip
     try:
         top = send(tenant(ctx), name, target, platform=None, registry=client, progress=progress,
@@ -239,9 +239,10 @@ def _platform(word: str | None) -> Platform | None:
     return parse_platform(word) if word else None
 
 
-def _client(
+def client_of(
     ctx: Context, host: str, *, user: str | None, plain_http: bool, insecure: bool, ca: str | None
 ) -> Client:
+    """A client of registries, as the options say (`REGISTRY_OPTIONS`)."""
     from mobyshell.core.registry import TLS
     from mobyshell.core.registry.client import Client as Made
     from mobyshell.core.registry.credentials import Keyring, OneKeyring, default_keyring

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mobyshell.commands.image_transfer import find_image, tenant
+from mobyshell.commands.image_transfer import REGISTRY_OPTIONS, client_of, find_image, tenant
 from mobyshell.commands.registry import (
     FILE,
     IMAGE,
@@ -14,6 +14,7 @@ from mobyshell.commands.registry import (
     WRITE,
     argument,
     option,
+    switch,
     verb,
 )
 from mobyshell.commands.results import Done, Rows
@@ -77,9 +78,10 @@ def sign(ctx: Context, *, image: str, key: str | None, annotation: tuple[str, ..
 
 @verb(
     N, "verify", _IMAGE, option("--key", "public keys of whom you trust", FILE, many=True),
+    switch("--fetch", "have the signatures that its registry has, first"), *REGISTRY_OPTIONS,
     effect=READ, example="image verify alpine --key mine.pub",
 )  # fmt: skip
-def verify(ctx: Context, *, image: str, key: tuple[str, ...]) -> Rows:
+def verify(ctx: Context, *, image: str, key: tuple[str, ...], fetch: bool, **registry: Any) -> Rows:
     """Show by whom an image is signed, of the keys that are given; by none of them is an error.
 
     Without keys the trust policy is asked: $MOBYSHELL_TRUST, trust.toml in the store's root, or
@@ -92,8 +94,17 @@ def verify(ctx: Context, *, image: str, key: tuple[str, ...]) -> Rows:
     found = find_image(ctx, image)
     columns = (("key", "KEY", "id"), ("reference", "SIGNED AS", "text"),
                ("annotations", "ANNOTATIONS", "text"))  # fmt: skip
+    reference = parse_reference(found.name)
+    if fetch:
+        if ctx.readonly:
+            raise Refused("verify --fetch is refused: this is read-only", hint="leave --fetch away")
+        client = client_of(ctx, str(reference.domain), **registry)
+        try:
+            repository = client.repository(reference)
+            trust.fetch_signatures(tenant(ctx), repository, found.target.digest)
+        finally:
+            client.close()
     if not key:
-        reference = parse_reference(found.name)
         rule = trust.policy_of(tenant(ctx)).rule_for(reference)
         trust.admit(tenant(ctx), reference, found.target.digest)
         name = rule.name or "the policy's default"
@@ -108,7 +119,7 @@ def verify(ctx: Context, *, image: str, key: tuple[str, ...]) -> Rows:
     ]  # fmt: skip
     if not rows:
         raise Refused(f"{found.name} ({found.target.digest}) is signed by none of these keys",
-                      hint="`image pull` brings signatures where the trust policy asks for them")  # fmt: skip
+                      hint="--fetch asks its registry for more" if not fetch else "")  # fmt: skip
     return Rows(columns, rows, "key")
 
 
