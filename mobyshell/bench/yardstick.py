@@ -31,7 +31,7 @@ def yardstick(shop: Workshop, bundle: Path) -> Callable[[], int]:
     if plan.attended or plan.of(Actor.CHILD, Phase.JOIN) or plan.of(Actor.PARENT, Phase.ATTACH):
         raise Unsupported("the yardstick runs plans without a word between parent and child only")
     parts = {
-        "PREPARE": assemble(plan.of(Actor.PARENT, Phase.PREPARE)),
+        "PREPARE": assemble(plan.of(Actor.PARENT, Phase.PREPARE, Phase.BESIDE)),
         "CHILD": assemble(plan.of(Actor.CHILD, *CHILD)),
     }
     lines = [f"#define HEADER_BYTES {HEADER_BYTES}", f"#define FLAGS {plan.clone_flags}ull"]

@@ -55,7 +55,8 @@ def container_entry(runtime: Runtime, plan: Plan, spec: Spec) -> dict[str, objec
     from mobyshell.core.runtime.native.image import elf
 
     main = assemble(plan.of(Actor.CHILD, *CHILD), _MAIN_AT)
-    before = assemble((*plan.of(Actor.PARENT, Phase.PREPARE), (0, _keep_cgroup(plan))), _BEFORE_AT)
+    parent = plan.of(Actor.PARENT, Phase.PREPARE, Phase.BESIDE)
+    before = assemble((*parent, (0, _keep_cgroup(plan))), _BEFORE_AT)
     try:
         _check_places(main, before)
         into = _INTO_CGROUP if "" in plan.cgroups else 0

@@ -16,7 +16,7 @@ from mobyshell.core.errors import MobyshellError, NotFound, SyscallFailed
 from mobyshell.core.events import EventSink, Failed, TaskCreated
 from mobyshell.core.linux import procfs
 from mobyshell.core.oci import Spec
-from mobyshell.core.runtime import directories, hooks, report
+from mobyshell.core.runtime import directories, hooks, own_groups, report
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.environment import home
 from mobyshell.core.runtime.executor import Executor, Spawned
@@ -29,6 +29,7 @@ from mobyshell.core.runtime.launch import Meanwhile as Meanwhile
 from mobyshell.core.runtime.launch import Stdio as Stdio
 from mobyshell.core.runtime.launch import hear, launch, named_kept
 from mobyshell.core.runtime.notification import connected
+from mobyshell.core.runtime.operations.cgroups import ASKS_FOR_GROUPS
 from mobyshell.core.runtime.operations.namespaces import CLONE_FLAG
 from mobyshell.core.runtime.operations.trees import MAKE_USER_NAMESPACE, START
 from mobyshell.core.runtime.own_class import own_directories
@@ -149,7 +150,8 @@ class _Creation:
         for name in self.options.directories:
             os.mkdir(self.path / name, 0o755)
         with ExitStack() as held:
-            ours = self._spawn(self._prepare(held))
+            ours = self._spawn(self._make("prepare", held))
+            self._make("beside", held)
         assert self.child is not None
         yield from self._attach()
         # what the child does not need is done while it sets itself up
@@ -174,7 +176,7 @@ class _Creation:
                 about = report.stopped_operation(self.plan(), self.program)
                 asking = Asking(self.child.pid, self.program, about, self.executor)
                 yield from furnish(told, handed, asking)
-            else:
+            elif told != ASKS_FOR_GROUPS:  # which are there by now
                 yield from self._hooks()
             self._tell(ours, b"1")
         if self.program.wants(HOME):
@@ -199,22 +201,24 @@ class _Creation:
             self.state.pid_start,
         )
 
-    def _prepare(self, held: ExitStack) -> dict[str, int]:
-        """The parent's part before there is a child; the descriptors it left open, by their cells,
-        which `held` closes."""
-        if not self.prepared.has("prepare"):
+    def _make(self, part: str, held: ExitStack) -> dict[str, int]:
+        """The parent's part before there is a child, or beside it; the descriptors it left open, by
+        their cells, which `held` closes."""
+        if not self.prepared.has(part):
             return {}
-        program = self.prepared.take("prepare", self.values)
+        program = self.prepared.take(part, self.values)
         names = [
             one for one in ("cgroup", START.name, *self.template.handed) if one in program.cells
         ]
         for name in names:
             program.set(name, -1)
         try:
-            if MAKE_USER_NAMESPACE in self.prepared.calls("prepare"):
+            if MAKE_USER_NAMESPACE in self.prepared.calls(part):
                 for name, fd in user_namespaces(self.template, self.executor, held).items():
                     program.set(name, fd)
-            failed = self.groups.make(self.executor, program, self.template)
+            failed = self.groups.make(self.executor, program, self.template, part)
+            if part == "beside" and failed is None:
+                own_groups.admit(self.program)
             opened = {name: program.get(name) for name in names if program.get(name) >= 0}
             for fd in opened.values():
                 held.callback(os.close, fd)
@@ -225,7 +229,7 @@ class _Creation:
                 raise report.failure(self.plan(), program, failed)
             return opened
         finally:
-            self.prepared.give("prepare", program)
+            self.prepared.give(part, program)
 
     def _spawn(self, opened: dict[str, int]) -> socket.socket:
         """Make the child; returns our end of the socket to it."""
@@ -236,6 +240,8 @@ class _Creation:
         values = self.values
         before = self.prepared.take("join", values) if self.prepared.has("join") else None
         main = self.prepared.take("child", values)
+        if self.prepared.has("beside"):
+            own_groups.hold_back(main)
         handed = {name: opened[name] for name in self.template.handed}
         descriptors = {"fifo": fifo, **handed, **named_kept(self.options)}
         try:

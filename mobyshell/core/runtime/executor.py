@@ -90,8 +90,9 @@ class Standing(Protocol):
 class Foreseeing(Protocol):
     """An executor that has namespaces made before they are wanted (see `native.ahead`)."""
 
-    def foresee(self, flags: int) -> None:
-        """A child with these flags may be wanted soon: have made what can be, and do not wait."""
+    def foresee(self, flags: int) -> bool:
+        """A child with these flags may be wanted soon: have made what can be, and do not wait. Whether
+        there is anything."""
         ...
 
     def rest(self, seconds: float) -> bool:

@@ -94,9 +94,11 @@ def _below(path: str, top: str) -> bool:
 
 
 def prepare(
-    linux: Linux, host: Host, groups: Mapping[str, str], notices: list[str]
-) -> list[Operation]:
-    """The operations that make `groups` and limit them. Unsupported for limits there are not."""
+    linux: Linux, host: Host, groups: Mapping[str, str], notices: list[str],
+    entered: Phase = Phase.PREPARE,
+) -> list[Operation]:  # fmt: skip
+    """The operations that make `groups` and limit them, in the phase `entered` those that a child
+    enters and is not born in. Unsupported for limits there are not."""
     asked = resources_of(linux)
     writes = checked(asked, host, groups) if groups else ()
     operations: list[Operation] = []
@@ -105,8 +107,8 @@ def prepare(
             needed = {one.needs: one.source for one in writes if not one.controller and one.needs}
             operations += _unified(host, path, needed)
             continue
-        operations.append(_version_1(host, controller, path))
-    return operations + _limiting(asked, writes, host, groups, notices)
+        operations.append(replace(_version_1(host, controller, path), phase=entered))
+    return operations + _limiting(asked, writes, host, groups, notices, entered)
 
 
 def _version_1(host: Host, controller: str, path: str, *, shared: bool = False) -> Operation:
@@ -121,7 +123,7 @@ def _version_1(host: Host, controller: str, path: str, *, shared: bool = False) 
 
 def _limiting(
     asked: Mapping[str, Any], writes: Sequence[Write], host: Host, groups: Mapping[str, str],
-    notices: list[str],
+    notices: list[str], entered: Phase = Phase.PREPARE,
 ) -> list[Operation]:  # fmt: skip
     if set(groups) == {""}:
         notices += [f"{one} has no counterpart on cgroup v2, left out" for one in without_v2(asked)]
@@ -129,9 +131,11 @@ def _limiting(
         notices += [
             f"{one} limits nothing in Linux any more, left out" for one in without_v1(asked)
         ]
-    operations = [
-        cgroups.limits(group, groups[group[0].controller]) for group in cgroups.grouped(writes)
-    ]
+    operations = []
+    for group in cgroups.grouped(writes):
+        controller = group[0].controller
+        limits = cgroups.limits(group, groups[controller])
+        operations.append(replace(limits, phase=entered) if controller else limits)
     rules = asked.get("devices") or ()
     if rules and filters_devices(groups):
         if host.privileged:

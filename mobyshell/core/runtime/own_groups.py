@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 
 from mobyshell.core.linux import cgroups, resctrl
 from mobyshell.core.runtime import groups
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.executor import Executor
+from mobyshell.core.runtime.operations.cgroups import MAKING
 from mobyshell.core.runtime.plan import Operation, Plan
 from mobyshell.core.runtime.prepared import Prepared
 from mobyshell.core.runtime.program import ID, Program
@@ -28,8 +30,9 @@ class OwnGroups:
         self.unit = prepared.unit(id)
         # a cgroupsPath may name groups that are somebody else's: those are not ours to remove.
         # Whose they are the kernel says when they are made; systemd makes its own behind our back
-        there = os.path.lexists if self.unit else bool
+        there = os.path.lexists if self.unit else _nowhere
         self._foreign = {path for path in self.paths.values() if there(path)}
+        self._own: frozenset[str] = frozenset()
         self._made = prepared.groups_made
         self._id = id
         made = [
@@ -45,36 +48,41 @@ class OwnGroups:
         own = {f"resctrl {number}": path for number, path in enumerate(self.classes)}
         return {**self.paths, **own, states.LEVELS: self.levels}
 
-    def make(self, executor: Executor, program: Program, plan: Plan) -> int | None:
-        """Run the program of the phase PREPARE, as `Executor.run`; once more if the way to our
-        cgroups is taken away meanwhile, by the delete of the last other container below a level
-        that we share."""
-        failed = self._run(executor, program)
+    def make(
+        self, executor: Executor, program: Program, plan: Plan, part: str = "prepare"
+    ) -> int | None:
+        """Run the program of a part that makes cgroups, as `Executor.run`; once more if the way to
+        them is taken away meanwhile, by the delete of the last other container below a level that we
+        share."""
+        before = self._own
+        failed = self._run(executor, program, part)
         for _ in range(_PARENT_GONE):
             if failed is None or program.report(failed)[1] != errno.ENOENT:
                 break
             if plan.operations[program.origins[failed].operation].spec not in _SECTIONS:
                 break
-            self._remove()
+            # the child may be in those of another part already
+            cgroups.remove(self._named(self._own - before))
+            cgroups.remove_empty(self.levels)
+            self._own = before
             missing = cgroups.missing_levels(self.paths.values())
             self.levels = tuple(dict.fromkeys((*missing, *self.levels)))
-            failed = self._run(executor, program)
+            failed = self._run(executor, program, part)
         return failed
 
-    def _run(self, executor: Executor, program: Program) -> int | None:
+    def _run(self, executor: Executor, program: Program, part: str) -> int | None:
         failed = executor.run(program)
         if not self.unit:
-            ran, made = program.length if failed is None else failed, self._made(program)
-            own = [path for index, path in made if index < ran and program.report(index)[1] == 0]
-            # mostly all of them: then the paths need not be compared
-            everything = len(own) == len(self.paths) == len(set(own))
-            if everything:
-                self._foreign = set()
-            else:
-                self._foreign = set(self.paths.values()) - {
-                    one.replace(ID, self._id) for one in own
-                }
+            ran = program.length if failed is None else failed
+            self._own = self._own | {
+                path
+                for index, path in self._made(part, program)
+                if index < ran and program.report(index)[1] == 0
+            }
         return failed
+
+    def _named(self, templates: Iterable[str]) -> list[str]:
+        return [one.replace(ID, self._id) for one in templates]
 
     def start_unit(self, operation: Operation, pid: int) -> bool:
         """Have systemd start the unit around the child, if that is what `operation` is."""
@@ -100,8 +108,24 @@ class OwnGroups:
 
     def ours(self) -> list[str]:
         """Those of the groups that are nobody else's."""
+        if not self.unit:
+            return self._named(self._own)
         return [path for path in self.paths.values() if path not in self._foreign]
 
     def _remove(self) -> None:
         cgroups.remove(self.ours())
         cgroups.remove_empty(self.levels)
+
+
+def hold_back(program: Program) -> None:
+    """Have the child that will run `program` wait for its cgroups, if it is there before they are."""
+    program.put(MAKING.name, b"\1")
+
+
+def admit(program: Program) -> None:
+    """They are made."""
+    program.put(MAKING.name, b"")
+
+
+def _nowhere(_: str) -> bool:
+    return False

@@ -44,9 +44,12 @@ class Phase(StrEnum):
     """When. Operations of one actor run in this order; gates keep the two actors in step."""
 
     PREPARE = "prepare"
-    """Parent: state directory, exec fifo, cgroups and their limits. Before the child exists."""
+    """Parent: state directory, exec fifo, the cgroup that the child is born in. Before it exists."""
     CLONE = "clone"
     """Parent: the child is made, in new namespaces."""
+    BESIDE = "beside"
+    """Parent, while the child sets itself up: cgroups that it enters later. May be done before, too:
+    a child that finds them made does not wait."""
     JOIN = "join"
     """Child: existing namespaces entered; those that clone could not make, unshared."""
     ATTACH = "attach"

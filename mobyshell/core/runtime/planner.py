@@ -15,6 +15,7 @@ from mobyshell.core.linux.mount_options import parse_options
 from mobyshell.core.oci import Mount, Namespace, Process, Spec, User
 from mobyshell.core.runtime import groups
 from mobyshell.core.runtime.delegation import delegated
+from mobyshell.core.runtime.entering import entering, first_to_show
 from mobyshell.core.runtime.execution import CompileSeccomp, execution
 from mobyshell.core.runtime.handed_trees import choose_trees, mapped
 from mobyshell.core.runtime.host import Host
@@ -213,7 +214,8 @@ class Planner:
     def _prepare(self) -> list[Operation]:
         operations = []
         if self.unit is None:
-            operations = groups.prepare(self.linux, self.host, self.groups, self.notices)
+            later = Phase.PREPARE if self.attended else Phase.BESIDE
+            operations = groups.prepare(self.linux, self.host, self.groups, self.notices, later)
             operations += delegated(self.spec, self.host, self.groups, Phase.PREPARE)
         operations += resctrl.prepare(self.linux.intel_rdt, self.host.resctrl, self.id)
         if "" in self.groups and not self.attended:
@@ -265,16 +267,12 @@ class Planner:
             )
             if self.user_namespace:
                 operations.append(namespaces.become_root_inside())
-        else:
-            operations += [
-                cgroups.join(name, path) for name, path in together(self.groups).items() if name
-            ]
-        operations.append(scheduling.forget_affinity())
+        joins = [] if self.attended else entering(self.groups)
+        within = [*joins, scheduling.forget_affinity()]
+        within += [namespaces.unshare_cgroup(at) for at, one in self.new if one.type == "cgroup"]
+        operations += [] if joins else within
         operations += self._session()
         operations += self._score(Phase.SETUP)
-        for index, one in self.new:
-            if one.type == "cgroup":
-                operations.append(namespaces.unshare_cgroup(index))
         if self.spec.hostname:
             operations.append(namespaces.host_name(self.spec.hostname))
         if self.spec.domainname:
@@ -296,7 +294,9 @@ class Planner:
             operations.append(roots.root_filesystem(self.rootfs, spread, root))
         entries = self.spec.mounts or ()
         now = [mounts.open_at_first(one, entries[index:]) for index, one in enumerate(entries)]
-        operations += [self._mount(index, entry) for index, entry in enumerate(now)]
+        mounted = [self._mount(index, entry) for index, entry in enumerate(now)]
+        first = first_to_show(entries, self.host)
+        operations += [*mounted[:first], *(within if joins else ()), *mounted[first:]]
         if not any(mounts.binds_dev(entry) for entry in entries):
             operations += devices.planned(linux, self.user_namespace, self.trees)
         if self.terminal:

@@ -28,11 +28,12 @@ class Prepared:
 
     def __init__(self, plan: Plan, firm: frozenset[str] = frozenset()) -> None:
         self.template, self.firm = plan, firm
-        self._groups: tuple[tuple[int, str], ...] | None = None
+        self._groups: dict[str, tuple[tuple[int, str], ...]] = {}
         self._calls: dict[str, frozenset[str]] = {}
         self._free: dict[str, list[Program]] = {}
         self._parts: dict[str, tuple[tuple[int, Operation], ...]] = {
             "prepare": plan.of(Actor.PARENT, Phase.PREPARE),
+            "beside": plan.of(Actor.PARENT, Phase.BESIDE),
             "join": plan.of(Actor.CHILD, Phase.JOIN),
             "attach": plan.of(Actor.PARENT, Phase.ATTACH),
             "child": plan.of(Actor.CHILD, *CHILD),
@@ -51,9 +52,9 @@ class Prepared:
         """The cgroups of container `id`."""
         return {name: path.replace(ID, id) for name, path in self.template.cgroups.items()}
 
-    def groups_made(self, program: Program) -> tuple[tuple[int, str], ...]:
-        """Which records of the program `prepare` make the container's cgroups, and which of them."""
-        if self._groups is None:
+    def groups_made(self, part: str, program: Program) -> tuple[tuple[int, str], ...]:
+        """Which records of the program of `part` make cgroups of the container's, and which of them."""
+        if part not in self._groups:
             wanted, found = set(self.template.cgroups.values()), []
             for index, origin in enumerate(program.origins):
                 calls = self.template.operations[origin.operation].calls
@@ -62,8 +63,8 @@ class Prepared:
                     path = call.args[1]
                     if isinstance(path, Text) and path.value in wanted:
                         found.append((index, path.value))
-            self._groups = tuple(found)
-        return self._groups
+            self._groups[part] = tuple(found)
+        return self._groups[part]
 
     def unit(self, id: str) -> str:
         """The unit of systemd of container `id`; "" if it has none."""
@@ -82,7 +83,8 @@ class Prepared:
         return found
 
     def take(self, part: str, values: Mapping[str, str]) -> Program:
-        """A program of a part (prepare, join, attach, child), filled with `values`, for one run."""
+        """A program of a part (prepare, beside, join, attach, child), filled with `values`, for one
+        run."""
         program = self.borrow(part)
         program.fill(values)
         return program

@@ -88,7 +88,7 @@ class Runtime:
         self._host = host
         self._systemd = systemd
         self._spare, self._sweep = spare or Spare(), sweep
-        self._tidy, self._stays = True, ushers
+        self._tidy, self._flags = True, 0
         self._seccomp = SeccompCompiler()
         self._waiting: dict[str, Waiting] = {}
         self._texts: dict[int, tuple[Spec, str]] = {}
@@ -166,24 +166,18 @@ class Runtime:
         tidy, self._tidy = self._tidy, False
         text = self._text(spec)
         prepared = self._prepare(bundle, spec, text, rows, columns, options)
-        if self._stays:
-            meanwhile = self._foreseeing(prepared.template.clone_flags, meanwhile)
+        self._flags = prepared.template.clone_flags
         return create(
             self.root, id, prepared, spec, text, stdio=stdio, executor=self.executor,
             sink=self.sink, clock=self.clock, keep=self._keep, options=options, snapshot=snapshot,
             spare=self._spare, meanwhile=meanwhile, tidy=tidy, keep_names=keep,
         )  # fmt: skip
 
-    def _foreseeing(self, flags: int, meanwhile: Meanwhile | None) -> Meanwhile:
-        """`meanwhile`, and then, as we have nothing to do but wait, what the next one will want."""
-
-        def both(container: Container) -> None:
-            if meanwhile is not None:
-                meanwhile(container)
-            if isinstance(self.executor, Foreseeing):
-                self.executor.foresee(flags)
-
-        return both
+    def foresee(self) -> bool:
+        """Have made what a container like the last one will want, beside whatever we do until then;
+        whether there is such a thing. `rest_ahead` is to be called in a while."""
+        executor = self._executor
+        return executor.foresee(self._flags) if isinstance(executor, Foreseeing) else False
 
     def rest_ahead(self, seconds: float) -> bool:
         """Hold nothing for a next container that nobody has wanted for so long; whether there is

@@ -128,7 +128,7 @@ def script(plan: Plan, spec: Spec) -> str:
         ),
         "".join(f"# note: {_comment(notice)}\n" for notice in plan.notices),
         "\n",
-        *_commands(_staying(_of(plan, Actor.PARENT, Phase.PREPARE))),
+        *_commands(_staying(_of(plan, Actor.PARENT, Phase.PREPARE, Phase.BESIDE))),
         "\n",
         _helper(plan, spec, hooks),
         "\n",

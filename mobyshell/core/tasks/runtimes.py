@@ -132,9 +132,11 @@ class Runtimes:
         if self._timer is None:
             self._timer = self._house.loop.call_later(_RESTING / 2, self._look)
 
-    def created(self) -> None:
-        """Our own runtime may have something ready for a next container: not for long."""
-        if self._ahead is None:
+    def foresee(self, namespace: str) -> None:
+        """A container is going to be made, or made room for: what one like the last one wants of the
+        kernel is made from now on, beside what we do. It is not kept for long."""
+        found = self._own.get(namespace)
+        if found is not None and found.foresee() and self._ahead is None:
             self._ahead = self._house.loop.call_later(_SOON, self._look_ahead)
 
     def _look_ahead(self) -> None:

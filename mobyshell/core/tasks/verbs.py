@@ -133,6 +133,8 @@ class Verbs:
         if program and not os.path.isabs(program):
             raise UsageError(f"the runtime's path must be absolute: {program!r:.200}")
         self._tables.reserve(namespace, id)
+        if not program:
+            self._runtimes.foresee(namespace)
         self._house.journal.begin(namespace, id)
         made = False
         try:
@@ -155,7 +157,6 @@ class Verbs:
             )  # fmt: skip
             made = True
         finally:
-            self._runtimes.created()
             self._tables.release(namespace, id)
             self._house.journal.made(namespace, id, kept=made)
         return record.to_json()

@@ -1,9 +1,9 @@
 """A network namespace made ahead, while nobody waits for it.
 
 Of all that a new container needs of the kernel it takes longest. So whoever makes many has the next one
-made beside the child that is just setting itself up: by a short-lived process that shares our memory and
-our descriptors, goes into a new namespace, brings its loopback device up (a child that does so again
-changes nothing) and opens it; the descriptor stays, with us, and is all that there is of it.
+made while a processor is idle: by a short-lived process that shares our memory and our descriptors,
+goes into a new namespace, brings its loopback device up (a child sees that, and leaves it alone) and
+opens it; the descriptor stays, with us, and is all that there is of it.
 Nobody was ever in it but that process. Source: clone(2), setns(2), namespaces(7).
 """
 
@@ -86,15 +86,16 @@ class Ahead:
         self._refused = False
         self._made = 0.0
 
-    def make(self) -> None:
-        """Have one made, unless there is one. Where it is refused once, never again."""
-        if self._maker is not None or self._fd >= 0 or self._refused:
-            return
-        self._made = time.monotonic()
-        try:
-            self._maker = self._walk(self._records, 2, CLONE_FILES)
-        except SyscallFailed:
-            self._refused = True
+    def make(self) -> bool:
+        """Have one made, unless there is one; whether there is, or will be. Where it is refused once,
+        never again."""
+        if self._maker is None and self._fd < 0 and not self._refused:
+            self._made = time.monotonic()
+            try:
+                self._maker = self._walk(self._records, 2, CLONE_FILES)
+            except SyscallFailed:
+                self._refused = True
+        return not self._refused
 
     def take(self) -> int:
         """Its descriptor, now the caller's; -1 if there is none."""

@@ -99,9 +99,9 @@ class NativeExecutor:
         finally:
             os.close(network)
 
-    def foresee(self, flags: int) -> None:
-        if flags & CLONE_NEWNET and not flags & _ENTERED_LATE:
-            self._ahead.make()
+    def foresee(self, flags: int) -> bool:
+        fit = flags & CLONE_NEWNET and not flags & _ENTERED_LATE
+        return bool(fit) and self._ahead.make()
 
     def rest(self, seconds: float) -> bool:
         return self._ahead.rest(seconds)

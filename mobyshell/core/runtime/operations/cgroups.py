@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -10,13 +11,15 @@ from mobyshell.core.linux import constants as c
 from mobyshell.core.linux.cgroups import Write, refused
 from mobyshell.core.runtime.operations.calls import (
     CWD,
+    SYNC,
     close,
     flags,
     quote,
     write_file,
 )  # fmt: skip
 from mobyshell.core.runtime.operations.taken_groups import made, taken_over
-from mobyshell.core.runtime.plan import Actor, Call, Cell, Data, Operation, Phase, Text
+from mobyshell.core.runtime.operations.verify import equal
+from mobyshell.core.runtime.plan import Actor, Call, Cell, Data, Operation, Phase, Scratch, Text
 
 
 def make(
@@ -209,6 +212,44 @@ def grouped(writes: Sequence[Write]) -> list[list[Write]]:
     return groups
 
 
+MAKING = Scratch("cgroups being made", 8)
+"""1 while the parent still makes them, beside the child."""
+ASKS_FOR_GROUPS = b"g"
+"""What a child says that has looked in vain."""
+_PAUSES = (10, 10, 20, 20, 40, 40, 80, 160, 320, 640, 1280)
+"""Microseconds between two looks."""
+
+
+def wait_until_made() -> Operation:
+    """The child goes on once its cgroups are there: mostly they are by then, or in a moment.
+
+    It looks for itself: woken by the runtime, which goes on as well, it would be put behind that on
+    the same processor.
+    """
+    said = repr(ASKS_FOR_GROUPS.decode())
+    calls: list[Call] = []
+    for pause in _PAUSES:
+        time = Data(struct.pack("=QQ", 0, pause * 1000), f"{{{pause} us}}")
+        calls += [equal(MAKING, 0, 1, "", tolerate=True), Call("nanosleep", (time, 0))]
+    calls += [
+        equal(MAKING, 0, 1, "", tolerate=True),
+        Call("write", (SYNC, Data(ASKS_FOR_GROUPS, said), 1)),
+        # one byte, or 0 when the runtime died: then this process must not go on alone
+        Call("read", (SYNC, Data(b"\0", "<gate>"), 1), expect=1),
+    ]
+    return Operation(
+        actor=Actor.CHILD,
+        phase=Phase.SETUP,
+        title="wait for the cgroups, should they not all be made yet",
+        why="The runtime makes them while this process sets itself up.",
+        man="futex(2), nanosleep(2), read(2)",
+        calls=tuple(
+            replace(one, skip_on_error=len(calls) - 1 - index) if one.name == "futex" else one
+            for index, one in enumerate(calls)
+        ),
+    )
+
+
 def join(controller: str, path: str) -> Operation:
     """The child moves itself: for a single thread that moves itself, the kernel need not stop
     forks all over the machine, as it must when somebody else moves a process."""
@@ -218,7 +259,7 @@ def join(controller: str, path: str) -> Operation:
         actor=Actor.CHILD,
         phase=Phase.SETUP,
         title=f"move into the {controller} cgroup",
-        why="Before anything that should be counted; later nothing gets it out again.",
+        why="Before anything of the image runs; later nothing gets it out again.",
         source="linux.cgroupsPath",
         spec="config-linux.md#cgroups-path",
         man="cgroups(7)",

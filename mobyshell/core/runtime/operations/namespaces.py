@@ -226,20 +226,28 @@ def domain_name(name: str) -> Operation:
     )
 
 
+_AF_INET = 2
+
+
 def loopback() -> Operation:
     """A new network namespace has one interface, and that is down."""
     socket = Cell("socket")
     request = b"lo".ljust(16, b"\0") + struct.pack("=H", 0x41).ljust(24, b"\0")
+    address = struct.pack("=H", _AF_INET) + bytes((0, 9, 127, 0, 0, 1)) + bytes(8)
     return Operation(
         actor=Actor.CHILD,
         phase=Phase.SETUP,
         title="bring the loopback interface up",
         why="A new network namespace has only `lo`, and it is down.",
         spec="config-linux.md#network",
-        man="netdevice(7)",
+        man="netdevice(7), ip(7)",
         calls=(
-            Call("socket", (Flags(2, "AF_INET"), Flags(0x80002, "SOCK_DGRAM|SOCK_CLOEXEC"), 0),
+            Call("socket", (Flags(_AF_INET, "AF_INET"), Flags(0x80002, "SOCK_DGRAM|SOCK_CLOEXEC"), 0),
                  result=socket),
+            # there is a way to its address if it is up, as in a namespace made ahead: to be told so takes
+            # no lock, to bring it up that of all networks, which those that end hold for milliseconds
+            Call("connect", (socket, Data(address, "{127.0.0.1:9}"), len(address)),
+                 tolerate=(errno.ENETUNREACH,), skip_on_success=1),
             Call("ioctl", (socket, Flags(c.SIOCSIFFLAGS, "SIOCSIFFLAGS"),
                            Data(request, '{"lo", IFF_UP|IFF_RUNNING}'))),
             close(socket),

@@ -47,21 +47,23 @@ def test_the_next_container_has_it_and_nobody_else(staying: House) -> None:
     spec = staying.spec(
         None, "sh", "-c", "ip -o addr | grep -c 127.0.0.1; readlink /proc/self/ns/net"
     )
-    results = [staying.finish(started(staying, f"c{number}", spec)) for number in range(3)]
+    results = [staying.finish(foreseen(staying, f"c{number}", spec)) for number in range(3)]
     seen = [one.output.split() for one in results]
     assert [one[0] for one in seen] == ["1", "1", "1"]  # a loopback device that is up
     places = {one[1] for one in seen} | {os.readlink("/proc/self/ns/net")}
     assert len(places) == 4
 
 
-def started(house: House, id: str, spec: object) -> object:
+def foreseen(house: House, id: str, spec: object) -> object:
+    """A container that was started, and what the next one wants."""
     container = house.create(id, spec)  # type: ignore[arg-type]
     run(house.runtime.start(id))
+    assert house.runtime.foresee()
     return container
 
 
 def test_containers_that_run_together_have_one_each(staying: House) -> None:
-    made = [started(staying, f"c{n}", staying.spec(None, "sleep", "60")) for n in range(3)]
+    made = [foreseen(staying, f"c{n}", staying.spec(None, "sleep", "60")) for n in range(3)]
     places = {os.readlink(f"/proc/{one.pid}/ns/net") for one in made}  # type: ignore[attr-defined]
     assert len(places) == 3
     for one in made:
@@ -72,7 +74,7 @@ def test_containers_that_run_together_have_one_each(staying: House) -> None:
 def test_one_that_nobody_wants_goes_and_leaves_nothing() -> None:
     executor = NativeExecutor()
     before, others = descriptors(), children()
-    executor.foresee(CLONE_NEWNET | CLONE_NEWNS)
+    assert executor.foresee(CLONE_NEWNET | CLONE_NEWNS)
     assert executor.rest(60)
     assert not executor.rest(0)
     assert (descriptors(), children()) == (before, others)
@@ -80,8 +82,8 @@ def test_one_that_nobody_wants_goes_and_leaves_nothing() -> None:
 
 def test_none_is_made_where_it_would_not_fit() -> None:
     executor = NativeExecutor()
-    executor.foresee(CLONE_NEWNS)
-    executor.foresee(CLONE_NEWNET | CLONE_NEWUSER)
+    assert not executor.foresee(CLONE_NEWNS)
+    assert not executor.foresee(CLONE_NEWNET | CLONE_NEWUSER)
     assert not executor.rest(60)
 
 
@@ -93,8 +95,8 @@ def test_where_it_is_refused_once_it_is_not_asked_for_again() -> None:
         raise SyscallFailed("clone3", 1)
 
     ahead = Ahead(walk)
-    ahead.make()
-    ahead.make()
+    assert not ahead.make()
+    assert not ahead.make()
     assert ahead.take() == -1
     assert len(asked) == 1
     assert not ahead.rest(0)
