@@ -370,7 +370,7 @@ class Planner:
         if self.own_mounts and not self.options.pivot:
             operations.append(roots.move_root(self.rootfs, self.options.bare))
         elif self.own_mounts:
-            operations.append(roots.pivot())
+            operations.append(roots.pivot(hidden.NOTHING if linux.masked_paths else None))
         else:
             operations.append(joining.chroot())
         if linux.rootfs_propagation:

@@ -79,7 +79,7 @@ class Deleting:
             directories.forget(Path(directory))
         self._house.journal.emit(namespace, id, TaskDeleted(status))
         # once it is said, not before: whoever makes and deletes many is served first
-        self._house.loop.call_soon(lambda: self._runtimes.foresee(namespace))
+        self._house.loop.call_later(0, lambda: self._runtimes.foresee(namespace))
         stopped = bool(process.record.restart) and force
         return {"exit_status": status, "store": process.record.store if stopped else ""}
 

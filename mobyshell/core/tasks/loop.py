@@ -8,6 +8,7 @@ it would raise again at once. Never forks, never knows what it is waiting for.
 from __future__ import annotations
 
 import heapq
+import os
 import select
 import time
 from collections import deque
@@ -152,6 +153,8 @@ class Loop:
                 if not watch.closed and watch.mask & events and not self._guard(watch.callback):
                     watch.close()
         now = time.monotonic()
+        if self._timers and self._timers[0].due <= now:
+            os.sched_yield()  # whom we have just answered is often put behind us on this processor
         while self._timers and (self._timers[0].cancelled or self._timers[0].due <= now):
             timer = heapq.heappop(self._timers)
             if not timer.cancelled:

@@ -142,8 +142,15 @@ def _copy(held: Flags, result: Cell) -> Call:
     return Call("fcntl", (held, command, FIRST_FREE), result=result)
 
 
-def pivot() -> Operation:
-    """Exchange the root and let go of the old one."""
+def pivot(spare: Cell | None = None) -> Operation:
+    """Exchange the root and let go of the old one, with a mount that lies nowhere and is of no use any
+    more (`spare`): each that is taken away by itself has the kernel wait for all its readers."""
+    away: list[Call] = []
+    if spare is not None:
+        how = flags("move_mount", c.MOVE_MOUNT_F_EMPTY_PATH)
+        # it could be any directory of the old root's; what cannot be laid there goes when it is closed
+        onto = (spare, EMPTY, CWD, Text("proc"), how)
+        away = [Call("move_mount", onto, tolerate=(errno.ENOENT, errno.EINVAL)), close(spare)]
     return Operation(
         actor=Actor.CHILD,
         phase=Phase.PIVOT,
@@ -162,6 +169,7 @@ def pivot() -> Operation:
             Call("fchdir", (Cell("old"),)),
             close(Cell("old")),
             Call("mount", (0, Text("."), 0, flags("mount", c.MS_SLAVE | c.MS_REC), 0)),
+            *away,
             Call("umount2", (Text("."), flags("umount", c.MNT_DETACH))),
             Call("chdir", (Text("/"),)),
         ),
