@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +25,8 @@ from mobyshell.bench.yardstick import yardstick
 from mobyshell.core.errors import MobyshellError
 
 Say = Callable[[str], None]
+_TOGETHER = 3
+OVERLAPPED = f"{LIBRARY}, {_TOGETHER} at a time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +78,15 @@ def compare(rounds: int, batch: int, say: Say) -> Comparison:
         say(f"batches of {batch} containers")
         done.contests.append(
             Contest(
-                f"{batch} containers started and left running, one after the other",
+                f"{batch} containers started and left running",
                 alternate(_batches(shop, runtimes, batch, done.missing), 3, warm_up=0),
-                ((LIBRARY, "crun run -d", 0.5),),
+                ((LIBRARY, "crun run -d", 0.5), (OVERLAPPED, "crun run -d", None)),
             )
         )  # fmt: skip
+        done.missing.append(
+            f"All start one container after the other but {OVERLAPPED}: there as many threads use one "
+            "client, and the next container is made while the last sets itself up."
+        )
     return done
 
 
@@ -131,16 +138,21 @@ def _batches(
     bundle = str(shop.with_args("many", "/bin/sleep", "100000"))
     ids = [f"m{index}" for index in range(batch)]
 
-    def ours() -> int:
-        begun = time.perf_counter_ns()
-        try:
-            for id in ids:
-                shop.tasks.create(id, bundle)
-                shop.tasks.start(id)
-            return time.perf_counter_ns() - begun
-        finally:
-            for id in ids:
-                shop.tasks.delete(id, force=True)
+    def begin(id: str) -> None:
+        shop.tasks.create(id, bundle)
+        shop.tasks.start(id)
+
+    def ours(threads: int) -> int:
+        with ThreadPoolExecutor(threads) as pool:
+            start = time.perf_counter_ns()
+            try:
+                for _ in pool.map(begin, ids) if threads > 1 else map(begin, ids):
+                    pass
+                return time.perf_counter_ns() - start
+            finally:
+                pool.shutdown()
+                for id in ids:
+                    shop.tasks.delete(id, force=True)
 
     def theirs(peer: Peer, ids: list[str]) -> int:
         try:
@@ -149,7 +161,9 @@ def _batches(
             for id in ids:
                 peer("delete", "--force", id)
 
-    found = [Contestant(LIBRARY, ours)]
+    found = [
+        Contestant(LIBRARY, partial(ours, 1)), Contestant(OVERLAPPED, partial(ours, _TOGETHER)),
+    ]  # fmt: skip
     for peer in runtimes:
         try:
             theirs(peer, ids[:1])

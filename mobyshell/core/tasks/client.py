@@ -46,6 +46,9 @@ _COME_BACK = 0.05
 class TaskClient:
     """Tasks of one namespace below one state root. Close it (or use `with`) to let the shim go.
 
+    Threads may share one: what they ask for is under way at once, and a container is made while
+    another sets itself up.
+
     Every method raises the tree of `core.errors`; ShimLost when the shim went away during a call
     whose outcome is not known then. Waiting and reading go on with the shim's successor.
     """

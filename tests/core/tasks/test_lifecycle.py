@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from mobyshell.core.errors import (
     UsageError,
     WrongState,
 )
-from mobyshell.core.events import Event, TaskExited
+from mobyshell.core.events import CallDone, Event, TaskExited
 from mobyshell.core.linux import procfs
 from mobyshell.core.runtime import Runtime
 from mobyshell.core.runtime.steps import run
@@ -240,6 +241,26 @@ def test_of_two_that_create_one_id_at_once_one_wins(house: House) -> None:
         thread.join()
     assert found.count(Status.CREATED) == 1
     assert sum(isinstance(one, AlreadyExists) for one in found) == 3
+
+
+def test_threads_that_share_a_client_make_containers_at_once(house: House) -> None:
+    ids = [house.id() for _ in range(12)]
+
+    def begin(id: str) -> int:
+        house.client.create(id, str(house.bundle), args=["sh", "-c", "hostname; sleep 100"])
+        return house.client.start(id).pid
+
+    with ThreadPoolExecutor(4) as pool:
+        pids = list(pool.map(begin, ids))
+    assert len({os.readlink(f"/proc/{pid}/ns/net") for pid in pids}) == len(ids)
+    for id, pid in zip(ids, pids, strict=True):
+        groups = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+        assert all(line.endswith(f"-{id}") for line in groups if ":" in line), groups
+        calls = [one.payload for one in house.client.trace(id)]
+        assert {"prepare", "setup", "exec"} <= {
+            one.phase for one in calls if isinstance(one, CallDone)
+        }
+        house.client.delete(id, force=True)
 
 
 def test_clients_that_need_a_shim_at_once_start_one(house: House) -> None:
