@@ -103,6 +103,8 @@ class Program:
         self.layout: Layout | None = None
         self.lines: dict[int, tuple[str, str]] = {}
         """What is always the same of its records' events (`lines`), kept for the next run."""
+        self.form: str | None = None
+        """The name of the same of all of them, once somebody has kept it."""
         self.records: object = None
         """The executor's own form of the records, kept for the next run."""
         self.header = memory.view[:HEADER_BYTES].cast("Q")

@@ -10,7 +10,7 @@ from mobyshell.core.errors import MobyshellError, SyscallFailed
 from mobyshell.core.events import CallDone, EventSink, discard
 from mobyshell.core.linux.syscalls import hint
 from mobyshell.core.runtime.diagnosis import not_executed
-from mobyshell.core.runtime.lines import lines, shown
+from mobyshell.core.runtime.lines import Run, shown
 from mobyshell.core.runtime.plan import Call, Cell, Data, Operation, Plan, Text
 from mobyshell.core.runtime.program import REPORT, Origin, Program
 
@@ -72,7 +72,7 @@ def emit(
     values = dict(program.values)  # the program may be another container's when they are made
     later = getattr(sink, "later", None)
     if later is not None:
-        later(id, lambda: lines(template or plan(), program, reports.tolist(), first, values))
+        later(id, Run(lambda: template or plan(), program, reports, first, values))
         return following
     for event in _events(plan(), origins, reports.tolist(), first, values):
         sink(id, event)

@@ -8,16 +8,25 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mobyshell.core.clock import Clock
 from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.events import CallDone, Event, HookDone, Payload
+from mobyshell.core.runtime.small_files import read_small
 
 LARGEST = 4 << 20
 """Bytes of a trace; past it no more kernel calls are added, only what is about the container."""
+CALLS = "/runtime/calls"
+"""The topic of a line that has all calls of a run, as numbers (`lines.Run.data`)."""
+
+
+def form_path(directory: str, name: str) -> str:
+    """Where the form `name` is, with which numbers in a trace of `directory` are read."""
+    return f"{directory}/form-{name}"
 
 
 class EventFile:
@@ -84,15 +93,41 @@ def read_events(path: str | os.PathLike[str], *, limit: int = 4 * LARGEST) -> li
         return []
     except OSError as error:
         raise SyscallFailed.of(error, "read", path=os.fspath(path)) from None
-    found = []
+    found, forms = [], _Forms(os.path.dirname(os.fspath(path)))
     for line in lines:
         try:
-            event = Event.from_json(json.loads(line))
+            document = json.loads(line)
+            events = forms.calls(document) if document["topic"] == CALLS else [document]
+            for one in events:
+                event = Event.from_json(one)
+                if type(event.time_ns) is int and isinstance(event.id, str):
+                    found.append(event)
         except (ValueError, TypeError, KeyError, RecursionError):
             continue
-        if type(event.time_ns) is int and isinstance(event.id, str):
-            found.append(event)
     return found
+
+
+class _Forms:
+    """The forms beside a trace, read when they are first needed."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._known: dict[str, bytes] = {}
+
+    def calls(self, document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """The events of calls that were recorded as numbers. ValueError where their form is lost."""
+        data, name = document["data"], document["data"]["form"]
+        if not isinstance(name, str) or not name.isalnum():
+            raise ValueError("not the name of a form")
+        if name not in self._known:
+            try:
+                self._known[name] = read_small(Path(self._directory), f"form-{name}")
+            except OSError as error:
+                raise ValueError("its form is lost") from error
+        from mobyshell.core.runtime.lines import read
+
+        for line in read(self._known[name], data, document["id"]):
+            yield document | {"topic": CallDone.topic, "data": json.loads(line)}
 
 
 def call_rows(events: Iterable[Event]) -> list[dict[str, Any]]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice, takewhile
 from typing import Protocol
@@ -18,7 +17,10 @@ from typing import Protocol
 from mobyshell.core.clock import Clock
 from mobyshell.core.errors import UsageError
 from mobyshell.core.events import Event, EventSink, Payload
+from mobyshell.core.runtime.lines import Run
+from mobyshell.core.runtime.trace import CALLS
 from mobyshell.core.tasks import wire
+from mobyshell.core.tasks.forms import Forms
 from mobyshell.core.tasks.loop import Loop
 from mobyshell.core.tasks.paths import EVENTS, PENDING, check_name, container_dir
 from mobyshell.core.tasks.pending import Pending, missing
@@ -49,12 +51,12 @@ class Listener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Promise:
-    """Kernel calls that are not written out yet: `make` answers the JSON of each."""
+    """Kernel calls that are not written out yet."""
 
     time_ns: int
     namespace: str
     id: str
-    make: Callable[[], Iterable[str]]
+    run: Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +78,9 @@ class _Sink:
     def __call__(self, id: str, payload: Payload, /) -> None:
         self._journal.emit(self._namespace, id, payload)
 
-    def later(self, id: str, make: Callable[[], Iterable[str]]) -> None:
+    def later(self, id: str, run: Run) -> None:
         """Take kernel calls that need not be written out now."""
-        self._journal.emit_later(self._namespace, id, make)
+        self._journal.emit_later(self._namespace, id, run)
 
 
 class Journal:
@@ -90,6 +92,7 @@ class Journal:
         self._clock = clock
         self._waiting: list[_Line | _Promise] = []
         self._pending = Pending(f"{state}/{PENDING}")
+        self._forms = Forms(state)
         self._making: dict[tuple[str, str], list[_Line]] = {}
         self.listeners: dict[Listener, str] = {}
         """Who listens, and to which namespace; or EVERYWHERE."""
@@ -107,10 +110,10 @@ class Journal:
             self._loop.call_soon(self.flush)
         self._waiting.append(_Line(namespace, id, text, call))
 
-    def emit_later(self, namespace: str, id: str, make: Callable[[], Iterable[str]]) -> None:
+    def emit_later(self, namespace: str, id: str, run: Run) -> None:
         """Take kernel calls that are only written out when they are written or sent."""
         self._wake()
-        self._waiting.append(_Promise(self._clock.now_ns(), namespace, id, make))
+        self._waiting.append(_Promise(self._clock.now_ns(), namespace, id, run))
 
     def _wake(self) -> None:
         if not self._waiting:
@@ -133,12 +136,13 @@ class Journal:
                 wanted[namespace, id] = bool(self.listeners) or self._wanted(namespace, id)
             if wanted[namespace, id]:
                 head = _head(one.time_ns, namespace, _CALL_TOPICS, id)
-                if self.listeners:
-                    found += [_Line(namespace, id, f"{head}{it}}}", True) for it in one.make()]
-                elif made := list(one.make()):  # hundreds that only go into one file
-                    between = f"}}\n{head}"
-                    whole = f"{head}{between.join(made)}}}"
-                    found.append(_Line(namespace, id, whole, True))
+                kept = None if self.listeners else self._forms.keep(namespace, id, one.run)
+                if kept is not None:  # they only go into one file
+                    head = _head(one.time_ns, namespace, CALLS, id)
+                    found.append(_Line(namespace, id, f"{head}{kept}}}", True))
+                else:
+                    lines = one.run.lines()
+                    found += [_Line(namespace, id, f"{head}{it}}}", True) for it in lines]
         return found
 
     def _wanted(self, namespace: str, id: str) -> bool:
@@ -191,8 +195,14 @@ class Journal:
         if not self._waiting:
             self._pending.clear()
 
+    def close(self) -> None:
+        """Write what waits, and leave nothing that only a shim needs."""
+        self.flush()
+        self._forms.clear()
+
     def recover(self) -> None:
         """Write what a predecessor had not written when it died."""
+        self._forms.clear()
         tasks: dict[tuple[str, str], list[str]] = {}
         recent: dict[str, list[str]] = {}
         for text in self._pending.lines():

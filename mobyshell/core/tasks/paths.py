@@ -7,6 +7,7 @@ who owns a directory. Nothing heavy is imported: `task ls` runs through here.
     <state>/debug.sock                      where the shim tells of itself (core/tasks/debugging)
     <state>/.debug/                         the same of faces that were asked (core/debug/door)
     <state>/.making/                        what is being put together or taken apart
+    <state>/.forms/                         what the latest traces have in common (core/tasks/forms)
     <state>/.networks/                      what is attached to networks (core/network/records)
     <state>/<namespace>/events.jsonl        what happened lately, bounded
     <state>/<namespace>/<id>/               the runtime's directory of one container
@@ -29,6 +30,7 @@ LOGS = "logs"
 MAKING = ".making"
 EVENTS = "events.jsonl"
 NETWORKS = ".networks"
+FORMS = ".forms"
 TASK = "task"
 
 RESERVED = frozenset({SOCKET, LOCK, DIARY, STAGING, PENDING, DEBUG_SOCKET})

@@ -190,7 +190,7 @@ class Shim:
         self._timer = None
         if self._idle() and self._server.leave():
             self._debug.close()
-            self.house.journal.flush()
+            self.house.journal.close()
             self.house.broom.sweep()
             self.house.stock.clear()
             self.loop.stop()

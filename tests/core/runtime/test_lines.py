@@ -13,7 +13,7 @@ import pytest
 from mobyshell.core.oci import default_spec, spec_to_json
 from mobyshell.core.oci.spec import spec_of
 from mobyshell.core.runtime import Runtime
-from mobyshell.core.runtime.lines import lines
+from mobyshell.core.runtime.lines import Run, read
 from mobyshell.core.runtime.plan import Actor, Phase, Plan, named
 from mobyshell.core.runtime.prepared import CHILD
 from mobyshell.core.runtime.program import ID, REPORT, Program, assemble
@@ -32,7 +32,7 @@ def plan(tmp_path: Path) -> Plan:
     return Runtime(tmp_path).plan(ID, "/bundle", spec=spec_of(document))
 
 
-def run(program: Program, id: str) -> None:
+def as_if_run(program: Program, id: str) -> None:
     """As if it had run: some calls refused, some passed over."""
     program.fill({"id": id, "pid": "4711"})
     at = program.reports_at
@@ -52,10 +52,16 @@ def test_the_lines_are_the_events(tmp_path: Path, part: int) -> None:
     program = assemble(template.of(actor, *phases))
     try:
         for id, first in (("one", 0), ("another.id", 0), ("third", 3)):
-            run(program, id)
+            as_if_run(program, id)
             told = [asdict(one) for one in events(named(template, ID, id), program, first)]
-            found = lines(template, program, program.reports(), first, dict(program.values))
-            assert [json.loads(one) for one in found] == json.loads(json.dumps(told))
+            run = Run(lambda: template, program, program.copied_reports(), first, program.values)
+            assert [json.loads(one) for one in run.lines()] == json.loads(json.dumps(told))
             assert told
+            if run.form():
+                found = read(run.text(), json.loads(run.data()), id)
+                assert [json.loads(one) for one in found] == json.loads(json.dumps(told))
+            else:  # texts with a pid in them
+                assert actor is Actor.PARENT
+                assert phases == (Phase.ATTACH,)
     finally:
         program.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -18,6 +19,7 @@ from mobyshell.core.events import (
     TaskExited,
     TaskUpdated,
 )
+from mobyshell.core.runtime.lines import Run
 from mobyshell.core.tasks import journal as journal_module
 from mobyshell.core.tasks.journal import Journal, encode
 from mobyshell.core.tasks.loop import Loop
@@ -142,13 +144,23 @@ def test_a_slow_listener_misses_calls_before_it_misses_tasks(
     assert text.count(b"/tasks/exit") > text.count(b"/runtime/call") > 5
 
 
+class Told:
+    """Calls that say more than numbers."""
+
+    def form(self) -> str:
+        return ""
+
+    def lines(self) -> list[str]:
+        return ['{"n":1}', '{"n":2}']
+
+
 def test_a_part_is_written_first_and_nothing_of_what_is_being_made(
     journal: Journal, tmp_path: Path
 ) -> None:
     (tmp_path / "ns" / "b").mkdir()
     for number in range(10):
         journal.emit("ns", "a", TaskExited(number, 0))
-    journal.emit_later("ns", "a", lambda: ['{"n":1}', '{"n":2}'])
+    journal.emit_later("ns", "a", cast("Run", Told()))
     journal.begin("ns", "b")
     journal.emit("ns", "b", TaskExited(11, 0))
     journal.flush_some()
