@@ -173,6 +173,17 @@ def test_a_waiting_client_does_not_notice(house: House) -> None:
     assert found == [17]
 
 
+def test_the_next_call_does_not_notice(house: House) -> None:
+    id = house.run("sleep", "60")
+    shim = house.pids()[1]
+    assert house.client.exec(id, ["true"]).pid  # its connection is kept for the next one
+    kill_now(shim)
+    eventually(lambda: not os.path.exists(f"/proc/{shim}"))
+    assert house.client.exec(id, ["true"]).pid
+    house.client.kill(id, signal.SIGKILL)
+    assert house.client.wait(id, timeout=60) == 137
+
+
 def test_a_client_whose_call_was_under_way_is_told(house: House) -> None:
     """What is not known to be safe is not done twice; the next call finds the successor."""
     id = house.sh("exec sleep 60")
