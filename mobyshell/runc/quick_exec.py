@@ -44,6 +44,8 @@ def parse(words: Sequence[str]) -> Asked | None:
         name, given, value = word.partition("=")
         if word == "exec" and not own:
             own = True
+        elif word == "--systemd-cgroup" and not own:
+            continue  # about containers that are made
         elif own and word in ("--detach", "-d"):
             asked.detached = True
         elif own and word[:1] != "-":

@@ -20,6 +20,8 @@ __all__ = ["quick"]  # the fixture
         ("--root /r exec c true", True),
         ("--root=/r --log /l --log-format json exec -d --pid-file /p --process /f c", True),
         ("--root /r exec c sh -c -t", True),
+        ("--root /r --systemd-cgroup exec c sh", True),
+        ("--root /r exec --systemd-cgroup c sh", False),
         ("--root /r exec -t c sh", False),
         ("--root /r exec --user 1 c sh", False),
         ("--root /r exec -p /f c sh", False),

@@ -148,8 +148,8 @@ def test_described_by_a_file_with_a_pid_file(
         process.write_text(text)
         null = subprocess.DEVNULL
         return subprocess.run(
-            machine.words("--log", str(tmp_path / "log"), "--log-format", "json", "exec", "--process",
-                          str(process), "--detach", "--pid-file", str(pid), "c"),
+            machine.words("--log", str(tmp_path / "log"), "--log-format", "json", "--systemd-cgroup", "exec",
+                          "--process", str(process), "--detach", "--pid-file", str(pid), "c"),
             stdin=null, stdout=null, stderr=null, timeout=PATIENCE, check=False, cwd=tmp_path,
         )  # fmt: skip
 
