@@ -153,8 +153,10 @@ def _refuse_full(ctx: Context, name: str, left: Collection[tuple[str, str]] = ()
     found = tenants_of(ctx).objects(name, measured=False)
     inside = [one for one in found if (one.kind, one.name) not in left]
     if inside:
+        coming = any(one.kind == "ingests" for one in inside)
+        gives_up = f"; `--namespace {name} content abort` gives up ingests" if coming else ""
         raise WrongState(f"namespace {name} is not empty: {named(inside)}",
-                         hint="remove what is in it first")  # fmt: skip
+                         hint=f"remove what is in it first{gives_up}")  # fmt: skip
 
 
 @verb(

@@ -7,6 +7,7 @@ much. Source: the kernel's Documentation/accounting/psi.rst.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mobyshell.core.errors import SyscallFailed, Unsupported
@@ -65,14 +66,14 @@ def of_host(directory: str = HOST) -> dict[str, Pressure]:
     return found
 
 
-def of_group(path: str) -> dict[str, Pressure]:
+def of_group(path: str, resources: Sequence[str] = RESOURCES) -> dict[str, Pressure]:
     """The pressure in the v2 group at `path`, by resource; empty where it is not told."""
-    return _read(path, ".pressure")
+    return _read(path, ".pressure", resources)
 
 
-def _read(directory: str, suffix: str) -> dict[str, Pressure]:
+def _read(directory: str, suffix: str, resources: Sequence[str] = RESOURCES) -> dict[str, Pressure]:
     found = {}
-    for resource in RESOURCES:
+    for resource in resources:
         try:
             one = parse(cgroups.read(directory, f"{resource}{suffix}"))
         except SyscallFailed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from mobyshell.core.clock import Clock
@@ -20,11 +20,23 @@ def stats(root: Path, id: str, *, clock: Clock) -> Stats:
     return read_stats(states.read(root, id).cgroups, clock.now_ns())
 
 
-def read_stats(paths: Mapping[str, str], now_ns: int) -> Stats:
-    """The counters of the cgroups `paths` (controller, or "" for v2 → directory)."""
+def read_stats(paths: Mapping[str, str], now_ns: int, *, moving: bool = False) -> Stats:
+    """The counters of the cgroups `paths` (controller, or "" for v2 → directory).
+
+    `moving`: only what is drawn as it moves. A file costs the kernel more than one would think, and
+    who looks each second at a hundred tasks wants no peak, no throttling and no killing: None.
+    """
+    asked = _text if not moving else _moving
     if "cpuacct" in paths or "memory" in paths or "pids" in paths:
-        return _v1(paths, now_ns)
-    return _v2(paths, now_ns)
+        return _v1(paths, now_ns, asked)
+    return _v2(paths, now_ns, asked)
+
+
+Ask = Callable[[Mapping[str, str], str, str], "str | None"]
+
+_STILL = frozenset({
+    "memory.peak", "memory.events", "memory.max_usage_in_bytes", "memory.oom_control",
+})  # fmt: skip
 
 
 def _text(paths: Mapping[str, str], controller: str, file: str) -> str | None:
@@ -37,27 +49,27 @@ def _text(paths: Mapping[str, str], controller: str, file: str) -> str | None:
         return None  # not on this kernel, or the container has just gone
 
 
-def _number(paths: Mapping[str, str], controller: str, file: str) -> int | None:
-    text = _text(paths, controller, file)
+def _moving(paths: Mapping[str, str], controller: str, file: str) -> str | None:
+    # v1 has the throttling, and nothing else that is asked for, in cpu.stat
+    still = file in _STILL or (file == "cpu.stat" and controller == "cpu")
+    return None if still else _text(paths, controller, file)
+
+
+def _number(text: str | None) -> int | None:
     if text is None:
         return None
     return 0 if text == "max" else int(text)
 
 
-def _limit(paths: Mapping[str, str], controller: str, file: str) -> int | None:
+def _limit(text: str | None) -> int | None:
     """A limit; None where there is none. 0 is one: pids.max 0 lets nothing fork."""
-    text = _text(paths, controller, file)
     if text is None or text == "max":
         return None
     value = int(text)
     return None if value >= _UNLIMITED else value
 
 
-def _field(paths: Mapping[str, str], controller: str, file: str, name: str) -> int | None:
-    return _field_of(_text(paths, controller, file), name)
-
-
-def _field_of(text: str | None, name: str) -> int | None:
+def _field(text: str | None, name: str) -> int | None:
     for line in (text or "").splitlines():
         key, _, value = line.partition(" ")
         if key == name:
@@ -65,21 +77,20 @@ def _field_of(text: str | None, name: str) -> int | None:
     return None
 
 
-def _v1(paths: Mapping[str, str], now_ns: int) -> Stats:
-    moved = _text(paths, "blkio", "blkio.throttle.io_service_bytes_recursive")
-    read, written = _bytes_v1(moved, "Read"), _bytes_v1(moved, "Write")
+def _v1(paths: Mapping[str, str], now_ns: int, ask: Ask) -> Stats:
+    moved = ask(paths, "blkio", "blkio.throttle.io_service_bytes_recursive")
     return Stats(
         time_ns=now_ns,
-        cpu_ns=_number(paths, "cpuacct", "cpuacct.usage"),
-        cpu_throttled_ns=_field(paths, "cpu", "cpu.stat", "throttled_time"),
-        memory=_number(paths, "memory", "memory.usage_in_bytes"),
-        memory_limit=_limit(paths, "memory", "memory.limit_in_bytes"),
-        memory_peak=_number(paths, "memory", "memory.max_usage_in_bytes"),
-        pids=_number(paths, "pids", "pids.current"),
-        pids_limit=_limit(paths, "pids", "pids.max"),
-        io_read=read,
-        io_write=written,
-        oom_kills=_field(paths, "memory", "memory.oom_control", "oom_kill"),
+        cpu_ns=_number(ask(paths, "cpuacct", "cpuacct.usage")),
+        cpu_throttled_ns=_field(ask(paths, "cpu", "cpu.stat"), "throttled_time"),
+        memory=_number(ask(paths, "memory", "memory.usage_in_bytes")),
+        memory_limit=_limit(ask(paths, "memory", "memory.limit_in_bytes")),
+        memory_peak=_number(ask(paths, "memory", "memory.max_usage_in_bytes")),
+        pids=_number(ask(paths, "pids", "pids.current")),
+        pids_limit=_limit(ask(paths, "pids", "pids.max")),
+        io_read=_bytes_v1(moved, "Read"),
+        io_write=_bytes_v1(moved, "Write"),
+        oom_kills=_field(ask(paths, "memory", "memory.oom_control"), "oom_kill"),
     )
 
 
@@ -93,21 +104,22 @@ def _bytes_v1(text: str | None, direction: str) -> int | None:
     )
 
 
-def _v2(paths: Mapping[str, str], now_ns: int) -> Stats:
-    spent, moved = _text(paths, "", "cpu.stat"), _text(paths, "", "io.stat")
-    usage, throttled = _field_of(spent, "usage_usec"), _field_of(spent, "throttled_usec")
+def _v2(paths: Mapping[str, str], now_ns: int, ask: Ask) -> Stats:
+    spent, moved = ask(paths, "", "cpu.stat"), ask(paths, "", "io.stat")
+    usage = _field(spent, "usage_usec")
+    throttled = _field(spent, "throttled_usec") if ask is _text else None
     return Stats(
         time_ns=now_ns,
         cpu_ns=None if usage is None else usage * 1000,
         cpu_throttled_ns=None if throttled is None else throttled * 1000,
-        memory=_number(paths, "", "memory.current"),
-        memory_limit=_limit(paths, "", "memory.max"),
-        memory_peak=_number(paths, "", "memory.peak"),
-        pids=_number(paths, "", "pids.current"),
-        pids_limit=_limit(paths, "", "pids.max"),
+        memory=_number(ask(paths, "", "memory.current")),
+        memory_limit=_limit(ask(paths, "", "memory.max")),
+        memory_peak=_number(ask(paths, "", "memory.peak")),
+        pids=_number(ask(paths, "", "pids.current")),
+        pids_limit=_limit(ask(paths, "", "pids.max")),
         io_read=_bytes_v2(moved, "rbytes"),
         io_write=_bytes_v2(moved, "wbytes"),
-        oom_kills=_field(paths, "", "memory.events", "oom_kill"),
+        oom_kills=_field(ask(paths, "", "memory.events"), "oom_kill"),
     )
 
 

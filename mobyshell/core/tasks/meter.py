@@ -62,9 +62,10 @@ class TaskMeter:
             return {}  # it has just ended, or another runtime keeps it elsewhere
 
     def _read(self, paths: dict[str, str]) -> Reading:
-        stats = read_stats(paths, self._clock.now_ns())
+        stats = read_stats(paths, self._clock.now_ns(), moving=True)
         at_ns = self._clock.monotonic_ns()
-        return Reading(at_ns, stats, pressure.of_group(paths[""]) if "" in paths else {})
+        waits = pressure.of_group(paths[""], ("cpu",)) if "" in paths else {}
+        return Reading(at_ns, stats, waits)
 
     @staticmethod
     def _host() -> tuple[dict[str, pressure.Pressure], str]:

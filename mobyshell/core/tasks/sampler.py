@@ -27,8 +27,8 @@ Who = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One look at a task's counters. `at_ns`: monotonic; `pressure`: of its v2 group, by resource,
-    empty where that is not told."""
+    """One look at a task's counters. `at_ns`: monotonic; `pressure`: of its v2 group for a
+    processor, empty where that is not told."""
 
     at_ns: int
     stats: Stats

@@ -12,8 +12,9 @@ import pytest
 
 from mobyshell.core.clock import ManualClock
 from mobyshell.core.errors import Unsupported
-from mobyshell.core.linux import pressure
+from mobyshell.core.linux import cgroups, pressure
 from mobyshell.core.linux.pressure import Pressure, Stall
+from mobyshell.core.runtime.stats import read_stats
 from mobyshell.core.runtime.values import Stats
 from mobyshell.core.tasks.meter import TaskMeter
 from mobyshell.core.tasks.rings import NOTHING, Ring
@@ -144,6 +145,31 @@ def test_a_group_of_either_version_is_read_alike(tmp_path: Path) -> None:
     assert (v2.stats.memory_limit, v2.stats.pids_limit) == (None, 44)
     assert v1.pressure == {}
     assert v2.pressure["cpu"].some.total_us == hybrid.pressure["cpu"].some.total_us == 100_000
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_no_file_is_read_that_nobody_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    files = V1 if version == "v1" else {"": V2}
+    paths = {controller: str(tmp_path) for controller in files}
+    for controller in files:
+        for name, text in files[controller].items():
+            (tmp_path / name).write_text(text)
+    asked: list[str] = []
+    read = cgroups.read
+    monkeypatch.setattr(cgroups, "read", lambda path, file: asked.append(file) or read(path, file))
+    TaskMeter(str(tmp_path), ManualClock())._read(paths)
+    assert len(asked) == len(set(asked)) == 7 - (version == "v1")
+    assert not {"memory.peak", "memory.events", "memory.max_usage_in_bytes", "io.pressure"} & {
+        *asked
+    }
+    asked.clear()
+    every = read_stats(paths, 1)
+    assert every.memory_peak == 4 << 20
+    assert every.cpu_throttled_ns == 7000
+    assert every.oom_kills == 0
+    assert len(asked) == len(set(asked))
 
 
 # real tasks
