@@ -25,14 +25,11 @@ unit: $(VENV)/.dev .ci/packages
 	sh .ci/packages
 	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
-# the ten experiments with faults (docs/store.md) at every point, not at some of them (an hour or two);
-# MOBYSHELL_SWEEP_POINTS=20 is a shorter one. The table at the end is of this run.
+# the ten experiments with faults (docs/store.md) at every point, not at some of them (some hours);
+# MOBYSHELL_SWEEP_POINTS=20 is a shorter one. It goes on where it was ended; `rm -r .run/sweep` begins anew.
 sweep: $(VENV)/.dev .ci/packages
 	sh .ci/packages
-	@mkdir -p .run && rm -f .run/sweep.jsonl
-	MOBYSHELL_SWEEP=all MOBYSHELL_SWEEP_RECORD=$(CURDIR)/.run/sweep.jsonl $(BIN)/python -m pytest -q -o faulthandler_timeout=0 \
-		tests/faults tests/core/store/test_killed.py tests/core/store/test_unpack_killed.py tests/core/registry/test_hostile.py; \
-	status=$$?; $(BIN)/python -m tests.faults.record .run/sweep.jsonl; exit $$status
+	$(BIN)/python -m tests.faults.sweep .run/sweep
 
 bench: $(VENV)/.runtime
 	$(BIN)/mobyshell bench run --write docs/bench.md
