@@ -147,7 +147,7 @@ def test_what_the_image_says_is_run(moby: Moby) -> None:
     put_image(moby)
     assert run(moby) == (0, ["default"])
     assert run(moby, "sh", "-c", "echo $A; exit 7") == (7, ["1"])
-    assert run(moby, "id", user="web")[1] == ["uid=33(web) gid=34(www) groups=40(logs)"]
+    assert run(moby, "id", user="web")[1] == ["uid=33(web) gid=34(www) groups=34(www),40(logs)"]
     assert run(moby, "sh", "-c", "echo $A", spec=[with_env("A=2")])[1] == ["2"]
 
 

@@ -25,7 +25,6 @@ if __name__ == "__main__":  # started by hand: -I leaves sys.path bare; not to b
 # `signal` and `socket` without their enums
 import _signal as signal  # type: ignore[import-not-found]
 import _socket as socket
-import array
 import ctypes
 import faulthandler
 import os
@@ -63,6 +62,7 @@ _GIVE_UP = 0.8
 """Without a task, a delay this long is the last: some six tries in two seconds."""
 _MOMENT = 0.02
 _LONGEST = 16 << 10
+_INT = ctypes.sizeof(ctypes.c_int)
 _MOST_BESIDE = 8
 """Descriptors with one datagram: of a process there are at most five."""
 _STEADY = 10.0
@@ -175,7 +175,7 @@ class Keeper:
     def _hear(self) -> bool:
         """One datagram from the shim; False when it has hung up. BlockingIOError if there is none."""
         assert self._line is not None
-        room = socket.CMSG_SPACE(_MOST_BESIDE * array.array("i").itemsize)
+        room = socket.CMSG_SPACE(_MOST_BESIDE * _INT)
         try:
             how = socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
             data, beside, _, _ = self._line.recvmsg(_LONGEST, room, how)
@@ -183,13 +183,12 @@ class Keeper:
             raise
         except OSError:
             return False
-        fds = array.array("i")
+        handed: list[int] = []
         for level, kind, content in beside:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
+                handed += memoryview(content[: len(content) - len(content) % _INT]).cast("i")
         if not data:
             return False
-        handed = list(fds)
         for words in data.decode().split("\0\0"):
             self._do(words.split("\0"), handed)
         return True
