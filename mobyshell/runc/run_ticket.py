@@ -8,6 +8,7 @@ it has: what must be as it was is what the entry was found by, and what says tha
 from __future__ import annotations
 
 import posix
+import time
 
 from mobyshell.runc import shape, stored, tickets
 from mobyshell.runc.run_steps import Making
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 PREFIX = "run%"
-KEPT = 16
+KEPT = 32
 """Tickets below one root."""
+YOUNG = 1.0
+"""Seconds after which a ticket that did not hold is made anew: where each call comes from other
+cgroups, none holds, and making one would only cost."""
 _LONGEST_NAME = 200
 _MOUNTS_ROOM = 4 << 20
 _STAT_BYTES, _STAT_MODE = 144, 24
@@ -49,11 +53,19 @@ class Done:
 def store(done: Done) -> None:
     """Make the ticket of what was done. OSError if it cannot be written; ValueError, KeyError for
     what cannot be said in one."""
-    called = name(done.bundle)
+    called, directory = name(done.bundle), f"{done.root}/{stored.DIRECTORY}"
     # what is not ours yet is not said in a ticket
-    if called and not done.entry["owned"] and not done.entry["identities"]:
-        directory = f"{done.root}/{stored.DIRECTORY}"
+    if not called or done.entry["owned"] or done.entry["identities"]:
+        return
+    if not _young(f"{directory}/{called}"):
         tickets.write(directory, called, _ticket(done), PREFIX, KEPT)
+
+
+def _young(path: str) -> bool:
+    try:
+        return 0 <= time.time() - posix.stat(path).st_mtime < YOUNG
+    except OSError:
+        return False
 
 
 def _ticket(done: Done) -> bytes:

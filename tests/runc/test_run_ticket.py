@@ -36,10 +36,11 @@ LOOK = (
 
 def learn(ours: Machine, quick: Machine) -> Path:
     """Have a ticket made for the bundle; where it is."""
+    made = ours.root / ".plans" / run_ticket.name(str(ours.bundle))
+    made.unlink(missing_ok=True)
     for machine in (ours, ours, quick):
         machine.quiet("run", "-d", "learn")
         ours.ok("delete", "--force", "learn")
-    made = ours.root / ".plans" / run_ticket.name(str(ours.bundle))
     assert made.exists()
     return made
 
@@ -269,7 +270,7 @@ def test_of_two_with_one_name_one_is_made(
 ) -> None:
     ours.spec("sh", "-c", "read line; exit 4")
     learn(ours, quick)
-    for _ in range(10):
+    for _ in range(5):
         both = [
             subprocess.Popen(
                 installed.words("run", "c"), cwd=ours.bundle, env=ours.environment,
@@ -395,6 +396,27 @@ def test_levels_above_the_cgroups_come_and_go(
     finally:
         other.rmdir()
     assert left() == []
+
+
+def test_a_ticket_that_did_not_hold_is_made_anew_but_not_at_once(
+    ours: Machine, quick: Machine, installed: Machine
+) -> None:
+    ours.spec("true")
+    made = learn(ours, quick)
+    text = made.read_bytes()
+    config = ours.bundle / "config.json"
+    config.write_text(config.read_text() + " ")
+    assert asks_python(ours, installed)
+    os.utime(made)
+    before = made.stat().st_mtime
+    quick.ok("run", "c")
+    # on a slow machine it was not young any more
+    later = made.stat().st_mtime - before > run_ticket.YOUNG - 0.1
+    assert later or made.read_bytes() == text
+    os.utime(made, (0, 0))
+    quick.ok("run", "c")
+    assert made.read_bytes() != text
+    assert not asks_python(ours, installed)
 
 
 def test_there_are_not_too_many(ours: Machine, quick: Machine) -> None:
