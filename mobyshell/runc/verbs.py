@@ -10,7 +10,9 @@ from pathlib import Path
 from mobyshell.core.runtime.native.assembler import assemble
 from mobyshell.core.runtime.native.image import elf
 
-PARTS = ("record.s", "groups.s", "verbs.s", "delete.s", "shown.s")
+PARTS = (
+    "record.s", "wording.s", "groups.s", "verbs.s", "start.s", "delete.s", "shown.s",
+)  # fmt: skip
 TARGET = Path(__file__).parents[2] / "scripts/mobyshell-runc-verbs-x86_64"
 
 

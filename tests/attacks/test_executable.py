@@ -244,7 +244,7 @@ def test_the_command_itself(image: Path, tmp_path: Path) -> None:
     """As it is installed, often enough that plans and tickets are used, which need no Python."""
     place = tmp_path / "bin"
     place.mkdir()
-    for name in ("mobyshell-runc", "mobyshell-runc-x86_64"):
+    for name in ("mobyshell-runc", "mobyshell-runc-x86_64", "mobyshell-runc-verbs-x86_64"):
         shutil.copy(front.TARGET.parent / name, place / name)
     (place / "python3").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     (place / "python3").chmod(0o755)
