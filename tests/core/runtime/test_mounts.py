@@ -343,6 +343,36 @@ def test_copying_up(house: House, rootfs: Path, tmp_path: Path) -> None:
     assert not (top / "new").exists()
 
 
+@pytest.mark.parametrize("kind", ["tmpfs", "bind", "in a user namespace"])
+def test_what_lies_on_the_root_is_the_root(
+    house: House, rootfs: Path, tmp_path: Path, kind: str
+) -> None:
+    """As with runc: later mounts and the program are in there, and the image stays as it was."""
+    over = tmpfs("/", "tmpcopyup")
+    if kind == "bind":
+        copy = tmp_path / "copy"
+        subprocess.run(["cp", "-a", str(rootfs), str(copy)], check=True)
+        over = {"destination": "/./", "type": "bind", "source": str(copy), "options": ["bind"]}
+
+    def change(document: Document) -> None:
+        with_mounts(rootfs=rootfs)(document)
+        document["mounts"] = [over, *document["mounts"], tmpfs("/made")]
+        document["linux"]["rootfsPropagation"] = "rslave"
+        if kind == "in a user namespace":
+            document["linux"]["namespaces"].append({"type": "user"})
+            for member in ("uidMappings", "gidMappings"):
+                mapping = {"containerID": 0, "hostID": 0, "size": 65536}
+                document["linux"][member] = [mapping]
+
+    lines = house.sh(
+        "touch /new /made/new && ls /new /made/new;cut -d' ' -f5 /proc/self/mountinfo | grep -cx /",
+        change,
+    )
+    assert lines[:2] == ["/made/new", "/new"]
+    assert lines[2:] == ["1"]
+    assert not {"new", "made"} & {one.name for one in rootfs.iterdir()}
+
+
 def test_copying_up_more_than_fits(house: House, rootfs: Path) -> None:
     (rootfs / "data").mkdir()
     (rootfs / "data" / "big").write_bytes(b"x" * 1000000)

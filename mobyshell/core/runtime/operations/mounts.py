@@ -134,10 +134,11 @@ def _outside_proc(entry: Mount) -> list[Call]:
 
 def _finish(
     options: MountOptions, target: Sequence[Call], *, attributes: tuple[int, int] = (0, 0),
-    mount: Cell | Flags = MOUNT, before: Sequence[Call] = (),
+    mount: Cell | Flags = MOUNT, before: Sequence[Call] = (), destination: str = "",
 ) -> list[Call]:  # fmt: skip
     """Place `mount` on the target with its attributes and propagation, and close both.
-    `before`: what is done with both while it still is nowhere."""
+    `before`: what is done with both while it still is nowhere. What lies on the root is the root
+    from there on."""
     calls = [*target, *before]
     on, clear = attributes
     if on or clear:
@@ -145,7 +146,10 @@ def _finish(
     if options.rec_set or options.rec_clear:
         calls.append(set_attributes(mount, options.rec_set, options.rec_clear, recursive=True))
     calls.append(attach(mount, TARGET))
-    return [*calls, *_spread(options, mount), close(mount), close(TARGET)]
+    calls += _spread(options, mount)
+    if destination and os.path.normpath("/" + destination.lstrip("/")) == "/":
+        calls.append(Call("dup3", (mount, ROOT, flags("open", c.O_CLOEXEC))))
+    return [*calls, close(mount), close(TARGET)]
 
 
 def _spread(options: MountOptions, mount: Cell | Flags) -> list[Call]:
@@ -196,7 +200,10 @@ def _bind(
         on &= ~(c.MOUNT_ATTR__ATIME | c.MOUNT_ATTR_NODIRATIME)
         clear &= c.MOUNT_ATTR_NOSYMFOLLOW
     attributes = (on, clear)
-    calls = [*clone, *_finish(options, target, attributes=attributes, mount=mount, before=kept)]
+    calls = [*clone, *_finish(
+        options, target, attributes=attributes, mount=mount, before=kept,
+        destination=entry.destination,
+    )]  # fmt: skip
     if "copy-symlink" not in options.extensions:
         return calls
     return [*_copy_link(entry.destination, origin, len(calls)), *calls]
@@ -272,7 +279,9 @@ def _filesystem(entry: Mount, options: MountOptions, kind: str) -> list[Call]:
     late = c.MOUNT_ATTR_RDONLY if copied and options.read_only else 0
     before = [*made[split:], *(hand_over(b"c", TARGET, MOUNT) if copied else ())]
     target = _target(entry, options, kind)
-    return [*made[:split], *_finish(options, target, attributes=(late, 0), before=before)]
+    return [*made[:split], *_finish(
+        options, target, attributes=(late, 0), before=before, destination=entry.destination
+    )]  # fmt: skip
 
 
 def _target(entry: Mount, options: MountOptions, kind: str) -> list[Call]:
