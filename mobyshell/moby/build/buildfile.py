@@ -19,6 +19,8 @@ Owns the format. What is not known is an error that names the place: nothing is 
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -74,7 +76,7 @@ def _step(document: Any, number: int) -> Step:
     kind = kinds[0]
     _known(document, _KINDS[kind], where)
     value = document[kind]
-    text = f"{kind} {value}"
+    text = f"{kind} {_shown(kind, value)}"
     if kind == "programs":
         names = tuple(_text(one, where) for one in _list(value, where))
         return Programs(text=text, names=names, links=_texts(document.get("links", {}), where))
@@ -112,7 +114,7 @@ def _settings(document: Mapping[str, Any]) -> list[Step]:
     found: list[Step] = []
 
     def add(name: str, member: str, value: Any) -> None:
-        found.append(Set(text=f"{name} {document[name]}", member=member, value=value))
+        found.append(Set(text=f"{name} {_shown(name, document[name])}", member=member, value=value))
 
     for name in ("env", "labels"):
         if name in document:
@@ -143,6 +145,18 @@ def _known(document: Mapping[Any, Any], known: set[str], where: str) -> None:
     if unknown:
         raise InvalidSpec(f"{where}: unknown {', '.join(unknown)[:100]}",
                           hint=f"known: {', '.join(sorted(known))}")  # fmt: skip
+
+
+def _shown(kind: str, value: Any) -> str:
+    """A step as an image's history tells it. What differs in effect differs in words: they are what
+    a step is cached by."""
+    if isinstance(value, dict):
+        return " ".join(f"{key}={shlex.quote(str(one))}" for key, one in value.items())
+    if not isinstance(value, list):
+        return str(value)
+    if kind in ("run", "cmd", "entrypoint"):  # a word is no shell's, as Dockerfiles write it
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return shlex.join(map(str, value))
 
 
 def _text(value: Any, where: str) -> str:

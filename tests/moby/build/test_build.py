@@ -332,6 +332,23 @@ WORKDIR /out/work
         site.build("FROM busybox\nRUN ln -s loop /loop\nCOPY file /loop/x\n")
 
 
+def test_a_step_is_told_in_words_and_not_in_pythons() -> None:
+    (stage,) = parse_buildfile("""
+from: busybox
+steps:
+  - programs: [/bin/sh, /bin/a b]
+  - run: echo one
+  - run: [echo, one]
+env: {PATH: "/bin:/usr/bin", SAID: "two words"}
+expose: [8080]
+cmd: [sh, -c, "a b"]
+""")
+    assert [one.text for one in stage.steps] == [
+        "programs /bin/sh '/bin/a b'", "run echo one", 'run ["echo", "one"]',
+        "env PATH=/bin:/usr/bin SAID='two words'", 'cmd ["sh", "-c", "a b"]', "expose 8080",
+    ]  # fmt: skip
+
+
 def test_a_build_file_makes_a_base_from_this_machine(site: Site) -> None:
     stages = parse_buildfile("""
 steps:
