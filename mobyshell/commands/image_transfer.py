@@ -120,6 +120,34 @@ def push(ctx: Context, *, image: str, target: str, platform: str | None, **regis
     return Done(f"{reference.name}@{top.digest}", said=meter.said())
 
 
+@verb(
+    N, "referrers",
+    argument("name", TEXT, "the image"),
+    option("--type", "only of this artifact type", TEXT, default=""),
+    *REGISTRY_OPTIONS,
+    effect=READ, example="image referrers localhost:5000/busybox",
+)  # fmt: skip
+def referrers(ctx: Context, *, name: str, type: str, **registry: Any) -> Rows:
+    """List what refers to an image at its registry: signatures, provenance, bills of materials.
+
+    The image that is here is meant, else the one that has the name there. Registries without the
+    referrers API are asked for the tag that stands in for it.
+    """
+    from mobyshell.moby.transfer import referrers as ask
+
+    reference = parse_reference(name)
+    client = client_of(ctx, str(reference.domain), **registry)
+    try:
+        found = ask(tenant(ctx), name, type, registry=client, stop=None)
+    finally:
+        client.close()
+    rows = [{"digest": one.digest, "type": one.artifact_type or one.media_type, "size": one.size,
+             "annotations": dict(one.annotations or {})} for one in found]  # fmt: skip
+    columns = (("digest", "DIGEST", "id"), ("type", "TYPE", "text"), ("size", "SIZE", "bytes"),
+               ("annotations", "ANNOTATIONS", "text"))  # fmt: skip
+    return Rows(columns, rows, "digest", "" if rows else f"nothing refers to {reference.familiar}")
+
+
 def push_watched(
     ctx: Context, image: str, target: str, progress: Progress, stop: Stop
 ) -> str:  # fmt: skip

@@ -119,6 +119,16 @@ class Moby:
         return push(self.tenant, name, target, platform=platform, registry=registry,
                     progress=progress, stop=stop)  # fmt: skip
 
+    def referrers(
+        self, name: str, artifact_type: str = "", *, registry: Registry | None = None,
+        stop: Stop | None = None,
+    ) -> tuple[Descriptor, ...]:  # fmt: skip
+        """What refers to an image at its registry: signatures, provenance, bills of materials; all, or
+        of one type. The image that is here is meant, else the one that has the name there."""
+        from mobyshell.moby.transfer import referrers
+
+        return referrers(self.tenant, name, artifact_type, registry=registry, stop=stop)
+
     def import_images(
         self, source: str | os.PathLike[str] | int, *, name: str = "", unpack: bool = True,
         platform: Platform | None = None, snapshotter: str = "",

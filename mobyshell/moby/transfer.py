@@ -103,6 +103,30 @@ def push(
     return top
 
 
+def referrers(
+    tenant: Tenant, name: str, artifact_type: str, *, registry: Registry | None, stop: Stop | None
+) -> tuple[Descriptor, ...]:
+    """See `Moby.referrers`."""
+    from mobyshell.core.registry.client import Client
+    from mobyshell.core.registry.manifests import resolve
+    from mobyshell.core.registry.referrers import referrers as ask
+
+    reference = parse_reference(name)
+    own = Client() if registry is None else None
+    try:
+        client = registry or own
+        assert client is not None
+        repository = client.repository(reference, stop=stop)
+        try:
+            digest = tenant.store.images.get(str(reference)).target.digest
+        except NotFound:
+            digest = resolve(repository).digest
+        return ask(repository, digest, artifact_type)
+    finally:
+        if own is not None:
+            own.close()
+
+
 def _admit(
     tenant: Tenant, reference: Reference, digest: Digest, repository: Repository | None = None
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from mobyshell.core.errors import NotFound
+from mobyshell.core.oci.media_types import OCI_EMPTY, OCI_MANIFEST
 from mobyshell.core.store.gc.collect import collect
 from mobyshell.moby.client import Moby
 from tests.core.registry.distribution import Distribution, distribution, skopeo
+from tests.core.store import images
 from tests.moby.test_client import put_image
 from tests.undertaker import subreaper
 
@@ -61,6 +64,34 @@ def test_pushed_by_one_pulled_and_run_by_another(
         garbage(other)
         assert list(other.store.root.blobs.glob("*/*")) == []
         assert [one for one in other.store.root.snapshots.glob("*/*") if one.is_dir()] == []
+
+
+def test_what_refers_to_an_image_is_listed(moby: Moby, registry: Distribution) -> None:
+    """By the tag that stands in for the API, which this registry has not."""
+    image, name = put_image(moby), f"{registry.host}/team/referred:1"
+    moby.push("busybox", name)
+    content = moby.tenant.store.content
+    empty = images.put(content, b"{}", OCI_EMPTY)
+    subject = {"mediaType": image.target.media_type, "digest": image.target.digest,
+               "size": image.target.size}  # fmt: skip
+    for kind in ("a/sbom", "a/proof"):
+        made = images.put_json(content, {
+            "schemaVersion": 2, "mediaType": OCI_MANIFEST, "artifactType": kind, "subject": subject,
+            "config": images.plain(empty), "layers": [images.plain(empty)],
+        }, OCI_MANIFEST)  # fmt: skip
+        moby.tenant.store.images.put(f"{registry.host}/team/referred:of", made)
+        moby.push(f"{registry.host}/team/referred:of")
+    found = moby.referrers(name)
+    assert sorted(str(one.artifact_type) for one in found) == ["a/proof", "a/sbom"]
+    (one,) = moby.referrers(name, "a/sbom")
+    assert one.media_type == OCI_MANIFEST
+    words = ["--root", str(moby.store.root.path), "--state", moby.state, "--namespace", "demo"]
+    done = subprocess.run(
+        [sys.executable, "-m", "mobyshell", *words, "image", "referrers", name, "--type", "a/proof"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["type"] == "a/proof"
 
 
 def test_two_processes_pull_one_image_once(
