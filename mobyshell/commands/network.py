@@ -184,7 +184,7 @@ def _plan_connect(
     option("--ip --ip6", "the address that it shall have there", TEXT, many=True),
     option("--alias", "a further name by which its neighbours find it", TEXT, many=True),
     argument("name", NETWORK, "the network"), argument("id", TASK, "the task"),
-    effect=WRITE, example="network connect --ip 10.90.0.7 --alias db lan web", key="J",
+    effect=WRITE, example="network connect --alias db lan web", key="J",
     plan=_plan_connect,
 )  # fmt: skip
 def connect(
