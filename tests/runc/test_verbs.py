@@ -209,25 +209,24 @@ def test_what_is_taken_is_taken_by_quick_verbs_too(ours: Machine, installed: Mac
 
 
 def test_whoever_has_a_place_of_their_own_does_not_use_roots(installed: Machine) -> None:
-    place = Path(tempfile.mkdtemp(prefix="mobyshell-verbs-"))  # other users can get there
-    place.chmod(0o755)
-    for name in os.listdir(Path(installed.program[0]).parent):
-        shutil.copy(Path(installed.program[0]).with_name(name), place)
-    words = [str(place / "mobyshell-runc"), "delete", "--force", f"nobody-{os.getpid()}"]
-    environment = {**installed.environment, "XDG_RUNTIME_DIR": "/nowhere"}
     os.makedirs("/run/runc", mode=0o711, exist_ok=True)
-    for uid, status in ((0, 0), (12345, PYTHON)):
-        done = subprocess.run(
-            words,
-            env=environment,
-            user=uid,
-            cwd="/",
-            check=False,
-            capture_output=True,
-            timeout=PATIENCE,
-        )
-        assert done.returncode == status
-    shutil.rmtree(place)
+    with tempfile.TemporaryDirectory(prefix="mobyshell-verbs-") as place:
+        os.chmod(place, 0o755)  # other users can get there
+        for name in os.listdir(Path(installed.program[0]).parent):
+            shutil.copy(Path(installed.program[0]).with_name(name), place)
+        words = [f"{place}/mobyshell-runc", "delete", "--force", f"nobody-{os.getpid()}"]
+        environment = {**installed.environment, "XDG_RUNTIME_DIR": "/nowhere"}
+        for uid, status in ((0, 0), (12345, PYTHON)):
+            done = subprocess.run(
+                words,
+                env=environment,
+                user=uid,
+                cwd="/",
+                check=False,
+                capture_output=True,
+                timeout=PATIENCE,
+            )
+            assert done.returncode == status
 
 
 def test_the_log_is_there_afterwards(ours: Machine, installed: Machine, tmp_path: Path) -> None:
@@ -484,6 +483,9 @@ def test_killed_at_any_change_it_leaves_what_can_be_gone_on_with(ours: Machine, 
     for call, number in CHANGES[verb]:
         ours.quiet("create", "c")
         found = record(ours)
+        if call == "rmdir" and number > len(found["cgroups"]):
+            ours.ok("delete", "--force", "c")
+            continue
         inject = f"inject={call}:signal=KILL:when={number}"
         done = subprocess.run(
             [strace, "-o", "/dev/null", "-e", inject, *program(ours, verb)], check=False, timeout=PATIENCE,
