@@ -254,7 +254,7 @@ def test_where_something_is_already_there(
     assert ours.status("c") == "running", "it is another one's"
     assert "already exists" in ours.fails("run", "c")
     ours.ok("delete", "--force", "c")
-    for place in groups:
+    for place in (groups[0], groups[-1]):
         os.mkdir(place)
         assert installed.call("run", "-d", "c").returncode == PYTHON
         assert cgroups_left(ours.root) == [place]
