@@ -27,6 +27,7 @@ YOUNG = 1.0
 """Seconds after which a ticket that did not hold is made anew: where each call comes from other
 cgroups, none holds, and making one would only cost."""
 _LONGEST_NAME = 200
+_LARGEST = 1 << 20
 _MOUNTS_ROOM = 4 << 20
 _STAT_BYTES, _STAT_MODE = 144, 24
 
@@ -57,8 +58,11 @@ def store(done: Done) -> None:
     # what is not ours yet is not said in a ticket
     if not called or done.entry["owned"] or done.entry["identities"]:
         return
-    if not _young(f"{directory}/{called}"):
-        tickets.write(directory, called, _ticket(done), PREFIX, KEPT)
+    if _young(f"{directory}/{called}"):
+        return
+    data = _ticket(done)
+    if len(data) <= _LARGEST:
+        tickets.write(directory, called, data, PREFIX, KEPT)
 
 
 def _young(path: str) -> bool:

@@ -419,6 +419,15 @@ def test_a_ticket_that_did_not_hold_is_made_anew_but_not_at_once(
     assert not asks_python(ours, installed)
 
 
+def test_a_bundle_too_big_has_none(ours: Machine, quick: Machine, installed: Machine) -> None:
+    """What is compared byte for byte is read by every call."""
+    ours.spec("true", change=lambda one: one.update(annotations={"long": "x" * (1 << 20)}))
+    for machine in (ours, ours, quick):
+        machine.ok("run", "c")
+    assert not (ours.root / ".plans" / run_ticket.name(str(ours.bundle))).exists()
+    assert asks_python(ours, installed)
+
+
 def test_there_are_not_too_many(ours: Machine, quick: Machine) -> None:
     ours.spec("true")
     learn(ours, quick).unlink()
