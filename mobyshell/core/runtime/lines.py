@@ -13,7 +13,6 @@ import json
 from binascii import a2b_base64
 from binascii import b2a_base64 as base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from hashlib import sha256
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
@@ -57,6 +56,8 @@ class Run:
         more than numbers."""
         program = self._program
         if program.form is None:
+            from hashlib import sha256  # once for a plan; whoever only starts needs none
+
             template = self._template()
             differ = any(_differs(template, one) for one in program.origins)
             program.form = "" if differ else sha256(self.text()).hexdigest()[:32]
