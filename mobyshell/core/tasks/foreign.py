@@ -165,7 +165,7 @@ class ForeignRuntime:
                 console_socket=console.path if console else "", tty=console is not None
             )
             pid = yield from self._verbs(id).exec_detached(
-                id, _sized(process, rows, columns), options, stdio
+                id, _asked(process, rows, columns), options, stdio
             )
             if console is not None:
                 master = yield from console.receiving(PATIENCE)
@@ -261,7 +261,7 @@ def _given(spec: Spec, bundle: str, cgroup: str, rows: int, columns: int) -> Spe
     linux = spec.linux
     if linux is not None and not linux.cgroups_path and os.geteuid() == 0:
         linux = replace(linux, cgroups_path=cgroup)
-    process = spec.process and _sized(spec.process, rows, columns)
+    process = spec.process and _asked(spec.process, rows, columns)
     return replace(
         spec, oci_version=_OLDEST, root=root, mounts=mounts, linux=linux, process=process
     )
@@ -278,7 +278,12 @@ def _anchored(mount: Mount, bundle: str) -> Mount:
     return mount
 
 
-def _sized(process: Process, rows: int, columns: int) -> Process:
+def _asked(process: Process, rows: int, columns: int) -> Process:
+    """With the size of its terminal; without groups where a runtime refuses any: for who is not
+    root, and then the only one that `users` adds unasked is the process's anyway."""
+    user = process.user
+    if os.geteuid() != 0 and user.additional_gids == (user.gid,):
+        process = replace(process, user=replace(user, additional_gids=None))
     if not process.terminal or not rows or not columns:
         return process
     return replace(process, console_size=ConsoleSize(height=rows, width=columns))

@@ -34,7 +34,7 @@ with TaskClient() as client:
     try:
         client.create("rl-one", bundle, args=["sh", "-c", script], runtime=runtime)
         client.start("rl-one")
-        made = client.exec("rl-one", ["sh", "-c", "echo exec; exit 3"])
+        made = client.exec("rl-one", ["sh", "-c", "echo exec; exit 3"], user="0")
         print("exec", client.wait("rl-one", exec_id=made.exec_id))
         probe = connect(client.state); probe.close()
         os.kill(probe.shim_pid, signal.SIGKILL)
