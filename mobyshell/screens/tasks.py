@@ -117,10 +117,9 @@ class TasksScreen(ListScreen[TaskInfo]):
         if subjects:
             infos = self.live_list.infos
             now = {infos[one].restart or "no" for one in subjects if one in infos}
-            said = (
-                f"{_some(subjects)} ends, and it is now {', '.join(sorted(now))}. Start it again?"
-            )
-            self.app.push_screen(Choose(f"When {said}", POLICIES), chosen)
+            ends = "it ends" if len(subjects) == 1 else "they end"
+            asked = f"Start {_some(subjects)} again when {ends}? (now: {', '.join(sorted(now))})"
+            self.app.push_screen(Choose(asked, POLICIES), chosen)
 
     def verb_delete(self) -> None:
         """Forget stopped tasks; kill those that run."""
@@ -161,4 +160,4 @@ class TasksScreen(ListScreen[TaskInfo]):
 def _some(subjects: Sequence[str]) -> str:
     """Names for a question."""
     more = f" and {len(subjects) - 3} more" if len(subjects) > 3 else ""
-    return " ".join(subjects[:3]) + more
+    return ", ".join(subjects[:3]) + more

@@ -283,7 +283,7 @@ async def _(t: Trial) -> AsyncIterator[Condition]:
 
 @case("task.policy")
 async def _(t: Trial) -> AsyncIterator[Condition]:
-    yield lambda: t.on(Choose) and "Start it again?" in screen_text(t.pilot)
+    yield lambda: t.on(Choose) and "again when it ends? (now: no)" in screen_text(t.pilot)
 
 
 @case("task.delete")

@@ -178,7 +178,7 @@ async def test_the_policy_is_chosen_of_a_list(opened: Open, tasks: FakeTasks) ->
         await pilot.press("j", "R")
         await settle(pilot)
         assert isinstance(pilot.app.screen, Choose)
-        assert "it is now no" in screen_text(pilot)
+        assert "Start web again when it ends? (now: no)" in screen_text(pilot)
         await pilot.press("down", "down", "enter")
         await until(pilot, lambda: ("policy", "web", "on-failure:3") in tasks.calls)
 
