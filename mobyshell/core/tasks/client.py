@@ -11,7 +11,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from mobyshell.core.errors import NotFound, ShimLost, TimedOut, Unsupported
+from mobyshell.core.errors import NotFound, ShimLost, TimedOut
 from mobyshell.core.tasks import view
 from mobyshell.core.tasks.paths import (
     EVENTS,
@@ -24,7 +24,7 @@ from mobyshell.core.tasks.paths import (
 from mobyshell.core.tasks.paths import (
     state_root as default_root,
 )
-from mobyshell.core.tasks.pool import Pool
+from mobyshell.core.tasks.pool import COME_BACK, Pool
 from mobyshell.core.tasks.records import read_record
 from mobyshell.core.tasks.service import ExecInfo
 
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from mobyshell.core.tasks.connect import Connection
     from mobyshell.core.tasks.runner import Runner
     from mobyshell.core.tasks.service import Attachment, LogLine, TaskInfo
-
-_COME_BACK = 0.05
 
 
 class TaskClient:
@@ -296,7 +294,7 @@ class TaskClient:
             except ShimLost:
                 if closings != self._pool.closings:
                     raise
-                time.sleep(_COME_BACK)
+                time.sleep(COME_BACK)
             except TimedOut:
                 what = f"process {exec_id} of task {id}" if exec_id else f"task {id}"
                 raise TimedOut(
@@ -365,26 +363,9 @@ class TaskClient:
     ) -> Iterator[Event]:
         """See `service.Tasks.events`. Goes on with the successor if the shim dies. Unsupported if
         a shim of an older version, which tells one namespace only, is asked for all."""
-        closings = self._pool.closings
-        while closings == self._pool.closings:
-            connection = self._pool.take()
-            try:
-                answer = connection.request("events", self.namespace, {"everywhere": everywhere})
-                if everywhere and not answer.get("everywhere"):
-                    raise Unsupported("this shim tells the events of one namespace only",
-                                      hint="it is of an older version, and leaves with its last "
-                                      "task")  # fmt: skip
-                if subscribed is not None:
-                    subscribed()
-                while True:
-                    found = _event(connection.message().get("event"))
-                    if found is not None:
-                        yield found
-            except ShimLost:
-                if closings == self._pool.closings:
-                    time.sleep(_COME_BACK)
-            finally:
-                self._pool.give(connection, pool=False)
+        from mobyshell.core.tasks.subscription import subscribe
+
+        return subscribe(self._pool, self.namespace, subscribed, everywhere=everywhere)
 
     # by the runtime, in this process: they only read
 
@@ -411,13 +392,3 @@ class TaskClient:
         """The spec against what the kernel says now."""
         view.require(self.state, self.namespace, id)
         return list(self._runtime().diff(id))
-
-
-def _event(document: Any) -> Event | None:
-    """The event in a message; None for one of a later version."""
-    from mobyshell.core.events import Event
-
-    try:
-        return Event.from_json(document)
-    except (KeyError, TypeError):
-        return None

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from mobyshell.core.tasks.connect import Connection
 
 _POOLED = 4
+COME_BACK = 0.05
+"""Seconds until a shim that was lost is asked for again."""
 
 
 class Pool:
