@@ -192,6 +192,26 @@ def test_it_loads_little() -> None:
     assert {one for one in loaded if one.startswith("mobyshell.core.linux")} == set()
 
 
+SHIM = """
+import sys
+from mobyshell.core.lazily import lazily
+lazily("inspect", "ipaddress", "linecache", "textwrap", "bz2", "lzma")
+import mobyshell.core.tasks.shim, mobyshell.core.runtime.runtime, mobyshell.core.oci.rules
+print(*sorted(name for name, one in sys.modules.items() if "__getattr__" not in dir(type(one))))
+"""
+
+
+def test_a_shim_loads_nothing_large_that_it_hardly_needs() -> None:
+    package = str(Path(__file__).parents[3])
+    words = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.append({package!r})" + SHIM]
+    found = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+    loaded = set(found.stdout.split())
+    assert "mobyshell.core.runtime.runtime" in loaded
+    large = {"inspect", "ast", "dis", "tokenize", "ipaddress", "hashlib", "_hashlib", "traceback",
+             "bz2", "lzma", "sqlite3", "ssl", "asyncio", "logging", "threading", "subprocess"}  # fmt: skip
+    assert not large & loaded
+
+
 WAITING = """
 import sys
 from mobyshell.core.tasks.connect import comes
