@@ -340,7 +340,8 @@ def show(app: MobyshellApp, wanted: Request, result: r.Result) -> None:
     title = " ".join(wanted.words)
     match result:
         case r.Done():
-            words = result.said or result.id
+            asked = " ".join(wanted.words[len(wanted.verb.name.split()) :])
+            words = result.said or result.id or asked or "done"
             code = f" (exit {result.code})" if result.code else ""
             app.notify(f"{words}{code}", title=wanted.verb.name, markup=False)
         case r.Text():

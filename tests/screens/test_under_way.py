@@ -85,3 +85,12 @@ async def test_what_was_told_does_not_lie_upon_a_question(opened: Open) -> None:
         await settle(pilot)
         assert "Run box" in screen_text(pilot)
         assert "of what was before" not in screen_text(pilot)
+
+
+async def test_what_has_nothing_to_say_says_what_was_asked_for(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(find("image", "build"), "run", lambda ctx, **words: Done())
+    async with opened("images", size=(80, 24)) as pilot:
+        await pilot.press("colon", *"image build x", "enter")
+        await until(pilot, lambda: "image build: x" in told(pilot))
