@@ -58,6 +58,8 @@ def _core(error: MobyshellError, command: str) -> str:
         return invalid + message + (f" ({error.hint})" if error.hint else "")
     if isinstance(error, SyscallFailed) and command in _STARTING:
         return _in_init(_call(error), command)
+    if isinstance(error, SyscallFailed) and command == "update" and error.hint:
+        return f"{message} ({error.hint})"
     if "(mounts[" in message and command in _STARTING:
         return _in_init(message, command)
     return message

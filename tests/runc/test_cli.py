@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
 import pytest
 
+from mobyshell.core.errors import SyscallFailed
 from mobyshell.runc.events import duration
 from mobyshell.runc.flags import BOOL, LIST, NUMBER, TEXT, FlagError, parse
 from mobyshell.runc.kill import parse_signal
 from mobyshell.runc.table import COMMANDS
 from mobyshell.runc.update import _size
+from mobyshell.runc.words import said
 from tests.runc.conftest import Machine, message
 
 KINDS = {"force": BOOL, "bundle": TEXT, "env": LIST, "count": NUMBER}
@@ -178,3 +181,9 @@ def test_an_empty_list_as_go_writes_it(ours: Machine) -> None:
     assert ours.ok("list").split() == ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]
     assert ours.ok("list", "-q") == ""
     assert ours.fails("list", "--format", "xml") == "invalid format option"
+
+
+def test_a_limit_that_the_kernel_refuses_is_told_with_its_reason() -> None:
+    """podman and docker show this line, and nothing else."""
+    busy = SyscallFailed("write", errno.EBUSY, path="/x", what="a = 1", hint="it is in use")
+    assert said(busy, "update").endswith("Device or resource busy (it is in use)")
