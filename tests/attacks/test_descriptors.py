@@ -11,7 +11,7 @@ import pytest
 from mobyshell.core.errors import MobyshellError
 from mobyshell.core.runtime.steps import run
 from tests.attacks.conftest import SECRET, Attack, add_mount, without_mount
-from tests.runc.conftest import eventually
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import Workplace
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
 
@@ -34,13 +33,6 @@ def place(workplace: Workplace) -> Workplace:
     (workplace.directory / "box.yml").write_text(BOX)
     workplace.ok("image", "build", "-t", "box", "box.yml")
     return workplace
-
-
-def eventually(what: Callable[[], object]) -> None:
-    until = time.monotonic() + 60
-    while not what():
-        assert time.monotonic() < until
-        time.sleep(0.05)
 
 
 def left(place: Workplace) -> tuple[str, str, set[str]]:

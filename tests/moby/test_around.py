@@ -7,8 +7,7 @@ import ipaddress
 import os
 import signal
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,6 +34,7 @@ from mobyshell.moby.spec_options import (
 )
 from tests.moby.test_client import put_image
 from tests.undertaker import subreaper
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
 
@@ -43,13 +43,6 @@ pytestmark = pytest.mark.root
 def moby(tmp_path: Path) -> Iterator[Moby]:
     with subreaper(), Moby(tmp_path / "root", tmp_path / "state", "demo") as client:
         yield client
-
-
-def eventually(what: Callable[[], object]) -> None:
-    until = time.monotonic() + 60
-    while not what():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 def nothing_left(moby: Moby, *, volumes: int = 0) -> None:

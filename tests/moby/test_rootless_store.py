@@ -22,10 +22,11 @@ from mobyshell.core.store.snapshots.choose import DRIVERS
 from mobyshell.moby.client import Moby
 from tests.core.registry.distribution import distribution
 from tests.core.store import images
-from tests.core.tasks.conftest import bury, eventually, processes_of
+from tests.core.tasks.conftest import bury, processes_of
 from tests.moby.build.test_build import NET_RAW
 from tests.moby.test_client import busybox_layer
 from tests.users import package_for_all, python_for
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.peer]
 

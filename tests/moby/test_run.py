@@ -7,8 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from mobyshell.moby.container import with_snapshot_cleanup
 from mobyshell.moby.spec_options import Making
 from tests.moby.test_client import put_image
 from tests.undertaker import subreaper
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
 
@@ -32,13 +32,6 @@ pytestmark = pytest.mark.root
 def moby(tmp_path: Path) -> Iterator[Moby]:
     with subreaper(), Moby(tmp_path / "root", tmp_path / "state", "demo") as client:
         yield client
-
-
-def eventually(what: Callable[[], object]) -> None:
-    until = time.monotonic() + 60
-    while not what():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 def nothing_left(moby: Moby) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.peers import engines
 from tests.peers.engines import Engine
-from tests.peers.tools import eventually
+from tests.waiting import eventually
 
 
 @pytest.fixture(scope="package")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.peers.engines import NAME, RUNTIME, Engine, limit
-from tests.peers.tools import eventually
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.peer]
 

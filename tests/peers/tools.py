@@ -21,6 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
+from tests.waiting import eventually
+
 PATIENCE = 90.0
 """Seconds. Nothing here takes five; a machine that runs other things as well may need more."""
 
@@ -49,16 +51,6 @@ def call(
         done.args, done.returncode, done.stdout.decode(errors="replace"),
         done.stderr.decode(errors="replace"),
     )  # fmt: skip
-
-
-def eventually(
-    what: Callable[[], object], seconds: float = PATIENCE, *, seen: Callable[[], str] = lambda: ""
-) -> None:
-    """Look until `what()` is true; `seen` says what there was instead."""
-    until = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < until, f"it did not become true in {seconds:g} s: {seen()}"
-        time.sleep(0.02)
 
 
 class Talk:

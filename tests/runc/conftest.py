@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,15 +23,6 @@ PROGRAM = [sys.executable, "-m", "mobyshell.runc"]
 PATIENCE = 60.0
 
 Done = subprocess.CompletedProcess[str]
-
-
-def eventually(condition: Callable[[], Any], what: str = "it") -> Any:
-    """What `condition` answers, as soon as that is true."""
-    deadline = time.monotonic() + PATIENCE
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"{what} did not happen"
-        time.sleep(0.01)
-    return found
 
 
 class Machine:

@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 
 from mobyshell.core.checkpoint.criu.messages import Ask
-from tests.runc.conftest import Machine, containers, eventually, message
+from tests.runc.conftest import Machine, containers, message
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
 

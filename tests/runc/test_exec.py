@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.runc.conftest import Machine, eventually
+from tests.runc.conftest import Machine
+from tests.waiting import eventually
 
 
 @pytest.fixture

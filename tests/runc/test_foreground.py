@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.runc.conftest import PATIENCE, Machine, eventually
+from tests.runc.conftest import PATIENCE, Machine
+from tests.waiting import eventually
 
 
 def terminal(document: dict[str, Any]) -> None:
@@ -150,7 +151,7 @@ def test_signals_are_passed_on(ours: Machine) -> None:
         for name in ("HUP", "INT", "QUIT", "USR1", "USR2", "TERM"):
             process.send_signal(signal.Signals[f"SIG{name}"])
             wanted += f"{name}\n"
-            eventually(lambda wanted=wanted: out.read_text() == wanted, name)
+            eventually(lambda wanted=wanted: out.read_text() == wanted, seen=lambda name=name: name)
         process.send_signal(signal.SIGALRM)
         assert process.wait(PATIENCE) == 9
     finally:

@@ -9,7 +9,8 @@ import subprocess
 from pathlib import Path
 
 from mobyshell.core.linux.lsm import active
-from tests.runc.conftest import PATIENCE, Machine, containers, eventually
+from tests.runc.conftest import PATIENCE, Machine, containers
+from tests.waiting import eventually
 
 
 def test_a_life_in_four_calls(ours: Machine) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from mobyshell.runc.quick import parse
-from tests.runc.conftest import PATIENCE, PROGRAM, Machine, containers, eventually
+from tests.runc.conftest import PATIENCE, PROGRAM, Machine, containers
+from tests.waiting import eventually
 
 # what `mobyshell-runc` does first; says whether that was all
 ONLY_QUICK = """

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from mobyshell.runc.quick_exec import parse
-from tests.runc.conftest import Machine, eventually
+from tests.runc.conftest import Machine
 from tests.runc.test_quick import quick
+from tests.waiting import eventually
 
 __all__ = ["quick"]  # the fixture
 

@@ -13,8 +13,9 @@ import pytest
 
 from mobyshell.runc.quick_state import Container
 from mobyshell.runc.quick_verbs import parse
-from tests.runc.conftest import Machine, containers, eventually
+from tests.runc.conftest import Machine, containers
 from tests.runc.test_quick import quick as quick  # a fixture
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
 
@@ -72,7 +73,7 @@ def test_a_whole_life_needs_no_library(ours: Machine, quick: Machine) -> None:
     pid = int(after["pid"])
     quick.ok("kill", "c", "0")
     quick.ok("kill", "c", "sigKILL")
-    eventually(lambda: not Path(f"/proc/{pid}/root/bin").exists(), "the end")
+    eventually(lambda: not Path(f"/proc/{pid}/root/bin").exists())
     eventually(lambda: quick.status("c") == "stopped")
     assert quick.call("kill", "c", "TERM").returncode == LEFT
     quick.ok("delete", "c")

@@ -22,8 +22,9 @@ from mobyshell.runc import shape as shapes
 from mobyshell.runc import stored
 from mobyshell.runc.compiled import same
 from mobyshell.runc.shape import filled, pieces, place
-from tests.runc.conftest import Machine, eventually
+from tests.runc.conftest import Machine
 from tests.runc.test_quick import quick as quick  # a fixture
+from tests.waiting import eventually
 
 HOST = Host.detect()
 

@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.runc.conftest import PATIENCE, Machine, eventually
+from tests.runc.conftest import PATIENCE, Machine
+from tests.waiting import eventually
 
 SHOW = "for n in 3 4 5 6 7 8 9; do readlink /proc/self/fd/$n || echo -; done"
 

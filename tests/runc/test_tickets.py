@@ -17,8 +17,9 @@ import pytest
 from mobyshell.core.runtime.native.assembler import assemble
 from mobyshell.runc import exec_ticket, front, tickets
 from tests.core.runtime.native.test_assembler import by_gnu_as
-from tests.runc.conftest import PATIENCE, Machine, eventually
+from tests.runc.conftest import PATIENCE, Machine
 from tests.runc.test_quick import quick
+from tests.waiting import eventually
 
 __all__ = ["quick"]  # the fixture
 

@@ -22,8 +22,9 @@ from mobyshell.runc import verbs
 from mobyshell.runc.quick_state import read
 from mobyshell.runc.quick_verbs import parse
 from tests.core.runtime.native.test_assembler import by_gnu_as
-from tests.runc.conftest import PATIENCE, Machine, containers, eventually
+from tests.runc.conftest import PATIENCE, Machine, containers
 from tests.runc.test_tickets import PYTHON, installed
+from tests.waiting import eventually
 
 __all__ = ["installed"]  # the fixture
 

@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from mobyshell.core.debug.tree import totals
 from mobyshell.core.debug.values import from_wire
 from mobyshell.core.errors import MobyshellError, NotFound, TimedOut
 from mobyshell.core.tasks import attachable
+from tests.waiting import eventually
 
 BUSY = """
 import sys, time
@@ -46,13 +47,6 @@ def face(state: Path, program: str = BUSY) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
-
-
-def eventually(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 300
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_nothing_is_open_before_a_knock_and_then_the_busy_function_is_the_widest(

@@ -24,7 +24,7 @@ from mobyshell.core.network.keeping import Process
 from mobyshell.core.network.values import Attachment
 from tests.core.network.conftest import Home, asking
 from tests.core.network.test_crashes import Saboteur, saboteur
-from tests.core.tasks.conftest import eventually
+from tests.waiting import eventually
 
 __all__ = ["saboteur"]
 pytestmark = pytest.mark.root

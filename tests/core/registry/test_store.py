@@ -7,8 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +27,7 @@ from tests.core.registry.images import everything, image, index
 from tests.core.registry.scripted import Registry, Request
 from tests.core.registry.shelf import Shelf
 from tests.core.store import images
+from tests.waiting import eventually
 
 PATIENCE = 60
 ROOT = Path(__file__).parents[3]
@@ -64,13 +64,6 @@ def puller(
     )  # fmt: skip
     pullers.append(one)
     return one
-
-
-def eventually(what: str, condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def layer_of(there: Shelf, top: Descriptor) -> Descriptor:
@@ -149,7 +142,7 @@ def test_two_who_want_the_same_fetch_it_once(
         return False
 
     first = puller(pullers, store, registry)
-    eventually("the first fetches", lambda: registry.asked("GET", layer_of(there, top).digest))
+    eventually(lambda: registry.asked("GET", layer_of(there, top).digest))
     second = puller(pullers, store, registry)
     assert second.stdout is not None
     said = iter(second.stdout.readline, "")
@@ -184,9 +177,7 @@ def test_a_pull_that_is_killed_goes_on_later(
         return True
 
     killed = puller(pullers, store, registry)
-    eventually("half of it is there", lambda: any(
-        one.offset == 2_000_000 for one in demo.content.statuses()
-    ))  # fmt: skip
+    eventually(lambda: any(one.offset == 2_000_000 for one in demo.content.statuses()))
     os.kill(killed.pid, signal.SIGKILL)
     killed.communicate()
     release.set()

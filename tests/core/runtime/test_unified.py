@@ -21,7 +21,7 @@ from mobyshell.core.runtime.state import State
 from mobyshell.core.runtime.steps import run
 from mobyshell.core.runtime.values import Status
 from tests.core.runtime.conftest import House
-from tests.runc.conftest import eventually
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
 

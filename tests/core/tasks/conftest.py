@@ -21,6 +21,7 @@ from mobyshell.core.oci import Spec, default_spec, dump_spec
 from mobyshell.core.tasks.client import TaskClient
 from mobyshell.core.tasks.connect import connect, dial
 from tests.undertaker import subreaper
+from tests.waiting import eventually
 
 BUSYBOX = "/bin/busybox"
 APPLETS = (
@@ -85,14 +86,6 @@ def parent_of(pid: int) -> int:
     """The parent of `pid`."""
     with open(f"/proc/{pid}/stat", "rb") as file:
         return int(file.read().rpartition(b")")[2].split()[1])
-
-
-def eventually(what: Callable[[], object], seconds: float = 60) -> None:
-    """Wait until `what()` is true."""
-    until = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < until, "it did not become true in time"
-        time.sleep(0.01)
 
 
 def kill_now(*pids: int) -> None:

@@ -14,7 +14,8 @@ import pytest
 from mobyshell.core.errors import AlreadyExists, MobyshellError, NotFound, UsageError, WrongState
 from mobyshell.core.tasks.attach import BACKLOG
 from mobyshell.core.tasks.service import Attachment
-from tests.core.tasks.conftest import House, eventually
+from tests.core.tasks.conftest import House
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
 

@@ -22,7 +22,8 @@ from mobyshell.core.errors import MobyshellError, Unsupported
 from mobyshell.core.tasks import attachable
 from mobyshell.core.tasks.connect import connect
 from mobyshell.core.tasks.paths import DEBUG_SOCKET
-from tests.core.tasks.conftest import House, eventually
+from tests.core.tasks.conftest import House
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
 

@@ -22,8 +22,9 @@ from mobyshell.core.errors import (
     WrongState,
 )
 from mobyshell.core.tasks.runtimes import find_program
-from tests.core.tasks.conftest import House, eventually, kill_now, parent_of
+from tests.core.tasks.conftest import House, kill_now, parent_of
 from tests.runtimes import NAMES, runtime_path
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.peer]
 

@@ -19,8 +19,9 @@ from mobyshell.core.tasks.healthchecks import (
     judged,
     read_check,
 )
-from tests.core.tasks.conftest import House, eventually, kill_now, make_bundle
+from tests.core.tasks.conftest import House, kill_now, make_bundle
 from tests.runtimes import runtime_path
+from tests.waiting import eventually
 
 MS = 10**6
 

@@ -30,7 +30,8 @@ from mobyshell.core.runtime.steps import run
 from mobyshell.core.runtime.values import Status
 from mobyshell.core.tasks.client import TaskClient
 from mobyshell.core.tasks.connect import connect
-from tests.core.tasks.conftest import House, bury, eventually, kill_now
+from tests.core.tasks.conftest import House, bury, kill_now
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
 

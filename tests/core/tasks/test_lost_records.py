@@ -15,7 +15,8 @@ from mobyshell.core.errors import MobyshellError
 from mobyshell.core.linux import cgroups
 from mobyshell.core.linux.procfs import start_time
 from mobyshell.core.oci import Spec
-from tests.core.tasks.conftest import House, bury, eventually, kill_now, make_bundle
+from tests.core.tasks.conftest import House, bury, kill_now, make_bundle
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
 

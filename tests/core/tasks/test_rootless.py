@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from mobyshell.core.oci import IDMapping, default_spec, dump_spec
-from tests.core.tasks.conftest import bury, eventually, make_bundle, processes_of
+from tests.core.tasks.conftest import bury, make_bundle, processes_of
 from tests.netns import Netns, connect_hosts, environment
 from tests.users import package_for_all, python_for
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
 

@@ -11,7 +11,8 @@ from mobyshell.core.runtime.values import RootMount, Status
 from mobyshell.core.tasks.logs import content
 from mobyshell.core.tasks.runs import MOST
 from mobyshell.core.tasks.service import Ended, Runner
-from tests.core.tasks.conftest import House, eventually, kill_now
+from tests.core.tasks.conftest import House, kill_now
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("undertaker")]
 

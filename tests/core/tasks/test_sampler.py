@@ -19,7 +19,8 @@ from mobyshell.core.runtime.values import Stats
 from mobyshell.core.tasks.meter import TaskMeter
 from mobyshell.core.tasks.rings import NOTHING, Ring
 from mobyshell.core.tasks.sampler import Measured, Reading, Sampler, Series
-from tests.core.tasks.conftest import House, eventually
+from tests.core.tasks.conftest import House
+from tests.waiting import eventually
 
 SECOND = 1_000_000_000
 STATS = Stats(0, 5 * SECOND, 0, 3 << 20, 4 << 20, 4 << 20, 2, None, 100, 50)

@@ -22,7 +22,8 @@ from mobyshell.core.tasks.client import TaskClient
 from mobyshell.core.tasks.connect import connect
 from mobyshell.core.tasks.server import VERSION
 from mobyshell.core.tasks.words import Words
-from tests.core.tasks.conftest import House, eventually
+from tests.core.tasks.conftest import House
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
 

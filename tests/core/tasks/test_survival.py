@@ -12,7 +12,8 @@ import pytest
 from mobyshell.core.errors import ShimLost
 from mobyshell.core.runtime.values import Status
 from mobyshell.core.tasks.client import TaskClient
-from tests.core.tasks.conftest import House, eventually, kill_now, parent_of
+from tests.core.tasks.conftest import House, kill_now, parent_of
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("undertaker")]
 

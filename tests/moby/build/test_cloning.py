@@ -14,8 +14,8 @@ import pytest
 from mobyshell.core.errors import MobyshellError, Unsupported, UsageError
 from mobyshell.moby import look
 from mobyshell.moby.build.cloning import is_repository
-from tests.core.tasks.conftest import eventually
 from tests.moby.build.test_build import Site, site
+from tests.waiting import eventually
 
 __all__ = ["site"]
 pytestmark = [pytest.mark.root, pytest.mark.peer]

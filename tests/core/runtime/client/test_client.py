@@ -7,7 +7,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +37,7 @@ from mobyshell.core.runtime.client import (
 )
 from tests.runtimes import NAMES, runtime_path
 from tests.undertaker import subreaper
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.peer]
 
@@ -67,13 +68,6 @@ class Dock:
         pid = self.runtime.create(self.id, self.shape(*(args or ("sleep", "1000"))))
         self.runtime.start(self.id)
         return pid
-
-
-def eventually(what: Callable[[], object]) -> None:
-    until = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < until, "it did not become true in time"
-        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module", autouse=True)
