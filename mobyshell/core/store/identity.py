@@ -52,7 +52,7 @@ def owns(root: StoreRoot, database: Database) -> bool:
 
 def claim(root: StoreRoot, database: Database) -> None:
     """From now on they are: what no row names is garbage. SyscallFailed."""
-    with database.read() as sql:
+    with database.write() as sql:  # one at a time
         _write(root, _word(sql))
 
 
@@ -78,8 +78,9 @@ def _count_on(sql: sqlite3.Connection, root: StoreRoot) -> None:
 
 
 def _write(root: StoreRoot, word: str) -> None:
+    """By who holds the writers' lock."""
     path = root.identity
-    temporary = path.with_name(f"{path.name}-{os.getpid()}")
+    temporary = path.with_name(f"{path.name}.new")  # what a death has left is written over
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:

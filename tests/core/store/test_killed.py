@@ -101,3 +101,11 @@ def test_nothing_is_lost_and_nothing_half_there(tmp_path: Path) -> None:
     assert wrong == {}, f"{len(wrong)} of {len(chosen)} points"
     # other runs have a call more or less: locks are tried again, numbers of pages vary
     assert killed > len(chosen) * 0.8
+
+
+@pytest.mark.parametrize("call", ["fsync", "rename"])
+def test_a_death_while_the_store_is_begun_leaves_nothing(tmp_path: Path, call: str) -> None:
+    done = strace(tmp_path / "store", "-o", os.devnull, "-e", f"trace={call}",
+                  "-e", f"inject={call}:signal=KILL:when=1")  # fmt: skip
+    assert done.returncode != 0
+    assert judge(tmp_path / "store", done.stdout.split()) == []
