@@ -54,8 +54,10 @@ def served(tmp_path: Path) -> Iterator[Served]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    # by itself: `git daemon` would be a parent of it, and leave it behind
+    programs = subprocess.check_output(["git", "--exec-path"], text=True).strip()
     daemon = subprocess.Popen(
-        ["git", "daemon", "--export-all", f"--base-path={path.parent}", f"--port={port}",
+        [f"{programs}/git-daemon", "--export-all", f"--base-path={path.parent}", f"--port={port}",
          "--listen=127.0.0.1", "--reuseaddr", str(path.parent)], stderr=subprocess.DEVNULL,
         env={"PATH": os.environ["PATH"], "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory",
              "GIT_CONFIG_VALUE_0": "*"},
