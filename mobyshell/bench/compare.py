@@ -10,13 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from pathlib import Path
 
 from mobyshell.bench.contest import Contestant, Result, alternate
+from mobyshell.bench.embedded import EMBEDDED, executing, living
 from mobyshell.bench.peers import OURS, Peer, peers
 from mobyshell.bench.start import LIBRARY, add, contestants
 from mobyshell.bench.verbs import TITLES, compare_verbs
@@ -55,20 +56,24 @@ def compare(rounds: int, batch: int, say: Say) -> Comparison:
         say(f"a container's life, {rounds} rounds")
         runners, done.missing = contestants(shop, bundle)
         _yardstick(shop, bundle, runners, done.missing)
-        done.contests.append(
-            Contest(
-                "create, start, wait and delete of /bin/true", alternate(runners, rounds, warm_up=3),
-                ((LIBRARY, "crun run", 0.4), (LIBRARY, "the plan in C", 1.2),
-                 (LIBRARY, "runc run", 0.6), (f"{OURS} run", "runc run", 0.6)),
-            )
-        )  # fmt: skip
+        with living(shop, bundle) as live:
+            runners.insert(1, Contestant(EMBEDDED, live))
+            done.contests.append(
+                Contest(
+                    "create, start, wait and delete of /bin/true", alternate(runners, rounds, warm_up=3),
+                    ((LIBRARY, "crun run", 0.4), (LIBRARY, "the plan in C", 1.2),
+                     (EMBEDDED, "the plan in C", None), (LIBRARY, "runc run", 0.6),
+                     (f"{OURS} run", "runc run", 0.6)),
+                )
+            )  # fmt: skip
         runtimes = peers(shop)[0]
         say(f"one more process in a running container, {rounds} rounds")
         with _execs(shop, runtimes, done.missing) as executors:
             done.contests.append(
                 Contest(
                     "exec of /bin/true", alternate(executors, rounds, warm_up=3),
-                    ((LIBRARY, "crun exec", 0.2), (f"{OURS} exec", "runc exec", 0.6)),
+                    ((EMBEDDED, "crun exec", 0.2), (LIBRARY, "crun exec", 0.2),
+                     (f"{OURS} exec", "runc exec", 0.6)),
                 )
             )  # fmt: skip
         say(f"verb by verb, a new bundle each time, {rounds} rounds")
@@ -115,7 +120,10 @@ def _execs(
         shop.tasks.wait("idle", exec_id=name, timeout=30)
 
     found, begun = [Contestant(LIBRARY, ours)], []
+    embedded = ExitStack()
     try:
+        execute = embedded.enter_context(executing(shop, bundle, ["/bin/true"]))
+        found.append(Contestant(EMBEDDED, execute))
         for peer in runtimes:
             try:
                 peer("run", "-d", "--bundle", str(bundle), "idle")
@@ -126,6 +134,7 @@ def _execs(
             add(found, missing, f"{peer.name} exec", partial(peer, "exec", "idle", "/bin/true"))
         yield found
     finally:
+        embedded.close()
         shop.tasks.delete("idle", force=True)
         for peer in begun:
             peer("delete", "--force", "idle")
