@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from mobyshell.core.errors import Locked, NotFound, SyscallFailed
+from mobyshell.core.linux.files import sync_directory
 from mobyshell.core.oci.digest import Digest
 from mobyshell.core.oci.safejson import show
 from mobyshell.core.store.content.blobs import Blobs, discard
@@ -88,6 +89,10 @@ class Ingests:
         scope, now = self._scope, self._scope.now()
         with scope.write() as sql:
             scope.ensure_namespace(sql)
+            known = sql.execute("SELECT 1 FROM ingests WHERE namespace = ? AND ref = ?",
+                                (scope.namespace, ref)).fetchone()  # fmt: skip
+            if known is None:
+                scope.database.beforehand(self._sync)
             sql.execute(
                 f"INSERT INTO ingests (namespace, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT DO UPDATE SET total = coalesce(excluded.total, total),"
@@ -100,6 +105,14 @@ class Ingests:
                 (scope.namespace, ref),
             ).fetchone()
         return self._status(row)
+
+    def _sync(self) -> None:
+        """A row must not outlive a power cut that its directory does not."""
+        place = self._scope.root.ingests
+        try:
+            sync_directory(place)
+        except OSError as error:
+            raise SyscallFailed.of(error, "fsync", path=str(place)) from error
 
     def status(self, ref: str) -> Status:
         """How far one is. NotFound."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -18,6 +19,7 @@ from mobyshell.core.errors import (
     NotFound,
     OutOfRange,
     StoreDamaged,
+    SyscallFailed,
     UsageError,
     WrongState,
 )
@@ -346,3 +348,19 @@ def test_a_reader_reads_on_when_the_blob_goes(store: Store, demo: Namespace) -> 
         demo.content.delete(DIGEST)
         blob_path(store, DIGEST).unlink()
         assert hashlib.sha256(blob.read()).hexdigest() == DIGEST.hex
+
+
+def test_the_row_of_an_ingest_is_there_only_when_its_directory_is_on_the_disk(
+    store: Store, demo: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dead(path: Path) -> None:
+        assert path == store.root.ingests
+        assert len(list(path.iterdir())) == 1
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mobyshell.core.store.content.ingests.sync_directory", dead)
+        with pytest.raises(SyscallFailed, match="fsync"):
+            demo.content.writer("ref")
+    assert demo.content.statuses() == []
+    assert put(demo) == DIGEST
