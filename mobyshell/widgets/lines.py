@@ -75,6 +75,12 @@ class Lines(Log):
         """Whether the last line can be seen."""
         return self.scroll_offset.y >= self.max_scroll_y
 
+    def action_scroll_up(self) -> None:
+        """One line up from the one that is seen: where it was going can lie below the end, since a
+        scrollbar or a title took a line from it."""
+        self.scroll_target_y = min(self.scroll_target_y, self.max_scroll_y)
+        super().action_scroll_up()
+
     def action_wrap(self) -> None:
         """Long lines in pieces, or cut at the edge."""
         self.wrap = not self.wrap

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -62,6 +63,7 @@ def kept(house: House) -> Iterator[House]:
         house.runtime.root, sink=lambda _, payload: events.append(payload),
         executor=NativeExecutor(), ushers=True,
     )  # fmt: skip
+    gc.collect()  # what other tests have dropped is not to go meanwhile
     before = descriptors()
     yield House(runtime, house.bundle, house.directory, events)
     runtime.rest(0)
