@@ -87,6 +87,10 @@ def test_the_example_runs(workplace: Workplace, verb: Verb) -> None:
     with ExitStack() as stack:
         if verb.name in ("image mount", "snapshot mount"):
             stack.callback(workplace.ok, verb.noun, "unmount", "mnt")
+        if verb.name in ("network connect", "network disconnect"):
+            for name in ("lan", "wan"):  # their bridges would stay
+                stack.callback(workplace.ok, "network", "rm", name)
+            stack.callback(workplace.ok, "rm", "-f", "web")
         if REGISTRY in verb.example:
             host = stack.enter_context(distribution()).host
             words = [word.replace(REGISTRY, host) for word in words]
