@@ -85,7 +85,10 @@ def parse(words: Sequence[str]) -> Asked | None:
             asked.bundle = value
     if not fit_id(asked.id) or not plain(asked.root):
         return None
-    asked.bundle = asked.bundle or posix.getcwd()
+    if asked.bundle in ("", "."):
+        asked.bundle = posix.getcwd()
+    elif asked.bundle[0] != "/":
+        asked.bundle = f"{posix.getcwd()}/{asked.bundle}"
     return asked if plain(asked.bundle) else None
 
 

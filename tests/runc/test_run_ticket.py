@@ -82,6 +82,9 @@ def test_a_run_needs_no_python(ours: Machine, quick: Machine, installed: Machine
         assert nothing_left(ours)
     done = installed.call("run", "--bundle", str(ours.bundle), "c", cwd="/")
     assert (done.returncode, done.stdout) == (3, "out /root\n")
+    for bundle, cwd in ((".", ours.bundle), (ours.bundle.name, ours.bundle.parent)):
+        done = installed.call("run", "--bundle", bundle, "c", cwd=str(cwd))
+        assert (done.returncode, done.stdout) == (3, "out /root\n")
     ours.spec("sh", "-c", "kill -KILL $$; sleep 1000 & exec sleep 1000")
     learn(ours, quick)
     with subprocess.Popen(
@@ -195,7 +198,7 @@ def test_everything_else_is_asked_of_python(
     for line in (
         "run --keep c", "run --no-new-keyring c", "run c -d", "run -t c", "run c d", "run", "run .c",
         "run c/d", "run cä", "run --preserve-fds 1 c", "--log /dev/null run c", "--debug run c",
-        "run --bundle . c", "run --bundle /nowhere c", "create c", "--systemd-cgroup run c",
+        "run --bundle ./. c", "run --bundle /nowhere c", "create c", "--systemd-cgroup run c",
         f"run {'c' * 77}",
     ):  # fmt: skip
         done = installed.call(*line.split())
