@@ -7,7 +7,6 @@ import ipaddress
 import os
 import signal
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,16 +32,9 @@ from mobyshell.moby.spec_options import (
     with_user_namespace,
 )
 from tests.moby.test_client import put_image
-from tests.undertaker import subreaper
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
-
-
-@pytest.fixture
-def moby(tmp_path: Path) -> Iterator[Moby]:
-    with subreaper(), Moby(tmp_path / "root", tmp_path / "state", "demo") as client:
-        yield client
 
 
 def nothing_left(moby: Moby, *, volumes: int = 0) -> None:

@@ -34,7 +34,6 @@ from mobyshell.moby.image import Image
 from mobyshell.moby.spec_options import with_env, with_image_config, with_user
 from mobyshell.moby.task import stdio, streams, terminal
 from tests.core.store import images
-from tests.undertaker import subreaper
 
 pytestmark = pytest.mark.root
 
@@ -82,12 +81,6 @@ def put_image(moby: Moby, name: str = NAME, **config: Any) -> Image:
     }, images.MANIFEST)  # fmt: skip
     moby.tenant.store.images.put(name, target)
     return moby.image(name)
-
-
-@pytest.fixture
-def moby(tmp_path: Path) -> Iterator[Moby]:
-    with subreaper(), Moby(tmp_path / "root", tmp_path / "state", "demo") as client:
-        yield client
 
 
 def lines(data: io.BytesIO) -> list[str]:

@@ -7,9 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -22,16 +20,9 @@ from mobyshell.moby.client import Moby
 from mobyshell.moby.container import with_snapshot_cleanup
 from mobyshell.moby.spec_options import Making
 from tests.moby.test_client import put_image
-from tests.undertaker import subreaper
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
-
-
-@pytest.fixture
-def moby(tmp_path: Path) -> Iterator[Moby]:
-    with subreaper(), Moby(tmp_path / "root", tmp_path / "state", "demo") as client:
-        yield client
 
 
 def nothing_left(moby: Moby) -> None:

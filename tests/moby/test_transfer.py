@@ -17,7 +17,6 @@ from mobyshell.moby.client import Moby
 from tests.core.registry.distribution import Distribution, distribution, skopeo
 from tests.core.store import images
 from tests.moby.test_client import put_image
-from tests.undertaker import subreaper
 
 pytestmark = [pytest.mark.root, pytest.mark.peer]
 
@@ -34,12 +33,6 @@ with Moby(sys.argv[1], sys.argv[2], "pullers") as moby:
 def registry() -> Iterator[Distribution]:
     with distribution() as running:
         yield running
-
-
-@pytest.fixture
-def moby(tmp_path: Path) -> Iterator[Moby]:
-    with subreaper(), Moby(tmp_path / "root", tmp_path / "state", "demo") as client:
-        yield client
 
 
 def garbage(moby: Moby) -> None:

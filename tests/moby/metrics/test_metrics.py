@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ from mobyshell.moby.metrics.containers import samples
 from mobyshell.moby.metrics.serve import serving, text
 from mobyshell.moby.spec_options import with_image_config, with_memory_limit, with_pids_limit
 from tests.moby.test_client import put_image
-from tests.undertaker import subreaper
 
 pytestmark = pytest.mark.root
 
@@ -26,12 +24,6 @@ def parsed(page: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
         (one.name, tuple(sorted(one.labels.items()))): one.value
         for family in text_string_to_metric_families(page) for one in family.samples
     }  # fmt: skip
-
-
-@pytest.fixture
-def moby(tmp_path: Path) -> Iterator[Moby]:
-    with subreaper(), Moby(tmp_path / "root", tmp_path / "state", "demo") as client:
-        yield client
 
 
 def test_a_container_is_counted_by_containerds_names(moby: Moby) -> None:
