@@ -19,9 +19,8 @@ from mobyshell.moby.container import (
 )
 from mobyshell.moby.spec_options import with_args, with_image_config, with_user_namespace
 from mobyshell.moby.task import streams
-from tests.moby.test_client import PATIENCE, lines, moby, put_image
+from tests.moby.test_client import PATIENCE, lines, put_image
 
-__all__ = ["moby"]
 pytestmark = pytest.mark.root
 
 SCRIPT = "ls -ld /bin; echo x > /bin/new; ls -l /bin/new; id -u; cat /proc/self/uid_map"

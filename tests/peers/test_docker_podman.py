@@ -11,7 +11,7 @@ from tests.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.peer]
 
-COUNT = "i=0; while :; do i=$((i+1)); echo $i > /tmp/count; sleep 0.02; done"
+COUNT = "i=0; while :; do i=$((i+1)); echo $i >> /tmp/count; sleep 0.02; done"
 
 
 def options(engine: Engine) -> tuple[str, ...]:

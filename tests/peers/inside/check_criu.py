@@ -19,7 +19,8 @@ from mobyshell.core.runtime.steps import run
 from mobyshell.core.runtime.values import Status
 from tests.core.runtime.conftest import House
 
-COUNT = "i=0; while :; do i=$((i+1)); echo $i > /dev/shm/count; usleep 20000; done"
+# It appends: a file written anew is empty for a moment, which a checkpoint or a reader can meet.
+COUNT = "i=0; while :; do i=$((i+1)); echo $i >> /dev/shm/count; usleep 20000; done"
 Change = Callable[[dict[str, Any]], object]
 
 
@@ -56,7 +57,7 @@ class Counter:
         return made.pid
 
     def count(self, id: str) -> int:
-        return int(self.house.exec(id, "cat", "/dev/shm/count").output or 0)
+        return int(self.house.exec(id, "tail", "-n", "1", "/dev/shm/count").output or 0)
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 120
