@@ -17,6 +17,7 @@ from mobyshell.core.store.check import check_root
 from mobyshell.core.store.content.ingest import Ingest
 from mobyshell.core.store.store import Namespace, Store
 from tests.core.store.actor import put
+from tests.core.store.test_power_cut import mounted, run
 
 pytestmark = pytest.mark.root
 
@@ -44,6 +45,11 @@ def too_much(ingest: Ingest) -> None:
 def too_many(space: Namespace) -> None:
     for number in range(400):
         put(space, f"b{number}", str(number).encode())
+
+
+def name_many(space: Namespace) -> None:
+    for number in range(200):
+        space.images.create(f"more-{number}", TARGET, {"x": "y" * 3000})
 
 
 def fill(path: Path) -> None:
@@ -128,3 +134,21 @@ def test_what_fills_the_disk_can_be_removed(small: Path) -> None:
         store.collect()  # keeps room again
     assert list((small / "store").glob("meta.db-reserve-*")) == []  # too little for that
     (small / "filler").unlink()
+
+
+def test_a_writer_who_was_there_before_can_remove_it(tmp_path: Path) -> None:
+    """On ext4 as it comes: of what it counts as free to root, some is for its own bookkeeping."""
+    image = tmp_path / "disk"
+    with image.open("wb") as file:
+        file.truncate(64 << 20)
+    run("mkfs.ext4", "-q", "-F", str(image))
+    with mounted(image, tmp_path / "place") as place, Store.open(place / "store") as store:
+        demo = store.namespace("demo")
+        for number in range(20):
+            demo.images.create(f"image-{number}", TARGET, {"x": "y" * 3000})
+        with pytest.raises(OSError, match="No space"):
+            fill(place / "filler")
+        with pytest.raises(MobyshellError, match="space"):
+            name_many(demo)
+        for number in range(20):
+            demo.images.delete(f"image-{number}")
