@@ -1,7 +1,8 @@
 """Blobs to a registry: those it has are not sent, those another repository has are taken over.
 
 Owns the two ways of sending: in one request (begun anew where it fails), or in chunks (going on
-where the registry says it stands). What it is told as the place of an upload may be elsewhere:
+where the registry says it stands), which is also what is done where one request is told to be too
+large. What it is told as the place of an upload may be elsewhere:
 nothing of who we are goes there.
 """
 
@@ -35,6 +36,8 @@ Open = Callable[[], BinaryIO]
 _ACCEPTED = frozenset({202})
 _CREATED = frozenset({201})
 _STANDS = re.compile(r"(?:bytes=)?0-(\d{1,19})")
+_TOO_LARGE = 413  # RFC 9110, 15.5.14
+_LARGEST_CHUNK, _SMALLEST_CHUNK = 64 << 20, 64 << 10
 _MOST_MOUNTS = 3
 _OCTETS = {"Content-Type": "application/octet-stream"}
 
@@ -102,6 +105,15 @@ class _Upload:
                 return
             except Unreachable as error:
                 patience.spend(error)
+            except RegistryFailed as error:
+                chunk_size = self._smaller(error, chunk_size)
+
+    def _smaller(self, error: RegistryFailed, chunk_size: int | None) -> int:
+        """The chunks to try instead of what was too large; the error, if it was not that."""
+        smaller = min(chunk_size or self.descriptor.size, self.descriptor.size) // 4
+        if error.status != _TOO_LARGE or smaller < max(self._least, _SMALLEST_CHUNK):
+            raise error
+        return min(smaller, _LARGEST_CHUNK)
 
     def _uploads(self, query: str = "") -> Location:
         found = self.repository.location(self.endpoint, "blobs/uploads/")

@@ -140,6 +140,35 @@ def test_an_upload_that_breaks_off_begins_anew(
     assert has_all(registry, shelf, everything(shelf, top))
 
 
+def test_what_is_too_much_at_once_is_sent_in_chunks(
+    registry: Registry, client: Client, shelf: Shelf
+) -> None:
+    """As a proxy before a registry has it, that takes no body of more than so many bytes."""
+    top, most = image(shelf, sizes=(3 << 20,)), 300 << 10
+
+    def refuse(request: Request) -> bool | None:
+        return request.answer(413) if len(request.seen.body) > most else None
+
+    registry.on("uploads/.", "PUT")(refuse)
+    registry.on("uploads/.", "PATCH")(refuse)
+    push(repository(client, registry), shelf, top)
+    assert has_all(registry, shelf, everything(shelf, top))
+    refused = [one for one in registry.log if len(one.body) > most]
+    assert [(one.method, len(one.body)) for one in refused] == [
+        ("PUT", 3 << 20),
+        ("PATCH", 768 << 10),
+    ]
+
+
+def test_what_is_too_much_even_in_chunks_is_told(
+    registry: Registry, client: Client, shelf: Shelf
+) -> None:
+    top = image(shelf, sizes=(3 << 20,))
+    registry.on("uploads/.")(lambda request: request.answer(413) if request.seen.body else None)
+    with pytest.raises(RegistryFailed, match="413"):
+        push(repository(client, registry), shelf, top)
+
+
 @pytest.mark.parametrize(
     "headers",
     [{}, {"Location": "file:///x"}, {"Location": "http://u:p@127.0.0.1/"}, {"Location": "http://"}],
