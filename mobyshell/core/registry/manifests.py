@@ -55,8 +55,7 @@ def _described(response: Response, wanted: Digest | None) -> Descriptor | None:
         return None
     if size > LARGEST:
         raise _lie(response, f"a manifest of {size} bytes; at most {LARGEST} are read")
-    if not media_types.is_media_type(media_type):
-        raise _lie(response, f"{show(media_type)} is no media type")
+    _refuse_other_types(media_type, response)
     digest = Digest(word)
     if wanted is not None and digest.algorithm == wanted.algorithm and digest != wanted:
         raise _lie(response, f"another manifest than {wanted}")
@@ -75,6 +74,8 @@ def _by_content(repository: Repository, endpoint: Endpoint, last: bool) -> Descr
         media_type = response.media_type
         if reference.digest and not reference.digest.verifies(content):
             raise _lie(response, f"another manifest than {reference.digest}")
+        if media_type not in _VAGUE:
+            _refuse_other_types(media_type, response)
     if media_type in _VAGUE:
         document = parse_document(content, what=str(reference))
         media_type = document.media_type or media_types.OCI_MANIFEST
@@ -171,6 +172,12 @@ def _refuse_schema_1(media_type: str, response: Response) -> None:
             f"{response.location.host} has this image in Docker's schema 1 only, which is not read",
             hint="pull it with an old Docker, and push it again",
         )
+
+
+def _refuse_other_types(media_type: str, response: Response) -> None:
+    """Such as the page of a network that wants a login first, with status 200."""
+    if media_type not in media_types.DOCUMENTS:
+        raise _lie(response, f"{show(media_type)} instead of a manifest")
 
 
 def _lie(response: Response, what: str) -> RegistryFailed:

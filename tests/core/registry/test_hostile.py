@@ -374,7 +374,7 @@ def test_a_manifest_of_100_mb(
     [
         ({"Docker-Content-Digest": "sha256:../../etc/passwd"}, "no digest"),
         ({"Docker-Content-Digest": "md5:" + "0" * 32}, "no digest"),
-        ({"Content-Type": "../x"}, "no media type"),
+        ({"Content-Type": "../x"}, "instead of a manifest"),
         ({"Content-Type": "application/vnd.docker.distribution.manifest.v1+prettyjws"}, "schema 1"),
     ],
 )

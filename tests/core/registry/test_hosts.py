@@ -200,7 +200,7 @@ def test_a_mirror_that_may_not_resolve_is_not_asked_for_names(
 
 
 @pytest.mark.parametrize(
-    "how", ["gone", "404", "500", "lies", "truncates", "redirects", "other size"]
+    "how", ["gone", "404", "500", "lies", "truncates", "redirects", "other size", "a page"]
 )
 def test_a_mirror_that_fails_is_passed_over(
     tmp_path: Path, registry: Registry, mirror: Registry, how: str
@@ -216,6 +216,9 @@ def test_a_mirror_that_fails_is_passed_over(
             mirror.blobs[key] = content + b"x"
     if how in ("404", "500"):
         mirror.on("/v2/")(lambda request: request.answer(int(how)))
+    if how == "a page":
+        page = {"Content-Type": "text/html; charset=utf-8"}
+        mirror.on("/v2/")(lambda request: request.answer(200, b"<html>log in</html>", page))
     if how == "truncates":
         mirror.on("blobs/")(
             lambda request: request.raw(
