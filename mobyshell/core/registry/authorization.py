@@ -152,17 +152,24 @@ class Authorizer:
         assert known.realm is not None
         query: list[tuple[str, str]] = [("service", known.service)] if known.service else []
         headers: dict[str, str] = {}
+        body: bytes | None
         if who is not None and who.identity_token:
             query += [("client_id", _CLIENT_ID), ("grant_type", "refresh_token"),
                       ("refresh_token", who.identity_token), ("scope", " ".join(scopes))]  # fmt: skip
             headers["Content-Type"] = "application/x-www-form-urlencoded"
-            response = ask("POST", known.realm, headers, urlencode(query).encode())
+            method, where, body = "POST", known.realm, urlencode(query).encode()
         else:
             query += [("scope", one) for one in scopes]
             if who is not None:
                 query.append(("account", who.username))
                 headers["Authorization"] = _basic(who)
-            response = ask("GET", known.realm.with_query(urlencode(query)), headers, None)
+            method, where, body = "GET", known.realm.with_query(urlencode(query)), None
+        try:
+            response = ask(method, where, headers, body)
+        except RegistryFailed as error:
+            if where.host != location.host:  # nobody has asked for that one
+                error.message += f" (it is to give tokens for {location.host})"
+            raise
         with response:
             if response.status != 200:
                 raise self._no_token(response, location, who)

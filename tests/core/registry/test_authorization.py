@@ -117,6 +117,17 @@ def test_a_token_for_a_stranger(
     assert asked.authorization == ""
 
 
+def test_a_token_service_that_is_gone_is_told_as_such(
+    registry: Registry, there: Shelf, client: Client, shelf: Shelf
+) -> None:
+    wants_token(registry, "http://127.0.0.1:1/token")
+    with pytest.raises(RegistryFailed) as caught:
+        pull(repository(client, registry), shelf)
+    assert caught.value.message == (
+        f"127.0.0.1:1: Connection refused (it is to give tokens for {registry.host})"
+    )
+
+
 def test_a_token_for_a_user(
     registry: Registry, other: Registry, there: Shelf, shelf: Shelf
 ) -> None:
