@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mobyshell.core.errors import AlreadyExists, NotFound
+from mobyshell.core.errors import AlreadyExists, Locked, NotFound
 from mobyshell.core.oci import media_types
 from mobyshell.core.oci.descriptor import Descriptor
 from mobyshell.core.oci.digest import Digest
@@ -28,8 +28,7 @@ from mobyshell.moby.build.owning import Owning
 from mobyshell.moby.build.steps import Copy
 
 if TYPE_CHECKING:
-    from contextlib import ExitStack
-
+    from mobyshell.core.store.content.content import Content
     from mobyshell.moby.tenant import Tenant
 
 
@@ -103,16 +102,25 @@ class Writing:
 
     def _written(self, key: str, write: Callable[[int], Written]) -> Layer:
         """What `write` writes into a descriptor, as a blob. The step's key names the ingest: what a
-        killed build left of it the next one writes over."""
-        content = self._held.store.content
-        with content.writer(f"build-{key}", patience=PATIENCE) as ingest:
-            ingest.truncate()
-            done = write(ingest.fd)
-            ingest.adopt(Digest(done.digest), done.size)
-            with suppress(AlreadyExists):
-                ingest.commit(done.size, Digest(done.digest))
+        killed build left of it the next one writes over. Of what fails nothing stays: nobody can go on
+        with half a layer."""
+        content, ref = self._held.store.content, f"build-{key}"
+        with ExitStack() as failing:
+            failing.callback(_abort, content, ref)
+            with content.writer(ref, patience=PATIENCE) as ingest:
+                ingest.truncate()
+                done = write(ingest.fd)
+                ingest.adopt(Digest(done.digest), done.size)
+                with suppress(AlreadyExists):
+                    ingest.commit(done.size, Digest(done.digest))
+            failing.pop_all()
         digest, diff_id = Digest(done.digest), Digest(done.diff_id)
         return Layer(
             Descriptor(media_type=media_types.OCI_LAYER_GZIP, digest=digest, size=done.size),
             diff_id,
         )
+
+
+def _abort(content: Content, ref: str) -> None:
+    with suppress(NotFound, Locked):  # never begun; the next who writes the same has it
+        content.abort(ref)

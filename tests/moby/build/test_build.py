@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -11,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from mobyshell.core.errors import MobyshellError, NotFound, UsageError
+from mobyshell.core.errors import MobyshellError, NotFound, SyscallFailed, UsageError
 from mobyshell.core.oci.digest import Digest
 from mobyshell.core.store.gc.collect import collect
+from mobyshell.core.store.layers import LayerWorker
 from mobyshell.core.store.stack import Stack
 from mobyshell.moby import look
 from mobyshell.moby.build.builder import build
@@ -212,6 +214,24 @@ def test_a_command_that_fails_ends_the_build(site: Site) -> None:
         site.moby.image("made")
     assert site.moby.tenant.tasks.ls() == []
     assert {str(one.kind) for one in site.moby.tenant.snapshotter().walk()} == {"committed"}
+
+
+def test_half_a_layer_is_given_back(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a full disk leaves it."""
+    whole = LayerWorker.diff_trees
+
+    def half(self: LayerWorker, lower: int, upper: int, output: int, **more: Any) -> Any:
+        os.write(output, bytes(4096))
+        raise SyscallFailed("write", errno.ENOSPC, path="the copy")
+
+    monkeypatch.setattr(LayerWorker, "diff_trees", half)
+    site.write(page="text")
+    with pytest.raises(MobyshellError, match="line 2: COPY page /: write the copy: No space"):
+        site.build("FROM busybox\nCOPY page /\n")
+    assert site.moby.tenant.store.content.statuses() == []
+    assert list(site.moby.store.root.ingests.iterdir()) == []
+    monkeypatch.setattr(LayerWorker, "diff_trees", whole)
+    site.build("FROM busybox\nCOPY page /\n")
 
 
 def test_nothing_of_ours_is_in_a_builds_environment(
