@@ -4,22 +4,27 @@
         with moby.namespace("demo"):
             image = await moby.image("busybox")
 
-Values (`Image`, spec and container options) are those of the synchronous client.
+Values (`Image`, spec and container options) are those of the synchronous client. A transfer whose
+task is cancelled is stopped, and has ended when the cancellation arrives; other work that was begun
+is done to its end.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from mobyshell.core.errors import NotFound
 from mobyshell.core.oci import Spec
+from mobyshell.core.oci.descriptor import Descriptor
 from mobyshell.core.oci.platform import Platform
 from mobyshell.core.runtime.values import ProcessInfo, Stats, Status
 from mobyshell.core.store.containers import Container as Row
+from mobyshell.core.store.store import Store
 from mobyshell.core.tasks.service import LogLine
 from mobyshell.moby.around import Around
 from mobyshell.moby.client import Moby
@@ -28,7 +33,14 @@ from mobyshell.moby.image import Image
 from mobyshell.moby.run import Finished
 from mobyshell.moby.spec_options import SpecOption
 from mobyshell.moby.task import IO, Process, Task
+from mobyshell.moby.tenant import Tenant
 
+if TYPE_CHECKING:
+    from mobyshell.core.registry.client import Client as Registry
+    from mobyshell.core.registry.progress import Progress
+    from mobyshell.core.registry.stop import Stop
+
+T = TypeVar("T")
 _thread = asyncio.to_thread
 
 
@@ -149,6 +161,10 @@ class AsyncContainer:
         """Its config.json."""
         return await _thread(lambda: self.sync.spec)
 
+    async def labels(self) -> Mapping[str, str]:
+        """Its labels."""
+        return await _thread(lambda: self.sync.labels)
+
     async def set_labels(self, labels: Mapping[str, str | None]) -> Mapping[str, str]:
         """Set labels; None takes one away."""
         return await _thread(self.sync.set_labels, labels)
@@ -156,6 +172,13 @@ class AsyncContainer:
     async def new_task(self, io: IO | None = None) -> AsyncTask:
         """A task of it, created and not started."""
         return AsyncTask(await _thread(self.sync.new_task, io))
+
+    async def create_task(
+        self, *, terminal: bool = False, stdin: bool = False, rows: int = 0, columns: int = 0
+    ) -> None:
+        """As `new_task`, with nobody at its streams."""
+        await _thread(self.sync.create_task, terminal=terminal, stdin=stdin, rows=rows,
+                      columns=columns)  # fmt: skip
 
     async def task(self) -> AsyncTask:
         """The task that it has."""
@@ -180,6 +203,71 @@ class AsyncMoby:
         """Within the block, everything of this asyncio task is of this namespace."""
         with self.sync.namespace(name):
             yield self
+
+    @property
+    def current(self) -> str:
+        """The namespace that is meant now."""
+        return self.sync.current
+
+    @property
+    def tenant(self) -> Tenant:
+        """See `Moby.tenant`; what it does blocks."""
+        return self.sync.tenant
+
+    @property
+    def store(self) -> Store:
+        """See `Moby.store`; what it does blocks."""
+        return self.sync.store
+
+    async def pull(
+        self, name: str, *, unpack: bool = True, platform: Platform | None = None,
+        all_platforms: bool = False, snapshotter: str = "", registry: Registry | None = None,
+        progress: Progress | None = None, stop: Stop | None = None,
+    ) -> Image:  # fmt: skip
+        """See `Moby.pull`; `progress` is told in other threads."""
+        return await _transfer(stop, lambda own: self.sync.pull(
+            name, unpack=unpack, platform=platform, all_platforms=all_platforms,
+            snapshotter=snapshotter, registry=registry, progress=progress, stop=own,
+        ))  # fmt: skip
+
+    async def push(
+        self, name: str, target: str = "", *, platform: Platform | None = None,
+        registry: Registry | None = None, progress: Progress | None = None,
+        stop: Stop | None = None,
+    ) -> Descriptor:  # fmt: skip
+        """See `Moby.push`; `progress` is told in other threads."""
+        return await _transfer(stop, lambda own: self.sync.push(
+            name, target, platform=platform, registry=registry, progress=progress, stop=own,
+        ))  # fmt: skip
+
+    async def referrers(
+        self, name: str, artifact_type: str = "", *, registry: Registry | None = None,
+        stop: Stop | None = None,
+    ) -> tuple[Descriptor, ...]:  # fmt: skip
+        """See `Moby.referrers`."""
+        return await _transfer(stop, lambda own: self.sync.referrers(
+            name, artifact_type, registry=registry, stop=own
+        ))  # fmt: skip
+
+    async def import_images(
+        self, source: str | os.PathLike[str] | int, *, name: str = "", unpack: bool = True,
+        platform: Platform | None = None, snapshotter: str = "",
+    ) -> list[Image]:  # fmt: skip
+        """See `Moby.import_images`."""
+        return await _thread(self.sync.import_images, source, name=name, unpack=unpack,
+                             platform=platform, snapshotter=snapshotter)  # fmt: skip
+
+    async def export_images(
+        self, names: Sequence[str], file: BinaryIO, *, platform: Platform | None = None
+    ) -> None:
+        """See `Moby.export_images`."""
+        await _thread(self.sync.export_images, names, file, platform=platform)
+
+    async def export_layout(
+        self, names: Sequence[str], directory: Path, *, platform: Platform | None = None
+    ) -> None:
+        """See `Moby.export_layout`."""
+        await _thread(self.sync.export_layout, names, directory, platform=platform)
 
     async def image(self, name: str, *, platform: Platform | None = None) -> Image:
         """The image of this name."""
@@ -228,3 +316,18 @@ class AsyncMoby:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+
+async def _transfer(stop: Stop | None, work: Callable[[Stop], T]) -> T:
+    """Have it done in a thread, with a switch that `stop` and a cancellation of this task turn off."""
+    from mobyshell.core.registry.stop import Stop
+
+    own = Stop(parent=stop)
+    under_way = asyncio.ensure_future(_thread(work, own))
+    try:
+        return await asyncio.shield(under_way)
+    except asyncio.CancelledError:
+        own.stop()
+        await asyncio.wait([under_way])
+        under_way.exception()  # it was asked for
+        raise
