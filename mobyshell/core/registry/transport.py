@@ -254,6 +254,11 @@ class Transport:
                     super().connect()
                 self.is_verified = True  # or urllib3 warns of what the user has decided
 
+            def request(self, *words: Any, **more: Any) -> Any:
+                _CURRENT.wait.sock = lambda: self.sock  # a body may not get through
+                _CURRENT.wait.renew()
+                return super().request(*words, **more)
+
             def getresponse(self) -> Any:
                 sock = self.sock  # an answer that ends the connection takes it from us
                 with transport.looked_at(lambda: sock, transport.limits.answer):
@@ -276,6 +281,7 @@ class _Looked:
 
     def __enter__(self) -> None:
         self._watch.add(self._wait)
+        self._wait.renew()
 
     def __exit__(self, *_: object) -> None:
         self._watch.remove(self._wait)

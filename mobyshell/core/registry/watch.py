@@ -31,6 +31,11 @@ class Wait:
         self.late = True
         shut(self.sock())
 
+    def renew(self) -> None:
+        """There is another socket now: fail that, if it has been ended by now."""
+        if self.late:
+            shut(self.sock())
+
 
 def shut(sock: Any) -> None:
     """End a connection under whoever reads from it or writes to it."""

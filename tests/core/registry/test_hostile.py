@@ -322,6 +322,25 @@ def test_a_deadline(registry: Registry, shelf: Shelf, there: Shelf) -> None:
     assert type(error) is TimedOut
 
 
+class StoppedMeanwhile(Stop):
+    """Stopped just when a request has been begun, and has no socket yet."""
+
+    def check(self) -> None:
+        super().check()
+        self.stop()
+
+
+def test_stopped_before_there_is_a_socket(registry: Registry, there: Shelf) -> None:
+    release, released = threading.Event(), list[bool]()
+    registry.on("/v2/")(lambda request: released.append(release.wait(60)))
+    limits = replace(QUICK, answer=300)
+    with Client(keyring=NoKeyring(), certs_d=(), plain_http=True, limits=limits) as client:
+        with pytest.raises(Interrupted):
+            resolve(repository(client, registry, stop=StoppedMeanwhile()))
+        assert released == [], "it was waited for"
+    release.set()
+
+
 def test_stopped_from_outside(registry: Registry, client: Client, there: Shelf) -> None:
     begun, release = threading.Event(), threading.Event()
 
