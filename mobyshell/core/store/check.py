@@ -11,13 +11,14 @@ it, and nothing else; what it took away can be pulled again.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mobyshell.core.errors import InvalidImage, NotFound, StoreDamaged
+from mobyshell.core.errors import InvalidImage, NotFound, StoreDamaged, SyscallFailed
 from mobyshell.core.linux.procfs import boot_id
 from mobyshell.core.oci import media_types
 from mobyshell.core.oci.digest import Digest
@@ -289,9 +290,15 @@ def _layers(store: Store, repair: bool) -> Iterator[Finding]:
     """What containers see of layers."""
     from mobyshell.core.store.tree_check import check  # not for who only looks at rows
 
-    for tree, what, repaired in check(store, repair=repair):
-        yield Finding("layer", f"{tree.snapshotter}/{tree.name}", what,
-                      "unpacked anew; start again what runs on it", repaired)  # fmt: skip
+    try:
+        for tree, what, repaired in check(store, repair=repair):
+            yield Finding("layer", f"{tree.snapshotter}/{tree.name}", what,
+                          "unpacked anew; start again what runs on it", repaired)  # fmt: skip
+    except SyscallFailed as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        yield Finding("room", str(store.root.path), "too full to unpack layers and compare them",
+                      "make room, and check again; store check --quick does without")  # fmt: skip
 
 
 def _parts(store: Store) -> Iterator[Finding]:

@@ -47,6 +47,8 @@ def unpack(
             os.close(archive)
             os.close(tree)
     except (lzma.LZMAError, EOFError, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise  # the disk's, and not bz2's
         raise UsageError(f"{item.place:.60} cannot be unpacked: {error}") from None
     finally:
         scratch.unlink(missing_ok=True)

@@ -6,13 +6,14 @@ layer is written is `writing`'s, what a RUN sees `mounts`', where files come fro
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mobyshell.core.clock import rfc3339
-from mobyshell.core.errors import MobyshellError, UsageError
+from mobyshell.core.errors import MobyshellError, SyscallFailed, UsageError
 from mobyshell.core.oci.descriptor import Descriptor
 from mobyshell.core.oci.image_config import History, ImageConfig, ImageProcess, RootFS
 from mobyshell.core.oci.image_spec import dump_image, image_to_json
@@ -75,6 +76,14 @@ def build(
     return target
 
 
+def _about(step: Step, error: MobyshellError) -> MobyshellError:
+    """The error, which says now in which step."""
+    where = f"line {step.line}: " if step.line else ""
+    error.args = (f"{where}{step.text:.80}: {error}",)
+    error.message = error.args[0]
+    return error
+
+
 class _Builder:
     def __init__(self, held: Tenant, options: Options, stack: ExitStack) -> None:
         self._held, self._options = held, options
@@ -96,10 +105,11 @@ class _Builder:
             try:
                 self._step(state, step, index)
             except MobyshellError as error:
-                where = f"line {step.line}: " if step.line else ""
-                error.args = (f"{where}{step.text:.80}: {error}",)
-                error.message = error.args[0]
-                raise
+                raise _about(step, error) from error.__cause__
+            except OSError as error:
+                full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+                hint = "make room, or collect garbage: mobyshell store gc" if full else ""
+                raise _about(step, SyscallFailed.of(error, "write", hint=hint)) from error
 
     def _base(self, index: int, stage: Stage) -> State:
         platform = parse_platform(stage.platform) if stage.platform else host_platform()

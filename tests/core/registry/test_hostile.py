@@ -333,7 +333,7 @@ class StoppedMeanwhile(Stop):
 def test_stopped_before_there_is_a_socket(registry: Registry, there: Shelf) -> None:
     release, released = threading.Event(), list[bool]()
     registry.on("/v2/")(lambda request: released.append(release.wait(60)))
-    limits = replace(QUICK, answer=300)
+    limits = replace(QUICK, answer=300, stall=300)
     with Client(keyring=NoKeyring(), certs_d=(), plain_http=True, limits=limits) as client:
         with pytest.raises(Interrupted):
             resolve(repository(client, registry, stop=StoppedMeanwhile()))

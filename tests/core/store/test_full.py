@@ -18,6 +18,7 @@ from mobyshell.core.store.content.ingest import Ingest
 from mobyshell.core.store.store import Namespace, Store
 from tests.core.store.actor import put
 from tests.core.store.test_power_cut import mounted, run
+from tests.core.store.unpack_actor import act
 
 pytestmark = pytest.mark.root
 
@@ -100,6 +101,19 @@ def test_a_row_that_does_not_fit(small: Path) -> None:
     with Store.open(small / "store") as store:
         assert store.namespace("demo").images.get("before")
         assert [one for one in check_root(small / "store") if one.kind != "image"] == []
+
+
+def test_a_check_says_what_it_had_no_room_for(small: Path) -> None:
+    with Store.open(small / "store") as store, store.namespace("demo").leased() as held:
+        act(held, "native", 0)
+        assert check_root(small / "store", unpack=True) == []
+        with pytest.raises(OSError, match="No space"):
+            fill(small / "filler")
+        (found,) = check_root(small / "store", unpack=True)
+        assert (found.kind, found.mendable) == ("room", False)
+        assert "too full" in found.problem
+        (small / "filler").unlink()
+        assert check_root(small / "store", unpack=True) == []
 
 
 def test_no_inodes_left(small: Path) -> None:

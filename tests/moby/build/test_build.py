@@ -22,6 +22,7 @@ from mobyshell.moby.build.builder import build
 from mobyshell.moby.build.buildfile import parse_buildfile
 from mobyshell.moby.build.cache import Cache
 from mobyshell.moby.build.dockerfile import parse_dockerfile
+from mobyshell.moby.build.files import Scratch
 from mobyshell.moby.build.options import Options
 from mobyshell.moby.build.trees import bases
 from mobyshell.moby.client import Moby
@@ -232,6 +233,17 @@ def test_half_a_layer_is_given_back(site: Site, monkeypatch: pytest.MonkeyPatch)
     assert list(site.moby.store.root.ingests.iterdir()) == []
     monkeypatch.setattr(LayerWorker, "diff_trees", whole)
     site.build("FROM busybox\nCOPY page /\n")
+
+
+def test_a_full_disk_is_told_with_its_step(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Scratch, *words: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Scratch, "copy", full)
+    site.write(page="text")
+    with pytest.raises(SyscallFailed, match="line 2: COPY page /: write: No space left") as caught:
+        site.build("FROM busybox\nCOPY page /\n")
+    assert "store gc" in caught.value.hint
 
 
 def test_nothing_of_ours_is_in_a_builds_environment(
