@@ -2,7 +2,7 @@
 
     async with AsyncMoby() as moby:
         with moby.namespace("demo"):
-            image = await moby.image("busybox")
+            image = await moby.pull("docker.io/library/busybox:latest")
 
 Values (`Image`, spec and container options) are those of the synchronous client. A transfer whose
 task is cancelled is stopped, and has ended when the cancellation arrives; other work that was begun
@@ -16,6 +16,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from signal import SIGTERM
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from mobyshell.core.errors import NotFound
@@ -55,8 +56,8 @@ class AsyncProcess:
         nothing, make a task of this before the start."""
         return await asyncio.wrap_future(self.sync.wait())
 
-    async def kill(self, signal: int, *, all_processes: bool = False) -> None:
-        """Send a signal."""
+    async def kill(self, signal: int | str = SIGTERM, *, all_processes: bool = False) -> None:
+        """Send a signal: a number, or a name such as TERM."""
         await _thread(self.sync.kill, signal, all_processes=all_processes)
 
     async def resize(self, rows: int, columns: int) -> None:
@@ -180,9 +181,9 @@ class AsyncContainer:
         await _thread(self.sync.create_task, terminal=terminal, stdin=stdin, rows=rows,
                       columns=columns)  # fmt: skip
 
-    async def task(self) -> AsyncTask:
-        """The task that it has."""
-        return AsyncTask(await _thread(self.sync.task))
+    async def task(self, io: IO | None = None) -> AsyncTask:
+        """The task that it has; with `io` its streams are copied from now on."""
+        return AsyncTask(await _thread(self.sync.task, io))
 
     async def delete(self, *options: DeleteOption) -> None:
         """Forget it."""

@@ -163,6 +163,27 @@ def with_labels(labels: Mapping[str, str]) -> ContainerOption:
     return option
 
 
+def with_image_labels(image: Image) -> ContainerOption:
+    """The labels of an image's configuration, beside those that are there already."""
+
+    def option(draft: Draft) -> None:
+        found = image.config.config.labels if image.config.config is not None else None
+        draft.set(labels={**(found or {}), **draft.row.labels})
+
+    return option
+
+
+def with_extension(name: str, value: Mapping[str, Any]) -> ContainerOption:
+    """Something of yours that is kept with it, as JSON, under a name such as `org.example/x`."""
+
+    def option(draft: Draft) -> None:
+        if name == HOW:
+            raise UsageError(f"{name} is what networks, ports and volumes are kept under")
+        draft.set(extensions={**draft.row.extensions, name: dict(value)})
+
+    return option
+
+
 def with_snapshot_cleanup(container: Container) -> None:
     """An option of `Container.delete`: its snapshot goes as well."""
     row = container.info
@@ -242,9 +263,13 @@ class Container:
                 tasks.delete(self.id, force=True)
                 raise
 
-    def task(self) -> Task:
-        """The task that it has. NotFound if it has none."""
-        return Task.find(self.tenant.tasks, self.id)
+    def task(self, io: IO | None = None) -> Task:
+        """The task that it has, with its streams copied to and from the files of `io` from now on (what
+        it has written before is in `logs`). NotFound if it has none."""
+        task = Task.find(self.tenant.tasks, self.id, io)
+        if io is not None:
+            task.connect()
+        return task
 
     def delete(self, *options: DeleteOption) -> None:
         """Forget it. WrongState while it has a task."""
@@ -262,7 +287,7 @@ class Container:
 
 
 def create(tenant: Tenant, id: str, options: tuple[ContainerOption, ...]) -> Container:
-    """A container made of options; without a spec among them, what the image says."""
+    """A container made of options. UsageError if there is no spec among them."""
     with tenant.leased() as held:
         describe(held, id, options)
     return Container(tenant, id)

@@ -34,7 +34,7 @@ from mobyshell.moby.container import (
 )
 from mobyshell.moby.image import Image
 from mobyshell.moby.spec_options import SpecOption, with_image_config
-from mobyshell.moby.task import IO
+from mobyshell.moby.task import IO, words
 from mobyshell.moby.tenant import Tenant
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def run(
     passing = Tenant(tenant.store.of_this_boot(), tenant.connect, tenant.state)
     made_of: tuple[ContainerOption, ...] = (
         with_image(image), with_snapshotter(snapshotter), with_new_snapshot(id, image),
-        with_new_spec(with_image_config(*args), *of_spec), with_runtime(runtime), *beside, _ends,
+        with_new_spec(with_image_config(*words(args)), *of_spec), with_runtime(runtime), *beside, _ends,
         with_labels({BOOT: boot_id()}),
     )  # fmt: skip
     if not (beside or runtime or stdin):

@@ -54,7 +54,7 @@ def apply(spec: Spec, options: Iterable[SpecOption], making: Making) -> Spec:
     if not _process(spec).args:
         raise UsageError(
             "no command: neither does the image say what to run, nor was anything given",
-            hint="give it after the image's name",
+            hint="give it after the image's name; in Python with_image comes before with_new_spec",
         )
     return spec
 
@@ -273,8 +273,9 @@ _PERIOD = 100_000
 
 def with_cpus(count: float) -> SpecOption:
     """As much time as this many processors have, of all together."""
-    if count <= 0:
-        raise UsageError(f"{count:g} processors", hint="more than 0, such as 0.5")
+    if isinstance(count, str) or count <= 0:
+        raise UsageError(f"{count} processors",
+                         hint="a number more than 0, such as 0.5; with_cpuset chooses which")  # fmt: skip
     quota = max(1000, round(count * _PERIOD))
     return lambda spec, _: _with_resources(
         spec, cpu=replace(_resources(spec).cpu or CPU(), quota=quota, period=_PERIOD)

@@ -6,15 +6,17 @@ before the start, so that no exit is missed.
 
 from __future__ import annotations
 
+import io as files
+import signal as signals
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from mobyshell.core.errors import MobyshellError, NotFound
+from mobyshell.core.errors import MobyshellError, NotFound, UsageError
 from mobyshell.core.runtime.values import ProcessInfo, Stats, Status
 from mobyshell.core.tasks.service import LogLine, Tasks
 
@@ -32,6 +34,13 @@ class IO:
     terminal: bool = False
     rows: int = 0
     columns: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("stdin", "stdout", "stderr"):
+            file = getattr(self, name)
+            if isinstance(file, files.TextIOBase):
+                raise UsageError(f"{name} is a file of text, and programs read and write bytes",
+                                 hint=f"sys.{name}.buffer, open(…, 'rb'), io.BytesIO()")  # fmt: skip
 
 
 def null_io() -> IO:
@@ -76,9 +85,10 @@ class Process:
             self._copying.join()
         return status
 
-    def kill(self, signal: int, *, all_processes: bool = False) -> None:
-        """Send a signal, to the process or to all of the task."""
-        self._tasks.kill(self.task_id, signal, all_processes=all_processes, exec_id=self.exec_id)
+    def kill(self, signal: int | str = signals.SIGTERM, *, all_processes: bool = False) -> None:
+        """Send a signal (a number, or a name such as TERM), to the process or to all of the task."""
+        number = _number(signal)
+        self._tasks.kill(self.task_id, number, all_processes=all_processes, exec_id=self.exec_id)
 
     def resize(self, rows: int, columns: int) -> None:
         """Give its terminal another size."""
@@ -107,13 +117,14 @@ class Process:
 
             def feed() -> None:
                 writer = self._tasks.attach(self.task_id, exec_id=self.exec_id)
-                with closing(writer):
+                # what is there at once; a raw file's read is that, and waits for no more
+                read = getattr(source, "read1", source.read)
+                with closing(writer), suppress(MobyshellError):  # it has ended, and reads no more
                     try:
-                        while data := source.read1(_PIECE):  # type: ignore[attr-defined]
+                        while data := read(_PIECE):
                             writer.write(data)
-                        writer.close_stdin()
-                    except MobyshellError:
-                        pass  # it has ended, and reads no more
+                    finally:
+                        writer.close_stdin()  # whatever went wrong, it shall not wait for more
 
             threading.Thread(target=feed, name=f"feed {self.task_id}", daemon=True).start()
 
@@ -138,10 +149,10 @@ class Task(Process):
         return task
 
     @classmethod
-    def find(cls, tasks: Tasks, id: str) -> Task:
+    def find(cls, tasks: Tasks, id: str, io: IO | None = None) -> Task:
         """One that is there. NotFound."""
         tasks.get(id)
-        return cls(tasks, id, null_io())
+        return cls(tasks, id, io or null_io())
 
     @property
     def status(self) -> Status:
@@ -164,7 +175,7 @@ class Task(Process):
         """Run one more process in it."""
         io = io or null_io()
         made = self._tasks.exec(
-            self.id, args, exec_id=exec_id, terminal=io.terminal, stdin=io.stdin is not None,
+            self.id, words(args), exec_id=exec_id, terminal=io.terminal, stdin=io.stdin is not None,
             env=env, cwd=cwd, user=user, rows=io.rows, columns=io.columns,
         )  # fmt: skip
         process = Process(self._tasks, self.id, made.exec_id, io)
@@ -207,6 +218,33 @@ class Task(Process):
             self.delete(force=True)
         except NotFound:
             pass  # it was deleted in the block
+
+
+def words(args: Sequence[str]) -> Sequence[str]:
+    """`args`, if they are words. UsageError for a text, which is a sequence of letters to Python."""
+    if isinstance(args, str | bytes):
+        import shlex
+
+        text = args if isinstance(args, str) else args.decode(errors="replace")
+        try:
+            meant = shlex.split(text)
+        except ValueError:
+            meant = [text]
+        raise UsageError(f"a command is a list of words, not a text: {text!r:.80}",
+                         hint=f"{meant!r:.120}, or ['sh', '-c', …]")  # fmt: skip
+    return args
+
+
+def _number(signal: int | str) -> int:
+    if not isinstance(signal, str):
+        return signal
+    name = signal.upper().removeprefix("SIG")
+    if name.isdecimal():
+        return int(name)
+    try:
+        return signals.Signals[f"SIG{name}"].value
+    except KeyError:
+        raise UsageError(f"there is no signal {signal!r:.20}", hint="such as TERM, or 15") from None
 
 
 def _in_thread(work: Callable[[], int], name: str) -> Future[int]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from mobyshell.core.errors import AlreadyExists, MobyshellError, NotFound, WrongState
+from mobyshell.core.errors import AlreadyExists, MobyshellError, NotFound, UsageError, WrongState
 from mobyshell.core.oci.platform import host_platform
 from mobyshell.moby import container as containers
 from mobyshell.moby.asynchronous import AsyncMoby
@@ -31,7 +31,7 @@ from mobyshell.moby.container import (
     with_snapshot_cleanup,
 )
 from mobyshell.moby.image import Image
-from mobyshell.moby.spec_options import with_env, with_image_config, with_user
+from mobyshell.moby.spec_options import with_cpus, with_env, with_image_config, with_user
 from mobyshell.moby.task import stdio, streams, terminal
 from tests.core.store import images
 
@@ -343,3 +343,44 @@ def test_an_image_that_was_removed_meanwhile_is_named(moby: Moby) -> None:
         sql.execute("DELETE FROM content")
     with pytest.raises(NotFound, match=r"no image docker\.io/library/busybox:latest"):
         _ = image.config
+
+
+def test_any_file_of_bytes_can_be_its_input(moby: Moby, tmp_path: Path) -> None:
+    path = tmp_path / "input"
+    path.write_bytes(b"said\n")
+    put_image(moby)
+    with path.open("rb") as buffered, path.open("rb", buffering=0) as raw:
+        for source in (buffered, raw, io.BytesIO(b"said\n")):
+            assert moby.run("busybox", ["cat"], stdin=source).stdout == b"said\n"
+
+
+def test_what_is_easily_mistaken_is_said(moby: Moby) -> None:
+    put_image(moby)
+    with pytest.raises(UsageError, match="a list of words, not a text: 'echo hi'") as told:
+        moby.run("busybox", "echo hi")
+    assert "['echo', 'hi']" in told.value.hint
+    with pytest.raises(UsageError, match="stdout is a file of text"):
+        streams(stdout=sys.stdout)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="0-1 processors"):
+        moby.run("busybox", ["true"], with_cpus("0-1"))  # type: ignore[arg-type]
+    assert moby.containers() == []
+
+
+def test_a_task_is_found_again_with_its_streams_and_signals_have_names(moby: Moby) -> None:
+    image = put_image(moby)
+    script = "trap 'echo ended; exit 5' USR1; echo up; while :; do sleep 0.1; done"
+    container = moby.new_container(
+        "c", with_image(image), with_new_snapshot("c", image),
+        with_new_spec(with_image_config("sh", "-c", script)),
+    )  # fmt: skip
+    with container.new_task() as first:
+        first.start()
+        assert next(first.logs(follow=True)).data == b"up"
+        out = io.BytesIO()
+        task = container.task(streams(stdout=out))
+        with pytest.raises(UsageError, match="no signal 'NONE'"):
+            task.kill("NONE")
+        exited = task.wait()
+        task.kill("USR1")
+        assert exited.result(PATIENCE) == 5
+        assert lines(out)[-1] == "ended"
