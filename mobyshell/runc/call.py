@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from mobyshell.runc import place
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,14 +42,14 @@ class Call:
         given = self.options.text("root")
         if given:
             return Path(os.path.abspath(given))
-        run = os.environ.get("XDG_RUNTIME_DIR")
-        if os.geteuid() == 0 or not run:
-            return Path("/run/runc")
-        place = Path(run) / "runc"
+        own = place.own()
+        if not own:
+            return Path(place.ROOTS)
+        mine = Path(own)
         # sticky, so that nobody tidies it away with the temporary files (XDG base directories)
-        place.mkdir(mode=0o700, exist_ok=True)
-        place.chmod(0o1700)
-        return place
+        mine.mkdir(mode=0o700, exist_ok=True)
+        mine.chmod(0o1700)
+        return mine
 
     def told(self, id: str, event: Payload) -> None:
         """What the library tells and goes on: that a hook failed when all was over."""

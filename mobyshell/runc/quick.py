@@ -15,7 +15,7 @@ from __future__ import annotations
 import posix
 import time
 
-from mobyshell.runc import launch, shape, stored
+from mobyshell.runc import launch, place, shape, stored
 from mobyshell.runc.shape import filled, plain
 from mobyshell.runc.stored import CLOEXEC
 
@@ -39,7 +39,7 @@ class Asked:
     """A call that is simple enough."""
 
     def __init__(self) -> None:
-        self.root = "/run/runc"
+        self.root = ""
         self.log = ""
         self.command = ""
         self.bundle = ""
@@ -83,6 +83,7 @@ def parse(words: Sequence[str]) -> Asked | None:
             asked.pid_file = value
         elif name != "--log-format":
             asked.bundle = value
+    asked.root = asked.root or place.usual()
     if not fit_id(asked.id) or not plain(asked.root):
         return None
     if asked.bundle in ("", "."):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import marshal
 import posix
 
-from mobyshell.runc import launch, quick, stored
+from mobyshell.runc import launch, place, quick, stored
 from mobyshell.runc.quick_json import document
 from mobyshell.runc.shape import plain
 
@@ -27,7 +27,7 @@ class Asked:
     and the id."""
 
     def __init__(self) -> None:
-        self.root = "/run/runc"
+        self.root = ""
         self.log = self.process = self.pid_file = self.id = ""
         self.described = b""
         self.detached = False
@@ -60,6 +60,7 @@ def parse(words: Sequence[str]) -> Asked | None:
                 index += 1
             _put(asked, name, value)
     asked.args = list(words[index:])
+    asked.root = asked.root or place.usual()
     if not own or not quick.fit_id(asked.id) or not plain(asked.root):
         return None
     if asked.args[:1] == ["--"] or bool(asked.process) == bool(asked.args):
@@ -85,8 +86,9 @@ def key(
     describes it instead of arguments."""
     host = posix.uname()
     words = (
-        "exec", stored.FORMAT, stored.made_by(), posix.geteuid(), posix.getegid(), host.release,
-        host.version, root, tuple(args), process, tuple(controllers), stored.read(f"{root}/{id}/config.json"),
+        "exec", stored.FORMAT, stored.made_by(), posix.geteuid(), posix.getegid(),
+        stored.read(stored.OWN_IDS), host.release, host.version, root, tuple(args), process,
+        tuple(controllers), stored.read(f"{root}/{id}/config.json"),
     )  # fmt: skip
     return marshal.dumps(words, 2)
 

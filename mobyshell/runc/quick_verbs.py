@@ -11,7 +11,7 @@ import _signal  # type: ignore[import-not-found]  # `signal` makes enumerations 
 import posix
 import time
 
-from mobyshell.runc import quick, stored
+from mobyshell.runc import place, quick, stored
 from mobyshell.runc.shape import plain
 from mobyshell.runc.stored import CLOEXEC
 
@@ -71,9 +71,7 @@ def parse(words: Sequence[str]) -> Asked | None:
     asked.wide = len(asked.words) < len(words) - index
     most = 2 if asked.command == "kill" else 1
     few = 1 <= len(asked.words) <= most and not any(one[:1] == "-" for one in asked.words)
-    if not asked.root and posix.geteuid() and posix.environ.get(b"XDG_RUNTIME_DIR"):
-        return None  # they have a place of their own
-    asked.root = asked.root or "/run/runc"
+    asked.root = asked.root or place.usual()
     if not asked.command or not few or not plain(asked.root):
         return None
     return asked if quick.fit_id(asked.words[0]) else None

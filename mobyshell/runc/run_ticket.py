@@ -96,7 +96,9 @@ def _looks(made: Builder, done: Done, cgroups: Sequence[int]) -> list[Step]:
     groups = stored.read(stored.OWN_GROUPS)
     if stored.groups_in(groups) != done.own:
         raise ValueError("meanwhile we are in other groups")
-    files = [(stored.OWN_GROUPS, groups), *_of_host(done)]
+    files = [
+        (stored.OWN_GROUPS, groups), (stored.OWN_IDS, stored.read(stored.OWN_IDS)), *_of_host(done)
+    ]  # fmt: skip
     made_from = [(path, stored.identify(path)) for path in stored.sources()]
     key = stored.key(done.root, done.found.document, True, done.own, done.mounts)
     if key != done.entry["key"]:

@@ -23,6 +23,8 @@ OWN = "\0own %s\0"
 """Stands in the path of a file for the cgroup of a controller (v2: "") that whoever asks is in."""
 
 OWN_GROUPS = "/proc/self/cgroup"
+OWN_IDS = "/proc/self/uid_map"
+"""Root of a user namespace plans otherwise than the machine's."""
 CGROUP_MOUNT = b" - cgroup"
 
 CLOEXEC = posix.O_CLOEXEC
@@ -82,8 +84,9 @@ def key(
     host = posix.uname()
     mounts = cgroup_mounts() if mounts is None else mounts
     words = (
-        FORMAT, made_by(), posix.geteuid(), posix.getegid(), host.release, host.version, host.machine, root,
-        keyring, _beside(shape["linux"].get("cgroupsPath") or "", mounts, own), b"\n".join(mounts), shape,
+        FORMAT, made_by(), posix.geteuid(), posix.getegid(), read(OWN_IDS), host.release, host.version,
+        host.machine, root, keyring, _beside(shape["linux"].get("cgroupsPath") or "", mounts, own),
+        b"\n".join(mounts), shape,
     )  # fmt: skip
     return marshal.dumps(words, 2)
 

@@ -211,11 +211,14 @@ def test_whoever_has_a_place_of_their_own_does_not_use_roots(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(posix.environ, b"XDG_RUNTIME_DIR", os.fsencode(tmp_path))
-    for uid, known in ((0, True), (1000, False)):
+    for uid, root in ((0, "/run/runc"), (1000, f"{tmp_path}/runc")):
         monkeypatch.setattr("posix.geteuid", lambda uid=uid: uid)
         asked = parse(["delete", "--force", "c"])
-        assert (asked is not None) is known
-        assert parse(["--root", "/r", "delete", "--force", "c"]) is not None
+        assert asked is not None
+        assert asked.root == root
+        asked = parse(["--root", "/r", "delete", "--force", "c"])
+        assert asked is not None
+        assert asked.root == "/r"
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,23 @@ def in_user_namespace() -> bool:
     return mapped() not in ([(0, 0, _ALL)], [])
 
 
+def outside(uid: int) -> int:
+    """What `uid` of this namespace is called in the one around it; itself where that is not known."""
+    for inside, other, count in mapped():
+        if inside <= uid < inside + count:
+            return other + uid - inside
+    return uid
+
+
+def may_set_groups() -> bool:
+    """Whether setgroups(2) is permitted to whoever has the capability (user_namespaces(7))."""
+    try:
+        with open("/proc/self/setgroups") as file:
+            return file.read().strip() != "deny"
+    except OSError:
+        return True
+
+
 def can_give_away() -> bool:
     """Whether files can be given to others: as root, of more than one id."""
     if os.geteuid() != 0:

@@ -7,7 +7,9 @@ needs is in `core/runtime/units`. Waits block: this is for a process that does o
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 import struct
 import time
 from collections.abc import Iterator, Sequence
@@ -22,6 +24,7 @@ from mobyshell.core.errors import (
     TimedOut,
     Unsupported,
 )
+from mobyshell.core.linux.own_ids import outside
 
 Property = tuple[str, tuple[str, Any]]
 """(name, (D-Bus signature, value))."""
@@ -44,6 +47,7 @@ _NOBODY = (
     "org.freedesktop.DBus.Error.Spawn.ChildExited",  # systemd's own entry is /bin/false
 )
 _BUS = "org.freedesktop.DBus"
+_LONGEST_LINE = 4096
 
 
 class UnitManager(Protocol):
@@ -66,7 +70,7 @@ class UnitManager(Protocol):
 def connected(*, user: bool) -> Iterator[Systemd]:
     """The system's systemd, or the user's own. Unsupported where there is none to be reached."""
     try:
-        from jeepney.io.blocking import open_dbus_connection
+        from jeepney.io import blocking
     except ImportError:
         raise Unsupported(
             "cgroups by systemd need the D-Bus library jeepney", hint="pip install jeepney"
@@ -74,7 +78,7 @@ def connected(*, user: bool) -> Iterator[Systemd]:
     which = "user's systemd" if user else "systemd"
     bus = _user_bus() if user else "SYSTEM"
     try:
-        connection = open_dbus_connection(bus, auth_timeout=PATIENCE)
+        connection = blocking.DBusConnection(_authenticated(blocking.get_bus(bus)))
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise Unsupported(
@@ -88,6 +92,31 @@ def connected(*, user: bool) -> Iterator[Systemd]:
         connection.close()
 
 
+def _authenticated(address: str) -> socket.socket:
+    """A connection on which messages may follow, as the user who this is to the bus: outside of our
+    user namespace, whose ids are not the bus's (D-Bus Specification, "EXTERNAL"). OSError."""
+    who = str(outside(os.geteuid())).encode().hex()
+    line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        line.settimeout(PATIENCE)
+        line.connect(address)
+        line.sendall(f"\0AUTH EXTERNAL {who}\r\n".encode())
+        said = b""
+        while not said.endswith(b"\r\n"):
+            part = line.recv(_LONGEST_LINE - len(said))
+            if not part:
+                raise OSError(errno.EACCES, "it does not say who may come in")
+            said += part
+        if not said.startswith(b"OK "):
+            raise OSError(errno.EACCES, f"it does not know uid {outside(os.geteuid())}")
+        line.sendall(b"BEGIN\r\n")
+        line.settimeout(None)
+    except BaseException:
+        line.close()
+        raise
+    return line
+
+
 def _user_bus() -> str:
     address = os.environ.get("DBUS_SESSION_BUS_ADDRESS")
     return address or f"unix:path={_user_directory()}/bus"
@@ -99,7 +128,7 @@ def _user_sign() -> str:
 
 
 def _user_directory() -> str:
-    return os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
+    return os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{outside(os.geteuid())}"
 
 
 class _Answer(Exception):

@@ -54,7 +54,9 @@ def execution(
         operations += filtered
     operations += [
         identity.become(
-            given.user, keep_capabilities=given.user.uid != 0, may_set_groups=host.privileged
+            given.user,
+            keep_capabilities=given.user.uid != 0,
+            may_set_groups=host.maps_ids and host.set_groups,
         ),
         identity.working_directory_again(given.cwd),
         identity.capability_sets(capabilities),

@@ -163,8 +163,8 @@ def as_unit(linux: Linux, host: Host, id: str) -> tuple[Unit, dict[str, str]]:
     """
     from mobyshell.core.runtime.units import unit_of
 
-    unit = unit_of(linux.cgroups_path or "", id, user=not host.privileged)
-    top = "" if host.privileged else f"/user.slice/user-{host.euid}.slice/user@{host.euid}.service"
+    unit = unit_of(linux.cgroups_path or "", id, user=host.uid != 0)
+    top = "" if host.uid == 0 else f"/user.slice/user-{host.uid}.slice/user@{host.uid}.service"
     if not host.cgroup_own or (top and host.cgroup_mode != "v2"):
         raise Unsupported(
             f"systemd has no cgroups to give on this machine ({host.cgroup_mode})",
@@ -217,10 +217,11 @@ def mount(
     index: int, entry: Mount, linux: Linux, host: Host, groups: dict[str, str], bundle: str,
     notices: list[str],
 ) -> Operation:  # fmt: skip
-    """The mount of type cgroup; an empty tmpfs where there are no cgroups to show."""
-    if groups:
+    """The mount of type cgroup: the container's, or those it stays in; an empty tmpfs where there
+    are no cgroups to show."""
+    if shown := groups or dict(host.cgroup_own):
         inside = any(one.type == "cgroup" for one in linux.namespaces or ())
-        return cgroup_mounts.mount(index, entry, groups, host.cgroup_mode, namespace=inside)
+        return cgroup_mounts.mount(index, entry, shown, host.cgroup_mode, namespace=inside)
     notices.append(f"{entry.destination}: no cgroup to show, left empty")
     kept = tuple(one for one in entry.options or () if one in ("nosuid", "noexec", "nodev", "ro"))
     empty = replace(entry, type="tmpfs", source="tmpfs", options=kept)

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mobyshell.core.linux import capabilities, cgroups, resctrl
+from mobyshell.core.linux import capabilities, cgroups, own_ids, resctrl
 from mobyshell.core.linux import lsm as lsms
 from mobyshell.core.linux.resctrl import Resctrl
 
@@ -19,19 +19,24 @@ from mobyshell.core.linux.resctrl import Resctrl
 class Host:
     """A machine to plan for.
 
-    `cgroup_mode`: v1, v2, hybrid or none. `cgroup_own`: controller (v2: "") → the absolute
-    directory of the cgroup that the runtime itself is in; `cgroup_roots`: the same for the tops
-    of the hierarchies. `cgroup_usable`: the highest v2 group that cgroups may be made in, and
-    `cgroup_v2_controllers` what can be limited below it. `cgroup_writable`: may cgroups be made
-    at all. `cgroup_delegate`: the files of a v2 group that a new owner of it is given. `cpuset`:
-    CPUs and memory nodes of that cgroup (v1). `last_capability`: the highest number.
-    `capabilities`: the mask of those that the runtime itself may hand on. `lsm`: names of active
-    security modules. `resctrl`: the file system of classes of service, if one is mounted.
-    `kernel`: its version.
+    `in_user_namespace`: whether the runtime itself is in one, as under an engine of a user who is
+    not root: it may be root there, and is not the machine's. `uid` is who that is outside.
+    `set_groups`: whether supplementary groups may be set at all. `cgroup_mode`: v1, v2, hybrid or
+    none. `cgroup_own`: controller (v2: "") → the absolute directory of the cgroup that the runtime
+    itself is in; `cgroup_roots`: the same for the tops of the hierarchies. `cgroup_usable`: the
+    highest v2 group that cgroups may be made in, and `cgroup_v2_controllers` what can be limited
+    below it. `cgroup_writable`: may cgroups be made at all. `cgroup_delegate`: the files of a v2
+    group that a new owner of it is given. `cpuset`: CPUs and memory nodes of that cgroup (v1).
+    `last_capability`: the highest number. `capabilities`: the mask of those that the runtime itself
+    may hand on. `lsm`: names of active security modules. `resctrl`: the file system of classes of
+    service, if one is mounted. `kernel`: its version.
     """
 
     euid: int = 0
     egid: int = 0
+    in_user_namespace: bool = False
+    uid: int = 0
+    set_groups: bool = True
     cgroup_mode: str = "none"
     cgroup_own: Mapping[str, str] = field(default_factory=dict)
     cgroup_v2_controllers: tuple[str, ...] = ()
@@ -50,6 +55,12 @@ class Host:
 
     @property
     def privileged(self) -> bool:
+        """Whether the runtime is the machine's root: may make devices, load programs into the kernel."""
+        return self.euid == 0 and not self.in_user_namespace
+
+    @property
+    def maps_ids(self) -> bool:
+        """Whether it may map whatever ids its own user namespace has, and become them."""
         return self.euid == 0
 
     def cgroup_root(self, controller: str) -> str:
@@ -72,6 +83,9 @@ class Host:
         return cls(
             euid=os.geteuid(),
             egid=os.getegid(),
+            in_user_namespace=own_ids.in_user_namespace(),
+            uid=own_ids.outside(os.geteuid()),
+            set_groups=own_ids.may_set_groups(),
             cgroup_mode=layout.mode,
             cgroup_own=own,
             cgroup_v2_controllers=layout.v2_controllers,

@@ -20,7 +20,7 @@ def planned_maps(linux: Linux, host: Host) -> Iterator[Operation]:
         simple = len(mappings) == 1 and mappings[0].size == 1 and mappings[0].host_id == (
             host.euid if kind == "uid" else host.egid
         )  # fmt: skip
-        alone = host.privileged or simple
+        alone = host.maps_ids or simple
         if not alone and helper is None:
             raise Unsupported(
                 f"linux.{kind}Mappings: an unprivileged user may map only their own id",
@@ -29,6 +29,6 @@ def planned_maps(linux: Linux, host: Host) -> Iterator[Operation]:
         yield namespaces.id_maps(
             kind,
             tuple(mappings),
-            deny_setgroups=kind == "gid" and not host.privileged and alone,
+            deny_setgroups=kind == "gid" and not host.maps_ids and alone,
             helper=None if alone else helper,
         )

@@ -109,6 +109,8 @@ class Planner:
             (self.joined if one.path else self.new).append((index, one))
         self.made = {one.type for _, one in self.new}
         self.user_namespace = any(one.type == "user" for _, one in (*self.new, *self.joined))
+        # mounts of a namespace like that are locked, and devices cannot be made
+        self.restricted = self.user_namespace or host.in_user_namespace
         self.own_mounts = "mount" in self.made
         self.agent = agent_path(self.linux)
         # what the child itself could not do, from where it is, its parent does before it goes on;
@@ -298,7 +300,7 @@ class Planner:
         first = first_to_show(entries, self.host)
         operations += [*mounted[:first], *(within if joins else ()), *mounted[first:]]
         if not any(mounts.binds_dev(entry) for entry in entries):
-            operations += devices.planned(linux, self.user_namespace, self.trees)
+            operations += devices.planned(linux, self.restricted, self.trees)
         if self.terminal:
             operations.append(consoles.console_file())
         if self.process.cwd.strip("/"):
@@ -342,7 +344,7 @@ class Planner:
             )
         return mounts.mount(
             index, entry, self.bundle, self.trees.get(f"mounts[{index}]"),
-            label=self.mount_label, rootfs=self.rootfs, user_namespace=self.user_namespace,
+            label=self.mount_label, rootfs=self.rootfs, user_namespace=self.restricted,
             ids=mapped(self.spec, entry, self.joined_user),
         )  # fmt: skip
 

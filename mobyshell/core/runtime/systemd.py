@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from mobyshell.core.linux.own_ids import outside
 from mobyshell.core.linux.systemd import connected
 from mobyshell.core.runtime import units
 from mobyshell.core.runtime.plan import Operation, Text
@@ -24,7 +25,7 @@ def start(operation: Operation, pid: int) -> None:
     given = units.from_json(properties)
     if not name.endswith(".slice"):
         given.append(("PIDs", ("au", [pid])))
-    with connected(user=os.geteuid() != 0) as manager:
+    with connected(user=outside(os.geteuid()) != 0) as manager:
         manager.start(name, given)
 
 
@@ -32,11 +33,11 @@ def change(unit: str, resources: Mapping[str, Any], *, v2: bool, owner: int) -> 
     """Tell systemd of new limits, so that it does not restore the old ones one day."""
     properties = units.limit_properties(resources, v2=v2)
     if properties:
-        with connected(user=owner != 0) as manager:
+        with connected(user=outside(owner) != 0) as manager:
             manager.set_properties(unit, properties)
 
 
 def stop(unit: str, *, owner: int) -> None:
     """Have systemd stop the unit of a container whose processes are gone, and forget it."""
-    with connected(user=owner != 0) as manager:
+    with connected(user=outside(owner) != 0) as manager:
         manager.stop(unit)

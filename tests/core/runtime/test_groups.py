@@ -220,3 +220,41 @@ def test_controllers_that_are_mounted_together_have_one_group() -> None:
     links = [one for one in calls if one.startswith("symlinkat")]
     assert links == ['symlinkat("cpu,cpuacct", <mount>, "cpu")',
                      'symlinkat("cpu,cpuacct", <mount>, "cpuacct")']  # fmt: skip
+
+
+def test_root_of_a_user_namespace_is_not_the_machines() -> None:
+    """As under podman of a user: devices are bound, and no program is loaded into the kernel."""
+    inside = replace(
+        ROOT, in_user_namespace=True, uid=1000, set_groups=False, cgroup_writable=False
+    )
+    made = plan(inside)
+    assert made.cgroups == {}
+    calls = [show_call(one) for operation in made.operations for one in operation.calls]
+    assert not any(one.startswith("mknodat") for one in calls)
+    assert any(one.title.startswith("bind the default devices") for one in made.operations)
+    assert not any("@filter" in one or one.startswith("bpf") for one in calls)
+    assert any(one.title.startswith("make the default devices") for one in plan(ROOT).operations)
+    (groups,) = [
+        one for operation in made.operations for one in operation.calls if one.name == "setgroups"
+    ]
+    assert groups.tolerate == (errno.EPERM,)
+
+
+def test_who_stays_in_the_runtimes_groups_sees_these() -> None:
+    inside = replace(ROOT, in_user_namespace=True, uid=1000, cgroup_writable=False)
+    document = spec_to_json(default_spec())
+    document["linux"]["resources"] = {}
+    document["linux"]["namespaces"] = [{"type": "mount"}, {"type": "uts"}]
+    entry = {
+        "destination": "/sys/fs/cgroup",
+        "type": "cgroup",
+        "source": "cgroup",
+        "options": ["ro"],
+    }
+    document["mounts"] = [entry]
+    made = make_plan(parse_spec(json.dumps(document)), bundle="/b", id="c", host=inside)
+    (shown,) = [one for one in made.operations if one.source == "mounts[0]"]
+    assert any(f"{TOP}/user.slice/session-1.scope" in show_call(one) for one in shown.calls)
+    bare = replace(inside, cgroup_own={}, cgroup_mode="none")
+    made = make_plan(parse_spec(json.dumps(document)), bundle="/b", id="c", host=bare)
+    assert "/sys/fs/cgroup: no cgroup to show, left empty" in made.notices

@@ -254,7 +254,7 @@ def test_the_plan_on_v2_alone() -> None:
         "memory.max = 4096",
     ]
     assert not any("cgroup" in one.title for one in made.operations if one.phase == "prepare")
-    user = replace(host, euid=1000)
+    user = replace(host, euid=1000, uid=1000)
     rootless = spec_to_json(default_spec(rootless=True, uid=1000, gid=1000))
     spec = parse_spec(json.dumps(rootless))
     made = make_plan(spec, bundle="/b", id="c", host=replace(user, egid=1000), systemd=True)
@@ -389,6 +389,31 @@ def test_the_life_of_a_container_in_a_scope(managed: House, bus: Bus) -> None:
     assert bus.calls("StopUnit") == [["test-c.scope", "replace"]]
     assert bus.calls("ResetFailedUnit") == [["test-c.scope"]]
     assert not any(os.path.exists(os.path.dirname(path)) for path in state.cgroups.values())
+
+
+@pytest.mark.root
+@pytest.mark.peer
+@pytest.mark.parametrize("inside", ["--map-root-user", "--map-user=1000"])
+def test_the_bus_knows_us_by_who_we_are_outside(empty_bus: str, inside: str) -> None:
+    """As under podman of a user, which calls its runtime as root of a user namespace."""
+    script = "from mobyshell.core.linux.systemd import connected\nwith connected(user=False): print('in')"
+    done = subprocess.run(
+        ["unshare", "--user", inside, sys.executable, "-c", script], text=True, check=False,
+        env={**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": empty_bus}, capture_output=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout == "in\n", done.stderr
+
+
+@pytest.mark.root
+@pytest.mark.peer
+def test_a_bus_that_does_not_let_us_in(empty_bus: str) -> None:
+    script = "from mobyshell.core.linux.systemd import connected\nwith connected(user=False): print('in')"
+    done = subprocess.run(
+        [sys.executable, "-c", script], text=True, check=False, capture_output=True, timeout=60,
+        env={**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": empty_bus}, user=61238,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "no systemd to be reached over D-Bus" in done.stderr
 
 
 @pytest.mark.root
