@@ -180,16 +180,23 @@ def _run_bundle(
 
 def _image(ctx: Context, word: str, how: dict[str, Any]) -> Image:
     """The image; fetched if it is not here, or always."""
+    elsewhere = ""
     if how["pull"] != "always":
         try:
             return find_image(ctx, word, how["platform"])
-        except NotFound:
+        except NotFound as error:
             if how["pull"] == "never":
                 raise
+            elsewhere = error.hint  # in another namespace, which is what most people wonder about
     from mobyshell.commands.image_transfer import pull
 
-    pull(ctx, name=word, platform=how["platform"], all_platforms=False, no_unpack=False,
-         snapshotter=how["snapshotter"], user=None, plain_http=False, insecure=False, ca=None)  # fmt: skip
+    try:
+        pull(ctx, name=word, platform=how["platform"], all_platforms=False, no_unpack=False,
+             snapshotter=how["snapshotter"], user=None, plain_http=False, insecure=False,
+             ca=None)  # fmt: skip
+    except MobyshellError as error:
+        error.hint = "; ".join(one for one in (elsewhere, error.hint) if one)
+        raise
     return find_image(ctx, word, how["platform"])
 
 

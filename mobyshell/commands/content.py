@@ -96,7 +96,7 @@ def get(ctx: Context, *, digest: str, output: str | None) -> Text | Done:
 
 @verb(
     N, "ingest",
-    argument("file", FILE, "the file to take in; /dev/stdin for a pipe"),
+    argument("file", FILE, "the file to take in; - for standard input"),
     option("--expected", "the digest that it must have", TEXT),
     option("--ref", "the name under which it is written (default: made from the file's)", TEXT),
     option("--label", "KEY=VALUE, as often as wanted", TEXT, many=True, name="labels"),
@@ -112,7 +112,8 @@ def ingest(
     wanted = Digest(expected) if expected else None
     given = kept_labels(ctx, labels)
     try:
-        with open(file, "rb") as source, ctx.space.leased() as held:
+        opened = open(0 if file == "-" else file, "rb", closefd=file != "-")
+        with opened as source, ctx.space.leased() as held:
             digest = _take_in(held, source, ref or _ref(file, source), wanted, given)
             held.content.update(digest, dict(given))
     except OSError as error:
@@ -124,7 +125,8 @@ def _ref(file: str, source: IO[bytes]) -> str:
     """A reference that another file, or another state of this one, does not have."""
     found = os.fstat(source.fileno())
     stamp = f"{found.st_dev}:{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"
-    return f"ingest {show(os.path.abspath(file))} {stamp}"
+    name = file if file == "-" else os.path.abspath(file)
+    return f"of {show(name)} {stamp}"
 
 
 def _take_in(

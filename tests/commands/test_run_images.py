@@ -238,3 +238,12 @@ def test_a_task_says_whether_it_is_well(place: Workplace) -> None:
     told = place.ok("events", "ls", "--topic", "/tasks/health").splitlines()
     assert [json.loads(line)["id"] for line in told] == ["one"]
     place.ok("rm", "-f", "one", "two")
+
+
+def test_an_image_of_another_namespace_is_not_only_looked_for_at_a_registry(
+    place: Workplace,
+) -> None:
+    place.ok("image", "tag", "box", "127.0.0.1:1/box")
+    done = place.run("--namespace", "other", "run", "--rm", "127.0.0.1:1/box")
+    assert "127.0.0.1:1: Connection refused" in done.stderr
+    assert "it is in namespace default: --namespace default" in done.stderr

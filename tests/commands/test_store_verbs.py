@@ -62,9 +62,11 @@ def test_content_goes_in_and_out(place: Workplace) -> None:
     (place.directory / "other").write_text("other")
     done = place.run("content", "ingest", "other", "--expected", "sha256:" + "0" * 64)
     assert (done.returncode, "expected is sha256:0000" in done.stderr) == (3, True)
-    piped = subprocess.run([PROGRAM, "content", "ingest", "/dev/stdin"], input=b"hello", check=True,
-                           capture_output=True, env=place.environment)  # fmt: skip
-    assert piped.stdout.decode().strip() == HELLO
+    assert 'ingest of "/' in done.stderr
+    for name in ("-", "/dev/stdin"):
+        piped = subprocess.run([PROGRAM, "content", "ingest", name], input=b"hello", check=True,
+                               capture_output=True, env=place.environment)  # fmt: skip
+        assert piped.stdout.decode().strip() == HELLO
 
 
 def test_the_plan_of_a_removal_says_what_goes_and_what_stays(place: Workplace) -> None:
