@@ -112,8 +112,10 @@ def ingest(
     wanted = Digest(expected) if expected else None
     given = kept_labels(ctx, labels)
     try:
-        opened = open(0 if file == "-" else file, "rb", closefd=file != "-")
-        with opened as source, ctx.space.leased() as held:
+        with (
+            open(0 if file == "-" else file, "rb", closefd=file != "-") as source,
+            ctx.space.leased() as held,
+        ):
             digest = _take_in(held, source, ref or _ref(file, source), wanted, given)
             held.content.update(digest, dict(given))
     except OSError as error:

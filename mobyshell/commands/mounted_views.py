@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,11 +45,9 @@ def mount_upon(
 def unmount(ctx: Context, directory: str, snapshotter: str | None) -> Done:
     """Unmount what `mount_upon` has mounted, and remove its snapshot."""
     from mobyshell.core.store.snapshots import mounting
-    from mobyshell.core.store.snapshots.choose import snapshotter as choose
 
     target = os.path.abspath(directory)
-    snapshots = choose(ctx.space.scope, snapshotter or "")
-    ours(snapshots, target)
+    snapshots = ours(ctx, target, snapshotter)
     try:
         mounting.detach(Path(target))
     except SyscallFailed as error:
@@ -58,12 +57,17 @@ def unmount(ctx: Context, directory: str, snapshotter: str | None) -> Done:
     return Done(target)
 
 
-def ours(snapshots: Snapshotter, target: str) -> None:
-    """NotFound unless `mount_upon` has mounted something there: what others mount is theirs."""
-    try:
-        snapshots.stat(target)
-    except NotFound:
-        raise NotFound(
-            f"no snapshot is mounted on {target} by this namespace",
-            hint="`snapshot ls` has those that are, by their directories",
-        ) from None
+def ours(ctx: Context, target: str, name: str | None) -> Snapshotter:
+    """The snapshotter whose snapshot `mount_upon` has mounted there; any, if none is named. NotFound
+    where there is none: what others mount is theirs."""
+    from mobyshell.core.store.snapshots.choose import DRIVERS, snapshotter
+
+    for one in (name,) if name else DRIVERS:
+        found = snapshotter(ctx.space.scope, one)
+        with suppress(NotFound):
+            found.stat(target)
+            return found
+    raise NotFound(
+        f"no snapshot is mounted on {target} by this namespace",
+        hint="`snapshot ls` (--snapshotter) has those that are, by their directories",
+    )

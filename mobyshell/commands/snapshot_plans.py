@@ -121,8 +121,8 @@ def unmount(ctx: Context, *, directory: str, snapshotter: str | None) -> Rows:
     from mobyshell.core.store.snapshots.explained import detach_steps
 
     target = os.path.abspath(directory)
-    ours(snapshots_of(ctx, snapshotter), target)
-    rest = rm(ctx, keys=(target,), snapshotter=snapshotter)
+    found = ours(ctx, target, snapshotter)
+    rest = rm(ctx, keys=(target,), snapshotter=found.name)
     first = _rows(detach_steps(target))
     return Rows(first.columns, [*first.rows, *({**row, "n": row["n"] + len(first.rows)}
                                                for row in rest.rows)], "n")  # fmt: skip

@@ -150,6 +150,20 @@ def test_a_committed_one_is_mounted_to_be_looked_at(workplace: Workplace) -> Non
     assert "no snapshot is mounted on /proc by this namespace" in refused.stderr
 
 
+def test_unmounting_knows_whose_snapshot_it_was(workplace: Workplace) -> None:
+    made(workplace, "native")
+    native = ("--snapshotter", "native")
+    workplace.ok("snapshot", "commit", *native, "top", "box")
+    workplace.ok("snapshot", "mount", *native, "top", "look")
+    try:
+        steps = rows(workplace, "--plan", "snapshot", "unmount", "look")
+        assert len(steps) > 1
+    finally:
+        workplace.ok("snapshot", "unmount", "look")
+    assert list((workplace.directory / "look").iterdir()) == []
+    assert len(rows(workplace, "snapshot", "ls", *native)) == 2
+
+
 def test_a_view_says_of_its_mount_what_the_plan_said(workplace: Workplace) -> None:
     made(workplace, "overlayfs")
     workplace.ok("snapshot", "commit", "top", "box")
