@@ -124,4 +124,7 @@ def collect(ctx: Context) -> str:
     return say_freed(done.freed, len(done.removed))
 
 
-FOREIGN = "no file was removed: they are of a database that was lost; `mobyshell doctor --store` says more"
+FOREIGN = (
+    "no file was removed: they are of a database that was lost, or was newer;"
+    " `mobyshell doctor --store` says more"
+)

@@ -119,13 +119,14 @@ def _mended(store: Store, one: Finding, repair: bool) -> Finding:
 
 
 def _foreign(store: Store) -> Iterator[Finding]:
-    """Files of a database that was lost. That they are nobody's is not for a repair to say."""
+    """Files of a database that was lost, or was newer. That they are nobody's is not for a repair to say."""
     if identity.owns(store.root, store.database):
         return
     left = strays(store)
     if left:
-        yield Finding("foreign", str(store.root.path), f"its database was made anew: {left} are of "
-                      "another, and no collection removes them", _ADOPT)  # fmt: skip
+        yield Finding("foreign", str(store.root.path), "its database was made anew, or is an older one "
+                      f"put back: {left} are not of it, and no collection removes them",
+                      _ADOPT)  # fmt: skip
     else:
         yield Finding("unmarked", str(store.root.identity), "it does not name the database", "made")
 

@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from mobyshell.core.errors import (
     MobyshellError,
@@ -55,7 +56,24 @@ PRAGMA journal_size_limit = 0;
 
 _DAMAGED = {"SQLITE_CORRUPT", "SQLITE_NOTADB"}
 
-Marking = Callable[[sqlite3.Connection, int], None]
+
+class Marking(Protocol):
+    """Who marks the files beside a database as its own."""
+
+    def made(self, sql: sqlite3.Connection, before: int) -> None:
+        """Within the transaction that makes or migrates it; `before` is the version before (0: none)."""
+
+    def stand(self, sql: sqlite3.Connection) -> int:
+        """A number that grows with what is written, as of the transaction that is under way."""
+
+    def note(self, stand: int) -> None:
+        """This much is on the disk. Never fails."""
+
+    def is_behind(self, sql: sqlite3.Connection) -> bool:
+        """Whether more has been noted than there is: it is an older one that was put in its place."""
+
+    def set_apart(self, sql: sqlite3.Connection) -> None:
+        """Within a transaction: the files are not its own, then, but another's."""
 
 
 class Database:
@@ -64,8 +82,7 @@ class Database:
     def __init__(
         self, path: Path, *, patience: float = PATIENCE, marking: Marking | None = None
     ) -> None:
-        """Open it, making or migrating it first where necessary; `marking` is a part of that, and
-        told which version there was before (0: none).
+        """Open it, making or migrating it first where necessary; `marking` has a part in that.
 
         Raises:
             StoreDamaged: the file is not a database, or is not ours.
@@ -73,11 +90,13 @@ class Database:
             SyscallFailed: it cannot be opened.
         """
         self.path = path
-        self._patience = patience
+        self._patience, self._marking, self._noted = patience, marking, -1
         self._mine = threading.local()
         self._all: list[tuple[threading.Thread, _Connection]] = []
         self._guard = threading.Lock()
-        self._migrate(marking)
+        self._migrate()
+        if marking is not None:
+            self._place(marking)
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -118,6 +137,10 @@ class Database:
                 yield mine.sql
                 for action in mine.before:
                     action()
+                stand = self._marking.stand(mine.sql) if durable and self._marking else -1
+            if self._marking is not None and stand > self._noted:
+                self._marking.note(stand)  # within the lock: it only grows
+                self._noted = stand
             self._move_log(mine)
         actions, mine.after = mine.after, []
         if not durable and (mine.asked or any(sure for sure, _ in actions)):
@@ -203,7 +226,16 @@ class Database:
             one[1].close()
             self._all.remove(one)
 
-    def _migrate(self, marking: Marking | None) -> None:
+    def _place(self, marking: Marking) -> None:
+        """An older database in the place of this one is not the one that the files are of."""
+        with self.read() as sql:
+            if not marking.is_behind(sql):
+                return
+        with self.write() as sql:
+            if marking.is_behind(sql):
+                marking.set_apart(sql)
+
+    def _migrate(self) -> None:
         mine = self._connection()
         with _translated(self.path):
             if _made_by(mine.sql, self.path) == len(MIGRATIONS):
@@ -216,8 +248,8 @@ class Database:
                         _execute(mine.sql, statements)
                     mine.sql.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
                     mine.sql.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                    if marking is not None:
-                        marking(mine.sql, version)
+                    if self._marking is not None:
+                        self._marking.made(mine.sql, version)
                 reserve.keep(self.path)
 
     def _sync_log(self) -> None:

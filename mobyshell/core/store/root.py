@@ -8,6 +8,7 @@ setuid programs, which the users of the machine must not reach (CVE-2021-41091, 
     content/blobs/       <algorithm>/<hex>: bytes by their digest, mode 0444
     content/ingest/      <id>/: what is being written
     content/identity     which database the files are of
+    content/sequence     how far that has come
     snapshots/           <snapshotter>/<id>/: trees
     volumes/ networks/   what containers share
 """
@@ -47,6 +48,10 @@ class StoreRoot:
     @property
     def identity(self) -> Path:
         return self.path / "content" / "identity"
+
+    @property
+    def sequence(self) -> Path:
+        return self.path / "content" / "sequence"
 
     @property
     def snapshots(self) -> Path:

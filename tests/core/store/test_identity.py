@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -151,3 +153,66 @@ def test_a_mark_that_is_gone_is_made_anew_where_nothing_is_lost(store: Store) ->
     assert (found.kind, found.repaired) == ("unmarked", True)
     assert check_store(store) == []
     assert not store.collect().foreign
+
+
+def copy_database(root: Path, place: Path) -> None:
+    """As a backup has it: of a store that is in use."""
+    place.unlink(missing_ok=True)
+    with (
+        closing(sqlite3.connect(root / "meta.db")) as one,
+        closing(sqlite3.connect(place)) as other,
+    ):
+        one.backup(other)
+
+
+def put_back(root: Path, copy: Path) -> None:
+    for path in root.glob("meta.db*"):
+        path.unlink()
+    shutil.copy(copy, root / "meta.db")
+
+
+def test_an_older_database_does_not_take_what_is_newer(tmp_path: Path) -> None:
+    root, backup = tmp_path / "store", tmp_path / "backup"
+    with Store.open(root) as store:
+        first = images.image(store.namespace("demo").content, ({"a": b"1"},))
+        store.namespace("demo").images.put("docker.io/library/first:latest", first)
+        copy_database(root, backup)
+        furnish(store.namespace("demo"))
+        before = files(root)
+    put_back(root, backup)
+    with Store.open(root) as store:
+        demo = store.namespace("demo")
+        assert (store.collect().foreign, files(root)) == (True, before)
+        # work goes on, beyond what the lost one had written, and takes no number of its trees
+        for number in range(60):
+            demo.snapshotter("native").prepare(f"new-{number}", labels={GC_ROOT: "now"})
+        assert store.collect().foreign
+    with Store.open(root) as store:
+        assert store.collect().foreign, "it is not forgotten"
+        assert files(root) >= before
+        kinds = sorted(one.kind for one in adopt.adopt(store, "demo"))
+        assert kinds == ["content", "image", "snapshot"]
+        assert not store.collect().foreign
+        assert files(root) >= before
+    with Store.open(root) as store:
+        assert identity.owns(store.root, store.database)
+        assert [one for one in check_store(store) if one.kind == "foreign"] == []
+        box = Path(
+            store.namespace("demo").snapshotter("native").directories("recovered-1").directory
+        )
+        assert (box / "mine").read_text() == "mine"
+
+
+def test_a_database_that_was_saved_and_put_back_at_once_is_the_same(tmp_path: Path) -> None:
+    root, backup = tmp_path / "store", tmp_path / "backup"
+    with Store.open(root) as store:
+        furnish(store.namespace("demo"))
+        copy_database(root, backup)
+    put_back(root, backup)
+    with Store.open(root) as store:
+        assert identity.owns(store.root, store.database)
+    # and one whose number was lost, or is none, is believed
+    for text in ("", "x", None):
+        store.root.sequence.unlink() if text is None else store.root.sequence.write_text(text)
+        with Store.open(root) as store:
+            assert identity.owns(store.root, store.database)
