@@ -282,7 +282,7 @@ _PROGRAMS = (
 def _programs() -> Iterator[Finding]:
     path = shutil.which("busybox", path=_PATH)
     yield _finding("busybox", path is not None, path or "missing",
-                   "`bundle new` needs --from host:… or tar:…",
+                   "`bundle new` takes a few programs of the machine instead; images from it are not built",
                    "apt install busybox-static")  # fmt: skip
     for name, costs, remedy in _PROGRAMS:
         path = shutil.which(name, path=_PATH)
