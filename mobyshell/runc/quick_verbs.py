@@ -1,8 +1,8 @@
 """start, state, kill and delete of a plain container, without the library.
 
-As `quick`, and by its means: whatever is unusual (hooks, a unit of systemd, groups inside of the
-container's), and whatever must be explained, is left to the library, from the start. Where words and
-record are as they mostly are, `verbs.s` does the same without Python.
+As `quick`, and by its means: whatever is unusual (hooks to be run, a unit of systemd, groups inside
+of the container's), and whatever must be explained, is left to the library, from the start. Where
+words and record are as they mostly are, `verbs.s` does the same without Python.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ _GLOBAL = ("--root", "--log", "--log-format")
 _PATIENCE_MS = 30_000
 _BUSY, _PAUSE = 2.0, 0.0005
 _KILL = 9
+_START_HOOKS = (b'"startContainer"', b'"poststart"')
 _NOT_STARTED, _STARTED = '"started_ns": 0,', '"started_ns": %d,'
 
 
@@ -120,7 +121,9 @@ def start(container: Container) -> int | None:
     """As core/runtime/start."""
     path = container.path
     given = stored.read(f"{path}/config.json")
-    if b'"hooks"' in given or b'"process"' not in given or container.status() != "created":
+    if any(kind in given for kind in _START_HOOKS) or b'"process"' not in given:
+        return None
+    if container.status() != "created":
         return None
     if container.text.count(_NOT_STARTED) != 1:
         return None

@@ -5,9 +5,14 @@
 .set HOW_NEW, 0xa0241   # O_WRONLY|O_CREAT|O_TRUNC|O_NOFOLLOW|O_CLOEXEC
 
 start_it:
-    call config
-    lea rdx, [rip+hooks_word]
-    mov r8d, 7
+    call config                     # hooks of other kinds have nothing to do here
+    lea rdx, [rip+start_hooks_word]
+    mov r8d, 16
+    call configured
+    test eax, eax
+    jnz python
+    lea rdx, [rip+poststart_word]
+    mov r8d, 11
     call configured
     test eax, eax
     jnz python
@@ -62,8 +67,10 @@ give_back:
     lea r10, [rip+fifo_name]
     call rename
     jmp python
-hooks_word:
-    .asciz "\"hooks\""
+start_hooks_word:
+    .asciz "\"startContainer\""
+poststart_word:
+    .asciz "\"poststart\""
 process_word:
     .asciz "\"process\""
 creator_name:

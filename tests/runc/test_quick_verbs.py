@@ -167,6 +167,21 @@ def test_hooks_are_the_librarys(ours: Machine, quick: Machine, tmp_path: Path) -
     assert told.read_text() == "x\nx\n"
 
 
+def test_hooks_that_have_been_run_keep_nobody_from_starting(
+    ours: Machine, quick: Machine, tmp_path: Path
+) -> None:
+    """dockerd gives each of its containers a prestart hook, for its network."""
+    told = tmp_path / "told"
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", f"echo x >>{told}"]}
+    ours.spec("true", change=lambda d: d.update(hooks={"prestart": [hook], "poststop": [hook]}))
+    ours.quiet("create", "c")
+    quick.ok("start", "c")
+    eventually(lambda: ours.status("c") == "stopped")
+    assert told.read_text() == "x\n"
+    ours.ok("delete", "c")
+    assert told.read_text() == "x\nx\n"
+
+
 def test_what_lives_on_in_a_group_is_the_librarys(ours: Machine, quick: Machine) -> None:
     def shared(document: dict[str, Any]) -> None:
         linux = document["linux"]

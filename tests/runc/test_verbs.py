@@ -381,11 +381,18 @@ def test_what_is_unusual_is_pythons(ours: Machine, installed: Machine, tmp_path:
         linux = spec["linux"]
         linux["namespaces"] = [one for one in linux["namespaces"] if one["type"] != "pid"]
 
-    ours.spec("true", change=hooked("poststart"))
-    ours.quiet("create", "c")
-    assert installed.call("start", "c").returncode == PYTHON
-    assert installed.status("c") == "created"
-    ours.ok("delete", "--force", "c")
+    for kind in ("poststart", "startContainer"):
+        ours.spec("true", change=hooked(kind))
+        ours.quiet("create", "c")
+        assert installed.call("start", "c").returncode == PYTHON
+        assert installed.status("c") == "created"
+        ours.ok("delete", "--force", "c")
+    for kind in ("prestart", "createRuntime", "poststop"):
+        ours.spec("true", change=hooked(kind))
+        ours.quiet("create", "c")
+        installed.ok("start", "c")
+        eventually(partial(stopped, installed))
+        ours.ok("delete", "c")
     ours.spec("sleep", "1000", change=shared)
     ours.quiet("run", "-d", "c")
     for line in ("kill c 9", "delete --force c", "kill --all c 9"):
