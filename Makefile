@@ -39,6 +39,7 @@ docs: $(VENV)/.runtime
 
 native: $(VENV)/.runtime
 	$(BIN)/python -m mobyshell.core.runtime.native.generate
+	$(BIN)/python -m mobyshell.core.tasks.keeper_native
 	$(BIN)/python -m mobyshell.runc.front
 	$(BIN)/python -m mobyshell.runc.verbs
 

@@ -136,7 +136,7 @@ def _said(size: int, who: str) -> str:
 
 def ours(shop: Workshop) -> list[int]:
     """The keeper, the shim, and what they run beside the tasks themselves."""
-    found = processes("keeper.py", str(shop.state))
+    found = processes("tasks/shim.py", str(shop.state))
     tasks = {task.pid for task in shop.tasks.ls()}
     for name in os.listdir("/proc"):
         if name.isdecimal() and int(name) not in found and int(name) not in tasks:
@@ -181,7 +181,7 @@ def _until_gone(shop: Workshop) -> None:
     """Nothing of ours is left by itself; TimedOut if it is."""
     shop.tasks.close()
     deadline = time.monotonic() + _PATIENCE
-    while processes("keeper.py", str(shop.state)):
+    while processes("tasks/shim.py", str(shop.state)):
         if time.monotonic() > deadline:
             raise TimedOut("keeper and shim did not leave")
         time.sleep(0.1)

@@ -89,7 +89,7 @@ def _compared(name: str, result: Result, ours: str, peer: str, goal: float | Non
 
 def _memory(shop: Workshop, number: int, bench: Bench, say: Say) -> None:
     say("memory of keeper and shim")
-    ours = processes("keeper.py", str(shop.state))
+    ours = processes("tasks/shim.py", str(shop.state))
     total = many.resident(ours)
     name = f"memory per task, {number} tasks (PSS of keeper and shim / {number})"
     value = f"{total / number / 1024:.0f} KiB ({total / 2**20:.1f} MiB in all)"

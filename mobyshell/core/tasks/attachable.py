@@ -1,7 +1,7 @@
 """Which processes of ours can be asked about themselves, and asking one, whatever kind it is.
 
     shim      answers at <state>/debug.sock
-    keeper    writes its stacks into the diary when it is knocked at (faulthandler); nothing else
+    keeper    writes its stack into the diary when it is knocked at; nothing else
     face      opens <state>/.debug/PID when it is knocked at (core.debug.door)
 
 Owns the looking through /proc and the knocking. What it finds there is a stranger's claim: a signal
@@ -85,14 +85,16 @@ def _look(pid: int) -> Attachable | None:
         if uid != os.geteuid() and os.geteuid() != 0:
             return None
         status = procfs.status_fields(pid)
-        if not int(status.get("SigCgt", "0"), 16) >> (KNOCK - 1) & 1:
+        role = _NAMES.get(status.get("Name", ""))
+        # a keeper by machine code has it wait, and looks
+        taken = ("SigCgt", "SigBlk") if role == KEEPER else ("SigCgt",)
+        if not any(int(status.get(one, "0"), 16) >> (KNOCK - 1) & 1 for one in taken):
             return None
         command = procfs.command_line(pid)
     except (MobyshellError, OSError, ValueError):
         return None
-    role = _NAMES.get(status.get("Name", ""))
     if role is not None:
-        place = next((at for at, word in enumerate(command) if word.endswith("/keeper.py")), -1)
+        place = next((at for at, word in enumerate(command) if word.endswith("/tasks/shim.py")), -1)
         state = command[place + 1] if 0 <= place < len(command) - 1 else ""
         return Attachable(pid, role, uid, state, command) if state else None
     if any("mobyshell" in word for word in command[:4]):

@@ -17,8 +17,15 @@ EXIT = "exit"
 def write_atomically(path: str, data: bytes) -> None:
     """Write `path` by rename. No fsync: pids and FIFOs do not survive a power loss either."""
     temporary = f"{path}.{os.getpid()}.new"
-    write_file(temporary, data)
-    os.rename(temporary, path)
+    try:
+        write_file(temporary, data)
+        os.rename(temporary, path)
+    except OSError:
+        try:
+            os.unlink(temporary)
+        except OSError:
+            pass  # it was not even there
+        raise
 
 
 def write_file(path: str, data: bytes) -> None:

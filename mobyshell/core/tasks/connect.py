@@ -11,13 +11,10 @@ from __future__ import annotations
 import fcntl
 import os
 import select
-import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
 from mobyshell.core.errors import MobyshellError, ShimLost, TimedOut, from_wire
@@ -238,37 +235,17 @@ def take_lock(state: str) -> int:
 def start_keeper(state: str, lock: int) -> None:
     """Start a keeper that inherits `lock`, and wait until its shim listens. ShimLost if not."""
     from mobyshell.core.linux.interpreter import import_paths
-    from mobyshell.core.tasks import keeper
+    from mobyshell.core.tasks import keeping
 
+    linger = os.environ.get("MOBYSHELL_LINGER") or str(LINGER)
+    command = keeping.shim_command(state, linger, import_paths())
     before = _diary(state)
+    diary = open_diary(state)
     ready, told = os.pipe2(os.O_CLOEXEC)
-    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    # out of the way of the numbers they get in the keeper
-    sources = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (null, lock, told)]
-    os.close(told)
-    os.close(null)
     try:
-        actions: list[tuple[int, int, int]] = [
-            (os.POSIX_SPAWN_DUP2, sources[0], fd) for fd in (0, 1, 2)
-        ]
-        actions.append((os.POSIX_SPAWN_DUP2, sources[1], keeper.LOCK_FD))
-        actions.append((os.POSIX_SPAWN_DUP2, sources[2], keeper.READY_FD))
-        linger = os.environ.get("MOBYSHELL_LINGER") or str(LINGER)
-        pid = os.posix_spawn(
-            sys.executable,
-            [sys.executable, *keeper.PROGRAM, state, linger, *import_paths()],
-            {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
-            file_actions=actions,
-            setsid=True,
-            setsigmask=[],
-            setsigdef=[one for one in signal.valid_signals() if one not in _UNCHANGEABLE],
-        )
-    finally:
-        for fd in sources:
-            os.close(fd)
-    try:
-        with suppress(ChildProcessError):  # a process that reaps whatever dies was first
-            os.waitpid(pid, 0)  # it forks at once
+        keeping.start([f"{state}/{LOCK}", "0", *command], diary, lock, told, _environment())
+        os.close(told)
+        told = -1
         if not comes(ready, _PATIENCE) or not os.read(ready, 1):
             last = (
                 _diary(state)[len(before) :].strip().rpartition(b"\n")[2].decode(errors="replace")
@@ -278,7 +255,13 @@ def start_keeper(state: str, lock: int) -> None:
                 hint=f"{state}/{DIARY} says why",
             )
     finally:
-        os.close(ready)
+        for fd in (diary, ready, told):
+            if fd >= 0:
+                os.close(fd)
+
+
+def _environment() -> dict[str, str]:
+    return {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
 
 
 def comes(fd: int, patience: float) -> bool:
@@ -287,6 +270,15 @@ def comes(fd: int, patience: float) -> bool:
     poller = select.poll()
     poller.register(fd, select.POLLIN)
     return any(poller.poll(_SLICE) for _ in range(1 + int(patience * 1000 / _SLICE)))
+
+
+def open_diary(state: str) -> int:
+    """A descriptor that writes to the end of the diary, which begins anew when it is long."""
+    how = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    fd = os.open(f"{state}/{DIARY}", how, 0o600)
+    if os.fstat(fd).st_size > _DIARY_BYTES:
+        os.ftruncate(fd, 0)
+    return fd
 
 
 def _diary(state: str) -> bytes:
@@ -299,4 +291,4 @@ def _diary(state: str) -> bytes:
 
 
 _MOST_READ = 1 << 20
-_UNCHANGEABLE = (signal.SIGKILL, signal.SIGSTOP)
+_DIARY_BYTES = 256 << 10

@@ -2,8 +2,8 @@
 
 Owns the language between the two: datagrams of words between NUL bytes over a socketpair, with
 descriptors beside them. The keeper keeps its copies while the shim lives; a successor inherits
-them by being forked from it. Names are `namespace/id/exec_id/pid/kind`. A datagram has one thing to
-say or several, with an empty word after each but the last.
+them, and finds their names in its ledger (`keeping`). Names are `namespace/id/exec_id/pid/kind`.
+A datagram has one thing to say or several, with an empty word after each but the last.
 
     hold NAME + fd      drop NAME      watch PID DIRECTORY      unwatch PID
 """

@@ -1,26 +1,17 @@
 """The keeper: what makes the shim's death harmless.
 
-A tiny single-threaded process per state root and the child subreaper. It forks the shim, forks
+A tiny single-threaded process per state root and the child subreaper. It starts the shim, starts
 another one if that dies, keeps descriptors for it, and reaps what a dead shim left behind, writing
 down how it ended. It parses nothing but the short words of `holder`, and knows nothing of containers.
 
-Nothing is imported here that makes it grow: it is there as long as the shim, and a module that both
-had from before the fork would soon be there twice, as counting references writes to every page. So a
-shim loads what it is made of by itself.
+This is the keeper of machines that are no x86-64, and what a shim becomes that cannot become another.
+`keeper.s` does the same by machine code; the tests are one for both. Nothing is imported here that makes
+it grow: it is there as long as the shim.
 
-Started by `connect` (as `PROGRAM`) with the lock on the state root as descriptor 3 and a pipe as
-descriptor 4, which gets one byte once the shim's socket listens.
+Called as `keeping` says.
 """
 
 from __future__ import annotations
-
-import sys
-
-if __name__ == "__main__":  # started by hand: -I leaves sys.path bare; not to be loaded twice
-    sys.path += sys.argv[3:]
-    from mobyshell.core.tasks.keeper import main as _main
-
-    sys.exit(_main(sys.argv[1:]))
 
 # `signal` and `socket` without their enums
 import _signal as signal  # type: ignore[import-not-found]
@@ -32,31 +23,18 @@ import select
 import time
 
 from mobyshell.core.debug.door import KNOCK
-from mobyshell.core.tasks.bare import DIARY, EXIT, LOCK, decode_wait_status, write_atomically
+from mobyshell.core.tasks.bare import EXIT, decode_wait_status, write_atomically
+from mobyshell.core.tasks.keeping import (
+    LEDGER_FD,
+    LINE_FD,
+    LOCK_FD,
+    READY_FD,
+    moved_up,
+    write_ledger,
+)
 from mobyshell.core.tasks.limits import make_room
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    RunShim = Callable[[socket.socket, dict[str, int]], int]
-    """The shim's main: its end of the line to the keeper, and the descriptors held for it."""
-
-PROGRAM = (
-    "-I",
-    "-S",
-    "-c",
-    "import sys; sys.path += sys.argv[4:]; from mobyshell.core.tasks.keeper import main;"
-    "sys.exit(main(sys.argv[2:4]))",
-    __file__,
-)
-"""What Python is told; then STATE LINGER PATH…, where PATH is where our modules are (-I leaves its own
-paths bare, -S runs no .pth files). Our own is for those who look at processes: were it executed, it would
-be compiled each time, in memory that stays."""
-
-LOCK_FD, READY_FD = 3, 4
 _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 36
-_DIARY_BYTES = 256 << 10
 _FIRST_DELAY, _LAST_DELAY = 0.05, 5.0
 _GIVE_UP = 0.8
 """Without a task, a delay this long is the last: some six tries in two seconds."""
@@ -65,16 +43,19 @@ _LONGEST = 16 << 10
 _INT = ctypes.sizeof(ctypes.c_int)
 _MOST_BESIDE = 8
 """Descriptors with one datagram: of a process there are at most five."""
+_DIGITS = 10
 _STEADY = 10.0
 """A shim that lived this long, in seconds, did not die of its start."""
 
 
 class Keeper:
-    """Keeps one shim alive until it ends by itself."""
+    """Keeps one shim alive until it ends by itself. `command` starts one."""
 
-    def __init__(self, run_shim: RunShim, *, held: dict[str, int] | None = None,
-                 watched: dict[int, str] | None = None) -> None:  # fmt: skip
-        self._run_shim = run_shim
+    def __init__(
+        self, command: list[str], held: dict[str, int] | None = None,
+        watched: dict[int, str] | None = None,
+    ) -> None:  # fmt: skip
+        self._command = command
         self.held = held if held is not None else {}
         self.watched = watched if watched is not None else {}
         self._line: socket.socket | None = None
@@ -86,7 +67,7 @@ class Keeper:
         signal.set_wakeup_fd(self._ring, warn_on_full_buffer=False)
 
     def adopt(self, shim: int, line: socket.socket) -> None:
-        """Keep a shim that has just been forked by somebody else (this process, earlier)."""
+        """Keep a shim that is a child already (this process was one itself, and it is its fork)."""
         self._shim, self._line, self._born = shim, line, time.monotonic()
 
     def run(self) -> int:
@@ -96,16 +77,20 @@ class Keeper:
             if self._shim == 0:
                 if self._delay:
                     self._listen(self._delay)
-                self._fork()
+                try:
+                    self._fork()
+                except OSError:  # no process to be had, or no descriptor: one that died at once
+                    self._born = time.monotonic()
+                    if self._mourn():
+                        return 1
+                    continue
             status = self._reap()
             if status == 0:
                 return 0
             if status is None:
                 self._listen(None)
-            elif self._delay >= _GIVE_UP and not self._needed():
+            elif self._mourn():
                 return status
-            else:
-                self._mourn()
 
     def _needed(self) -> bool:
         """Whether there is a task: one that lives, or whose last words are in what is held for it."""
@@ -113,23 +98,32 @@ class Keeper:
 
     def _fork(self) -> None:
         line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        pid = os.fork()
-        if pid == 0:
-            status = 1
-            try:
-                line.close()
-                self._leave_to_child()
-                status = self._run_shim(theirs, self.held)
-            finally:
-                os._exit(status)
-        theirs.close()
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._become_shim(theirs)
+        except OSError:
+            line.close()
+            raise
+        finally:
+            theirs.close()
         self.adopt(pid, line)
 
-    def _leave_to_child(self) -> None:
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        os.close(self._alarm)
-        os.close(self._ring)
+    def _become_shim(self, line: socket.socket) -> None:
+        try:
+            held = {name: moved_up(fd) for name, fd in self.held.items()}
+            for fd, place in (
+                (line.fileno(), LINE_FD),
+                (write_ledger(held, self.watched), LEDGER_FD),
+            ):
+                above = moved_up(fd)
+                os.dup2(above, place)
+                os.close(above)
+            for fd in (LOCK_FD, READY_FD):
+                os.set_inheritable(fd, True)
+            os.execv(self._command[0], self._command)
+        finally:
+            os._exit(1)
 
     def _listen(self, timeout: float | None) -> None:
         """Take what the shim says until a child ends (or the time is over).
@@ -189,8 +183,10 @@ class Keeper:
                 handed += memoryview(content[: len(content) - len(content) % _INT]).cast("i")
         if not data:
             return False
-        for words in data.decode().split("\0\0"):
+        for words in data.decode(errors="replace").split("\0\0"):
             self._do(words.split("\0"), handed)
+        for fd in handed:  # what came with words that hold nothing
+            os.close(fd)
         return True
 
     def _do(self, words: list[str], beside: list[int]) -> None:
@@ -203,9 +199,9 @@ class Keeper:
                     make_room(len(self.held))
             case ["drop", name]:
                 self._drop(name)
-            case ["watch", pid, directory]:
+            case ["watch", pid, directory] if _is_pid(pid):
                 self.watched[int(pid)] = directory
-            case ["unwatch", pid]:
+            case ["unwatch", pid] if _is_pid(pid):
                 self.watched.pop(int(pid), None)
 
     def _drop(self, name: str) -> None:
@@ -248,44 +244,39 @@ class Keeper:
             except OSError:
                 pass  # the task was deleted meanwhile
 
-    def _mourn(self) -> None:
+    def _mourn(self) -> bool:
+        """When to try again; whether that is in vain."""
         if time.monotonic() - self._born > _STEADY:
             self._delay = 0.0
+        elif self._delay >= _GIVE_UP and not self._needed():
+            return True
         else:
             self._delay = min(self._delay * 2 or _FIRST_DELAY, _LAST_DELAY)
+        return False
+
+
+def _is_pid(word: str) -> bool:
+    return word.isdecimal() and len(word) <= _DIGITS
 
 
 def main(arguments: list[str]) -> int:
-    """Detach from whoever started us, then keep a shim for `STATE`."""
-    state, linger = arguments[0], float(arguments[1])
+    """LOCK 0 COMMAND…, as `keeping` says."""
+    lock, _, *command = arguments
     if os.fork():
         return 0
     os.setsid()
-    detach(state)
-
-    def run_shim(line: socket.socket, held: dict[str, int]) -> int:
-        from mobyshell.core.lazily import lazily
-
-        lazily("inspect", "ipaddress", "linecache", "textwrap", "bz2", "lzma")
-        try:
-            from mobyshell.core.tasks import shim
-        except Exception:  # an installation that is being changed, say: for the diary
-            sys.excepthook(*sys.exc_info())
-            return 1
-
-        return shim.run(state, line, held, linger=linger, ready=READY_FD)
-
+    detach()
     become_subreaper()
-    return keep(Keeper(run_shim), state)
+    return keep(Keeper(command), lock)
 
 
-def keep(keeper: Keeper, state: str) -> int:
+def keep(keeper: Keeper, lock: str) -> int:
     """Run `keeper` to its end and leave the state root without a lock."""
     name_process("mobyshell-keep")
     status = keeper.run()
     try:  # while it is still held; not another's, where somebody removed the state root
-        if os.stat(f"{state}/{LOCK}").st_ino == os.fstat(LOCK_FD).st_ino:
-            os.unlink(f"{state}/{LOCK}")
+        if os.stat(lock).st_ino == os.fstat(LOCK_FD).st_ino:
+            os.unlink(lock)
     except FileNotFoundError:
         pass
     return status
@@ -310,26 +301,23 @@ def _prctl(option: int, argument: ctypes.c_char_p | int) -> None:
         raise OSError(number, f"prctl: {os.strerror(number)}")
 
 
-def detach(state: str) -> None:
-    """Carry nothing of the client: descriptors, directory, mask, signals, cgroup, limit of files."""
+def detach() -> None:
+    """Carry nothing of the client: descriptors, directory, mask, signals, cgroup."""
     os.closerange(READY_FD + 1, 1 << 30)
     for fd in (LOCK_FD, READY_FD):
         os.set_inheritable(fd, False)
-    diary = os.open(
-        f"{state}/{DIARY}", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
-    )
-    if os.fstat(diary).st_size > _DIARY_BYTES:
-        os.ftruncate(diary, 0)
-    os.dup2(diary, 2)
-    os.close(diary)
     os.chdir("/")
     os.umask(0o022)
-    # handled, not ignored: what is ignored stays so in every program a container runs
+    take_signals()
+    _leave_cgroups()
+
+
+def take_signals() -> None:
+    """Handled, not ignored: what is ignored stays so in every program a container runs. A knock is
+    answered: whatever it is in the midst of, keeper or shim writes into the diary where that is."""
     for one in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT):
         signal.signal(one, lambda *_: None)
-    # whatever it is in the midst of, keeper or shim writes into the diary where that is
     faulthandler.register(KNOCK, 2)
-    _leave_cgroups()
 
 
 def _leave_cgroups() -> None:

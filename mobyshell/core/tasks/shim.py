@@ -1,13 +1,12 @@
 """The shim: the parent of every task of a state root.
 
 Owns the tables of live tasks, their adoption from a dead predecessor, and the shim's coming and
-going. Single-threaded; what a request means is in `verbs`. `run` is called in a process that the
-keeper has just forked.
+going. Single-threaded; what a request means is in `verbs`. `main` is what the keeper executes, with
+descriptors as `keeping` says.
 """
 
 from __future__ import annotations
 
-import _socket
 import gc
 import os
 import socket
@@ -17,9 +16,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from mobyshell.core.clock import SystemClock
+from mobyshell.core.errors import MobyshellError
 from mobyshell.core.linux.memory import give_back, keep_freed
 from mobyshell.core.linux.syscalls import call
-from mobyshell.core.tasks import adopt, keeper
+from mobyshell.core.tasks import adopt, keeper, keeping
 from mobyshell.core.tasks.broom import Broom
 from mobyshell.core.tasks.debugging import DebugDoor
 from mobyshell.core.tasks.healthchecks import HEALTHCHECK, read_check
@@ -27,7 +27,7 @@ from mobyshell.core.tasks.holder import Holder
 from mobyshell.core.tasks.intake import Intake
 from mobyshell.core.tasks.journal import Journal
 from mobyshell.core.tasks.loop import Loop, Timer
-from mobyshell.core.tasks.paths import DEBUG_SOCKET, DIARY, SOCKET, STAGING
+from mobyshell.core.tasks.paths import DEBUG_SOCKET, DIARY, LOCK, SOCKET, STAGING
 from mobyshell.core.tasks.process import House, Process
 from mobyshell.core.tasks.records import PROBE
 from mobyshell.core.tasks.restarting import Restarter
@@ -223,30 +223,30 @@ class Shim:
 
     def _become_keeper(self, shim: int, line: socket.socket) -> None:
         """Never returns, so that what is closed behind the objects' backs stays untouched."""
-        keep = {*self.holder.held.values(), line.fileno(), 0, 1, 2, keeper.LOCK_FD}
+        held = {name: keeping.moved_up(fd) for name, fd in self.holder.held.items()}
+        mine = keeping.moved_up(line.fileno())
+        keep = {*held.values(), mine, 0, 1, 2, keeping.LOCK_FD}
         for fd in [int(name) for name in os.listdir("/proc/self/fd")]:
             if fd not in keep:
                 try:
                     os.close(fd)
                 except OSError:
                     pass  # the directory we have just listed
+        os.dup2(0, keeping.READY_FD)
+        lock, watched = f"{self._state}/{LOCK}", dict(self.holder.watched)
+        try:
+            keeping.become_native(lock, shim, sys.orig_argv, mine, held, watched)
+        except (OSError, MobyshellError):
+            pass  # as it was refused when the first one was to start
         gc.freeze()
-        state, linger = self._state, self._linger
-
-        def run_shim(line: _socket.socket, held: dict[str, int]) -> int:
-            return run(state, line, held, linger=linger)
-
-        successor = keeper.Keeper(run_shim, held=dict(self.holder.held),
-                                  watched=dict(self.holder.watched))  # fmt: skip
-        successor.adopt(shim, line)
+        successor = keeper.Keeper(sys.orig_argv, held, watched)
+        successor.adopt(shim, socket.socket(fileno=mine))
         keeper.become_subreaper()
-        os._exit(keeper.keep(successor, state))
+        os._exit(keeper.keep(successor, lock))
 
     # what goes wrong
 
     def _report_unexpected(self, error: BaseException) -> None:
-        from mobyshell.core.errors import MobyshellError
-
         if not isinstance(error, MobyshellError):
             self._report(error)
 
@@ -268,14 +268,16 @@ def report(path: str, error: BaseException) -> None:
         pass  # no space: then not
 
 
-def run(
-    state: str, line: _socket.socket, held: dict[str, int], *, linger: float, ready: int = -1
-) -> int:
-    """Be the shim of `state` until it is not needed any more; the exit status for the keeper.
-
-    `ready` gets a byte, and is closed, once clients can come.
-    """
+def main(arguments: list[str]) -> int:
+    """Be the shim of STATE until it is not needed any more, and LINGER seconds longer; the exit status
+    for the keeper."""
+    state, linger = arguments
+    keeper.take_signals()
     keeper.name_process("mobyshell-shim")
+    line = socket.socket(fileno=keeping.LINE_FD)
+    held, _ = keeping.read_ledger(keeping.LEDGER_FD)
+    for fd in (keeping.LOCK_FD, keeping.READY_FD, keeping.LINE_FD, *held.values()):
+        os.set_inheritable(fd, False)
     for number in (32, 33):  # glibc's own; its posix_spawn leaves them ignored, and so would exec
         call("rt_sigaction", number, bytes(32), 0, 8)
     gc.collect()
@@ -283,14 +285,13 @@ def run(
     gc.set_threshold(_GARBAGE, 20, 20)
     keep_freed(_FREED)
     try:
-        shim = Shim(state, socket.socket(fileno=line.detach()), dict(held), linger)
+        shim = Shim(state, line, held, float(linger))
     except Exception as error:
         report(f"{state}/{DIARY}", error)  # nobody else would say why none comes up
         return 1
-    if ready >= 0:
-        try:
-            os.write(ready, b"\n")
-        except OSError:
-            pass  # the client that started the first of us has gone
-        os.close(ready)
+    try:
+        os.write(keeping.READY_FD, b"\n")
+    except OSError:
+        pass  # the client that started the first of us has gone
+    os.close(keeping.READY_FD)
     return shim.run()

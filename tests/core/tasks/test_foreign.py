@@ -64,7 +64,7 @@ def yard(request: pytest.FixtureRequest, house: House, tmp_path: Path) -> Iterat
     left = [
         line for line in subprocess.run(["ps", "axo", "pid,args"], capture_output=True, text=True,
                                         check=True).stdout.splitlines()
-        if str(tmp_path) in line and "mobyshell/core/tasks/keeper.py" not in line
+        if str(tmp_path) in line and "mobyshell/core/tasks/shim.py" not in line
     ]  # fmt: skip
     assert left == []
 

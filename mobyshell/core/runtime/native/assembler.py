@@ -207,7 +207,7 @@ def _encode(name: str, operands: list[Operand]) -> bytes | _Jump:
         case _, [str(label)] if name in _CONDITIONS:
             code = _CONDITIONS[name]
             return _Jump(label, bytes([0x70 + code]), bytes([0x0F, 0x80 + code]))
-        case _, [Register() as place] if name in _UNARY:
+        case _, [Register() | Memory() as place] if name in _UNARY and place.size in (4, 8):
             opcode, extension = _UNARY[name]
             return _modrm(extension, place, bytes([opcode]), place.size == 8)
         case "shl" | "shr", [Register() as place, int(value)]:

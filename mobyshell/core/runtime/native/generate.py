@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from mobyshell.core.runtime.native.assembler import assemble
@@ -11,20 +12,20 @@ TARGET = Path(__file__).with_name("code.py")
 ENTRIES = ("spawn", "run", "start")
 
 
-def generated(source: str) -> str:
+def generated(source: str, entries: Sequence[str] = ENTRIES, made_of: str = SOURCE.name) -> str:
     """The text of `code.py` for the assembly `source`."""
     code, labels = assemble(source)
     text = code.hex()
     lines = [f'    "{text[at : at + 90]}"' for at in range(0, len(text), 90)]
     return "\n".join(
         [
-            '"""Machine code, made from `stub.s` by `make native`. Not to be edited."""',
+            f'"""Machine code, made from `{made_of}` by `make native`. Not to be edited."""',
             "",
             "CODE = bytes.fromhex(",
             *lines,
             ")",
             "",
-            *(f"{name.upper()} = {labels[name]}" for name in ENTRIES),
+            *(f"{name.upper()} = {labels[name]}" for name in entries),
             "",
         ]
     )

@@ -70,6 +70,8 @@ def test_every_form_is_encoded_as_gnu_as_does(tmp_path: Path) -> None:
             f"mov {place}, al",
             f"mov byte ptr {place}, 200",
             f"cmp byte ptr {place}, 39",
+            f"inc qword ptr {place}",
+            f"dec dword ptr {place}",
         ]
     lines += [f"test {one}, {value}" for one in ("al", "cl", "dl") for value in (1, 64)]
     lines += [
