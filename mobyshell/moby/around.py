@@ -15,8 +15,7 @@ from mobyshell.core.oci import dump_spec, parse_spec
 from mobyshell.core.tasks.restarts import POLICY, parse
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
+    from mobyshell.core.volumes.volumes import Volume
     from mobyshell.moby.container import Draft
     from mobyshell.moby.tenant import Tenant
 
@@ -96,12 +95,12 @@ def _wishes(how: Mapping[str, Any]) -> Any:
 @contextmanager
 def around(
     tenant: Tenant, id: str, text: str, how: Mapping[str, Any],
-    files: Callable[[], AbstractContextManager[int]] | None,
+    fill: Callable[[str, Volume], object] | None,
 ) -> Iterator[str]:  # fmt: skip
     """While a task is created: its config.json with what is around it."""
     if not any(how.get(name) for name in _WISHES):
         yield text
         return
     place, spec = tenant.surroundings(), parse_spec(text)
-    with place.around(tenant.tasks, id, spec, _wishes(how), files) as surrounded:
+    with place.around(tenant.tasks, id, spec, _wishes(how), fill) as surrounded:
         yield dump_spec(surrounded)

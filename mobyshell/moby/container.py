@@ -30,9 +30,8 @@ from mobyshell.moby.spec_options import Making, SpecOption, apply
 from mobyshell.moby.task import IO, Task, null_io
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from mobyshell.core.store.snapshots.protocol import Mount, Snapshotter
+    from mobyshell.core.volumes.volumes import Volume
     from mobyshell.moby.image import Image
     from mobyshell.moby.tenant import Tenant
 
@@ -244,13 +243,13 @@ class Container:
         self, row: Row, *, terminal: bool, stdin: bool, rows: int, columns: int
     ) -> None:  # fmt: skip
         tasks = self.tenant.tasks
-        rootfs = files = None
+        rootfs = fill = None
         if row.snapshot_key:
             mounts = tuple(self.tenant.snapshotter(row.snapshotter).mounts(row.snapshot_key))
-            rootfs, files = root_mount(mounts), partial(_opened, mounts)
+            rootfs, fill = root_mount(mounts), partial(_fill, self.tenant, mounts)
         policy = row.labels.get(POLICY, "")
         text = self.tenant.store.containers.spec_text(self.id)
-        with around(self.tenant, self.id, text, row.extensions.get(HOW, {}), files) as text:
+        with around(self.tenant, self.id, text, row.extensions.get(HOW, {}), fill) as text:
             tasks.create(
                 self.id, spec=text, rootfs=rootfs, terminal=terminal, stdin=stdin,
                 rows=rows, columns=columns, runtime=row.runtime or "mobyshell", restart=policy,
@@ -339,10 +338,10 @@ def _reader(draft: Draft) -> Read:
     return read
 
 
-def _opened(mounts: tuple[Mount, ...]) -> AbstractContextManager[int]:
-    from mobyshell.core.store.snapshots.mounting import opened
+def _fill(tenant: Tenant, mounts: tuple[Mount, ...], path: str, volume: Volume) -> None:
+    from mobyshell.moby.filling import filler  # few have volumes
 
-    return opened(mounts)
+    filler(tenant, mounts)(path, volume)
 
 
 def root_mount(mounts: tuple[Mount, ...]) -> RootMount | None:

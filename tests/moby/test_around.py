@@ -72,9 +72,11 @@ def test_a_run_on_a_bridge_with_a_port(moby: Moby) -> None:
     image = put_image(moby)
     moby.tenant.surroundings().networking.networks.create("net-around", subnets=["10.213.77.0/24"])
     try:
-        done = moby.run(image, ["cat", "/proc/net/dev"], with_network("net-around"),
-                        with_port("127.0.0.1::80"))  # fmt: skip
+        done = moby.run(image, ["cat", "/proc/net/dev", "/etc/hostname",
+                                "/proc/sys/kernel/hostname"], with_network("net-around"),
+                        with_port("127.0.0.1::80"), id="by-name")  # fmt: skip
         assert b"eth0" in done.stdout
+        assert done.stdout.splitlines()[-2:] == [b"by-name", b"by-name"]
     finally:
         moby.tenant.surroundings().networking.remove_network("net-around")
     nothing_left(moby)

@@ -215,6 +215,30 @@ COPY --from=one /bin/ping /taken/
 """
 
 
+def test_volumes_are_filled_kept_and_removed(user: User) -> None:
+    user.ok("image", "import", str(user.home.parent / "made.tar"))
+    run = ("run", "--rm", "-v", "kept:/secret")
+    look = ("made", "busybox", "stat", "-c", "%u:%g %a %n", "/secret", "/secret/file")
+    expected = ["33:34 700 /secret", "2000:34 640 /secret/file"]
+    assert user.ok(*run, *look).splitlines() == expected
+    assert user.ok(*run, *look).splitlines() == expected
+    assert "some of other owners" in user.ok("--plan", *run, *look)
+    user.ok("volume", "rm", "kept")
+    assert list((user.store / "volumes" / "default").iterdir()) == []
+
+
+def test_the_network_of_another_container_is_shared(user: User) -> None:
+    user.ok("image", "import", str(user.home.parent / "made.tar"))
+    user.ok("run", "-d", "--name", "one", "--network", "none", "made", "sleep", "1000")
+    try:
+        both = [user.ok("run", "--rm", "--network", "container:one", "made", "busybox", "readlink",
+                        "/proc/self/ns/net"),
+                user.ok("exec", "one", "busybox", "readlink", "/proc/self/ns/net")]  # fmt: skip
+        assert both[0] == both[1]
+    finally:
+        user.ok("rm", "-f", "one")
+
+
 def test_capabilities_of_files_go_along(user: User) -> None:
     """They are another's than they say: of the root of the user namespace, not of the machine's."""
     top = user.home.parent

@@ -23,8 +23,10 @@ from mobyshell.core.tasks.surroundings import (
     Wishes,
     bind,
     in_network,
+    named,
     request_of,
 )
+from mobyshell.core.tasks.volume_owners import is_empty
 
 Look = Callable[[str], "int | None"]
 """How many entries a directory of the image has; None if there is no such directory."""
@@ -89,8 +91,8 @@ def _named(place: Surroundings, one: Volume, look: Look | None) -> tuple[str, st
     """A volume's directory, what happens to it, and why."""
     try:
         source = place.volumes.get(one.source).path
-        there = len(os.listdir(source))
-        title = f"volume {one.source}, which has {there} entr{'y' if there == 1 else 'ies'}"
+        there = 0 if is_empty(source) else _entries(source)
+        title = f"volume {one.source}, which has {_so_many(there)}"
     except NotFound:
         source, there = place.volumes.place(one.source), 0
         title = f"volume {one.source} is made"
@@ -101,8 +103,22 @@ def _named(place: Surroundings, one: Volume, look: Look | None) -> tuple[str, st
     found = look(one.destination) if look is not None else None
     if found is None:
         return source, f"{title}, empty", f"there is nothing on {one.destination} to begin with"
-    what = f"{found} entr{'y' if found == 1 else 'ies'} of the image's {one.destination}"
+    what = f"{_so_many(found)} of the image's {one.destination}"
     return source, f"{title}, and filled with {what}", "an empty volume begins with what it covers"
+
+
+def _entries(path: str) -> int:
+    """How many there are; -1 where they cannot be counted from here."""
+    try:
+        return len(os.listdir(path))
+    except PermissionError:
+        return -1
+
+
+def _so_many(count: int) -> str:
+    if count < 0:
+        return "some of other owners"
+    return f"{count} entr{'y' if count == 1 else 'ies'}"
 
 
 def _joined(
@@ -120,6 +136,8 @@ def _joined(
         netns, userns = records.netns(place.namespace, id), place.networking.userns(request)
     directory = records.directory(place.namespace, id)
     spec = in_network(spec, netns, userns, known=True)
+    if netns is not None:
+        spec = named(spec, request.hostname)
     return replace(spec, mounts=(*(spec.mounts or ()), *_files(spec, directory)))
 
 

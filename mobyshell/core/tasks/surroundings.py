@@ -29,16 +29,16 @@ from mobyshell.core.oci import Linux, Mount, Namespace, Spec, dump_spec, load_sp
 from mobyshell.core.tasks.listing import list_fields
 from mobyshell.core.tasks.paths import container_dir
 from mobyshell.core.tasks.records import write_atomically
-from mobyshell.core.volumes.copy_up import copy_up
+from mobyshell.core.tasks.volume_owners import eraser, is_empty
 from mobyshell.core.volumes.volumes import Volumes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
 
     from mobyshell.core.tasks.service import Tasks
+    from mobyshell.core.volumes.volumes import Volume as Kept
 
-    Root = Callable[[], AbstractContextManager[int]]
+    Fill = Callable[[str, Kept], object]
 
 CONTAINER = "container:"
 NO_COPY = "nocopy"
@@ -114,20 +114,20 @@ class Surroundings:
     def __init__(self, root: str, state: str, namespace: str) -> None:
         self._state, self.namespace = state, namespace
         self.networking = Networking(root, state, namespace)
-        self.volumes = Volumes(root, namespace)
+        self.volumes = Volumes(root, namespace, eraser(root))
 
     @contextmanager
     def around(
-        self, tasks: Tasks, id: str, spec: Spec, wishes: Wishes, root: Root | None = None
+        self, tasks: Tasks, id: str, spec: Spec, wishes: Wishes, fill: Fill | None = None
     ) -> Iterator[Spec]:
         """The spec as it is to be run; what is wished for is held while the container is made. Leave
         with an error to undo it.
 
-        `root` opens the root of the container's files: what is there where an empty volume is
-        mounted is copied into the volume first, unless it is mounted with `nocopy`.
+        `fill` copies what the container's files have in a place into a volume: it is asked to for one
+        that is empty, unless it is mounted with `nocopy`.
         """
         with ExitStack() as held:
-            spec = self._with_volumes(spec, wishes.volumes, held, root)
+            spec = self._with_volumes(spec, wishes.volumes, held, fill)
             if not wishes.networks:
                 yield spec
             elif wishes.networks[0].startswith(CONTAINER):
@@ -138,6 +138,8 @@ class Surroundings:
                 attachment = held.enter_context(self.networking.attach(request)).attachment
                 adapted = in_network(spec, attachment.netns, attachment.userns,
                                      known=attachment.pinned)  # fmt: skip
+                if attachment.netns is not None:
+                    adapted = named(adapted, request.hostname)
                 yield _with_files(adapted, attachment.directory)
 
     def connect(self, tasks: Tasks, id: str, network: str) -> Joined:
@@ -196,7 +198,7 @@ class Surroundings:
         return tuple(found)
 
     def _with_volumes(
-        self, spec: Spec, wanted: Sequence[Volume], held: ExitStack, root: Root | None
+        self, spec: Spec, wanted: Sequence[Volume], held: ExitStack, fill: Fill | None
     ) -> Spec:
         mounts = []
         for one in wanted:
@@ -206,9 +208,8 @@ class Surroundings:
                 volume = self.volumes.ensure(one.source)
                 held.callback(os.close, self.volumes.hold(one.source))
                 source = volume.path
-                if root is not None and NO_COPY not in one.options and not os.listdir(source):
-                    with root() as files:
-                        copy_up(files, one.destination, volume)
+                if fill is not None and NO_COPY not in one.options and is_empty(source):
+                    fill(one.destination, volume)
             elif not os.path.exists(source):
                 raise NotFound(f"there is no {source} on this machine",
                                hint="make it, or give a volume's name")  # fmt: skip
@@ -223,9 +224,21 @@ class Surroundings:
                 f"{other} has no process, and so no network now", hint="start it first"
             )
         attachment = self.networking.find(other)
-        pinned = attachment is not None and attachment.pinned and attachment.netns
-        spec = in_network(spec, pinned or f"/proc/{info.pid}/ns/net")
-        return _with_files(spec, attachment.directory) if attachment is not None else spec
+        theirs = load_spec(container_dir(self._state, self.namespace, other))
+        netns: str | None = None  # the host's
+        if any(one.type == "network" for one in _linux(theirs).namespaces or ()):
+            pinned = attachment is not None and attachment.pinned and attachment.netns
+            netns = pinned or f"/proc/{info.pid}/ns/net"
+        # a network namespace is its user namespace's: without root it is entered in that one alone
+        ours, users = _users(spec), attachment.users if attachment is not None else _users(theirs)
+        shared = netns is not None and ours is not None and users is not None and (
+            (ours.uids, ours.gids) == (users.uids, users.gids)
+        )  # fmt: skip
+        userns = f"/proc/{info.pid}/ns/user" if shared else ""
+        spec = in_network(spec, netns, userns, known=True)
+        if attachment is None:
+            return spec
+        return _with_files(named(spec, attachment.hostname), attachment.directory)
 
 
 def let_go(state: str, namespace: str, id: str) -> None:
@@ -275,6 +288,17 @@ def in_network(spec: Spec, netns: str | None, userns: str = "", *, known: bool =
     if netns is not None:
         others = (*others, Namespace(type="network", path=netns or None))
     return replace(spec, linux=replace(linux, namespaces=others))
+
+
+_LONGEST_NAME = 64  # HOST_NAME_MAX, sethostname(2)
+
+
+def named(spec: Spec, name: str) -> Spec:
+    """`spec` with the name that its /etc/hostname says, if it has none and a namespace for one."""
+    own = any(one.type == "uts" and not one.path for one in _linux(spec).namespaces or ())
+    if spec.hostname is not None or not own or not 0 < len(name) <= _LONGEST_NAME:
+        return spec
+    return replace(spec, hostname=name)
 
 
 def _with_files(spec: Spec, directory: str) -> Spec:

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from mobyshell.core.errors import (
@@ -55,10 +55,13 @@ def check_name(name: str) -> str:
 
 
 class Volumes:
-    """The volumes of one namespace below the store's root."""
+    """The volumes of one namespace below the store's root. `erase`: removes what the caller may not,
+    for who is not root and has files of several owners."""
 
-    def __init__(self, root: str, namespace: str) -> None:
-        self._root, self._namespace = f"{root}/volumes", namespace
+    def __init__(
+        self, root: str, namespace: str, erase: Callable[[str], object] | None = None
+    ) -> None:
+        self._root, self._namespace, self._erase = f"{root}/volumes", namespace, erase
         self._here = f"{self._root}/{namespace}"
 
     def ls(self) -> list[Volume]:
@@ -181,6 +184,8 @@ class Volumes:
             )
             if dead or name.startswith(_GONE):
                 shutil.rmtree(f"{self._here}/{name}", ignore_errors=True)
+                if self._erase is not None and os.path.lexists(f"{self._here}/{name}"):
+                    self._erase(f"{self._here}/{name}")
 
 
 def _names(path: str, *, hidden: bool = False) -> list[str]:
