@@ -33,10 +33,11 @@ async def picture(directory: str) -> str:
 
 def to_pivot_root(view: PlanView) -> None:
     """Put the cursor on the moment when the bundle becomes the whole world."""
-    tree = view.query_one("#operations", Tree)
+    assert view.plan is not None
+    tree: Tree[int] = view.query_one("#operations", Tree)
     for branch in tree.root.children:
         for leaf in branch.children:
-            if view.plan and view.plan.operations[leaf.data].man == "pivot_root(2)":
+            if leaf.data is not None and view.plan.operations[leaf.data].man == "pivot_root(2)":
                 tree.move_cursor(leaf)
 
 

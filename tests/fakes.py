@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -114,9 +115,21 @@ class FakeTasks:
         self.tasks[id] = replace(self.get(id), **changes)
         return self.tasks[id]
 
-    def create(self, id: str, bundle: str, **more: Any) -> TaskInfo:
-        self.calls.append(("create", id, bundle, more.get("args"), more.get("terminal")))
+    def create(
+        self,
+        id: str,
+        bundle: str = "",
+        *,
+        args: Sequence[str] | None = None,
+        terminal: bool | None = None,
+        **more: Any,
+    ) -> TaskInfo:
+        self.calls.append(("create", id, bundle, args, terminal))
         return self.add(id, Status.CREATED, bundle=bundle)
+
+    def runner(self) -> AbstractContextManager[None]:
+        """As a shim that has none."""
+        return nullcontext()
 
     def start(self, id: str) -> TaskInfo:
         self.calls.append(("start", id))

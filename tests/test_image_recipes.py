@@ -54,7 +54,7 @@ def test_busybox(moby: Moby) -> None:
 def test_web(moby: Moby) -> None:
     config = moby.image("web").config.config
     assert config is not None
-    assert config.exposed_ports == {"8080/tcp"}
+    assert config.exposed_ports == frozenset({"8080/tcp"})
     script = "id -un; httpd -p 8080 -h /srv && wget -qO- http://127.0.0.1:8080/"
     assert "It runs." in said(moby, "web", "sh", "-c", script)
 

@@ -77,8 +77,12 @@ def test_inheritable_capabilities(attack: Attack) -> None:
 NOBODY_AT_ALL = 2**32 - 1
 
 
-@pytest.mark.parametrize("member", ["uid", "gid"])
-def test_the_user_that_is_none(attack: Attack, member: str) -> None:
+@pytest.mark.parametrize(
+    ("member", "user"),
+    [("uid", User(uid=NOBODY_AT_ALL, gid=1000)), ("gid", User(uid=1000, gid=NOBODY_AT_ALL))],
+    ids=["uid", "gid"],
+)
+def test_the_user_that_is_none(attack: Attack, member: str, user: User) -> None:
     """The image, or whoever may choose a user but not root, asks for number 4294967295: as (uid_t) -1
     it tells setresuid(2) to change nothing (CVE-2026-30892). Success: a program runs, and is root."""
     done = attack.run(
@@ -88,10 +92,9 @@ def test_the_user_that_is_none(attack: Attack, member: str) -> None:
     house = attack.house
     container = house.create("c", house.spec(attack.change(), "sleep", "1000"))
     run(house.runtime.start("c"))
-    user = {"uid": 1000, "gid": 1000, member: NOBODY_AT_ALL}
     try:
         with pytest.raises(InvalidSpec, match="4294967295 is no user or group id"):
-            house.exec("c", "id", user=User(**user))
+            house.exec("c", "id", user=user)
     finally:
         run(house.runtime.kill("c", 9))
         house.finish(container)

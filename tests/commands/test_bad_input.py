@@ -11,6 +11,7 @@ import os
 import shlex
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -235,12 +236,10 @@ def test_every_verb_that_reads_a_bundle(
 
 
 def test_a_config_that_is_no_file(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    makers = {
+    makers: dict[str, Callable[[Path], object]] = {
         "fifo": os.mkfifo, "directory": os.mkdir,
-        "zero": lambda path: os.symlink("/dev/zero", path),
-        "loop": lambda path: os.symlink("config.json", path),
-        "dangling": lambda path: os.symlink("nowhere", path),
-        "tty": lambda path: os.symlink("/dev/tty", path),
+        "zero": partial(os.symlink, "/dev/zero"), "loop": partial(os.symlink, "config.json"),
+        "dangling": partial(os.symlink, "nowhere"), "tty": partial(os.symlink, "/dev/tty"),
     }  # fmt: skip
     for name, make in makers.items():
         (place / name / "rootfs").mkdir(parents=True)

@@ -80,7 +80,7 @@ def test_a_value_cannot_be_changed_and_has_nothing_else() -> None:
     with pytest.raises(AttributeError):
         del one.x
     assert not hasattr(one, "__dict__")
-    assert Point.__match_args__ == ("x", "y", "names")  # type: ignore[attr-defined]
+    assert Point.__match_args__ == ("x", "y", "names")
     assert Point.__doc__ == "Where."
     assert Point.kind == "point"
 
@@ -88,8 +88,10 @@ def test_a_value_cannot_be_changed_and_has_nothing_else() -> None:
 def test_equal_are_those_of_one_class_with_equal_fields() -> None:
     assert Even(2) == Even(2)
     assert Even(2) != Even(4)
-    assert Point(1) != Likeness(1)
-    assert Point(1) != Marked(1)
+    others: list[object] = [Likeness(1), Marked(1)]
+    for other in others:
+        assert Point(1) != other
+        assert other != Point(1)
     assert len({Even(2), Even(2), Even(4)}) == 2
     with pytest.raises(TypeError):
         hash(Point(1))  # it has a list

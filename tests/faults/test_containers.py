@@ -45,10 +45,10 @@ def killed(place: Place, point: Point, log: Path) -> bool:
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             try:
-                words = (entry / "cmdline").read_bytes().split(b"\0")
+                running = (entry / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if words[0] == b"strace" and bytes(log) in words:
+            if running[0] == b"strace" and bytes(log) in running:
                 os.kill(int(entry.name), signal.SIGKILL)
     return any(line.endswith("= ?") for line in log.read_text(errors="replace").splitlines())
 

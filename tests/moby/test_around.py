@@ -125,6 +125,7 @@ def test_a_restart_finds_the_network_of_its_own_users_again(moby: Moby, network:
         return path.read_text().splitlines() if path.exists() else []
 
     def answers() -> bool:
+        assert before is not None
         (port,) = [one.host_port for one in before.ports]
         try:
             with socket.create_connection(("127.0.0.1", port), 10) as line:
@@ -136,7 +137,6 @@ def test_a_restart_finds_the_network_of_its_own_users_again(moby: Moby, network:
     with container.new_task() as task:
         task.start()
         before = networking.find("mapped")
-        assert before is not None
         eventually(answers)
         os.kill(task.pid, signal.SIGKILL)
         eventually(lambda: lines("runs") == ["run"] * 2)
@@ -215,7 +215,9 @@ def test_who_was_made_without_a_network_keeps_the_one_it_joins(moby: Moby, owned
         again.kill(signal.SIGKILL)
         again.wait().result(60)
     with container.new_task():
-        (joined,) = networks.find("box").joined
+        attached = networks.find("box")
+        assert attached is not None
+        (joined,) = attached.joined
         assert joined.leases[0].ip == asked
     container.delete(with_snapshot_cleanup)
     networks.remove_network("red")

@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 
 from mobyshell.core.errors import AlreadyExists, MobyshellError, NotFound, UsageError, WrongState
+from mobyshell.core.oci.digest import Digest
 from mobyshell.core.oci.platform import host_platform
 from mobyshell.moby import container as containers
+from mobyshell.moby.around import around
 from mobyshell.moby.asynchronous import AsyncMoby
 from mobyshell.moby.client import Moby
 from mobyshell.moby.container import (
@@ -73,7 +75,7 @@ def put_image(moby: Moby, name: str = NAME, **config: Any) -> Image:
     told = images.put_json(content, {
         "architecture": platform.architecture, "os": "linux",
         "config": {"Cmd": ["sh", "-c", "echo default"], "Env": ["PATH=/bin", "A=1"], **config},
-        "rootfs": {"type": "layers", "diff_ids": [images.Digest.of(tar)]},
+        "rootfs": {"type": "layers", "diff_ids": [Digest.of(tar)]},
     }, images.CONFIG)  # fmt: skip
     target = images.put_json(content, {
         "schemaVersion": 2, "mediaType": images.MANIFEST, "config": images.plain(told),
@@ -245,7 +247,6 @@ def test_one_that_is_removed_while_it_is_started_is_said_to_be_gone(
         "c", with_image(image), with_new_snapshot("s", image),
         with_new_spec(with_image_config("true")),
     )  # fmt: skip
-    around = containers.around
 
     @contextmanager
     def meanwhile(*args: Any) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from mobyshell.core.errors import NotFound, SyscallFailed
+from mobyshell.core.oci.digest import Digest
 from mobyshell.core.oci.platform import host_platform
 from mobyshell.moby import look
 from mobyshell.moby.client import Moby
@@ -34,7 +35,7 @@ def made(
     blobs = [images.put(content, gzip.compress(one, mtime=0), images.LAYER) for one in tars]
     config = images.put(content, json.dumps({
         "architecture": host_platform().architecture, "os": "linux", "config": {},
-        "rootfs": {"type": "layers", "diff_ids": [images.Digest.of(one) for one in tars]},
+        "rootfs": {"type": "layers", "diff_ids": [Digest.of(one) for one in tars]},
         **({"history": list(history)} if history else {}),
     }).encode(), images.CONFIG)  # fmt: skip
     target = images.put_json(content, {
@@ -95,7 +96,7 @@ def test_what_is_wasted(moby: Moby) -> None:
 
 
 def test_history_is_matched_with_layers(moby: Moby) -> None:
-    steps = [
+    steps: list[dict[str, Any]] = [
         {"created": "2026-01-01T00:00:00Z", "created_by": "ADD a"},
         {"created_by": "ENV x=y", "empty_layer": True},
         {"created_by": "RUN b", "comment": "second"},

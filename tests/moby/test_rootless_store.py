@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from mobyshell.core.oci.digest import Digest
 from mobyshell.core.store.snapshots.choose import DRIVERS
 from mobyshell.moby.client import Moby
 from tests.core.registry.distribution import distribution
@@ -156,15 +157,15 @@ def user(tmp_path: Path) -> Iterator[User]:
             blobs = [images.put(content, one, images.LAYER.removesuffix("+gzip")) for one in tars]
             config = images.put_json(content, {
                 "architecture": "amd64", "os": "linux", "config": {"Env": ["PATH=/bin"]},
-                "rootfs": {"type": "layers", "diff_ids": [images.Digest.of(one) for one in tars]},
+                "rootfs": {"type": "layers", "diff_ids": [Digest.of(one) for one in tars]},
             }, images.CONFIG)  # fmt: skip
             target = images.put_json(content, {
                 "schemaVersion": 2, "mediaType": images.MANIFEST, "config": images.plain(config),
                 "layers": [images.plain(one) for one in blobs],
             }, images.MANIFEST)  # fmt: skip
             moby.tenant.store.images.put("docker.io/library/made:latest", target)
-            with (top / "made.tar").open("wb") as file:
-                moby.export_images(["made"], file)
+            with (top / "made.tar").open("wb") as archive:
+                moby.export_images(["made"], archive)
         try:
             yield one
         finally:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import pytest
 
 from mobyshell.core.errors import NotFound, UsageError
-from mobyshell.core.oci import Mount, Namespace, Spec, dump_spec, parse_spec
+from mobyshell.core.oci import Mount, Namespace, Process, Spec, dump_spec, parse_spec
 from mobyshell.core.oci.image_config import Healthcheck, ImageConfig, ImageProcess, RootFS
 from mobyshell.core.tasks.healthchecks import HEALTHCHECK, Check, read_check
+from mobyshell.core.tasks.users import Read
 from mobyshell.moby import spec_options as so
 from mobyshell.moby.defaults import CAPABILITIES, container_spec
 
@@ -19,7 +20,7 @@ FILES = {
 }
 
 
-def reader(files: Mapping[str, bytes]) -> so.users.Read:
+def reader(files: Mapping[str, bytes]) -> Read:
     def read(path: str, most: int) -> bytes:
         if path not in files:
             raise NotFound(path)
@@ -41,7 +42,7 @@ def made(*options: so.SpecOption, by: so.Making | None = None) -> Spec:
     return parse_spec(dump_spec(spec))  # it holds every rule of the specification
 
 
-def process_of(spec: Spec) -> so.Process:
+def process_of(spec: Spec) -> Process:
     assert spec.process is not None
     return spec.process
 

@@ -255,10 +255,10 @@ def clear(directory: Path, group: str) -> list[str]:
         left.append(f"process {pid}: {words}")
         _kill(pid)
     for one in cgroups_named(group):
-        pids = _members(one)
-        left += [f"process {pid} in {one}" for pid in pids]
-        for pid in pids:
-            _kill(int(pid))
+        members = _members(one)
+        left += [f"process {pid} in {one}" for pid in members]
+        for pid in members:
+            _kill(pid)
     for point in mounts_below(directory):
         left.append(f"mount {point}")
         subprocess.run(["umount", "-l", point], check=False, env=environment())
@@ -266,9 +266,9 @@ def clear(directory: Path, group: str) -> list[str]:
     return left
 
 
-def _members(group: Path) -> list[str]:
+def _members(group: Path) -> list[int]:
     try:
-        return (group / "cgroup.procs").read_text().split()
+        return [int(pid) for pid in (group / "cgroup.procs").read_text().split()]
     except OSError:
         return []  # a hierarchy may come and go
 

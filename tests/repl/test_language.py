@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -90,7 +91,7 @@ def test_statements_know_their_lines() -> None:
     ]  # fmt: skip
 
 
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"id": "a", "n": 3, "ok": True, "in": {"x": [1, 2]}},
     {"id": "b", "n": 1, "ok": False, "in": {"x": []}},
     {"id": "c", "n": None, "ok": None, "in": None},
@@ -304,13 +305,16 @@ def test_what_comes_one_by_one_is_shown_and_remembered(
 
 
 def test_a_stream_without_end_goes_to_a_command_as_it_comes(
-    moby: Evaluator, tasks: FakeTasks, capfd: pytest.CaptureFixture[str]
+    moby: Evaluator,
+    tasks: FakeTasks,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def endless(id: str, **_: object) -> Iterator[LogLine]:
         while True:
             yield LogLine(1, "stdout", False, b"more")
 
-    tasks.logs = endless  # type: ignore[method-assign, assignment]
+    monkeypatch.setattr(tasks, "logs", endless)
     assert moby.line("logs -f web |! head -n 2") == 0
     assert len(capfd.readouterr().out.splitlines()) == 2
 

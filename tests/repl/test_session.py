@@ -14,6 +14,7 @@ from prompt_toolkit.output import DummyOutput
 
 from mobyshell.commands.cli import Options
 from mobyshell.commands.context import Context
+from mobyshell.core.tasks.client import TaskClient
 from mobyshell.repl.completer import VerbCompleter, stage_words
 from mobyshell.repl.evaluate import Evaluator
 from mobyshell.repl.session import colour, hint, interact, make_session
@@ -135,6 +136,7 @@ def test_the_prompt_says_in_which_namespace_one_is(
     assert prompt(evaluator) == "moby> "
     evaluator.line("namespace use --create team-a")
     assert prompt(evaluator) == "moby team-a> "
+    assert isinstance(evaluator.context.tasks, TaskClient)
     assert evaluator.context.tasks.namespace == "team-a"
     assert Context().namespace == "team-a"
     evaluator.context.close()

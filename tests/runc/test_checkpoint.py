@@ -386,17 +386,11 @@ def test_killed_in_the_middle_of_a_restore(ours: Machine, criu: Criu) -> None:
     _images(criu)
     criu.plan(hang=True)
     ours.spec("sleep", "1000")
-    quiet = {
-        "stdin": subprocess.DEVNULL,
-        "stdout": subprocess.DEVNULL,
-        "stderr": subprocess.DEVNULL,
-    }
+    null = subprocess.DEVNULL
     restoring = subprocess.Popen(
-        ours.words(*criu.words("restore", "-d", "c")),
-        cwd=ours.bundle,
-        env=ours.environment,
-        **quiet,
-    )
+        ours.words(*criu.words("restore", "-d", "c")), stdin=null, stdout=null, stderr=null,
+        cwd=ours.bundle, env=ours.environment,
+    )  # fmt: skip
     eventually((criu.directory / "hangs").exists)
     restoring.kill()
     restoring.wait()

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+from functools import partial
 from pathlib import Path
 
 from mobyshell.core.linux.lsm import active
@@ -117,7 +118,8 @@ def test_without_a_pid_namespace_the_last_signal_reaches_everybody(ours: Machine
         ours.quiet("run", "-d", "c")
         pids = eventually(lambda: _sleeping(ours))
         ours.ok("kill", "c", "KILL")
-        eventually(lambda pids=pids: all(_gone(pid) for pid in pids))
+        for pid in pids:
+            eventually(partial(_gone, pid))
         ours.ok("delete", "--force", "c")
 
 

@@ -133,15 +133,15 @@ def steady(text: str) -> list[str]:
 
 def test_signals_and_ends(ours: Machine, quick: Machine) -> None:
     ours.spec("sh", "-c", "trap 'echo term; exit 5' TERM; echo on; while :; do sleep 0.05; done")
+    out = ours.directory / "out"
     for machine in (ours, ours, quick):
-        out = ours.directory / "out"
         with open(out, "w") as file:
             process = subprocess.Popen(
                 machine.words("run", "c"), stdin=subprocess.DEVNULL, stdout=file,
                 stderr=subprocess.DEVNULL, cwd=ours.bundle, env=ours.environment,
             )  # fmt: skip
         try:
-            eventually(lambda out=out: out.read_text() == "on\n")
+            eventually(lambda: out.read_text() == "on\n", seen=out.read_text)
             process.send_signal(signal.SIGTERM)
             assert process.wait(PATIENCE) == 5
             assert out.read_text() == "on\nterm\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,10 @@ def test_the_process_is_the_same(ours: Machine, quick: Machine) -> None:
     assert found[0] == found[1] == found[2]
 
 
+def runs(pid: int, words: bytes) -> bool:
+    return Path(f"/proc/{pid}/cmdline").read_bytes() == words
+
+
 def test_detached_and_from_a_file(ours: Machine, quick: Machine, tmp_path: Path) -> None:
     ours.background("c")
     process, file = tmp_path / "process.json", tmp_path / "pid"
@@ -75,7 +80,7 @@ def test_detached_and_from_a_file(ours: Machine, quick: Machine, tmp_path: Path)
     for machine in (ours, ours, quick):
         machine.quiet("exec", "-d", "--pid-file", str(file), "--process", str(process), "c")
         pid = int(file.read_text())
-        eventually(lambda pid=pid: Path(f"/proc/{pid}/cmdline").read_bytes() == b"sleep\000999\0")
+        eventually(partial(runs, pid, b"sleep\000999\0"))
         assert pid in json.loads(ours.ok("ps", "-f", "json", "c"))
     process.write_text(json.dumps({"args": ["echo", "new"], "cwd": "/", "env": ["PATH=/bin"]}))
     assert quick.call("exec", "-p", str(process), "c").returncode == 99

@@ -12,6 +12,7 @@ import stat
 import struct
 import subprocess
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +270,10 @@ def test_where_something_is_already_there(
     (ours.root / "c").rmdir()
 
 
+def some_ended(processes: list[subprocess.Popen[bytes]]) -> bool:
+    return any(one.poll() is not None for one in processes)
+
+
 def test_of_two_with_one_name_one_is_made(
     ours: Machine, quick: Machine, installed: Machine
 ) -> None:
@@ -282,7 +287,7 @@ def test_of_two_with_one_name_one_is_made(
             )
             for _ in range(2)
         ]  # fmt: skip
-        eventually(lambda both=both: any(one.poll() is not None for one in both))
+        eventually(partial(some_ended, both))
         eventually(lambda: ours.status("c") == "running" if (ours.root / "c").exists() else True)
         for one in both:
             assert one.stdin

@@ -281,7 +281,8 @@ def test_where_the_caller_is_counts_only_where_the_plan_shows_it(
     path = f"{above}{name}" if name else None
     spec = replace(spec, linux=replace(spec.linux, cgroups_path=path))
     mounts = [b"1 1 0:1 / /sys/fs/cgroup/x rw - cgroup"]
-    keys, found = [], []
+    keys: list[tuple[Any, ...]] = []
+    found: list[object] = []
     for own in owns:
         groups = {"cpuset": own, "memory": own, "": own}
         with pytest.MonkeyPatch.context() as patched:

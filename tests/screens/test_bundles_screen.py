@@ -145,10 +145,12 @@ async def test_run_makes_a_task_and_goes_to_it(
 
 async def test_new(opened: Open, bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[tuple[str, str]] = []
-    monkeypatch.setattr(
-        "mobyshell.core.runtime.bundle.new_bundle",
-        lambda name, source, **more: made.append((name, source)) or name,
-    )
+
+    def new_bundle(name: str, source: str, **more: object) -> str:
+        made.append((name, source))
+        return name
+
+    monkeypatch.setattr("mobyshell.core.runtime.bundle.new_bundle", new_bundle)
     async with opened("bundles") as pilot:
         await pilot.press("n")
         await settle(pilot)

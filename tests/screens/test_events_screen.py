@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from tests.core.tasks.conftest import House, house  # noqa: F401
 from tests.fake_meter import FakeMeter
 from tests.fakes import FakeStoreEvents, FakeTasks
 from tests.screens.conftest import HOST, Open, make_app, screen_text, settle, told, until
+from tests.screens.test_failures import raising
 from tests.undertaker import subreaper
 
 
@@ -245,6 +247,10 @@ async def test_an_event_says_what_it_means(opened: Open, tasks: FakeTasks) -> No
         assert "mobyshell's own" in pilot.app.screen.query_one("#event", RecordView).text
 
 
+def shows(view: EventStream, id: str) -> bool:
+    return any(one.id == id for one in view._events.values())
+
+
 async def test_what_is_kept_is_bounded(
     opened: Open, tasks: FakeTasks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -254,39 +260,36 @@ async def test_what_is_kept_is_bounded(
         for number in range(205):
             tasks.happen(f"n{number}", TaskPaused())
             if number % 20 == 0:
-                await until(pilot, lambda number=number: any(  # type: ignore[misc]
-                    one.id == f"n{number}" for one in view._events.values()))  # fmt: skip
+                await until(pilot, partial(shows, view, f"n{number}"))
         await until(pilot, lambda: [one.id for one in view._events.values()][-1] == "n204")
         assert len(view._events) == len(view._rows) == len(view.table._rows) <= 50
         assert view.table.shown[-1] == str(max(view._events))
 
 
 async def test_a_gap_is_read_up_without_saying_anything_twice(
-    opened: Open, tasks: FakeTasks
+    opened: Open, tasks: FakeTasks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with happening(opened, tasks) as pilot:
         before = sorted(topics(pilot))
         told_before = list(stream(pilot)._events.values())[:4]
-        tasks.recent_events = lambda **_: told_before  # type: ignore[method-assign, assignment]
+        monkeypatch.setattr(tasks, "recent_events", lambda **_: told_before)
         tasks.reconnect()
         await settle(pilot)
         assert sorted(topics(pilot)) == before
-        tasks.recent_events = lambda **_: (_ for _ in ()).throw(  # type: ignore[method-assign, assignment]
-            SyscallFailed("open", 5, path="/x")
-        )
+        monkeypatch.setattr(tasks, "recent_events", raising(SyscallFailed("open", 5, path="/x")))
         tasks.reconnect()
         await until(pilot, lambda: "✗" in screen_text(pilot))
         assert sorted(topics(pilot)) == before  # what was known stays
 
 
 async def test_what_comes_while_the_past_is_read_is_there_once(
-    opened: Open, tasks: FakeTasks
+    opened: Open, tasks: FakeTasks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with happening(opened, tasks) as pilot:
         view = stream(pilot)
         known = list(view._events.values())
         new = Event(tasks.clock.now_ns(), "default", "web", TaskPaused())
-        tasks.recent_events = lambda **_: [*known, new]  # type: ignore[method-assign, assignment]
+        monkeypatch.setattr(tasks, "recent_events", lambda **_: [*known, new])
         view.post_message(Happened(new))
         view.post_message(Happened(None))
         await settle(pilot)

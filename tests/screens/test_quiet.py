@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from textual.screen import Screen
 from textual.widgets import DataTable
@@ -11,6 +13,19 @@ from tests.fakes import FakeTasks
 from tests.screens.conftest import Open, screen_text, settle, until
 
 
+def noted(patch: pytest.MonkeyPatch, owner: object, name: str) -> list[tuple[Any, ...]]:
+    """The arguments of each call of a function from now on, which does what it did."""
+    calls: list[tuple[Any, ...]] = []
+    original = getattr(owner, name)
+
+    def note(*args: Any, **more: Any) -> Any:
+        calls.append(args)
+        return original(*args, **more)
+
+    patch.setattr(owner, name, note)
+    return calls
+
+
 @pytest.mark.parametrize("keys", [[], ["j"], ["j", "l"], ["j", "P"]])
 async def test_a_second_in_which_nothing_changes_lays_nothing_out(
     opened: Open, tasks: FakeTasks, monkeypatch: pytest.MonkeyPatch, keys: list[str]
@@ -18,17 +33,10 @@ async def test_a_second_in_which_nothing_changes_lays_nothing_out(
     async with opened("tasks") as pilot:
         await pilot.press(*keys)
         await settle(pilot)
-        looks: list[str] = []
-        stats = tasks.stats
-        monkeypatch.setattr(tasks, "stats", lambda one: looks.append(one) or stats(one))
+        looks = noted(monkeypatch, tasks, "stats")
         await until(pilot, lambda: len(looks) >= 2)  # whatever the first look changes has changed
         await settle(pilot)
-        layouts: list[object] = []
-        layout = Screen._refresh_layout
-        monkeypatch.setattr(
-            Screen, "_refresh_layout",
-            lambda self, *rest, **more: layouts.append(rest) or layout(self, *rest, **more),
-        )  # fmt: skip
+        layouts = noted(monkeypatch, Screen, "_refresh_layout")
         before = len(looks)
         await until(pilot, lambda: len(looks) >= before + 2)
         assert layouts == []
@@ -43,12 +51,7 @@ async def test_what_is_measured_each_second_lays_nothing_out(
         meter = pilot.app.session.meter  # type: ignore[attr-defined]
         await until(pilot, lambda: meter.looks >= 3)  # by then every graph has its place
         await settle(pilot)
-        layouts: list[object] = []
-        layout = Screen._refresh_layout
-        monkeypatch.setattr(
-            Screen, "_refresh_layout",
-            lambda self, *rest, **more: layouts.append(rest) or layout(self, *rest, **more),
-        )  # fmt: skip
+        layouts = noted(monkeypatch, Screen, "_refresh_layout")
         before = meter.looks
         await until(pilot, lambda: meter.looks >= before + 3)
         assert layouts == []
@@ -60,17 +63,13 @@ async def test_of_a_table_only_cells_that_changed_are_painted(
     async with opened("tasks") as pilot:
         await settle(pilot)
         table = pilot.app.screen.query_one("#tasks", ResourceTable)
-        painted: list[int] = []
-        paint = DataTable._render_cell
-        monkeypatch.setattr(
-            DataTable, "_render_cell",
-            lambda self, row, *rest, **more: painted.append(row) or paint(self, row, *rest, **more),
-        )  # fmt: skip
+        calls = noted(monkeypatch, DataTable, "_render_cell")
         table.update_row(table.shown[1], pids=77, memory=123 << 20)
         await until(pilot, lambda: "123.0M" in screen_text(pilot))
-        assert len([row for row in painted if row == 1]) >= 2
-        assert not [row for row in painted if row not in (1, -1)]
+        painted = [row for _, row, *_ in calls]
+        assert painted.count(1) >= 2
+        assert set(painted) <= {1, -1}
         await pilot.press("j")
         pilot.app.theme = "textual-light"
         await settle(pilot)
-        assert {row for row in painted if row >= 0} == set(range(len(table.shown)))
+        assert {row for _, row, *_ in calls if row >= 0} == set(range(len(table.shown)))

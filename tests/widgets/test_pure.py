@@ -69,7 +69,7 @@ def test_filters(query: str, found: bool) -> None:
 
 
 def test_order_puts_what_has_no_value_last() -> None:
-    rows = [{"n": 2}, {"n": None}, {"n": 1}]
+    rows: list[dict[str, int | None]] = [{"n": 2}, {"n": None}, {"n": 1}]
     assert [row["n"] for row in ordered(rows, "n", reverse=False)] == [1, 2, None]
     assert [row["n"] for row in ordered(rows, "n", reverse=True)] == [2, 1, None]
     assert len(ordered([{"n": 1}, {"n": "a"}], "n", reverse=False)) == 2

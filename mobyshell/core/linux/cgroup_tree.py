@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def walk(path: str) -> Iterator[int]:
+def walk(path: str) -> Generator[int, None, None]:
     """A descriptor of `path`, and of each group below it, for as long as the loop's body runs.
 
     What goes away meanwhile is left out; nothing if `path` is not there.

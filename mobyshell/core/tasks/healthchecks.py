@@ -7,6 +7,7 @@ rules are Docker's. Who runs it is `health`; here is only what both it and clien
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,7 +71,7 @@ def _seconds(value: Any) -> float:
     return min(max(0.0, (value or 0) / 1e9), _LONGEST)
 
 
-def annotation_of(words: tuple[str, ...], times: dict[str, int | None]) -> str:
+def annotation_of(words: tuple[str, ...], times: Mapping[str, int | None]) -> str:
     """The annotation for a program and Docker's numbers (nanoseconds, and `Retries`)."""
     given = {name: value for name, value in times.items() if value}
     return json.dumps({"Test": ["CMD", *words], **given})

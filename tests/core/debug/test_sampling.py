@@ -83,9 +83,12 @@ def deep(left: int) -> None:
 
 def test_from_a_thread_only_who_used_the_processor_has_time() -> None:
     over = threading.Event()
-    burner = threading.Thread(
-        target=lambda: [burn(0.05) for _ in iter(over.is_set, True)], name="b"
-    )
+
+    def burn_on() -> None:
+        while not over.is_set():
+            burn(0.05)
+
+    burner = threading.Thread(target=burn_on, name="b")
     waiter = threading.Thread(target=over.wait, name="w")
     profile: list[Profile] = []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -74,7 +75,6 @@ def test_a_loop_that_is_left_closes_what_it_had_open(group: str) -> None:
     before = len(os.listdir("/proc/self/fd"))
     for _ in cgroup_tree.walk(group):
         break
-    walker = cgroup_tree.walk(group)
-    next(walker)
-    walker.close()
+    with closing(cgroup_tree.walk(group)) as walker:
+        next(walker)
     assert len(os.listdir("/proc/self/fd")) == before

@@ -7,7 +7,7 @@ import stat
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.linux import cgroups, device_filter
 from mobyshell.core.linux.cgroup_limits import DEFAULT_RULES
 
-Rule = dict[str, Any]
+Rule = Mapping[str, Any]
 BITS = {"m": 1, "r": 2, "w": 4}
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from mobyshell.core.linux import subids
 from mobyshell.core.linux.subids import Range, advice, ranges
 
 FILE = """\
@@ -40,7 +39,7 @@ def test_what_is_missing_is_said(etc: str, monkeypatch: pytest.MonkeyPatch) -> N
         "as root, `usermod --add-subuids 400000-465535 root`"
     )
     assert "root has nothing in /etc/subgid" in advice("gid", [(1, 2)], etc + "/nowhere")
-    monkeypatch.setattr(subids.os, "geteuid", lambda: 54321)
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
     assert advice("uid", [(1, 2)], etc) == (
         "user 54321 has no name in /etc/passwd, which newuidmap needs"
     )

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -97,7 +98,7 @@ def test_the_proxy_passes_everything_on_both_ways(tmp_path: Path, echo: int) -> 
             line.sendall(data)
             line.shutdown(socket.SHUT_WR)  # half closed: the answer still comes
         for line in lines:
-            assert b"".join(iter(lambda line=line: line.recv(1 << 16), b"")) == data
+            assert b"".join(iter(partial(line.recv, 1 << 16), b"")) == data
             line.close()
         nobody = _free()
     finally:

@@ -164,7 +164,7 @@ def test_a_configuration() -> None:
     assert str(found.platform) == "linux/arm/v7"
     assert found.config is not None
     assert found.config.args == ("/bin/sh", "-c", "true")
-    assert found.config.exposed_ports == {"80/tcp", "53/udp"}
+    assert found.config.exposed_ports == frozenset({"80/tcp", "53/udp"})
     assert found.config.healthcheck == Healthcheck(test=("NONE",))
     assert found.diff_ids == (digest(1), digest(2))
 

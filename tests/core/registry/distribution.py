@@ -158,7 +158,7 @@ def serve_tokens(server: Registry, authority: Authority, user: str, password: st
         who = request.seen.authorization
         if who not in ("", known):
             return request.answer(401, b'{"errors":[{"code":"UNAUTHORIZED"}]}')
-        access = []
+        access: list[dict[str, object]] = []
         for scope in request.seen.query.get("scope", []):
             kind, name, actions = scope.split(":")
             wanted = actions.split(",")

@@ -352,7 +352,12 @@ def test_stopped_from_outside(registry: Registry, client: Client, there: Shelf) 
         return True
 
     stop = Stop()
-    helper = threading.Thread(target=lambda: (begun.wait(30), stop.stop()))
+
+    def stop_once_begun() -> None:
+        begun.wait(30)
+        stop.stop()
+
+    helper = threading.Thread(target=stop_once_begun)
     helper.start()
     start = time.monotonic()
     with pytest.raises(Interrupted):

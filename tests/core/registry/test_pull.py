@@ -142,20 +142,22 @@ def test_empty_blobs_and_layers_that_come_twice(
     registry: Registry, client: Client, shelf: Shelf
 ) -> None:
     there = Shelf()
-    layer = {"mediaType": m.OCI_LAYER, "digest": there.add(b""), "size": 0}
-    twice = {"mediaType": m.OCI_LAYER, "digest": there.add(b"twice"), "size": 5}
+    empty, twice = there.add(b""), there.add(b"twice")
+    layers = [
+        {"mediaType": m.OCI_LAYER, "digest": digest, "size": size}
+        for digest, size in ((empty, 0), (twice, 5), (twice, 5))
+    ]
     plain = image(there, sizes=(10,))
     members = parse_manifest(there.blobs[plain.digest])
     from mobyshell.core.oci.image_spec import image_to_json
 
     top = document(
-        there, m.OCI_MANIFEST,
-        {"config": image_to_json(members.config), "layers": [layer, twice, twice]},
-    )  # fmt: skip
+        there, m.OCI_MANIFEST, {"config": image_to_json(members.config), "layers": layers}
+    )
     stock(registry, there, top)
     pull(repository(client, registry), shelf)
-    assert shelf.blobs[layer["digest"]] == b""
-    assert len(registry.asked("GET", twice["digest"])) == 1
+    assert shelf.blobs[empty] == b""
+    assert len(registry.asked("GET", twice)) == 1
 
 
 def test_indexes_without_end(registry: Registry, client: Client, shelf: Shelf) -> None:

@@ -209,7 +209,7 @@ def test_another_digest_for_what_was_pushed(
     registry: Registry, client: Client, shelf: Shelf
 ) -> None:
     top = image(shelf)
-    wrong = {"Docker-Content-Digest": Digest.of(b"x")}
+    wrong: dict[str, str] = {"Docker-Content-Digest": Digest.of(b"x")}
     registry.on("manifests", "PUT")(lambda request: request.answer(201, headers=wrong))
     with pytest.raises(RegistryFailed, match="another digest"):
         push(repository(client, registry), shelf, top)
@@ -219,13 +219,14 @@ def test_layers_that_may_not_be_handed_on_stay(
     registry: Registry, client: Client, shelf: Shelf
 ) -> None:
     plain = parse_manifest(shelf.blobs[image(shelf, sizes=(10,)).digest])
-    foreign = {"mediaType": m.DOCKER_FOREIGN_LAYER_GZIP, "digest": Digest.of(b"w"), "size": 1,
+    digest = Digest.of(b"w")
+    foreign = {"mediaType": m.DOCKER_FOREIGN_LAYER_GZIP, "digest": digest, "size": 1,
                "urls": ["https://example.com/w"]}  # fmt: skip
     top = document(
         shelf, m.OCI_MANIFEST, {"config": image_to_json(plain.config), "layers": [foreign]}
     )
     push(repository(client, registry), shelf, top)
-    assert not registry.asked("HEAD", foreign["digest"])
+    assert not registry.asked("HEAD", digest)
 
 
 def test_indexes_without_end(registry: Registry, client: Client, shelf: Shelf) -> None:

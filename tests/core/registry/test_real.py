@@ -173,7 +173,7 @@ def test_a_registry_that_dies_and_comes_back(client: Client) -> None:
     with distribution() as registry:
         repository = parse_reference(f"{registry.host}/big/one:1")
         push(client.repository(repository), here, top)
-        died = []
+        died: list[int] = []
 
         def listen(event: ProgressEvent) -> None:
             if isinstance(event, TransferAdvanced) and event.offset > 4 << 20 and not died:

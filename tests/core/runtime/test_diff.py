@@ -18,6 +18,7 @@ from mobyshell.core.errors import NotFound, WrongState
 from mobyshell.core.linux import cgroups
 from mobyshell.core.oci import spec_to_json
 from mobyshell.core.runtime import state as states
+from mobyshell.core.runtime.diff.namespaces import namespace_lines
 from mobyshell.core.runtime.steps import run
 from mobyshell.core.runtime.values import Difference
 from tests.core.runtime.conftest import House
@@ -296,12 +297,10 @@ def test_states(house: House) -> None:
 def test_a_container_that_ends_meanwhile(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     from mobyshell.core.runtime import diff as package
 
-    original = package.namespace_lines
-
     def deadly(spec: Any, state: states.State) -> Iterator[Difference]:
         os.kill(state.pid, signal.SIGKILL)
         os.waitid(os.P_PID, state.pid, os.WEXITED | os.WNOWAIT)
-        yield from original(spec, state)
+        yield from namespace_lines(spec, state)
 
     with running(house):
         monkeypatch.setattr(package, "namespace_lines", deadly)

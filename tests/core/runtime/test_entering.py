@@ -50,15 +50,16 @@ def entered(made: Plan) -> list[str]:
 
 
 def test_they_are_entered_right_before_a_mount_that_may_show_them() -> None:
-    bind = {"destination": "/there", "source": f"{TOP}/memory/x/../c", "options": ["bind"]}
-    shown = {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup"}
+    bind = {"source": f"{TOP}/memory/x/../c", "options": ["bind"]}
+    shown = {"type": "cgroup", "source": "cgroup"}
     other = {"destination": "/other", "source": "/sys/fs/other", "options": ["bind"]}
-    for one in (bind, shown):
+    for there, what in (("/there", bind), ("/sys/fs/cgroup", shown)):
+        one = {"destination": there, **what}
         before, wait, join, affinity, mount = entered(plan(HYBRID, other, one))
         assert "/other" in before
         assert (wait, join) == (WAIT, "move into the memory cgroup")
         assert "CPU" in affinity
-        assert one["destination"] in mount
+        assert there in mount
     assert "/other" in entered(plan(HYBRID, other))[0]
 
 

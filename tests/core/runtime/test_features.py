@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,14 +38,14 @@ def with_mounts(*mounts: Document) -> Any:
 
 
 @pytest.fixture
-def material(tmp_path: Path) -> Path:
+def material(tmp_path: Path) -> Iterator[Path]:
     """A tree with something mounted in it."""
     place = tmp_path / "material"
     (place / "inner").mkdir(parents=True)
     (place / "file").write_text("said\n")
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(place / "inner")], check=True)
     (place / "inner" / "deep").write_text("deep\n")
-    yield place  # type: ignore[misc]
+    yield place
     subprocess.run(["umount", str(place / "inner")], check=True)
 
 

@@ -103,8 +103,8 @@ def test_unified_files_that_are_properties() -> None:
 
 
 def test_devices_as_properties() -> None:
-    deny = {"allow": False, "access": "rwm"}
-    some = {"allow": True, "type": "b", "major": 8, "minor": 0, "access": "r"}
+    deny: dict[str, Any] = {"allow": False, "access": "rwm"}
+    some: dict[str, Any] = {"allow": True, "type": "b", "major": 8, "minor": 0, "access": "r"}
     found = dict(units.device_properties([deny, some, {"allow": True, "type": "c", "major": 226}]))
     assert found["DevicePolicy"] == ("s", "strict")
     allowed = found["DeviceAllow"][1]

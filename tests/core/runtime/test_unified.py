@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from mobyshell.core.errors import SyscallFailed
+from mobyshell.core.events import CallDone
 from mobyshell.core.linux import cgroups, device_filter
 from mobyshell.core.runtime import Host, Runtime
 from mobyshell.core.runtime.state import State
@@ -93,7 +94,7 @@ def test_the_program_is_planned_traced_and_compared(unified: House) -> None:
             one for one in unified.runtime.diff("c") if one.path == "linux.resources.devices"
         ]
         assert (found.found, found.agrees) == ("others: mobyshell_dev", False)
-    calls = [one for one in unified.events if getattr(one, "name", "") == "bpf"]
+    calls = [one for one in unified.events if isinstance(one, CallDone) and one.name == "bpf"]
     assert [one.args[0] for one in calls] == ["BPF_PROG_LOAD", "BPF_PROG_ATTACH"]
     assert "deny a; allow c *:* m" in calls[0].args[1]
 

@@ -43,7 +43,7 @@ def act(root: Path) -> None:
         demo = store.namespace("demo")
         with demo.leased() as held:
             name(held, "old", put(held, "old", OLD))
-            refs = {
+            refs: dict[str, str] = {
                 f"containerd.io/gc.ref.content.l.{number}": put(held, f"layer-{number}", data)
                 for number, data in enumerate(LAYERS)
             }

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mobyshell.core.errors import InvalidImage, NotFound, StoreDamaged
+from mobyshell.core.oci.descriptor import Descriptor
 from mobyshell.core.oci.platform import matcher, parse_platform
 from mobyshell.core.store.content.content import Content
 from mobyshell.core.store.store import Store
@@ -24,7 +25,7 @@ def content(tmp_path: Path) -> Iterator[Content]:
         yield store.namespace("test").content
 
 
-def two(content: Content) -> images.Descriptor:
+def two(content: Content) -> Descriptor:
     return images.index(
         content,
         images.image(content, [{"a": b"arm"}], architecture="arm64", platform=ARM64),

@@ -136,6 +136,12 @@ def bury() -> None:
             return
 
 
+def buried(*pids: int) -> bool:
+    """Whether nothing is left of processes, once those that are this one's are reaped."""
+    bury()
+    return not any(os.path.exists(f"/proc/{pid}") for pid in pids)
+
+
 def make_bundle(path: Path, change: Callable[[Spec], Spec] | None = None) -> Path:
     """A bundle with a static busybox."""
     (path / "rootfs" / "bin").mkdir(parents=True)

@@ -7,7 +7,7 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -38,13 +38,16 @@ def read_all(attached: Attachment) -> dict[str, bytes]:
     return seen
 
 
+Attach = Callable[[str], Attachment]
+
+
 @pytest.fixture
-def attach(house: House) -> Iterator[object]:
+def attach(house: House) -> Iterator[Attach]:
     """`client.attach`, closed at the end."""
     opened: list[Attachment] = []
 
-    def go(id: str, exec_id: str = "") -> Attachment:
-        opened.append(house.client.attach(id, exec_id=exec_id))
+    def go(id: str) -> Attachment:
+        opened.append(house.client.attach(id))
         return opened[-1]
 
     yield go
@@ -132,7 +135,8 @@ def test_fileno_is_readable_when_there_is_something(house: House, attach) -> Non
 
 def test_detaching_leaves_the_task_alone_and_closing_wakes_a_reader(house: House) -> None:
     id = house.sh("while :; do sleep 0.05; echo x; done")
-    attached, found = house.client.attach(id), []
+    attached = house.client.attach(id)
+    found: list[None] = []
     read_until(attached, b"x")
 
     def read_on() -> None:
@@ -252,7 +256,7 @@ def test_several_clients_at_one_terminal(house: House, attach) -> None:  # type:
     assert house.client.wait(id, timeout=60) == 0
 
 
-def test_output_before_the_first_client_is_kept_for_it(house: House, attach) -> None:  # type: ignore[no-untyped-def]
+def test_output_before_the_first_client_is_kept_for_it(house: House, attach: Attach) -> None:
     id = house.sh("seq 1 20000; read x", terminal=True)
     eventually(lambda: b"20000" in house.output(id))
     seen = read_until(attach(id), b"20000\r\n")
@@ -262,8 +266,8 @@ def test_output_before_the_first_client_is_kept_for_it(house: House, attach) -> 
 
 
 def test_a_terminal_client_that_does_not_read_loses_output_with_a_mark(
-    house: House, attach
-) -> None:  # type: ignore[no-untyped-def]
+    house: House, attach: Attach
+) -> None:
     id = house.sh("stty -opost; read x; seq 1 2000000; echo; echo end; read y", terminal=True)
     slow, quick = attach(id), attach(id)
     quick.write(b"\n")

@@ -10,7 +10,6 @@ from typing import NoReturn
 import pytest
 
 from mobyshell.core.clock import ManualClock
-from mobyshell.core.tasks import intake as intake_module
 from mobyshell.core.tasks.intake import Intake
 from mobyshell.core.tasks.logs import LogReader, LogWriter, content
 
@@ -101,7 +100,7 @@ def test_killed_anywhere_nothing_is_lost_and_nothing_comes_twice(
     os.write(bench.theirs, b"second\nand no newline")
     name, instead = POINTS[point]
     with monkeypatch.context() as patch:
-        patch.setattr(intake_module.os, name, instead)
+        patch.setattr(os, name, instead)
         with pytest.raises(Killed):
             intake.take(bench.ours, log, "stdout")
     os.write(bench.theirs, b", then it came\n")
@@ -120,7 +119,7 @@ def test_with_a_new_staging_pipe_only_what_was_in_the_old_one_is_lost(
     os.write(bench.theirs, b"first\n")
     name, instead = POINTS[point]
     with monkeypatch.context() as patch:
-        patch.setattr(intake_module.os, name, instead)
+        patch.setattr(os, name, instead)
         with pytest.raises(Killed):
             intake.take(bench.ours, log, "stdout")
     for fd in bench.pipe:
@@ -135,7 +134,7 @@ def test_a_reader_that_saw_the_first_writing_sees_the_same_again(
     intake, log = bench.shim()
     os.write(bench.theirs, b"first\n")
     with monkeypatch.context() as patch:
-        patch.setattr(intake_module.os, "write", after(os.write))
+        patch.setattr(os, "write", after(os.write))
         with pytest.raises(Killed):
             intake.take(bench.ours, log, "stdout")
     reader = LogReader(str(bench.path / "logs"))
@@ -166,7 +165,7 @@ def test_a_full_disk_does_not_stop_the_task(bench: Bench, monkeypatch: pytest.Mo
 
     os.write(bench.theirs, b"dropped\n")
     with monkeypatch.context() as patch:
-        patch.setattr(intake_module.os, "write", full)
+        patch.setattr(os, "write", full)
         assert intake.take(bench.ours, log, "stdout") == 8
     os.write(bench.theirs, b"kept\n")
     assert intake.take(bench.ours, log, "stdout") == 5

@@ -30,7 +30,7 @@ from mobyshell.core.runtime.steps import run
 from mobyshell.core.runtime.values import Status
 from mobyshell.core.tasks.client import TaskClient
 from mobyshell.core.tasks.connect import connect
-from tests.core.tasks.conftest import House, bury, kill_now
+from tests.core.tasks.conftest import House, buried, kill_now
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
@@ -226,7 +226,8 @@ def test_a_program_that_is_not_there_fails_at_start(house: House) -> None:
 
 
 def test_of_two_that_create_one_id_at_once_one_wins(house: House) -> None:
-    id, found = house.id(), []
+    id = house.id()
+    found: list[Status | AlreadyExists] = []
 
     def create() -> None:
         with TaskClient(house.state) as client:
@@ -294,7 +295,7 @@ def test_namespaces_do_not_see_each_other(house: House) -> None:
 
 
 def test_many_threads_may_use_one_client(house: House) -> None:
-    statuses = []
+    statuses: list[tuple[int, int]] = []
 
     def go(code: int) -> None:
         id = f"{prefix}-{code}"
@@ -476,7 +477,7 @@ def test_a_task_with_a_damaged_record_can_still_be_deleted(house: House) -> None
         house.client.delete(id)
     house.client.delete(id, force=True)
     assert house.client.ls() == []
-    eventually(lambda: bury() is None and not os.path.exists(f"/proc/{pid}"))
+    eventually(lambda: buried(pid))
 
 
 def test_a_container_that_somebody_else_deleted_can_be_forgotten(house: House) -> None:
@@ -550,9 +551,7 @@ def test_a_shim_whose_state_root_was_removed_leaves_too(house: House) -> None:
         new = house.pids()
         assert not set(old) & set(new)
         house.client.close()
-        eventually(
-            lambda: bury() is None and not any(os.path.exists(f"/proc/{one}") for one in old)
-        )
+        eventually(lambda: buried(*old))
         # and it took nothing with it that is its successor's
         assert house.pids() == new
         assert (house.state / "shim.lock").exists()

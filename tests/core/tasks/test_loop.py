@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import TypeVar
 
 import pytest
 
 from mobyshell.core.errors import WrongState
 from mobyshell.core.runtime.steps import HungUp, Readable, Sleep, Steps
 from mobyshell.core.tasks.loop import Loop
+
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -35,10 +38,29 @@ def pipe() -> Iterator[tuple[int, int]]:
             pass  # closed by the test
 
 
+def ended(loop: Loop, steps: Steps[T]) -> tuple[T | None, BaseException | None]:
+    """Run the loop until a verb has ended: its result, or its error."""
+    found: list[tuple[T | None, BaseException | None]] = []
+
+    def done(result: T | None, error: BaseException | None) -> None:
+        found.append((result, error))
+        loop.stop()
+
+    loop.drive(steps, done)
+    loop.run()
+    (one,) = found
+    return one
+
+
 def test_several_watchers_of_one_descriptor_all_hear(loop: Loop, pipe: tuple[int, int]) -> None:
-    heard = []
+    heard: list[str] = []
+
+    def last() -> None:
+        heard.append("second")
+        loop.stop()
+
     first = loop.watch(pipe[0], lambda: heard.append("first"))
-    second = loop.watch(pipe[0], lambda: (heard.append("second"), loop.stop()) and None)
+    second = loop.watch(pipe[0], last)
     os.write(pipe[1], b"x")
     loop.run()
     assert heard == ["first", "second"]
@@ -53,17 +75,23 @@ def test_reading_and_writing_of_one_descriptor_do_not_mix(loop: Loop) -> None:
     import socket
 
     ours, theirs = socket.socketpair()
-    heard = []
-    reading = loop.watch(ours.fileno(), lambda: heard.append("in"))
-    writing = loop.watch(
-        ours.fileno(), lambda: (heard.append("out"), loop.stop()) and None, write=True
-    )
+    heard: list[str] = []
+
+    def readable() -> None:
+        heard.append("in")
+        ours.recv(9)
+
+    def writable() -> None:
+        heard.append("out")
+        loop.stop()
+
+    reading = loop.watch(ours.fileno(), readable)
+    writing = loop.watch(ours.fileno(), writable, write=True)
     loop.run()
     assert heard == ["out"]
     writing.close()
     theirs.send(b"x")
     loop.call_later(0.02, loop.stop)
-    reading.callback = lambda: (heard.append("in"), ours.recv(9)) and None
     loop.run()
     assert heard == ["out", "in"]
     reading.close()
@@ -89,8 +117,14 @@ def test_a_callback_that_raises_is_reported_once_and_stops_nothing(
 def test_closing_a_watch_in_a_callback_silences_the_others_of_this_turn(
     loop: Loop, pipe: tuple[int, int]
 ) -> None:
-    heard = []
-    first = loop.watch(pipe[0], lambda: (heard.append(1), second.close(), loop.stop()) and None)
+    heard: list[int] = []
+
+    def close_the_other() -> None:
+        heard.append(1)
+        second.close()
+        loop.stop()
+
+    first = loop.watch(pipe[0], close_the_other)
     second = loop.watch(pipe[0], lambda: heard.append(2))
     os.write(pipe[1], b"x")
     loop.run()
@@ -148,10 +182,7 @@ def test_a_verb_that_waits_too_long_is_told_so(loop: Loop, pipe: tuple[int, int]
     def verb() -> Steps[tuple[int, ...]]:
         return (yield Readable((pipe[0],), 0.01))
 
-    found: list[object] = []
-    loop.drive(verb(), lambda result, error: (found.append(result), loop.stop()) and None)
-    loop.run()
-    assert found == [()]
+    assert ended(loop, verb()) == ((), None)
 
 
 def test_a_verb_that_waits_for_a_regular_file_goes_on_at_once(loop: Loop) -> None:
@@ -163,11 +194,9 @@ def test_a_verb_that_waits_for_a_regular_file_goes_on_at_once(loop: Loop) -> Non
         finally:
             os.close(fd)
 
-    found: list[object] = []
-    loop.drive(verb(), lambda result, error: (found.append(result), loop.stop()) and None)
-    loop.run()
-    assert len(found) == 1
-    assert found[0]
+    ready, error = ended(loop, verb())
+    assert ready
+    assert error is None
 
 
 def test_a_verb_waits_for_the_end_and_not_for_what_comes_before(loop: Loop) -> None:
@@ -179,13 +208,15 @@ def test_a_verb_waits_for_the_end_and_not_for_what_comes_before(loop: Loop) -> N
         yield HungUp(there)
         return os.read(there, 9)
 
-    loop.drive(verb(), lambda result, error: (heard.append(result or b""), loop.stop()))
-    loop.call_later(0.01, lambda: os.write(here, b"r"))
+    def write() -> None:
+        os.write(here, b"r")
+
+    loop.call_later(0.01, write)
     loop.call_later(0.02, lambda: os.close(here))
     loop.call_later(0.05, lambda: heard.append(b"later"))
     loop.call_later(0.06, lambda: os.close(other))
-    loop.run()
-    assert heard == [b"later", b"r"]
+    read, error = ended(loop, verb())
+    assert (heard, read, error) == ([b"later"], b"r", None)
     os.close(there)
 
 
@@ -194,16 +225,20 @@ def test_the_error_of_a_verb_is_its_result(loop: Loop, complaints: list[BaseExce
         yield Sleep(0)
         raise WrongState("no")
 
-    found: list[BaseException | None] = []
-    loop.drive(verb(), lambda result, error: (found.append(error), loop.stop()) and None)
-    loop.run()
-    assert isinstance(found[0], WrongState)
+    result, error = ended(loop, verb())
+    assert result is None
+    assert isinstance(error, WrongState)
     assert complaints == []
 
 
 def test_a_renewed_loop_goes_on_with_its_watches(loop: Loop, pipe: tuple[int, int]) -> None:
-    heard = []
-    watch = loop.watch(pipe[0], lambda: (heard.append(1), loop.stop()) and None)
+    heard: list[int] = []
+
+    def readable() -> None:
+        heard.append(1)
+        loop.stop()
+
+    watch = loop.watch(pipe[0], readable)
     loop.renew()
     os.write(pipe[1], b"x")
     loop.run()

@@ -15,7 +15,7 @@ from mobyshell.core.errors import MobyshellError
 from mobyshell.core.linux import cgroups
 from mobyshell.core.linux.procfs import start_time
 from mobyshell.core.oci import Spec
-from tests.core.tasks.conftest import House, bury, kill_now, make_bundle
+from tests.core.tasks.conftest import House, buried, kill_now, make_bundle
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
@@ -62,7 +62,7 @@ def test_a_task_that_has_lost_its_records_is_ended_by_force(
     house.client.delete(id, force=True)
     assert house.client.ls() == []
     assert not directory.exists()
-    eventually(lambda: bury() is None and not os.path.exists(f"/proc/{pid}"))
+    eventually(lambda: buried(pid))
     assert not [one for one in groups if os.path.exists(one)]
 
 
@@ -92,7 +92,7 @@ def test_force_ends_what_is_in_no_cgroup_and_unmounts(
     kill_now(house.pids()[1])
     house.pids()
     house.client.delete(id, force=True)
-    eventually(lambda: bury() is None and not os.path.exists(f"/proc/{pid}"))
+    eventually(lambda: buried(pid))
     assert str(bundle) not in Path("/proc/self/mountinfo").read_text()
     assert not (house.state / "default" / id).exists()
 

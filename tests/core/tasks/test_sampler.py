@@ -159,7 +159,12 @@ def test_no_file_is_read_that_nobody_draws(
             (tmp_path / name).write_text(text)
     asked: list[str] = []
     read = cgroups.read
-    monkeypatch.setattr(cgroups, "read", lambda path, file: asked.append(file) or read(path, file))
+
+    def noted(path: str, file: str) -> str:
+        asked.append(file)
+        return read(path, file)
+
+    monkeypatch.setattr(cgroups, "read", noted)
     TaskMeter(str(tmp_path), ManualClock())._read(paths)
     assert len(asked) == len(set(asked)) == 7 - (version == "v1")
     assert not {"memory.peak", "memory.events", "memory.max_usage_in_bytes", "io.pressure"} & {

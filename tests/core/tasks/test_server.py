@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -98,7 +99,7 @@ def test_nonsense_is_answered_with_an_error_or_the_door(house: House, name: str)
     assert shim_is_well(house, shim)
 
 
-REQUESTS = [
+REQUESTS: list[dict[str, Any]] = [
     {"verb": "nothing"},
     {"verb": "create"},
     {"verb": "create", "args": {"id": "x" * 1000, "bundle": "/x"}},
@@ -129,9 +130,8 @@ def test_wrong_words_are_errors_of_the_tree_and_the_connection_goes_on(house: Ho
         for request in REQUESTS:
             with pytest.raises(MobyshellError) as caught:
                 connection.request(
-                    str(request["verb"]), str(request.get("namespace", "default")),
-                    request.get("args", {}),  # type: ignore[arg-type]
-                )  # fmt: skip
+                    request["verb"], request.get("namespace", "default"), request.get("args", {})
+                )
             assert "stumbled" not in caught.value.message, request
             assert "\n" not in caught.value.message
         connection.request("sync", "default", {})

@@ -127,11 +127,11 @@ def test_the_images_content_is_copied_once_with_everything(
     finally:
         os.close(root)
     got = Path(made.path)
-    file = (got / "file").stat()
-    assert (file.st_uid, file.st_gid, file.st_mode & 0o7777, file.st_mtime_ns) == (
+    found = (got / "file").stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o7777, found.st_mtime_ns) == (
         5, 6, 0o4755, 10**18 + 7,
     )  # fmt: skip
-    assert (got / "sub" / "same").stat().st_ino == file.st_ino
+    assert (got / "sub" / "same").stat().st_ino == found.st_ino
     assert os.readlink(got / "link") == "/etc/passwd"
     assert (got / "fifo").is_fifo()
     assert (got / "null").stat().st_rdev == os.makedev(1, 3)

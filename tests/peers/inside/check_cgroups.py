@@ -83,7 +83,7 @@ def test_limits_are_the_kernels_and_seen_inside(house: House) -> None:
     files = ("cpu.weight", "cpu.max", "cpuset.cpus", "cpuset.mems", "memory.max", "memory.low",
              "memory.swap.max", "memory.high", "pids.max", "io.weight", "hugetlb.2MB.max",
              "hugetlb.2MB.rsvd.max", "cgroup.max.depth")  # fmt: skip
-    with running(house, "sleep", "1000", change=resources(**limits)) as state:
+    with running(house, "sleep", "1000", change=resources("", **limits)) as state:
         leaf = state.cgroups[""]
         assert os.path.dirname(leaf) == SESSION  # beside the group of the tests, not below it
         found = {file: cgroups.read(leaf, file) for file in files}

@@ -39,20 +39,17 @@ def managed(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     os.mkdir(MANAGER)
     for controller in ("cpu", "cpuset", "io", "memory", "pids"):
         cgroups.write(TOP, "cgroup.subtree_control", f"+{controller}")
-    quiet = {
-        "stdin": subprocess.DEVNULL,
-        "stdout": subprocess.DEVNULL,
-        "stderr": subprocess.DEVNULL,
-    }
+    null = subprocess.DEVNULL
     daemon = subprocess.Popen(
-        ["dbus-daemon", "--session", f"--address={address}", "--nofork", "--nopidfile"], **quiet
-    )
+        ["dbus-daemon", "--session", f"--address={address}", "--nofork", "--nopidfile"],
+        stdin=null, stdout=null, stderr=null,
+    )  # fmt: skip
     systemd = None
     try:
         wait_for(lambda: (run_directory / "bus").exists())
         systemd = subprocess.Popen(
             ["sh", "-c", f"echo 0 > {MANAGER}/cgroup.procs; exec /lib/systemd/systemd --user "
-                         "--unit=basic.target"], **quiet,
+                         "--unit=basic.target"], stdin=null, stdout=null, stderr=null,
         )  # fmt: skip
         wait_for(lambda: systemctl("is-system-running") in ("running", "degraded"))
         host = replace(Host.detect(), cgroup_roots={"": MANAGER})

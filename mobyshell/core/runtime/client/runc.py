@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mobyshell.core.oci import Process, Resources
@@ -197,9 +197,11 @@ class Runc:
         """Which program it is."""
         return run(self.steps.version())
 
-    def events(self, id: str, *, interval: float = 5.0) -> Iterator[values.RuntimeEvent]:
+    def events(
+        self, id: str, *, interval: float = 5.0
+    ) -> Generator[values.RuntimeEvent, None, None]:
         """Statistics every `interval` seconds, and what happens; until the container has ended,
-        or the caller closes the iterator."""
+        or the caller closes the generator."""
         log, err = Memory("log"), Memory("stderr")
         reading, writing = os.pipe2(os.O_CLOEXEC)
         process: subprocess.Popen[bytes] | None = None

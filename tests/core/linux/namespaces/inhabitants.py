@@ -25,7 +25,8 @@ def inhabitant(*words: str, script: str = READY, before: Sequence[str] = ()) -> 
         for pid in reversed(descent(process.pid)):
             subprocess.run(["kill", "-9", str(pid)], stderr=subprocess.DEVNULL, check=False)
         process.wait()
-        process.stdout.close()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def descent(pid: int) -> list[int]:

@@ -17,7 +17,7 @@ import pytest
 from mobyshell.core.errors import AlreadyExists, InvalidSpec, MobyshellError, NotFound, UsageError
 from mobyshell.core.oci import Root, default_spec, dump_spec, examine, load_spec, spec_to_json
 from mobyshell.core.runtime.bundle import load_bundle, new_bundle
-from mobyshell.core.runtime.bundle import new as new_module
+from mobyshell.core.runtime.bundle.remove import UNFINISHED
 
 
 def modes(rootfs: Path, *names: str) -> list[str]:
@@ -153,7 +153,7 @@ def test_the_next_build_clears_what_a_killed_one_left(tmp_path: Path) -> None:
 
 
 def test_an_empty_leftover_is_cleared_when_it_is_old(tmp_path: Path) -> None:
-    young, old = (tmp_path / f"{new_module.UNFINISHED}{name}" for name in ("young", "old"))
+    young, old = (tmp_path / f"{UNFINISHED}{name}" for name in ("young", "old"))
     for one in (young, old):
         one.mkdir()
     long_ago = time.time() - 3600

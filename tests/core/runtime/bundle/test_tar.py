@@ -34,8 +34,8 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, data: bytes = b"", **more: 
     return info, data
 
 
-def directory(name: str, **more: object) -> Member:
-    return member(name, tarfile.DIRTYPE, **more)
+def directory(name: str, **more: int) -> Member:
+    return member(name, tarfile.DIRTYPE, b"", **more)
 
 
 def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> Member:

@@ -8,6 +8,7 @@ import pty
 import socket
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,12 +85,13 @@ def test_words_become_errors(said: str, kind: type[MobyshellError]) -> None:
 
 
 def test_answers_that_are_none() -> None:
-    for document in ([], {"id": 1}, {"id": "a", "pid": "x"}, {"annotations": {"a": 1}}, "x"):
+    bad: Any
+    for bad in ([], {"id": 1}, {"id": "a", "pid": "x"}, {"annotations": {"a": 1}}, "x"):
         with pytest.raises(MobyshellError):
-            values.state(document)
-    for document in ({}, ["1"], [True]):
+            values.state(bad)
+    for bad in ({}, ["1"], [True]):
         with pytest.raises(MobyshellError):
-            values.pids(document)
+            values.pids(bad)
     with pytest.raises(MobyshellError):
         values.version("hello")
     assert values.states(None) == ()

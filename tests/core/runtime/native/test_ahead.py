@@ -13,7 +13,8 @@ import pytest
 
 from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.linux.constants import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUSER
-from mobyshell.core.runtime import Runtime
+from mobyshell.core.oci import Spec
+from mobyshell.core.runtime import Container, Runtime
 from mobyshell.core.runtime.native.ahead import Ahead, Walking
 from mobyshell.core.runtime.native.executor import NativeExecutor
 from mobyshell.core.runtime.steps import run
@@ -54,9 +55,9 @@ def test_the_next_container_has_it_and_nobody_else(staying: House) -> None:
     assert len(places) == 4
 
 
-def foreseen(house: House, id: str, spec: object) -> object:
+def foreseen(house: House, id: str, spec: Spec) -> Container:
     """A container that was started, and what the next one wants."""
-    container = house.create(id, spec)  # type: ignore[arg-type]
+    container = house.create(id, spec)
     run(house.runtime.start(id))
     assert house.runtime.foresee()
     return container
@@ -64,11 +65,11 @@ def foreseen(house: House, id: str, spec: object) -> object:
 
 def test_containers_that_run_together_have_one_each(staying: House) -> None:
     made = [foreseen(staying, f"c{n}", staying.spec(None, "sleep", "60")) for n in range(3)]
-    places = {os.readlink(f"/proc/{one.pid}/ns/net") for one in made}  # type: ignore[attr-defined]
+    places = {os.readlink(f"/proc/{one.pid}/ns/net") for one in made}
     assert len(places) == 3
     for one in made:
-        os.close(one.pidfd)  # type: ignore[attr-defined]
-        run(staying.runtime.delete(one.id, force=True))  # type: ignore[attr-defined]
+        os.close(one.pidfd)
+        run(staying.runtime.delete(one.id, force=True))
 
 
 def test_one_that_nobody_wants_goes_and_leaves_nothing() -> None:

@@ -89,7 +89,7 @@ def both(house: House, tmp_path: Path) -> dict[str, House]:
         events: list[Payload] = []
         runtime = Runtime(
             tmp_path / "root", executor=Watched(executor),
-            sink=lambda _, payload, events=events: events.append(payload),  # type: ignore[misc]
+            sink=lambda _, payload, events=events: events.append(payload),
         )  # fmt: skip
         houses[name] = House(runtime, house.bundle, directory, events)
     return houses

@@ -8,7 +8,9 @@ import shutil
 import stat
 import subprocess
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,8 +42,12 @@ def source(tmp_path: Path) -> Path:
     return tmp_path / "source"
 
 
-def without(tree: dict[str, tuple], *, nanoseconds: bool = True, xattrs: bool = True,
-            links: bool = True) -> dict[str, tuple]:  # type: ignore[type-arg]  # fmt: skip
+Tree = dict[str, tuple[Any, ...]]
+
+
+def without(
+    tree: Tree, *, nanoseconds: bool = True, xattrs: bool = True, links: bool = True
+) -> Tree:
     """A tree without what a format cannot say."""
     return {
         name: (
@@ -193,7 +199,7 @@ class Layout:
         media_type = f"application/vnd.oci.image.{kind}"
         return {"mediaType": media_type, "digest": digest, "size": len(data)}
 
-    def image(self, layers: list[tuple[bytes, str]]) -> None:
+    def image(self, layers: Sequence[tuple[bytes, str]]) -> None:
         config = {
             "architecture": "amd64", "os": "linux", "config": {},
             "rootfs": {"type": "layers", "diff_ids": [diff_id for _, diff_id in layers]},

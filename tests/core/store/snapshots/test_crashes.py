@@ -12,7 +12,7 @@ import pytest
 
 from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.store.scope import Scope
-from mobyshell.core.store.snapshots import snapshotter
+from mobyshell.core.store.snapshots import rows
 from mobyshell.core.store.snapshots.choose import DRIVERS
 from mobyshell.core.store.snapshots.directories import Directories
 from mobyshell.core.store.snapshots.protocol import Kind, Snapshotter, Usage
@@ -109,7 +109,7 @@ def test_every_step_that_is_the_last(
     driver = snapshots._driver  # type: ignore[attr-defined]
     owner = {"make": driver, "measure": driver, "number": Directories, "discard": Directories}
     with monkeypatch.context() as patch:
-        patch.setattr(owner.get(step, snapshotter.rows), step, crash)
+        patch.setattr(owner.get(step, rows), step, crash)
         patch.setattr(Directories, "_remove", lambda *_: Usage())
         try:
             snapshots.prepare("key", "base")
