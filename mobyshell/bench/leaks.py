@@ -12,6 +12,7 @@ from glob import iglob
 from pathlib import Path
 
 from mobyshell.bench.places import processes
+from mobyshell.core.errors import NotFound
 from mobyshell.core.linux import procfs
 from mobyshell.core.store.check import check_store
 from mobyshell.core.store.store import Store
@@ -44,7 +45,7 @@ def _processes(place: Path, prefix: str, patience: float) -> Iterator[str]:
     for pid in {*found, *_in_groups(prefix)}:
         try:
             words = " ".join(procfs.command_line(pid))
-        except Exception:
+        except NotFound:
             continue  # it has just ended
         yield f"process {pid} ({words[:100]}) still runs"
 

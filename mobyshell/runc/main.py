@@ -37,7 +37,7 @@ def _run(words: list[str], log: Log) -> int:
 
         return _print(version())
     if options.on("help") or not rest or rest[0] in ("help", "h"):
-        return _help(rest[1:], log)
+        return _help(rest[1:])
     _open_log(options, log)
     name, rest = rest[0], rest[1:]
     if name not in COMMANDS:
@@ -46,10 +46,10 @@ def _run(words: list[str], log: Log) -> int:
     try:
         flags = parse(kinds, short, rest, anywhere=anywhere)
     except Help:
-        return _help([name], log)
+        return _help([name])
     except FlagError as error:
         _print(f"Incorrect Usage: {error}\n\n")
-        _help([name], log)
+        _help([name])
         raise Failure(str(error)) from None
     _check_count(name, len(flags.words), least, most, log)
     command = __import__(f"mobyshell.runc.{module}", fromlist=("run",))
@@ -96,7 +96,7 @@ def _check_count(name: str, count: int, least: int, most: int, log: Log) -> None
         wrong = f"requires a maximum of {most} argument(s)"
     if wrong:
         _print("Incorrect Usage.\n\n")
-        _help([name], log)
+        _help([name])
         raise Failure(f'mobyshell-runc: "{name}" {wrong}')
 
 
@@ -126,7 +126,7 @@ def _guarded(run: object, call: Call) -> int:
         raise Failure(text, 255 if call.command == "exec" else 1) from None
 
 
-def _help(names: list[str], log: Log) -> int:
+def _help(names: list[str]) -> int:
     from mobyshell.runc.help import command, overview
 
     if not names:

@@ -115,7 +115,7 @@ class _Walk:
         document = self._document(top, found)
         if isinstance(document, Manifest):
             if self.matcher is not None and document.is_image:
-                self._require(document, top)
+                self._require(document)
             self._add(document, found)
         elif not self._index(document, found, 1):
             names = ", ".join(dict.fromkeys(map(str, document.platforms))) or "none that says so"
@@ -197,7 +197,7 @@ class _Walk:
             return False
         return self.matcher.matches(self._config(manifest).platform)
 
-    def _require(self, manifest: Manifest, one: Descriptor) -> None:
+    def _require(self, manifest: Manifest) -> None:
         config = self._config(manifest)
         check_layers(manifest, config, str(self.repository.reference))
         if self.matcher is not None and not self.matcher.matches(config.platform):

@@ -236,7 +236,7 @@ def _helper(plan: Plan, spec: Spec, hooks: list[Operation]) -> str:
             '    read -r word < "$gate/child"\n',
             f"    {_state(plan, spec, 'creating')}\n",
             "    export state\n",
-            *(_hook(plan, spec, one) for one in hooks),
+            *(_hook(spec, one) for one in hooks),
             _LET_GO,
         ]
     return "".join((*parts, "    trap - EXIT\n", ") &\n", "helper=$!\n"))
@@ -254,7 +254,7 @@ def _state(plan: Plan, spec: Spec, status: str) -> str:
     return f'state={quote(left)}"$pid"{quote(right)}'
 
 
-def _hook(plan: Plan, spec: Spec, operation: Operation) -> str:
+def _hook(spec: Spec, operation: Operation) -> str:
     (line,) = operation.shell
     if "createContainer" in operation.source:
         line = f'nsenter --target "$pid" {_own_namespaces(spec)} sh -c {quote(line)}'

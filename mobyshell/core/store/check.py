@@ -17,6 +17,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from mobyshell.core.errors import InvalidImage, NotFound, StoreDamaged, SyscallFailed
 from mobyshell.core.linux.procfs import boot_id
@@ -318,7 +319,7 @@ def _parts(store: Store) -> Iterator[Finding]:
                           f"mobyshell --namespace {namespace} image pull {name}")  # fmt: skip
 
 
-def _rows(store: Store, query: str, *values: object) -> list[tuple]:  # type: ignore[type-arg]
+def _rows(store: Store, query: str, *values: object) -> list[tuple[Any, ...]]:
     with store.database.read() as sql:
         return sql.execute(query, values).fetchall()
 

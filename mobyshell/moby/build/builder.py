@@ -265,13 +265,13 @@ class _Builder:
             cached = layer is not None
             self._options.told(step.text, cached)
             if layer is None:
-                layer = self._ran(key, state, step, running.Way(
+                layer = self._ran(key, state, running.Way(
                     args=step.args, env={**step.unseen, **env}, process=state.process,
                     network=network, mounts=mounts,
                 ))  # fmt: skip
         self._add(state, step, key, layer, cached=cached, told=True)
 
-    def _ran(self, key: str, state: State, step: Run, way: running.Way) -> Layer:
+    def _ran(self, key: str, state: State, way: running.Way) -> Layer:
         self._trees.unpacked(state)
         chain = state.chain
         with (
