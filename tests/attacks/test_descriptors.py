@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,10 @@ def leaks(attack: Attack) -> Iterator[None]:
         os.close(fd)
 
 
+def working_in(path: str, document: dict[str, Any]) -> None:
+    document["process"]["cwd"] = path
+
+
 @pytest.mark.usefixtures("leaks")
 @pytest.mark.parametrize("form", ["/proc/self/fd/{}", "/proc/thread-self/fd/{}", "/link{}/tmp"])
 def test_working_directory(attack: Attack, form: str) -> None:
@@ -41,7 +46,7 @@ def test_working_directory(attack: Attack, form: str) -> None:
         path = form.format(number)
         result = attack.run(
             f"cat ../../../../..{attack.outside}/secret ./{attack.outside}/secret; pwd",
-            lambda document, path=path: document["process"].update(cwd=path),  # type: ignore[misc]
+            partial(working_in, path),
         )
         assert SECRET not in result.output
         assert result.status == -1, path
@@ -100,7 +105,7 @@ def _others(pid: int) -> list[str]:
     return found
 
 
-def test_looking_into_an_exec(attack: Attack, tmp_path: Path) -> None:
+def test_looking_into_an_exec(attack: Attack) -> None:
     """A process of the container, as root in there, traces or reads every process that comes in by
     an exec, while the runtime's code still runs in it. Success: it reads a descriptor, the memory or
     the root of one that is not yet its own program."""

@@ -186,7 +186,7 @@ def end(house: House, container: Container) -> None:
 
 
 def test_control_a_process_of_an_ordinary_file_is_overwritten(
-    victim: House, watcher: Watcher, tmp_path: Path
+    watcher: Watcher, tmp_path: Path
 ) -> None:
     """The same watcher, and a process of a program of the host in its pid namespace."""
     naive = tmp_path / "sleep"

@@ -124,7 +124,7 @@ def test_a_standard_stream_may_be_closed(tmp_path: Path) -> None:
         assert ("runtime-spec" in done.stdout) == (">&-" not in closed.split())
 
 
-def test_a_full_disk_is_told(tmp_path: Path) -> None:
+def test_a_full_disk_is_told() -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run([sys.executable, "-m", "mobyshell", "bundle", "spec"], stdout=full,
                               stderr=subprocess.PIPE, text=True)  # fmt: skip

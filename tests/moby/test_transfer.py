@@ -108,9 +108,7 @@ def test_what_is_not_there_leaves_no_name(moby: Moby, registry: Distribution) ->
     assert moby.images() == []
 
 
-def test_others_read_what_we_push_and_we_what_they_do(
-    moby: Moby, registry: Distribution, tmp_path: Path
-) -> None:
+def test_others_read_what_we_push_and_we_what_they_do(moby: Moby, registry: Distribution) -> None:
     put_image(moby)
     moby.push("busybox", f"{registry.host}/team/ours:1")
     skopeo("copy", "--src-tls-verify=false", "--dest-tls-verify=false",

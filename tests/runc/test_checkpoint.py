@@ -410,7 +410,7 @@ def test_without_images(ours: Machine, criu: Criu) -> None:
     assert containers(ours.root) == []
 
 
-def test_the_terminal_comes_back(ours: Machine, criu: Criu, tmp_path: Path) -> None:
+def test_the_terminal_comes_back(ours: Machine, criu: Criu) -> None:
     _images(criu)
     criu.plan(terminal=True)
     ours.spec("sleep", "1000", change=lambda d: d["process"].update(terminal=True))

@@ -8,6 +8,7 @@ import re
 import subprocess
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from mobyshell.core.linux.lsm import active
 from tests.runc.conftest import PATIENCE, Machine, containers
@@ -46,7 +47,7 @@ def test_run_passes_output_and_status_through_and_leaves_nothing(ours: Machine) 
 def test_run_reports_the_signal_that_ended_the_program(ours: Machine) -> None:
     ours.spec("sh", "-c", "kill -9 $$; sleep 1000")
 
-    def with_host_pids(document: dict) -> None:  # type: ignore[type-arg]
+    def with_host_pids(document: dict[str, Any]) -> None:
         spaces = document["linux"]["namespaces"]
         document["linux"]["namespaces"] = [one for one in spaces if one["type"] != "pid"]
 
@@ -109,7 +110,7 @@ def test_a_created_container_can_be_deleted_and_a_paused_one_by_force(ours: Mach
 def test_without_a_pid_namespace_the_last_signal_reaches_everybody(ours: Machine) -> None:
     """Also when the init itself has ended."""
 
-    def shared(document: dict) -> None:  # type: ignore[type-arg]
+    def shared(document: dict[str, Any]) -> None:
         spaces = document["linux"]["namespaces"]
         document["linux"]["namespaces"] = [one for one in spaces if one["type"] != "pid"]
 
@@ -194,7 +195,7 @@ def test_without_a_process_it_can_be_created_and_not_started(ours: Machine) -> N
 def test_what_the_process_cannot_become_is_the_error_of_create(ours: Machine) -> None:
     """Nobody hears from it after `start`."""
 
-    def change(document: dict) -> None:  # type: ignore[type-arg]
+    def change(document: dict[str, Any]) -> None:
         document["linux"]["namespaces"].append({"type": "user"})
         ids = [{"containerID": 0, "hostID": 100_000, "size": 6}]
         document["linux"].update(uidMappings=ids, gidMappings=ids)
@@ -206,7 +207,7 @@ def test_what_the_process_cannot_become_is_the_error_of_create(ours: Machine) ->
 
 
 def test_a_created_process_is_what_its_program_will_be(ours: Machine) -> None:
-    def change(document: dict) -> None:  # type: ignore[type-arg]
+    def change(document: dict[str, Any]) -> None:
         document["process"]["user"] = {"uid": 5, "gid": 6}
         document["process"]["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 77, "hard": 78}]
 
@@ -224,7 +225,7 @@ def test_a_created_process_is_what_its_program_will_be(ours: Machine) -> None:
 def test_capabilities_that_the_runtime_does_not_have_are_a_warning(ours: Machine) -> None:
     """config.md#linux-process: it should not fail where its own set is limited."""
 
-    def all_of_them(document: dict) -> None:  # type: ignore[type-arg]
+    def all_of_them(document: dict[str, Any]) -> None:
         names = ["CAP_KILL", "CAP_SYS_TIME"]
         sets = ("bounding", "effective", "permitted", "inheritable", "ambient")
         document["process"]["capabilities"] = dict.fromkeys(sets, names)
@@ -241,7 +242,7 @@ def test_capabilities_that_the_runtime_does_not_have_are_a_warning(ours: Machine
 
 
 def test_unknown_capabilities_are_a_warning(ours: Machine) -> None:
-    def more(document: dict) -> None:  # type: ignore[type-arg]
+    def more(document: dict[str, Any]) -> None:
         document["process"]["capabilities"]["bounding"].append("CAP_X")
 
     ours.spec(change=more)
@@ -258,7 +259,7 @@ def test_a_label_that_no_module_looks_at_is_a_warning(ours: Machine) -> None:
     members = {"apparmor": "apparmorProfile", "selinux": "selinuxLabel"}
     module, member = next((key, name) for key, name in members.items() if key not in running)
 
-    def label(document: dict) -> None:  # type: ignore[type-arg]
+    def label(document: dict[str, Any]) -> None:
         document["process"][member] = "a_label"
 
     told = f"ignoring process.{member}: this kernel does not run {module}"

@@ -278,7 +278,7 @@ def test_what_the_parent_must_attend_to_is_not_stored(ours: Machine) -> None:
     assert plans(ours) == []
 
 
-def test_the_program_runs_once_whatever_happens(ours: Machine, quick: Machine) -> None:
+def test_the_program_runs_once_whatever_happens(ours: Machine) -> None:
     """Groups of its own below its cgroup: what cannot be removed at once is left to the library."""
 
     def shown(document: dict[str, Any]) -> None:

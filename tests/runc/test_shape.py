@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -211,7 +212,7 @@ def test_a_bundle_never_seen_is_run_as_the_library_runs_it(
             document["hostname"] = f"host-{name}"
             document["annotations"] = {f"name of {name}": name * 3}
             document["process"]["env"] = ["PATH=/bin", f"NAME={name}", "EMPTY=", f"L={name * 400}"]
-            document["linux"]["cgroupsPath"] = f"/moby-shape-{tmp_path.name}/{name}"
+            document["linux"]["cgroupsPath"] = f"/moby-shape-{os.getpid()}/{name}"
             document["mounts"].append({
                 "destination": "/data", "type": "bind", "source": str(data), "options": ["bind"],
             })  # fmt: skip

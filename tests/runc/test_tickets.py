@@ -72,7 +72,7 @@ def test_steps_have_the_numbers_that_the_program_knows_them_by() -> None:
     assert places == list(range(16, 16 + 8 * len(places), 8))
 
 
-def test_words_have_the_name_that_the_script_gives_them(tmp_path: Path) -> None:
+def test_words_have_the_name_that_the_script_gives_them() -> None:
     script = SCRIPTS.joinpath("mobyshell-runc").read_text()
     found = re.search(r"    name=exec.*?done\n", script, re.DOTALL)
     assert found

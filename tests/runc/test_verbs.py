@@ -370,7 +370,7 @@ def test_a_process_that_has_the_number_of_the_init(ours: Machine, installed: Mac
     assert installed.status("c") == "running"
 
 
-def test_what_is_unusual_is_pythons(ours: Machine, installed: Machine, tmp_path: Path) -> None:
+def test_what_is_unusual_is_pythons(ours: Machine, installed: Machine) -> None:
     """And nothing has happened when it is asked."""
     hook = {"path": "/bin/true"}
 

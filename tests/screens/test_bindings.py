@@ -106,7 +106,7 @@ class Trial:
 
     @property
     def line(self) -> str:
-        return self.find(Prompt).query_one(Input).value  # type: ignore[no-any-return]
+        return str(self.find(Prompt).query_one(Input).value)
 
     def called(self, name: str) -> bool:
         return any(call[0] == name for call in self.tasks.calls)
@@ -864,7 +864,7 @@ async def _(t: Trial) -> AsyncIterator[Condition]:
 
 
 def network_tab(t: Trial) -> str:
-    return t.find(NetworkDetails).tab  # type: ignore[no-any-return]
+    return str(t.find(NetworkDetails).tab)
 
 
 @case("go.networks")

@@ -294,7 +294,9 @@ async def test_at_80_columns_a_transfer_that_fails_says_so_where_it_is_seen(open
         await until(pilot, lambda: "✗ there is no such registry" in screen_text(pilot))
         text = screen_text(pilot)
         assert "Leave" in text
-        assert all("waits" in one for one in text.splitlines() if "layer" in one)
+        blobs = [one for one in text.splitlines() if "layer" in one]
+        assert blobs
+        assert all("waits" in one for one in blobs)
 
 
 async def test_a_pull_is_watched_mended_and_stopped(opened: Open) -> None:

@@ -150,7 +150,7 @@ def test_a_socket_goes_with_its_process_and_one_of_a_killed_one_with_the_next(
         assert os.listdir(state / DIRECTORY) == []
 
 
-def test_who_has_no_door_is_not_knocked_at(tmp_path: Path) -> None:
+def test_who_has_no_door_is_not_knocked_at() -> None:
     with subprocess.Popen(["sleep", "60"]) as process:
         try:
             with pytest.raises(NotFound, match="none of mobyshell's"):

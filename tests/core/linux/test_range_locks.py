@@ -35,6 +35,8 @@ def test_they_are_given_back(tmp_path: Path) -> None:
     for _ in range(3):
         with RangeLocks(tmp_path / "locks") as locks:
             locks.take(["a"], 0, "a")
+            with RangeLocks(tmp_path / "locks") as others, pytest.raises(TimedOut):
+                others.take(["a"], 0, "a")
 
 
 def test_threads_that_want_the_same_in_any_order(tmp_path: Path) -> None:

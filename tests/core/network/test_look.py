@@ -74,7 +74,7 @@ def test_a_network_of_nobody_has_no_device_yet(home: Home) -> None:
         look(home.net, "nowhere")
 
 
-def test_what_cannot_be_looked_at_is_said(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_looked_at_is_said(home: Home) -> None:
     home.net.networks.create("lan")
     home.net.host = "/proc/self/no-such-namespace"
     found = look(home.net, "lan")

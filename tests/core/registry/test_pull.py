@@ -172,7 +172,7 @@ def test_indexes_without_end(registry: Registry, client: Client, shelf: Shelf) -
         pull(repository(client, registry, "a/b:deeper"), Shelf(), AMD64)
 
 
-def test_a_registry_that_knows_no_head(registry: Registry, client: Client, shelf: Shelf) -> None:
+def test_a_registry_that_knows_no_head(registry: Registry, client: Client) -> None:
     there = Shelf()
     top = image(there)
     stock(registry, there, top)

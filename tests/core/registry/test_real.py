@@ -193,7 +193,7 @@ def with_login(authority: Authority, host: str, password: str = PASSWORD) -> Cli
     return Client(keyring=keyring, certs_d=(), tls=TLS(ca=(str(authority.ca),)), limits=QUICK)
 
 
-def test_tls_and_a_password(secured: Distribution, authority: Authority, tmp_path: Path) -> None:
+def test_tls_and_a_password(secured: Distribution, authority: Authority) -> None:
     here = Shelf()
     top = image(here, seed=8)
     name = f"{secured.host}/ours/secret:1"

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -176,7 +177,7 @@ def test_a_program_that_cannot_be_executed(house: House, program: str, message: 
 
 
 def test_a_failing_mount_names_the_operation_and_leaves_nothing(house: House) -> None:
-    def change(document: dict) -> None:  # type: ignore[type-arg]
+    def change(document: dict[str, Any]) -> None:
         document["mounts"].append({"destination": "/x", "type": "nosuchfs", "source": "x"})
 
     with pytest.raises(SyscallFailed) as caught:
@@ -187,7 +188,7 @@ def test_a_failing_mount_names_the_operation_and_leaves_nothing(house: House) ->
 
 
 def test_a_refused_limit_leaves_nothing(house: House) -> None:
-    def change(document: dict) -> None:  # type: ignore[type-arg]
+    def change(document: dict[str, Any]) -> None:
         document["linux"]["resources"]["cpu"] = {"cpus": "900"}
 
     with pytest.raises(SyscallFailed, match=r"cpuset.cpus = 900"):
@@ -196,7 +197,7 @@ def test_a_refused_limit_leaves_nothing(house: House) -> None:
 
 
 def test_a_bind_of_nothing_leaves_nothing(house: House) -> None:
-    def change(document: dict) -> None:  # type: ignore[type-arg]
+    def change(document: dict[str, Any]) -> None:
         bind = {"destination": "/x", "source": "/no/such/dir", "options": ["bind"]}
         document["mounts"].append(bind)
 
@@ -328,7 +329,7 @@ def test_ps_stats_and_update(house: House) -> None:
 
 
 def test_limits_hold(house: House) -> None:
-    def change(document: dict) -> None:  # type: ignore[type-arg]
+    def change(document: dict[str, Any]) -> None:
         document["linux"]["resources"].update(
             {"memory": {"limit": 32 << 20}, "pids": {"limit": 5},
              "cpu": {"shares": 512, "quota": 50000, "period": 100000, "cpus": "0"}}
@@ -348,7 +349,7 @@ def test_limits_hold(house: House) -> None:
 
 
 def test_hooks_of_the_namespaces_begin_in_the_root_filesystem(house: House) -> None:
-    def change(document: dict) -> None:  # type: ignore[type-arg]
+    def change(document: dict[str, Any]) -> None:
         script = "pwd; test -e ./proc/self/status && mount -t tmpfs here ./tmp"
         document["hooks"] = {"createContainer": [{"path": "/bin/sh", "args": ["sh", "-c", script],
                                                   "env": ["PATH=/usr/bin:/bin"]}]}  # fmt: skip
@@ -370,8 +371,8 @@ def test_hooks_run_in_order_with_the_state_on_stdin(house: House, tmp_path: Path
         "poststop",
     )
 
-    def change(document: dict) -> None:  # type: ignore[type-arg]
-        def hook(kind: str) -> dict:  # type: ignore[type-arg]
+    def change(document: dict[str, Any]) -> None:
+        def hook(kind: str) -> dict[str, Any]:
             # startContainer sees the container's root; it says so on its output instead
             target = "/dev/stderr" if kind == "startContainer" else str(log)
             script = (f'read -r line; echo "{kind} $KIND $(echo "$line" | grep -o \'"status": "[a-z]*"\')'
@@ -396,7 +397,7 @@ def test_hooks_run_in_order_with_the_state_on_stdin(house: House, tmp_path: Path
 
 
 def test_a_failing_hook_undoes_the_create(house: House) -> None:
-    def change(document: dict) -> None:  # type: ignore[type-arg]
+    def change(document: dict[str, Any]) -> None:
         script = "echo said; echo why >&2; exit 3"
         document["hooks"] = {"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]}
 
@@ -409,7 +410,7 @@ def test_a_failing_hook_undoes_the_create(house: House) -> None:
 
 
 def test_a_hook_past_its_timeout_is_killed(house: House) -> None:
-    def change(document: dict) -> None:  # type: ignore[type-arg]
+    def change(document: dict[str, Any]) -> None:
         hook = {"path": "/bin/sleep", "args": ["sleep", "1000"], "timeout": 1}
         document["hooks"] = {"prestart": [hook]}
 
@@ -418,7 +419,7 @@ def test_a_hook_past_its_timeout_is_killed(house: House) -> None:
 
 
 def test_what_is_not_supported_is_said(house: House) -> None:
-    def change(document: dict) -> None:  # type: ignore[type-arg]
+    def change(document: dict[str, Any]) -> None:
         document["linux"]["intelRdt"] = {"closID": "c", "l3CacheSchema": "L3:0=f"}
 
     with pytest.raises(Unsupported, match="intelRdt"):
@@ -457,7 +458,7 @@ def test_a_cgroup_of_somebody_else_is_left_to_them(house: House) -> None:
     somebody = subprocess.Popen(["sleep", "1000"])
     cgroups.write(theirs, "cgroup.procs", str(somebody.pid))
 
-    def change(document: dict) -> None:  # type: ignore[type-arg]
+    def change(document: dict[str, Any]) -> None:
         document["linux"]["cgroupsPath"] = os.path.basename(theirs)
 
     try:

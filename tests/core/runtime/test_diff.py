@@ -308,7 +308,7 @@ def test_a_container_that_ends_meanwhile(house: House, monkeypatch: pytest.Monke
             house.runtime.diff("c")
 
 
-def test_it_does_not_wait_for_a_filesystem_of_the_containers_own(house: House) -> None:
+def test_it_does_not_wait_for_a_filesystem_of_the_containers_own() -> None:
     from mobyshell.core.linux.mounts import parse_line
     from mobyshell.core.runtime.diff.inside import looking_inside
 

@@ -115,7 +115,7 @@ def test_a_user_namespace_beside_namespaces_of_the_host(
     assert lines == inodes(first.pid, ["user"]) + inodes("self", ["network"])
 
 
-def test_the_mount_namespace_of_another_keeps_its_root(house: House, tmp_path: Path) -> None:
+def test_the_mount_namespace_of_another_keeps_its_root(house: House) -> None:
     plain = house.create("plain", house.spec(None, "sleep", "1000"))
     run(house.runtime.start("plain"))
     holder = subprocess.Popen(["unshare", "--mount", "sh", "-c", "echo; exec sleep 1000"],

@@ -100,9 +100,7 @@ def test_size_mode_and_owner(house: House) -> None:
     assert lines == ["710 7 8", "full"]
 
 
-def test_a_long_option_takes_nothing_from_the_others(
-    house: House, rootfs: Path, tmp_path: Path
-) -> None:
+def test_a_long_option_takes_nothing_from_the_others(house: House, tmp_path: Path) -> None:
     lower = tmp_path / ("l" * 120) / ("m" * 120)
     for name in ("a", "b"):
         (lower / name).mkdir(parents=True)
@@ -317,7 +315,7 @@ def test_a_tmpfs_keeps_the_mode_of_what_it_covers(house: House, rootfs: Path) ->
     assert lines == ["7751", "700", "1777"]
 
 
-def test_copying_up(house: House, rootfs: Path, tmp_path: Path) -> None:
+def test_copying_up(house: House, rootfs: Path) -> None:
     top = rootfs / "data"
     (top / "deep" / "er").mkdir(parents=True)
     (top / "file").write_text("said\n")

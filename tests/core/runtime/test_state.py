@@ -214,7 +214,7 @@ def test_a_zombie_has_stopped(tmp_path: Path) -> None:
     process.wait()
 
 
-def test_the_spec_form_of_a_state(tmp_path: Path) -> None:
+def test_the_spec_form_of_a_state() -> None:
     state = sample(annotations={"a": "b"}, oci_version="1.0.2-dev")
     assert states.oci_state(state, Status.RUNNING) == {
         "ociVersion": "1.0.2-dev", "id": "c", "status": "running", "pid": os.getpid(),

@@ -382,7 +382,9 @@ def test_the_life_of_a_container_in_a_scope(managed: House, bus: Bus) -> None:
         # taken back with the writes: systemd is told of what it was
         assert ["TasksMax", ["t", 8]] in bus.calls("SetUnitProperties")[-1][2]
         result = managed.exec("c", "cat", "/proc/self/cgroup")
-        assert all(line.endswith("/test-c.scope") for line in result.output.splitlines())
+        places = result.output.splitlines()
+        assert places
+        assert all(line.endswith("/test-c.scope") for line in places)
     finally:
         os.close(container.pidfd)
         run(managed.runtime.delete("c", force=True))
@@ -516,7 +518,9 @@ def test_the_runtime_as_a_process_asks_systemd(house: House, bus: Bus, tmp_path:
     done = subprocess.run([*words, "run", "-b", str(bundle), "one"], stdin=subprocess.DEVNULL,
                           capture_output=True, text=True, check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert all(line.endswith(f"/{SLICE}/test-c.scope") for line in done.stdout.splitlines())
+    places = done.stdout.splitlines()
+    assert places
+    assert all(line.endswith(f"/{SLICE}/test-c.scope") for line in places)
     assert bus.calls("StopUnit") == [["test-c.scope", "replace"]]
     nobody = {**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={tmp_path}/nobody"}
     done = subprocess.run([*words, "run", "-b", str(bundle), "one"], stdin=subprocess.DEVNULL, env=nobody,

@@ -264,7 +264,7 @@ def test_two_deletes_at_once_run_poststop_once(house: House, tmp_path: Path) -> 
         assert log.read_text().count('"status": "stopped"') == 1
 
 
-def test_every_poststop_hook_runs_and_failures_are_told(house: House, tmp_path: Path) -> None:
+def test_every_poststop_hook_runs_and_failures_are_told(house: House) -> None:
     def change(document: dict[str, Any]) -> None:
         document["hooks"] = {
             "poststop": [{"path": "/bin/false"}, {"path": "/no/such/hook"}, {"path": "/bin/true"}]

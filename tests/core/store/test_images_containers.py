@@ -44,7 +44,7 @@ def test_put_points_a_name_elsewhere(store: Store, demo: Namespace) -> None:
     assert told(store)[1:] == ["/images/create a", "/images/update a"]
 
 
-def test_update_and_delete_images(store: Store, demo: Namespace) -> None:
+def test_update_and_delete_images(demo: Namespace) -> None:
     demo.images.create("a", ONE, {"k": "v"})
     assert demo.images.update("a", labels={"k": None}).labels == {}
     assert demo.images.update("a", target=TWO).target.digest == TWO.digest
@@ -184,7 +184,7 @@ def test_a_lookup_among_many_takes_no_longer(tmp_path: Path) -> None:
     assert best(many) < 5 * best(few)
 
 
-def test_specs_are_not_read_for_a_list(store: Store, demo: Namespace) -> None:
+def test_specs_are_not_read_for_a_list(store: Store) -> None:
     """Columns before a row's long last one need none of its overflow pages."""
     with store.database.read() as sql:
         columns = [row[1] for row in sql.execute("PRAGMA table_info(containers)")]

@@ -83,7 +83,7 @@ def test_what_is_no_time(text: str) -> None:
         parse_time(text)
 
 
-def test_held_for_as_long_as_the_block(store: Store, demo: Namespace) -> None:
+def test_held_for_as_long_as_the_block(demo: Namespace) -> None:
     with demo.leased({"why": "test"}) as held:
         (lease,) = demo.leases.list()
         assert lease.labels["why"] == "test"

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -88,12 +89,16 @@ def parent_of(pid: int) -> int:
         return int(file.read().rpartition(b")")[2].split()[1])
 
 
+def _stands_still(pid: int) -> bool:
+    return _state(pid) in "TZ"
+
+
 def kill_now(*pids: int) -> None:
     """SIGKILL, to all of them before one can notice that another is dead: they stand still first."""
     for pid in pids if len(pids) > 1 else ():
         os.kill(pid, signal.SIGSTOP)
     for pid in pids if len(pids) > 1 else ():
-        eventually(lambda pid=pid: _state(pid) in "TZ")  # type: ignore[misc]
+        eventually(partial(_stands_still, pid))
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
 

@@ -7,12 +7,15 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
 
 import pytest
 
 from mobyshell.core.errors import AlreadyExists, MobyshellError, NotFound, UsageError, WrongState
 from mobyshell.core.tasks.attach import BACKLOG
+from mobyshell.core.tasks.attachment import LogAttachment, TerminalAttachment
 from mobyshell.core.tasks.service import Attachment
 from tests.core.tasks.conftest import House
 from tests.waiting import eventually
@@ -38,7 +41,8 @@ def read_all(attached: Attachment) -> dict[str, bytes]:
     return seen
 
 
-Attach = Callable[[str], Attachment]
+class Attach(Protocol):
+    def __call__(self, id: str, exec_id: str = "") -> TerminalAttachment | LogAttachment: ...
 
 
 @pytest.fixture
@@ -46,9 +50,11 @@ def attach(house: House) -> Iterator[Attach]:
     """`client.attach`, closed at the end."""
     opened: list[Attachment] = []
 
-    def go(id: str) -> Attachment:
-        opened.append(house.client.attach(id))
-        return opened[-1]
+    def go(id: str, exec_id: str = "") -> TerminalAttachment | LogAttachment:
+        attached = house.client.attach(id, exec_id=exec_id)
+        opened.append(attached)
+        assert isinstance(attached, TerminalAttachment | LogAttachment)
+        return attached
 
     yield go
     for one in opened:
@@ -58,7 +64,7 @@ def attach(house: House) -> Iterator[Attach]:
 # without a terminal
 
 
-def test_a_foreground_run_gets_every_byte(house: House, attach) -> None:  # type: ignore[no-untyped-def]
+def test_a_foreground_run_gets_every_byte(house: House, attach: Attach) -> None:
     id = house.sh("seq 1 20000; printf 'no newline'; echo oops >&2; exit 3", start=False)
     attached = attach(id)
     house.client.start(id)
@@ -69,7 +75,7 @@ def test_a_foreground_run_gets_every_byte(house: House, attach) -> None:  # type
     assert attached.read() is None
 
 
-def test_binary_output_comes_unchanged(house: House, attach) -> None:  # type: ignore[no-untyped-def]
+def test_binary_output_comes_unchanged(house: House, attach: Attach) -> None:
     blob = bytes(range(256)) * 300 + b"\n\n\r\n\0"
     (house.bundle / "rootfs" / "tmp" / "blob").write_bytes(blob)
     id = house.run("cat", "/tmp/blob", start=False)
@@ -79,11 +85,16 @@ def test_binary_output_comes_unchanged(house: House, attach) -> None:  # type: i
     assert house.output(id) == blob
 
 
-def test_input_goes_in_and_its_end_too(house: House, attach) -> None:  # type: ignore[no-untyped-def]
+def test_input_goes_in_and_its_end_too(house: House, attach: Attach) -> None:
     id = house.sh("cat; echo end; exit 4", stdin=True)
     attached = attach(id)
     data = os.urandom(3_000_000).hex().encode()
-    sender = threading.Thread(target=lambda: (attached.write(data), attached.close_stdin()))
+
+    def send() -> None:
+        attached.write(data)
+        attached.close_stdin()
+
+    sender = threading.Thread(target=send)
     sender.start()
     assert read_all(attached) == {"stdout": data + b"end\n"}
     sender.join()
@@ -92,7 +103,7 @@ def test_input_goes_in_and_its_end_too(house: House, attach) -> None:  # type: i
     attached.close_stdin()
 
 
-def test_without_stdin_it_is_dev_null(house: House, attach) -> None:  # type: ignore[no-untyped-def]
+def test_without_stdin_it_is_dev_null(house: House, attach: Attach) -> None:
     id = house.sh("cat; readlink /proc/self/fd/0")
     attached = attach(id)
     attached.write(b"ignored")
@@ -101,7 +112,9 @@ def test_without_stdin_it_is_dev_null(house: House, attach) -> None:  # type: ig
     assert house.output(id) == b"/dev/null\n"
 
 
-def test_a_task_that_does_not_read_blocks_its_writer_not_the_shim(house: House, attach) -> None:  # type: ignore[no-untyped-def]
+def test_a_task_that_does_not_read_blocks_its_writer_not_the_shim(
+    house: House, attach: Attach
+) -> None:
     id = house.run("sleep", "60", stdin=True)
     attached = attach(id)
     writer = threading.Thread(target=attached.write, args=(b"x" * 8_000_000,))
@@ -111,11 +124,11 @@ def test_a_task_that_does_not_read_blocks_its_writer_not_the_shim(house: House, 
     other = house.sh("echo fine")
     assert house.client.wait(other, timeout=60) == 0
     house.client.kill(id, signal.SIGKILL)
-    writer.join(10)
+    writer.join(60)
     assert not writer.is_alive()
 
 
-def test_fileno_is_readable_when_there_is_something(house: House, attach) -> None:  # type: ignore[no-untyped-def]
+def test_fileno_is_readable_when_there_is_something(house: House, attach: Attach) -> None:
     """A face that waits for keyboard and task at once misses nothing and never hangs in read."""
     id = house.sh(
         "i=0; while [ $i -lt 30 ]; do i=$((i+1)); echo $i; echo e$i >&2; sleep 0.01; done"
@@ -148,7 +161,7 @@ def test_detaching_leaves_the_task_alone_and_closing_wakes_a_reader(house: House
     thread.start()
     time.sleep(0.1)
     attached.close()
-    thread.join(10)
+    thread.join(60)
     assert found == [None]
     before = len(house.output(id))
     eventually(lambda: len(house.output(id)) > before)
@@ -157,7 +170,7 @@ def test_detaching_leaves_the_task_alone_and_closing_wakes_a_reader(house: House
     again.close()
 
 
-def test_attaching_late_shows_the_last_lines(house: House, attach) -> None:  # type: ignore[no-untyped-def]
+def test_attaching_late_shows_the_last_lines(house: House, attach: Attach) -> None:
     id = house.sh("seq 1 50000; read x; echo $x", stdin=True)
     eventually(lambda: b"\n50000\n" in house.output(id))
     attached = attach(id)
@@ -169,7 +182,7 @@ def test_attaching_late_shows_the_last_lines(house: House, attach) -> None:  # t
     assert len(seen) < 100_000
 
 
-def test_attaching_to_what_has_ended_shows_it_and_its_status(house: House, attach) -> None:  # type: ignore[no-untyped-def]
+def test_attaching_to_what_has_ended_shows_it_and_its_status(house: House, attach: Attach) -> None:
     id = house.sh("echo bye; exit 6")
     house.client.wait(id, timeout=60)
     attached = attach(id)
@@ -179,7 +192,7 @@ def test_attaching_to_what_has_ended_shows_it_and_its_status(house: House, attac
         house.client.attach("no-such-task")
 
 
-def test_a_client_that_never_reads_does_not_slow_a_task(house: House, attach) -> None:  # type: ignore[no-untyped-def]
+def test_a_client_that_never_reads_does_not_slow_a_task(house: House, attach: Attach) -> None:
     """200 MB through a pipe: bounded on disk, at the speed of the machine, whoever is attached."""
     id = house.sh("yes 0123456789012345678901234567890123456789 | head -c 200000000; exit 8",
                   start=False)  # fmt: skip
@@ -201,14 +214,14 @@ def test_a_client_that_never_reads_does_not_slow_a_task(house: House, attach) ->
     assert rss < 40_000, "the shim keeps no output in memory"
 
 
-def size_of(path: object) -> int:
+def size_of(path: Path) -> int:
     try:
-        return os.stat(path).st_size  # type: ignore[arg-type]
+        return path.stat().st_size
     except FileNotFoundError:
         return 0
 
 
-def test_a_slow_reader_of_a_rotated_log_is_told(house: House, attach) -> None:  # type: ignore[no-untyped-def]
+def test_a_slow_reader_of_a_rotated_log_is_told(house: House, attach: Attach) -> None:
     id = house.sh("head -c 60000000 /dev/zero | tr '\\0' 'a' | fold -w 79; echo; echo end")
     attached = attach(id)
     first = attached.read()
@@ -222,7 +235,7 @@ def test_a_slow_reader_of_a_rotated_log_is_told(house: House, attach) -> None:  
 # at a terminal
 
 
-def test_a_terminal_has_the_size_it_was_given_and_follows(house: House, attach) -> None:  # type: ignore[no-untyped-def]
+def test_a_terminal_has_the_size_it_was_given_and_follows(house: House, attach: Attach) -> None:
     id = house.sh(
         "trap 'echo winch; stty size' WINCH; stty size; while :; do read x; echo line:$x; done",
         terminal=True, rows=33, columns=101,
@@ -238,7 +251,7 @@ def test_a_terminal_has_the_size_it_was_given_and_follows(house: House, attach) 
     assert b"winch" in read_until(attached, b"line:again")
 
 
-def test_several_clients_at_one_terminal(house: House, attach) -> None:  # type: ignore[no-untyped-def]
+def test_several_clients_at_one_terminal(house: House, attach: Attach) -> None:
     id = house.sh("stty -echo; echo ready; while read x; do echo got:$x; done", terminal=True)
     first = attach(id)
     read_until(first, b"ready")
@@ -291,7 +304,7 @@ def test_a_terminal_client_that_does_not_read_loses_output_with_a_mark(
     assert house.client.wait(id, timeout=60) == 0
 
 
-def test_the_end_of_input_at_a_terminal(house: House, attach) -> None:  # type: ignore[no-untyped-def]
+def test_the_end_of_input_at_a_terminal(house: House, attach: Attach) -> None:
     id = house.run("cat", terminal=True)
     attached = attach(id)
     attached.write(b"hi\n")
@@ -303,7 +316,7 @@ def test_the_end_of_input_at_a_terminal(house: House, attach) -> None:  # type: 
     assert caught.value.hint
 
 
-def test_an_interrupt_reaches_the_foreground(house: House, attach) -> None:  # type: ignore[no-untyped-def]
+def test_an_interrupt_reaches_the_foreground(house: House, attach: Attach) -> None:
     id = house.sh("trap 'echo int; exit 5' INT; echo ready; while :; do sleep 0.02; done",
                   terminal=True)  # fmt: skip
     attached = attach(id)
@@ -315,7 +328,7 @@ def test_an_interrupt_reaches_the_foreground(house: House, attach) -> None:  # t
 # exec
 
 
-def test_exec_without_a_terminal(house: House, attach) -> None:  # type: ignore[no-untyped-def]
+def test_exec_without_a_terminal(house: House, attach: Attach) -> None:
     id = house.run("sleep", "60")
     made = house.client.exec(
         id, ["sh", "-c", "seq 1 3000; pwd; echo $A:$PATH; echo bad >&2; exit 9"],
@@ -332,7 +345,7 @@ def test_exec_without_a_terminal(house: House, attach) -> None:  # type: ignore[
     assert house.output(id) == b"", "its output is not the task's"
 
 
-def test_exec_with_input(house: House, attach) -> None:  # type: ignore[no-untyped-def]
+def test_exec_with_input(house: House, attach: Attach) -> None:
     id = house.run("sleep", "60")
     made = house.client.exec(id, ["cat"], stdin=True, exec_id="cat")
     attached = attach(id, "cat")
@@ -344,7 +357,7 @@ def test_exec_with_input(house: House, attach) -> None:  # type: ignore[no-untyp
         house.client.exec(id, ["true"], exec_id="cat")
 
 
-def test_exec_with_a_terminal(house: House, attach) -> None:  # type: ignore[no-untyped-def]
+def test_exec_with_a_terminal(house: House, attach: Attach) -> None:
     id = house.run("sleep", "60")
     made = house.client.exec(
         id, ["sh", "-c", "stty size; read x; echo got:$x; exit 2"], terminal=True, rows=20,
@@ -450,7 +463,9 @@ def test_signals_to_a_process_of_exec_and_its_end_with_the_task(house: House) ->
     assert house.client.wait(id, exec_id="second", timeout=60) == 137
 
 
-def test_a_process_left_behind_does_not_hold_up_the_end_of_exec(house: House, attach) -> None:  # type: ignore[no-untyped-def]
+def test_a_process_left_behind_does_not_hold_up_the_end_of_exec(
+    house: House, attach: Attach
+) -> None:
     id = house.run("sleep", "60")
     made = house.client.exec(id, ["sh", "-c", "sleep 50 & echo started; exit 1"])
     attached = attach(id, made.exec_id)
@@ -512,7 +527,7 @@ def test_logs_need_no_shim(house: House) -> None:
     assert not (house.state / "shim.sock").exists()
 
 
-def test_a_terminal_that_was_gone_before_anybody_looked(house: House, attach) -> None:  # type: ignore[no-untyped-def]
+def test_a_terminal_that_was_gone_before_anybody_looked(house: House, attach: Attach) -> None:
     """`exec -t` of something short: who made it always sees what it said, once."""
     id = house.run("sleep", "600")
     made = house.client.exec(id, ["echo", "short"], terminal=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -66,9 +66,9 @@ def killed(*_: object, **__: object) -> NoReturn:
     raise Killed
 
 
-def after(real: object) -> object:
+def after(real: Callable[..., object]) -> Callable[..., NoReturn]:
     def call(*args: object, **named: object) -> NoReturn:
-        real(*args, **named)  # type: ignore[operator]
+        real(*args, **named)
         raise Killed
 
     return call

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -40,7 +40,7 @@ def journal(tmp_path: Path, loop: Loop) -> Journal:
     return Journal(str(tmp_path), loop, ManualClock())
 
 
-def lines(path: Path) -> list[dict[str, object]]:
+def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
@@ -194,9 +194,9 @@ def test_what_a_dead_shim_had_not_written_its_successor_writes_once(
             file.write('{"half a li')  # it died in the middle of a write
     for _ in range(2):
         Journal(str(tmp_path), loop, ManualClock()).recover()
-        pids = [one["data"]["pid"] for one in lines(tmp_path / "ns/events.jsonl")]  # type: ignore[index]
+        pids = [one["data"]["pid"] for one in lines(tmp_path / "ns/events.jsonl")]
         assert pids == [1, 2, 3]
-        pids = [one["data"]["pid"] for one in lines(tmp_path / "ns/a/events.jsonl")]  # type: ignore[index]
+        pids = [one["data"]["pid"] for one in lines(tmp_path / "ns/a/events.jsonl")]
         assert pids == [1, 2]
     assert not (tmp_path / "ns" / "gone").exists()
 

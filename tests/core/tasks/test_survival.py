@@ -12,6 +12,7 @@ import pytest
 from mobyshell.core.errors import ShimLost
 from mobyshell.core.runtime.values import Status
 from mobyshell.core.tasks.client import TaskClient
+from mobyshell.core.tasks.service import Attachment
 from tests.core.tasks.conftest import House, kill_now, parent_of
 from tests.waiting import eventually
 
@@ -246,11 +247,11 @@ def test_a_terminal_survives_the_shim(house: House) -> None:
     again.close()
 
 
-def read_until(attached: object, text: bytes | None) -> bytes:
+def read_until(attached: Attachment, text: bytes | None) -> bytes:
     """Read until `text` (None: the end) was seen."""
     seen = b""
     while text is None or text not in seen:
-        found = attached.read()  # type: ignore[attr-defined]
+        found = attached.read()
         if found is None:
             assert text is None, seen
             break
@@ -316,7 +317,7 @@ def test_a_create_the_shim_dies_in_leaves_nothing(house: House) -> None:
     _, shim = house.pids()
     hook = [pid for pid in children_of(shim) if b"sleep" in command_of(pid)]
     kill_now(shim)
-    thread.join(10)
+    thread.join(60)
     assert len(found) == 1
     successor(house, shim)
     eventually(lambda: not (house.state / "default" / id).exists())

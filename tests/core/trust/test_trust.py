@@ -189,7 +189,7 @@ def test_openssl_agrees(tmp_path: Path) -> None:
     [(["genrsa", "2048"], True), (["genrsa", "1024"], False),
      (["genpkey", "-algorithm", "ed25519"], True), (["genpkey", "-algorithm", "x25519"], False)],
 )  # fmt: skip
-def test_other_kinds_of_keys(tmp_path: Path, how: list[str], good: bool) -> None:
+def test_other_kinds_of_keys(how: list[str], good: bool) -> None:
     made = subprocess.run(["openssl", *how], capture_output=True, check=True).stdout
     if not good:
         with pytest.raises(UsageError):

@@ -153,7 +153,7 @@ def test_the_cache_knows_what_a_step_depends_on(site: Site) -> None:
     assert site.cached == [True, False, False]
 
 
-def test_a_clean_build_is_the_same_image(site: Site, tmp_path: Path) -> None:
+def test_a_clean_build_is_the_same_image(site: Site) -> None:
     site.write(a="a", b="b")
     first = site.build(DOCKERFILE)
     without = site.build(DOCKERFILE, cached=False)

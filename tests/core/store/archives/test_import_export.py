@@ -306,7 +306,7 @@ def run(*words: str) -> str:
 @pytest.mark.peer
 @pytest.mark.parametrize("form", ["oci", "oci-archive", "docker-archive", "dir"])
 def test_skopeo_reads_ours_and_we_read_skopeos(
-    store: Store, namespace: Namespace, tmp_path: Path, form: str
+    namespace: Namespace, tmp_path: Path, form: str
 ) -> None:
     assert shutil.which("skopeo"), "skopeo is not installed: see .ci/packages"
     layout(tmp_path)

@@ -18,6 +18,7 @@ from mobyshell.core.oci.descriptor import Descriptor
 from mobyshell.core.oci.digest import Digest
 from mobyshell.core.store import events
 from mobyshell.core.store.containers import Container
+from mobyshell.core.store.content.blobs import Blobs
 from mobyshell.core.store.content.values import FRESH
 from mobyshell.core.store.gc.graph import Node
 from mobyshell.core.store.leases import HELD, Resource
@@ -52,9 +53,7 @@ def files(store: Store) -> set[str]:
     return {digest.hex for digest, _ in _blobs(store).files()}
 
 
-def _blobs(store: Store):  # type: ignore[no-untyped-def]
-    from mobyshell.core.store.content.blobs import Blobs
-
+def _blobs(store: Store) -> Blobs:
     return Blobs(store.root)
 
 

@@ -203,7 +203,7 @@ def test_symlinks_lead_where_they_would_in_a_container(
 
 
 def test_a_ladder_beyond_the_longest_path_stays_inside(
-    worker: LayerWorker, tree: int, tmp_path: Path, victim: Path
+    worker: LayerWorker, tree: int, victim: Path
 ) -> None:
     """CVE-2025-4517: links whose resolution passes PATH_MAX, after which checks look elsewhere."""
     step = "d" * 247
@@ -312,7 +312,7 @@ def test_setuid_stays_in_the_tree(worker: LayerWorker, tree: int, tmp_path: Path
     assert stat.S_IMODE((tmp_path / "tree/dir").stat().st_mode) == 0o7777
 
 
-def test_bombs_end_at_a_limit(worker: LayerWorker, tree: int, tmp_path: Path) -> None:
+def test_bombs_end_at_a_limit(worker: LayerWorker, tree: int) -> None:
     zeros = member("zeros", data=bytes(64 << 20))
     for limits, words in (
         (Limits(unpacked=32 << 20), "unpacks to more than 33554432 bytes"),
@@ -331,9 +331,7 @@ def test_bombs_end_at_a_limit(worker: LayerWorker, tree: int, tmp_path: Path) ->
         apply(worker, tree, *white, limits=Limits(noted=5000))
 
 
-def test_links_do_not_lead_deeper_than_the_limit(
-    worker: LayerWorker, tree: int, tmp_path: Path
-) -> None:
+def test_links_do_not_lead_deeper_than_the_limit(worker: LayerWorker, tree: int) -> None:
     """Each path is short, and what it leads to is made one step below what is open already."""
     down = [member("a/", DIRECTORY), member("a/b/", DIRECTORY), member("l", SYMLINK, link="a/b")]
     steps = [member(f"l/{'c/' * count}", DIRECTORY) for count in range(1, 5)]
@@ -342,7 +340,7 @@ def test_links_do_not_lead_deeper_than_the_limit(
 
 
 def test_a_directory_that_became_a_link_is_not_stepped_into(
-    worker: LayerWorker, tree: int, tmp_path: Path, victim: Path
+    worker: LayerWorker, tree: int, victim: Path
 ) -> None:
     """Its place was known, by the descriptor of the one above it."""
     apply(

@@ -161,7 +161,7 @@ def test_a_copy_has_only_attributes_that_the_last_layer_lists(
 
 
 def test_saying_it_again_and_again_costs_no_more(
-    worker: LayerWorker, tmp_path: Path, opened: Opened, lower: Path
+    worker: LayerWorker, opened: Opened, lower: Path
 ) -> None:
     """With 5000 files and as many markers, looking at all each time would take a minute."""
     files = [member(f"d/{number}") for number in range(5000)]

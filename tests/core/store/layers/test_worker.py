@@ -244,9 +244,7 @@ def test_the_worker_ends_with_its_owner(tree: int) -> None:
         os.close(one)
 
 
-def test_a_full_disk_is_not_the_layers_fault(
-    worker: LayerWorker, tmp_path: Path, opened: Opened
-) -> None:
+def test_a_full_disk_is_not_the_layers_fault(worker: LayerWorker, tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "small", small], check=True)

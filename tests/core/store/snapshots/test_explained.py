@@ -58,7 +58,7 @@ def test_each_option_of_ours_has_a_reason(tmp_path: Path) -> None:
                 assert attach_steps(mount, "/mnt")[-1].calls[0].startswith("move_mount")
 
 
-def test_calls_are_c(tmp_path: Path) -> None:
+def test_calls_are_c() -> None:
     mount = Mount("overlay", "overlay", ("index=off", 'lowerdir=/a"b:/c'))
     assert mount_calls(mount, "/mnt") == [
         'mount("overlay", "/mnt", "overlay", MS_RDONLY,', '      "index=off"',

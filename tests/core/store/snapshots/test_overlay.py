@@ -70,7 +70,7 @@ def test_in_a_user_namespace_attributes_are_the_users(scope: Scope) -> None:
     assert overlay.layer_target("box").form is Form.OVERLAY_USER
 
 
-def test_an_opaque_layer_hides_all_below_it(overlay: Snapshotter, scope: Scope) -> None:
+def test_an_opaque_layer_hides_all_below_it(overlay: Snapshotter) -> None:
     layer(overlay, "a", put(a="a"))
     layer(overlay, "b", put(b="b"), "a")
     write(overlay, "key", nothing)
