@@ -28,6 +28,16 @@ def subreaper() -> Iterator[None]:
         libc.prctl(_PR_SET_CHILD_SUBREAPER, before.value, 0, 0, 0)
 
 
+def bury() -> None:
+    """Reap every child of this process that has ended."""
+    while True:
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                return
+        except ChildProcessError:
+            return
+
+
 @contextmanager
 def undertaker() -> Iterator[None]:
     """... and buries, in a thread, those that ended in another pid namespace than ours."""

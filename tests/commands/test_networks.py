@@ -15,8 +15,9 @@ import pytest
 
 from mobyshell.core.tasks.client import TaskClient
 from tests.conftest import PROGRAM, Workplace
-from tests.netns import Netns, until
+from tests.netns import Netns
 from tests.runtimes import runtime_path
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
 
@@ -222,11 +223,11 @@ def test_a_killed_command_is_cleaned_up_after(site: Site) -> None:
     def joined() -> Any:
         return record.exists() and json.loads(record.read_text())["complete"]
 
-    until(joined)
+    eventually(joined)
     process.kill()
     process.wait()
     go.touch()
-    until(lambda: not (site.place.state / "default" / "one").exists())
+    eventually(lambda: not (site.place.state / "default" / "one").exists())
     site.ok("run", "--rm", "--network", "web", "-p", "8080:80", "first", "--", "true")
     site.ok("network", "rm", "web")
     assert site.left() == []
@@ -246,8 +247,8 @@ def test_joining_and_leaving_while_it_runs(site: Site) -> None:
     assert site.ok(*asks) == "hello\n"
     # another process of the task has what it had
     os.kill(json.loads(site.ok("task", "inspect", "--json", "server"))["pid"], signal.SIGKILL)
-    until(lambda: json.loads(site.ok("task", "inspect", "--json", "server"))["restarts"] == 1)
-    until(lambda: site.run(*asks).stdout == "hello\n")
+    eventually(lambda: json.loads(site.ok("task", "inspect", "--json", "server"))["restarts"] == 1)
+    eventually(lambda: site.run(*asks).stdout == "hello\n")
     found = json.loads(site.ok("task", "inspect", "--json", "server"))
     assert [one["interface"] for one in found["network"]["networks"]] == ["eth0", "eth1"]
     site.ok("network", "disconnect", "red", "server")

@@ -23,7 +23,7 @@ from mobyshell.core.store.snapshots.choose import DRIVERS
 from mobyshell.moby.client import Moby
 from tests.core.registry.distribution import distribution
 from tests.core.store import images
-from tests.core.tasks.conftest import bury, processes_of
+from tests.core.tasks.conftest import nobody_left
 from tests.moby.build.test_build import NET_RAW
 from tests.moby.test_client import busybox_layer
 from tests.users import package_for_all, python_for
@@ -170,12 +170,7 @@ def user(tmp_path: Path) -> Iterator[User]:
             yield one
         finally:
             state = one.home / "run" / "mobyshell"
-
-            def gone() -> bool:
-                bury()
-                return not processes_of(state)
-
-            eventually(gone)
+            eventually(lambda: nobody_left(state))
 
 
 @pytest.mark.parametrize("snapshotter", sorted(DRIVERS))

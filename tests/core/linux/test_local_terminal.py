@@ -5,14 +5,15 @@ from __future__ import annotations
 import gc
 import os
 import threading
-import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.linux.local_terminal import LocalTerminal
+from tests.waiting import eventually
 
 PATIENCE = 60.0
 
@@ -27,11 +28,8 @@ def read_until(terminal: LocalTerminal, word: bytes) -> bytes:
     return said
 
 
-def wait_for_end(pid: int) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while Path(f"/proc/{pid}").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+def gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()
 
 
 def test_it_is_a_terminal_and_hears_of_its_size() -> None:
@@ -45,7 +43,7 @@ def test_it_is_a_terminal_and_hears_of_its_size() -> None:
         terminal.write(b"exit\n")
         while terminal.read() is not None:
             pass
-        wait_for_end(terminal.pid)
+        eventually(partial(gone, terminal.pid))
     finally:
         terminal.close()
 
@@ -80,7 +78,7 @@ def masters() -> set[str]:
 
 def test_closing_hangs_up_whoever_waits_and_whatever_runs() -> None:
     before = masters()
-    wait_for_end(closed_while_read())
+    eventually(partial(gone, closed_while_read()))
     gc.collect()
     assert masters() <= before
 

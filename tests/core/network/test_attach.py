@@ -15,7 +15,8 @@ from mobyshell.core.network import names
 from mobyshell.core.network.attach import Networking
 from mobyshell.core.network.values import Attachment, Request, Users
 from tests.core.network.conftest import Home, asking
-from tests.netns import Netns, connect_hosts, until
+from tests.netns import Netns, connect_hosts
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
 
@@ -206,7 +207,7 @@ def test_the_script_of_a_plan_does_the_same(home: Home) -> None:
     subprocess.run(["umount", netns], check=True)
     device = home.net.identity("one").device("eth0")
     home.host.run("ip", "link", "del", device, check=False)  # or it went with its peer
-    until(lambda: device not in home.leftovers()["links"])
+    eventually(lambda: device not in home.leftovers()["links"])
     home.host.run("nft", "flush", "ruleset")
     os.unlink(netns)
     one = home.attach("one", "web")

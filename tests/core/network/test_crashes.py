@@ -15,7 +15,7 @@ from mobyshell.core.network import orphans, ports, work
 from mobyshell.core.network.attaching import Attaching
 from mobyshell.core.network.values import Request
 from tests.core.network.conftest import Home
-from tests.netns import until
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.peer]
 
@@ -141,7 +141,7 @@ def test_a_damaged_record_does_not_stay_for_ever(home: Home) -> None:
     left = home.leftovers()
     assert (left["mounts"], left["records"]) == ([], [])
     # the kernel takes a namespace apart some time after its last user
-    until(lambda: not any(link.startswith("veth") for link in home.leftovers()["links"]))
+    eventually(lambda: not any(link.startswith("veth") for link in home.leftovers()["links"]))
 
 
 def test_leftovers_of_a_removal_are_swept(home: Home) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,11 @@ from mobyshell.core.events import Payload
 from mobyshell.core.oci import Process, Spec, User, default_spec, parse_spec, spec_to_json
 from mobyshell.core.runtime import Container, Runtime, Stdio
 from mobyshell.core.runtime.bundle import new_bundle
+from mobyshell.core.runtime.state import State
 from mobyshell.core.runtime.steps import run
+
+Change = Callable[[dict[str, Any]], object]
+"""What is changed in a spec, as JSON."""
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +48,7 @@ class House:
     directory: Path
     events: list[Payload] = field(default_factory=list)
 
-    def spec(self, change: Callable[[dict[str, Any]], object] | None = None, *args: str) -> Spec:
+    def spec(self, change: Change | None = None, *args: str) -> Spec:
         """The default spec without a terminal, changed as JSON, running `args`."""
         document = spec_to_json(default_spec())
         document["process"]["terminal"] = False
@@ -78,9 +84,7 @@ class House:
         output = (self.directory / f"{id}.out").read_text()
         return Result(status, output, (self.directory / f"{id}.err").read_text())
 
-    def run(
-        self, *args: str, change: Callable[[dict[str, Any]], object] | None = None, id: str = "c"
-    ) -> Result:
+    def run(self, *args: str, change: Change | None = None, id: str = "c") -> Result:
         """Run `args` in a container to its end."""
         container = self.create(id, self.spec(change, *args))
         try:
@@ -91,9 +95,7 @@ class House:
             raise
         return self.finish(container)
 
-    def sh(
-        self, script: str, change: Callable[[dict[str, Any]], object] | None = None
-    ) -> list[str]:
+    def sh(self, script: str, change: Change | None = None) -> list[str]:
         """The lines that a shell script prints inside; it must succeed."""
         result = self.run("sh", "-c", script, change=change)
         assert result.status == 0, result.errors
@@ -116,6 +118,22 @@ class House:
         os.close(made.pidfd)
         assert done is not None
         return self.result(name, done.si_status)
+
+
+@contextmanager
+def running(house: House, *args: str, change: Change | None = None) -> Iterator[State]:
+    """A container that runs `args` (else it sleeps), and is gone afterwards."""
+    container = house.create("c", house.spec(change, *(args or ("sleep", "1000"))))
+    try:
+        run(house.runtime.start("c"))
+        yield house.runtime.state("c")[0]
+    finally:
+        run(house.runtime.delete("c", force=True))
+        try:
+            os.waitid(os.P_PIDFD, container.pidfd, os.WEXITED)
+        except ChildProcessError:
+            pass  # a test has waited for it
+        os.close(container.pidfd)
 
 
 def cgroups_left(root: Path) -> list[str]:
@@ -153,6 +171,18 @@ def descriptors() -> list[str]:
         if not name.startswith("/memfd:mobyshell"):
             found.append(f"{fd} {name}")
     return sorted(found)
+
+
+@pytest.fixture
+def material(tmp_path: Path) -> Iterator[Path]:
+    """A tree with something mounted in it."""
+    place = tmp_path / "material"
+    (place / "inner").mkdir(parents=True)
+    (place / "file").write_text("said\n")
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(place / "inner")], check=True)
+    (place / "inner" / "deep").write_text("deep\n")
+    yield place
+    subprocess.run(["umount", str(place / "inner")], check=True)
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,26 +20,9 @@ from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.diff.namespaces import namespace_lines
 from mobyshell.core.runtime.steps import run
 from mobyshell.core.runtime.values import Difference
-from tests.core.runtime.conftest import House
+from tests.core.runtime.conftest import Change, House, running
 
 pytestmark = pytest.mark.root
-
-Change = Callable[[dict[str, Any]], object]
-
-
-@contextmanager
-def running(house: House, change: Change | None = None, *args: str) -> Iterator[states.State]:
-    container = house.create("c", house.spec(change, *(args or ("sleep", "1000"))))
-    run(house.runtime.start("c"))
-    try:
-        yield house.runtime.state("c")[0]
-    finally:
-        run(house.runtime.delete("c", force=True))
-        try:
-            os.waitid(os.P_PIDFD, container.pidfd, os.WEXITED)
-        except ChildProcessError:
-            pass
-        os.close(container.pidfd)
 
 
 def lines(house: House) -> dict[str, Difference]:
@@ -92,7 +74,7 @@ def everything(document: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("change", [None, everything])
 def test_a_fresh_container_is_as_its_spec(house: House, change: Change | None) -> None:
-    with running(house, change):
+    with running(house, change=change):
         found = lines(house)
         assert wrong(house) == {}
         unasked = {path for path, one in found.items() if one.agrees is None}
@@ -101,7 +83,7 @@ def test_a_fresh_container_is_as_its_spec(house: House, change: Change | None) -
 
 
 def test_values_read_well(house: House) -> None:
-    with running(house, everything):
+    with running(house, change=everything):
         found = lines(house)
         assert found["linux.resources.pids.limit"].found == "77"
         assert found["linux.resources.memory.reservation"].wanted == "64 MiB"
@@ -125,7 +107,7 @@ def test_a_user_namespace_is_read_as_the_host_numbers_it(house: House) -> None:
             document["linux"][kind] = [{"containerID": 0, "hostID": 0, "size": 100000}]
         document["process"]["user"] = {"uid": 7, "gid": 8, "additionalGids": [9]}
 
-    with running(house, change):
+    with running(house, change=change):
         assert wrong(house) == {}
 
         def shifted(document: dict[str, Any]) -> None:
@@ -190,7 +172,7 @@ def test_whatever_the_spec_says_otherwise_shows(house: House) -> None:
 
 
 def test_what_a_program_may_change_by_itself_is_no_accusation(house: House) -> None:
-    with running(house, None, "sh", "-c", "cd /tmp; A=1 exec sleep 1001"):
+    with running(house, "sh", "-c", "cd /tmp; A=1 exec sleep 1001"):
         deadline = time.monotonic() + 60
         while (found := lines(house))["process.args"].found != "sleep 1001":
             assert time.monotonic() < deadline
@@ -207,7 +189,7 @@ def test_what_the_kernel_is_told_behind_our_back_shows(house: House) -> None:
     limits: Change = lambda d: d["linux"]["resources"].update(  # noqa: E731
         {"pids": {"limit": 50}, "memory": {"limit": 64 << 20}}
     )
-    with running(house, limits) as state:
+    with running(house, change=limits) as state:
         cgroups.write(state.cgroups["pids"], "pids.max", "60")
         cgroups.write(state.cgroups["memory"], "memory.limit_in_bytes", "-1")
         cgroups.write(state.cgroups["devices"], "devices.allow", "b 8:* rw")
@@ -244,7 +226,9 @@ def test_a_mount_behind_a_link_of_the_image_is_found(house: House) -> None:
             {"destination": "/dev/shm/../shm/x", "type": "tmpfs", "source": "tmpfs"},
         ]
 
-    with running(house, change, "sh", "-c", "ln -s /proc/self/root/dev /tmp/dev; sleep 1000"):
+    with running(
+        house, "sh", "-c", "ln -s /proc/self/root/dev /tmp/dev; sleep 1000", change=change
+    ):
         assert wrong(house) == {}
         claim(house, lambda d: d["mounts"].append(
             {"destination": "/tmp/dev/mqueue", "type": "mqueue", "source": "mqueue"}))  # fmt: skip
@@ -259,7 +243,7 @@ def test_a_container_cannot_lead_us_out_of_its_root(house: House) -> None:
     mount: Change = lambda d: d["mounts"].append(  # noqa: E731
         {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"}
     )
-    with running(house, mount, "sh", "-c", script):
+    with running(house, "sh", "-c", script, change=mount):
         out = house.directory / "c.out"
         while "ready" not in out.read_text():
             time.sleep(0.01)

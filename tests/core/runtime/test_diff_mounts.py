@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.core.runtime.conftest import House
-from tests.core.runtime.test_diff import claim, lines, running, wrong
+from tests.core.runtime.conftest import House, running
+from tests.core.runtime.test_diff import claim, lines, wrong
 
 pytestmark = pytest.mark.root
 
@@ -50,7 +50,7 @@ def every_option(place: Path) -> Any:
 
 
 def test_options_are_as_the_spec_says(house: House, tmp_path: Path) -> None:
-    with running(house, every_option(tmp_path)):
+    with running(house, change=every_option(tmp_path)):
         assert wrong(house) == {}
         found = lines(house)
         assert found["mounts[7] /d/sync"].found == "tmpfs ro sync dirsync mand lazytime size=64k"
@@ -72,7 +72,7 @@ def test_options_are_as_the_spec_says(house: House, tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_another_option_shows(house: House, tmp_path: Path, index: int, options: list[str]) -> None:
-    with running(house, every_option(tmp_path)):
+    with running(house, change=every_option(tmp_path)):
         claim(house, lambda document: document["mounts"][index].update(options=options))
         expected = {} if (index, options[0]) == (7, "size=64k") else {index}
         found = {int(path[len("mounts[") :].split("]")[0]) for path in wrong(house)}
@@ -80,7 +80,7 @@ def test_another_option_shows(house: House, tmp_path: Path, index: int, options:
 
 
 def test_what_is_not_there_any_more_shows(house: House, tmp_path: Path) -> None:
-    with running(house, every_option(tmp_path)):
+    with running(house, change=every_option(tmp_path)):
         (tmp_path / "link").unlink()
         os.symlink("/etc/elsewhere", tmp_path / "link")
         assert wrong(house) == {

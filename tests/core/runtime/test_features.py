@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from mobyshell.core.runtime.plan import Actor, Phase
 from mobyshell.core.runtime.program import Program
 from mobyshell.core.runtime.steps import run
 from tests.core.runtime.conftest import House
+from tests.core.runtime.test_mounts import with_mounts
 
 pytestmark = pytest.mark.root
 
@@ -27,26 +28,6 @@ Document = dict[str, Any]
 
 def bind(destination: str, source: Path | str, *options: str) -> Document:
     return {"destination": destination, "source": str(source), "options": list(options)}
-
-
-def with_mounts(*mounts: Document) -> Any:
-    def change(document: Document) -> None:
-        document["root"]["readonly"] = False
-        document["mounts"] += mounts
-
-    return change
-
-
-@pytest.fixture
-def material(tmp_path: Path) -> Iterator[Path]:
-    """A tree with something mounted in it."""
-    place = tmp_path / "material"
-    (place / "inner").mkdir(parents=True)
-    (place / "file").write_text("said\n")
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(place / "inner")], check=True)
-    (place / "inner" / "deep").write_text("deep\n")
-    yield place
-    subprocess.run(["umount", str(place / "inner")], check=True)
 
 
 def test_binds(house: House, material: Path) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from mobyshell.core.runtime import State
 from mobyshell.core.runtime.steps import run
 from mobyshell.core.runtime.values import Status
 from tests.core.runtime.conftest import House, cgroups_left
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
 
@@ -62,12 +64,8 @@ def kill(process: subprocess.Popen[str]) -> None:
     process.stdout.close()
 
 
-def wait_for(path: Path) -> str:
-    deadline = time.monotonic() + 60
-    while not path.exists() or not path.read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    return path.read_text()
+def text_of(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
 
 
 def until_dead(init: State) -> None:
@@ -79,7 +77,7 @@ def until_dead(init: State) -> None:
 def test_killed_in_the_middle_of_a_create(house: House) -> None:
     mark = house.directory / "hook"
     process = creator(house, f"echo $$ > {mark}; exec sleep 1000")
-    hook = int(wait_for(mark))
+    hook = int(eventually(partial(text_of, mark)))
     try:
         (_, status), *_ = house.runtime.list()
         assert status is Status.CREATING
@@ -103,7 +101,7 @@ def test_killed_in_the_middle_of_a_create(house: House) -> None:
 def test_the_next_create_clears_it_as_well(house: House) -> None:
     mark = house.directory / "hook"
     process = creator(house, f"echo $$ > {mark}; exec sleep 1000")
-    hook = int(wait_for(mark))
+    hook = int(eventually(partial(text_of, mark)))
     try:
         init = house.runtime.state("c")[0]
         kill(process)

@@ -139,18 +139,6 @@ def test_what_is_refused_is_named(house: House, mount: Document, words: tuple[st
     assert caught.value.hint or "change" in str(caught.value)
 
 
-@pytest.fixture
-def material(tmp_path: Path) -> Iterator[Path]:
-    """A tree with something mounted in it."""
-    place = tmp_path / "material"
-    (place / "inner").mkdir(parents=True)
-    (place / "file").write_text("said\n")
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(place / "inner")], check=True)
-    (place / "inner" / "deep").write_text("deep\n")
-    yield place
-    subprocess.run(["umount", str(place / "inner")], check=True)
-
-
 @pytest.mark.parametrize(
     ("options", "top", "inner"),
     [

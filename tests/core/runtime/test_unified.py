@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -18,10 +16,9 @@ from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.events import CallDone
 from mobyshell.core.linux import cgroups, device_filter
 from mobyshell.core.runtime import Host, Runtime
-from mobyshell.core.runtime.state import State
 from mobyshell.core.runtime.steps import run
 from mobyshell.core.runtime.values import Status
-from tests.core.runtime.conftest import House
+from tests.core.runtime.conftest import House, running
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
@@ -40,16 +37,6 @@ def unified(house: House) -> House:
     )  # fmt: skip
     house.runtime = Runtime(house.runtime.root, sink=house.runtime.sink, host=host)
     return house
-
-
-@contextmanager
-def running(house: House, *args: str, change: Any = None) -> Iterator[State]:
-    container = house.create("c", house.spec(change, *args))
-    try:
-        yield run(house.runtime.start("c"))
-    finally:
-        os.close(container.pidfd)
-        run(house.runtime.delete("c", force=True))
 
 
 def devices(*rules: Document) -> Any:

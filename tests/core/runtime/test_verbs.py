@@ -9,8 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,34 +36,10 @@ from mobyshell.core.runtime.kill import members, signal_process
 from mobyshell.core.runtime.pause import pause
 from mobyshell.core.runtime.steps import Readable, run, wait_for
 from mobyshell.core.runtime.values import Status
-from tests.core.runtime.conftest import House, cgroups_left
+from tests.core.runtime.conftest import Change, House, cgroups_left, running
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
-
-Change = Callable[[dict[str, Any]], object]
-
-
-@contextmanager
-def running(house: House, *args: str, change: Change | None = None) -> Iterator[states.State]:
-    """A container that runs `args`, and is gone afterwards."""
-    container = house.create("c", house.spec(change, *args))
-    run(house.runtime.start("c"))
-    try:
-        yield house.runtime.state("c")[0]
-    finally:
-        run(house.runtime.delete("c", force=True))
-        try:
-            os.waitid(os.P_PIDFD, container.pidfd, os.WEXITED)
-        except ChildProcessError:
-            pass  # a test has waited for it
-        os.close(container.pidfd)
-
-
-def until(condition: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.005)
 
 
 def out(house: House) -> str:
@@ -85,27 +59,27 @@ TRAP = "trap 'echo {0}; {1}' TERM USR1; echo ready; while :; do sleep 0.02; done
 def test_kill_reaches_the_init_alone(house: House) -> None:
     script = f'sh -c "{TRAP.format("child", ":")}" & {TRAP.format("init", ":")}'
     with running(house, "sh", "-c", script):
-        until(lambda: out(house).count("ready") == 2)
+        eventually(lambda: out(house).count("ready") == 2)
         run(house.runtime.kill("c", signal.SIGUSR1))
-        until(lambda: "init" in out(house))
+        eventually(lambda: "init" in out(house))
         time.sleep(0.1)
         assert "child" not in out(house)
         run(house.runtime.kill("c", signal.SIGUSR1, all_processes=True))
-        until(lambda: "child" in out(house) and out(house).count("init") == 2)
+        eventually(lambda: "child" in out(house) and out(house).count("init") == 2)
     sent = [one for one in house.events if isinstance(one, TaskSignalled)]
     assert [(one.signal, one.all) for one in sent] == [("SIGUSR1", False), ("SIGUSR1", True)]
 
 
 def test_kill_all_of_a_paused_container_leaves_it_paused(house: House) -> None:
     with running(house, "sh", "-c", TRAP.format("got it", ":")):
-        until(lambda: "ready" in out(house))
+        eventually(lambda: "ready" in out(house))
         run(house.runtime.pause("c"))
         run(house.runtime.kill("c", signal.SIGTERM, all_processes=True))
         assert house.runtime.state("c")[1] is Status.PAUSED
         time.sleep(0.05)
         assert "got it" not in out(house)
         run(house.runtime.resume("c"))
-        until(lambda: "got it" in out(house))
+        eventually(lambda: "got it" in out(house))
 
 
 @pytest.mark.parametrize("every", [False, True])
@@ -119,9 +93,9 @@ def test_a_paused_container_dies_of_sigkill(house: House, every: bool) -> None:
 def test_kill_all_without_a_pid_namespace_finds_every_process(house: House) -> None:
     script = "for i in 1 2 3 4 5; do sleep 1000 & done; echo ready; wait"
     with running(house, "sh", "-c", script, change=share_pids) as state:
-        until(lambda: len(members(state)) == 6)
+        eventually(lambda: len(members(state)) == 6)
         run(house.runtime.kill("c", signal.SIGKILL, all_processes=True))
-        until(lambda: not [one for one in members(state) if procfs.stat(one).state != "Z"])
+        eventually(lambda: not [one for one in members(state) if procfs.stat(one).state != "Z"])
 
 
 def test_kill_all_of_a_stopped_container_signals_what_it_left(house: House) -> None:
@@ -131,7 +105,7 @@ def test_kill_all_of_a_stopped_container_signals_what_it_left(house: House) -> N
         with pytest.raises(WrongState, match="container not running: c"):
             run(house.runtime.kill("c", signal.SIGKILL))
         run(house.runtime.kill("c", signal.SIGKILL, all_processes=True))
-        until(lambda: not os.path.exists(f"/proc/{left}") or procfs.stat(left).state == "Z")
+        eventually(lambda: not os.path.exists(f"/proc/{left}") or procfs.stat(left).state == "Z")
 
 
 def test_no_signal_reaches_a_process_that_got_an_old_number(house: House) -> None:
@@ -165,7 +139,7 @@ def test_members_without_cgroups_are_those_of_the_pid_namespace(house: House) ->
             document["process"]["capabilities"][kind].append("CAP_SYS_ADMIN")
 
     with running(house, "sh", "-c", script, change=change) as state:
-        until(lambda: len(members(state)) == 4)
+        eventually(lambda: len(members(state)) == 4)
         without = replace(state, cgroups={})
         assert members(without) == members(state)
 
@@ -328,8 +302,8 @@ def test_what_does_not_freeze_is_named_and_runs_on(
         ]  # fmt: skip
 
     with running(house, "/tmp/blocker", change=change) as state:
-        until(lambda: "ready" in out(house))
-        until(lambda: len(members(state)) == 2)
+        eventually(lambda: "ready" in out(house))
+        eventually(lambda: len(members(state)) == 2)
         try:
             run(house.runtime.pause("c"))
         except TimedOut as error:
@@ -363,7 +337,7 @@ def test_what_somebody_else_froze_is_named_and_deleted_when_thawed(
             run(house.runtime.delete("c", force=True))
         finally:
             cgroups.write(directory, file, thaw)
-            until(lambda: not cgroups.processes(directory))
+            eventually(lambda: not cgroups.processes(directory))
             os.rmdir(directory)
 
 
@@ -512,7 +486,7 @@ def test_memory_in_use_is_not_taken_away(house: House) -> None:
         {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"}
     )
     with running(house, "sh", "-c", script, change=change):
-        until(lambda: "ready" in out(house))
+        eventually(lambda: "ready" in out(house))
         memory = {"limit": 8 << 20, "checkBeforeUpdate": True}
         with pytest.raises(Refused, match="more than the new limit of 8388608"):
             run(house.runtime.update("c", {"memory": memory}))
@@ -537,7 +511,7 @@ def test_stats_count(house: House) -> None:
         {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"}
     )
     with running(house, "sh", "-c", script, change=change):
-        until(lambda: "ready" in out(house))
+        eventually(lambda: "ready" in out(house))
         first = house.runtime.stats("c")
         assert first.cpu_ns is not None
         assert first.cpu_ns > 1_000_000
@@ -569,8 +543,10 @@ def test_ps_numbers_processes_as_the_container_does(house: House) -> None:
 
     script = "unshare -pf sleep 1001 & exec sleep 1000"
     with running(house, "sh", "-c", script, change=change) as state:
-        until(lambda: len(members(state)) == 3)
-        until(lambda: sum(one.command.startswith("sleep") for one in house.runtime.ps("c")) == 2)
+        eventually(lambda: len(members(state)) == 3)
+        eventually(
+            lambda: sum(one.command.startswith("sleep") for one in house.runtime.ps("c")) == 2
+        )
         rows = house.runtime.ps("c")
         init = rows[0]
         assert (init.pid, init.pid_inside, init.command) == (state.pid, 1, "sleep 1000")
@@ -639,7 +615,7 @@ def test_another_process_learns_it_too(house: House, reaped: bool) -> None:
         assert waiter.stdout is not None
         assert waiter.stdout.readline() == "waiting\n"
         os.kill(state.pid, signal.SIGTERM)
-        until(lambda: not procfs.alive(state.pid, state.pid_start))
+        eventually(lambda: not procfs.alive(state.pid, state.pid_start))
         if reaped:
             os.waitid(os.P_PID, state.pid, os.WEXITED)
         said, _ = waiter.communicate(timeout=60)

@@ -8,9 +8,7 @@ all of them by `make sweep`.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -20,37 +18,17 @@ from mobyshell.core.store.check import check_root
 from mobyshell.core.store.store import Store
 from tests.core.store.actor import EVERYTHING, act
 from tests.faults.record import note
+from tests.faults.strace import ALL, Point, points, some, strike
 
 pytestmark = [pytest.mark.root, pytest.mark.peer]
 
 CALLS = ("rename", "fsync", "fdatasync", "unlink", "unlinkat", "rmdir", "mkdir", "pwrite64",
          "fchmod", "ftruncate", "flock")  # fmt: skip
 POINTS = 30
-ALL = os.environ.get("MOBYSHELL_SWEEP") == "all"
-
-HERE = Path(__file__).parents[3]
 
 
-def strace(root: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["strace", "-f", "-qq", *flags, sys.executable, "-m", "tests.core.store.actor", str(root)],
-        cwd=HERE, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-
-
-def points(directory: Path) -> list[tuple[str, int]]:
-    """Every call of a complete run that changes something, as (name, how many of it before)."""
-    log = directory / "log"
-    done = strace(directory / "whole", "-o", str(log), "-e", f"trace={','.join(CALLS)}")
-    assert done.stdout.split() == ["named", "collected"], done.stderr
-    counted: Counter[str] = Counter()
-    found = []
-    for line in log.read_text().splitlines():
-        call = line.split(None, 1)[1].partition("(")[0]
-        if call in CALLS:
-            counted[call] += 1
-            found.append((call, counted[call]))
-    return found
+def actor(root: Path) -> list[str]:
+    return [sys.executable, "-m", "tests.core.store.actor", str(root)]
 
 
 def judge(root: Path, said: list[str]) -> list[str]:
@@ -85,18 +63,18 @@ def judge(root: Path, said: list[str]) -> list[str]:
 
 
 def test_nothing_is_lost_and_nothing_half_there(tmp_path: Path) -> None:
-    every = points(tmp_path)
+    log = tmp_path / "log"
+    every = points(actor(tmp_path / "whole"), CALLS, log, os.environ)
     assert len(every) > 100
-    chosen = every if ALL else every[:: max(1, len(every) // POINTS)]
+    chosen = every if ALL else some(every, POINTS)
     wrong = {}
     killed = 0
-    for call, number in chosen:
-        root = tmp_path / f"{call}-{number}"
-        done = strace(root, "-o", os.devnull, "-e", f"trace={call}",
-                      "-e", f"inject={call}:signal=KILL:when={number}")  # fmt: skip
-        killed += done.returncode != 0
-        if found := judge(root, done.stdout.split()):
-            wrong[f"{call} {number}"] = found
+    for point in chosen:
+        root = tmp_path / f"{point.call}-{point.number}"
+        struck = strike(actor(root), point, "signal=KILL", log, os.environ)
+        killed += struck.hit
+        if found := judge(root, struck.done.stdout.split()):
+            wrong[str(point)] = found
     note(1, "kill -9 in content and collection", killed, len(wrong))
     assert wrong == {}, f"{len(wrong)} of {len(chosen)} points"
     # other runs have a call more or less: locks are tried again, numbers of pages vary
@@ -105,7 +83,7 @@ def test_nothing_is_lost_and_nothing_half_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("call", ["fsync", "rename"])
 def test_a_death_while_the_store_is_begun_leaves_nothing(tmp_path: Path, call: str) -> None:
-    done = strace(tmp_path / "store", "-o", os.devnull, "-e", f"trace={call}",
-                  "-e", f"inject={call}:signal=KILL:when=1")  # fmt: skip
-    assert done.returncode != 0
-    assert judge(tmp_path / "store", done.stdout.split()) == []
+    root = tmp_path / "store"
+    struck = strike(actor(root), Point(call, 1), "signal=KILL", tmp_path / "log", os.environ)
+    assert struck.hit
+    assert judge(root, struck.done.stdout.split()) == []

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,14 +21,13 @@ import pytest
 from mobyshell.core.store.snapshots.choose import DRIVERS
 from tests.core.store.unpack_actor import judge
 from tests.faults.record import note
+from tests.faults.strace import ALL, HERE, points, some, strike
 
 pytestmark = [pytest.mark.root, pytest.mark.peer]
 
 CALLS = ("rename", "fsync", "fdatasync", "syncfs", "mkdir", "mkdirat", "mknodat", "rmdir",
          "unlinkat", "pwrite64", "ftruncate")  # fmt: skip
-ALL = os.environ.get("MOBYSHELL_SWEEP") == "all"
-POINTS, CUTS = (10_000, 30) if ALL else (4, 2)
-HERE = Path(__file__).parents[3]
+POINTS, CUTS = 4, 30 if ALL else 2
 TOOLS = {**os.environ, "PATH": "/usr/sbin:/sbin:/usr/bin:/bin"}
 """For programs that are only root's to find."""
 
@@ -39,44 +37,26 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def strace(root: Path, name: str, *flags: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["strace", "-f", "-qq", *flags, sys.executable, "-m", "tests.core.store.unpack_actor",
-         str(root), name, "1"],
-        cwd=HERE, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-
-
-def points(directory: Path, name: str) -> list[tuple[str, int]]:
-    """Every call of a complete run that changes something, as (its name, the how manieth)."""
-    log = directory / "log"
-    done = strace(directory / "whole", name, "-o", str(log), "-e", f"trace={','.join(CALLS)}")
-    assert done.stdout.split() == ["0"], done.stderr
-    counted: Counter[str] = Counter()
-    found = []
-    for line in log.read_text().splitlines():
-        call = line.split(None, 1)[1].partition("(")[0]
-        if call in CALLS:
-            counted[call] += 1
-            found.append((call, counted[call]))
-    return found
+def actor(root: Path, name: str, count: int) -> list[str]:
+    return [sys.executable, "-m", "tests.core.store.unpack_actor", str(root), name, str(count)]
 
 
 def test_killed_at_any_step(tmp_path: Path, name: str) -> None:
-    every = points(tmp_path, name)
+    log = tmp_path / "log"
+    every = points(actor(tmp_path / "whole", name, 1), CALLS, log, os.environ)
     assert len(every) > 100
     wrong = {}
     killed = 0
-    chosen = every[:: max(1, len(every) // POINTS)]
-    for call, number in chosen:
-        root = tmp_path / f"{call}-{number}"
-        done = strace(root, name, "-o", os.devnull, "-e", f"trace={call}",
-                      "-e", f"inject={call}:signal=KILL:when={number}")  # fmt: skip
-        killed += done.returncode != 0
-        if found := judge(root, name, [int(one) for one in done.stdout.split()], 1):
-            wrong[f"{call} {number}"] = found
+    chosen = every if ALL else some(every, POINTS)
+    for point in chosen:
+        root = tmp_path / f"{point.call}-{point.number}"
+        struck = strike(actor(root, name, 1), point, "signal=KILL", log, os.environ)
+        killed += struck.hit
+        if found := judge(root, name, [int(one) for one in struck.done.stdout.split()], 1):
+            wrong[str(point)] = found
     note(1, f"kill -9 in unpacking, {name}", killed, len(wrong))
     assert wrong == {}, f"{len(wrong)} of {len(chosen)} points"
+    assert killed > len(chosen) // 2
 
 
 def leave(place: Path) -> None:
@@ -114,11 +94,9 @@ def test_the_power_is_cut(tmp_path: Path, name: str) -> None:
     with mounted(image, tmp_path / "mnt") as place:
         said = tmp_path / "said"
         with said.open("w") as output:
-            actor = subprocess.Popen(
-                [sys.executable, "-m", "tests.core.store.unpack_actor", str(place / "s"), name,
-                 "1000"],
-                cwd=HERE, stdout=output, start_new_session=True,
-            )  # fmt: skip
+            process = subprocess.Popen(
+                actor(place / "s", name, 1000), cwd=HERE, stdout=output, start_new_session=True
+            )
         try:
             for number in range(CUTS):
                 heard = len(said.read_text().split())
@@ -126,15 +104,15 @@ def test_the_power_is_cut(tmp_path: Path, name: str) -> None:
                 while len(said.read_text().split()) < heard + 2 and time.monotonic() < deadline:
                     time.sleep(0.01)
                 time.sleep(chance.uniform(0, 0.1))
-                os.kill(actor.pid, signal.SIGSTOP)  # while its disk is copied
+                os.kill(process.pid, signal.SIGSTOP)  # while its disk is copied
                 there = [int(one) for one in said.read_text().split()]
                 copy = tmp_path / f"cut-{number}"
                 subprocess.run(["cp", "--sparse=always", image, copy], check=True)
                 cuts.append((copy, there))
-                os.kill(actor.pid, signal.SIGCONT)
+                os.kill(process.pid, signal.SIGCONT)
         finally:
-            actor.kill()
-            actor.wait()
+            process.kill()
+            process.wait()
     wrong = {}
     for copy, there in cuts:
         assert there

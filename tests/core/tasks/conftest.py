@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from mobyshell.core.errors import MobyshellError, NotFound
+from mobyshell.core.errors import NotFound
 from mobyshell.core.oci import Spec, default_spec, dump_spec
 from mobyshell.core.tasks.client import TaskClient
 from mobyshell.core.tasks.connect import connect, dial
-from tests.undertaker import subreaper
+from tests.undertaker import bury, subreaper
 from tests.waiting import eventually
 
 BUSYBOX = "/bin/busybox"
@@ -124,21 +124,17 @@ def processes_of(state: Path) -> list[int]:
     return found
 
 
+def nobody_left(state: Path) -> bool:
+    """Whether keeper and shim of a state root are gone, once those that are this one's are reaped."""
+    bury()
+    return not processes_of(state)
+
+
 @pytest.fixture(scope="package", autouse=True)
 def _subreaper() -> Iterator[None]:
     """Orphans come to this process, which buries them: the machine's init may not."""
     with subreaper():
         yield
-
-
-def bury() -> None:
-    """Reap every child that has ended."""
-    while True:
-        try:
-            if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                return
-        except ChildProcessError:
-            return
 
 
 def buried(*pids: int) -> bool:
@@ -207,17 +203,8 @@ def _clear(house: House) -> None:
                 leftovers = [*leftovers, *(task.id for task in client.ls())]
     finally:
         house.client.close()
-    bury()
-
-    def gone() -> bool:
-        bury()
-        return not processes_of(house.state)
-
-    eventually(gone)
+    eventually(lambda: nobody_left(house.state))
     assert not leftovers
     assert dial(str(house.state)) is None
     diary = house.state / "shim.log"
     assert not diary.exists() or diary.read_text() == "", "the shim complained"
-
-
-__all__ = ["House", "MobyshellError", "bury", "eventually", "kill_now", "make_bundle", "parent_of"]

@@ -15,9 +15,10 @@ import pytest
 from mobyshell.core.errors import MobyshellError, NotFound, WrongState
 from mobyshell.core.runtime.values import Status
 from mobyshell.core.tasks.records import read_record
-from tests.core.tasks.conftest import House, bury, kill_now
+from tests.core.tasks.conftest import House, kill_now
 from tests.core.tasks.test_snapshots import document, layered
 from tests.runtimes import NAMES, runtime_path
+from tests.undertaker import bury
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("undertaker")]

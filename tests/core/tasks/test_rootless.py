@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mobyshell.core.oci import IDMapping, default_spec, dump_spec
-from tests.core.tasks.conftest import bury, make_bundle, processes_of
+from tests.core.tasks.conftest import make_bundle, nobody_left
 from tests.netns import Netns, connect_hosts, environment
 from tests.users import package_for_all, python_for
 from tests.waiting import eventually
@@ -78,9 +78,9 @@ def home() -> Iterator[Path]:
         yield path
 
 
-@pytest.mark.parametrize("runtime", ["mobyshell", "runc"])
-def test_a_user_without_privileges_has_tasks_too(home: Path, runtime: str) -> None:
-    python = python_for(NOBODY)
+@pytest.fixture
+def bundle(home: Path) -> Path:
+    """A bundle for a container whose root is that user; all in `home` is the user's."""
     (home / "run").mkdir(mode=0o700)
     bundle = make_bundle(home / "bundle")
     spec = default_spec(rootless=True)
@@ -94,6 +94,12 @@ def test_a_user_without_privileges_has_tasks_too(home: Path, runtime: str) -> No
     )
     (bundle / "config.json").write_text(dump_spec(spec))
     subprocess.run(["chown", "-hR", f"{NOBODY}:{NOBODY}", str(home)], check=True)
+    return bundle
+
+
+@pytest.mark.parametrize("runtime", ["mobyshell", "runc"])
+def test_a_user_without_privileges_has_tasks_too(home: Path, bundle: Path, runtime: str) -> None:
+    python = python_for(NOBODY)
     environment = {"XDG_RUNTIME_DIR": str(home / "run"), "PATH": os.environ["PATH"],
                    "MOBYSHELL_LINGER": "0.2"}  # fmt: skip
     found = subprocess.run(
@@ -115,31 +121,13 @@ def test_a_user_without_privileges_has_tasks_too(home: Path, runtime: str) -> No
         ]
         assert (state / "shim.log").read_text() == ""
     finally:
-
-        def gone() -> bool:
-            bury()
-            return not processes_of(state)
-
-        eventually(gone)
+        eventually(lambda: nobody_left(state))
 
 
 @pytest.mark.peer
 @pytest.mark.parametrize("program", ["pasta", "slirp4netns"])
-def test_a_user_without_privileges_has_a_network(home: Path, program: str) -> None:
+def test_a_user_without_privileges_has_a_network(home: Path, bundle: Path, program: str) -> None:
     python = python_for(NOBODY)
-    (home / "run").mkdir(mode=0o700)
-    bundle = make_bundle(home / "bundle")
-    spec = default_spec(rootless=True)
-    assert spec.process is not None
-    assert spec.linux is not None
-    only = (IDMapping(container_id=0, host_id=NOBODY, size=1),)
-    spec = replace(
-        spec,
-        process=replace(spec.process, terminal=False),
-        linux=replace(spec.linux, uid_mappings=only, gid_mappings=only),
-    )
-    (bundle / "config.json").write_text(dump_spec(spec))
-    subprocess.run(["chown", "-hR", f"{NOBODY}:{NOBODY}", str(home)], check=True)
     variables = {
         "XDG_RUNTIME_DIR": str(home / "run"), "MOBYSHELL_ROOT": str(home / "store"),
         "PATH": environment()["PATH"], "MOBYSHELL_LINGER": "0.2", "HOME": str(home),
@@ -166,12 +154,7 @@ def test_a_user_without_privileges_has_a_network(home: Path, program: str) -> No
     assert "default via" in done.stdout
     state = home / "run" / "mobyshell"
     assert list((state / ".networks" / "default").iterdir()) == []
-
-    def gone() -> bool:
-        bury()
-        return not processes_of(state)
-
-    eventually(gone)
+    eventually(lambda: nobody_left(state))
 
 
 # as udev gives it: everybody's

@@ -7,9 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,17 +18,16 @@ import pytest
 from mobyshell.core.errors import SyscallFailed, Unsupported
 from mobyshell.core.linux import cgroups, device_filter, probe
 from mobyshell.core.runtime.script import script
-from mobyshell.core.runtime.state import State
 from mobyshell.core.runtime.steps import run
 from mobyshell.core.runtime.values import Status
 from mobyshell.runc.counters import counted
-from tests.core.runtime.conftest import House
+from tests.core.runtime.conftest import Change, House, running
 from tests.core.runtime.test_rootless_verbs import BECOME
+from tests.waiting import eventually
 
 TOP = "/sys/fs/cgroup"
 SESSION = f"{TOP}/session"
 MIB = 1 << 20
-Change = Callable[[dict[str, Any]], object]
 
 
 def resources(path: str = "", **given: Any) -> Change:
@@ -40,23 +38,6 @@ def resources(path: str = "", **given: Any) -> Change:
             document["linux"]["cgroupsPath"] = path
 
     return change
-
-
-@contextmanager
-def running(house: House, *args: str, change: Change | None = None) -> Iterator[State]:
-    container = house.create("c", house.spec(change, *args))
-    try:
-        yield run(house.runtime.start("c"))
-    finally:
-        os.close(container.pidfd)
-        run(house.runtime.delete("c", force=True))
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_the_machine_has_v2_alone() -> None:
@@ -117,7 +98,7 @@ def test_without_a_namespace_the_mount_shows_the_same(house: House) -> None:
 def test_memory_that_is_not_there_is_not_given(house: House) -> None:
     change = resources(memory={"limit": 24 * MIB, "swap": 24 * MIB})
     with running(house, "sh", "-c", "dd if=/dev/zero of=/dev/shm/x bs=1M count=48", change=change):
-        wait_for(lambda: (house.runtime.stats("c").oom_kills or 0) > 0)
+        eventually(lambda: (house.runtime.stats("c").oom_kills or 0) > 0)
         stats = house.runtime.stats("c")
         assert stats.memory_limit == 24 * MIB
         assert (stats.memory_peak or 0) <= 24 * MIB  # None before Linux 5.19
@@ -127,7 +108,7 @@ def test_memory_that_is_not_there_is_not_given(house: House) -> None:
 def test_processes_are_limited_and_counted(house: House) -> None:
     change = resources(pids={"limit": 3})
     with running(house, "sh", "-c", "sleep 1000 & sleep 1000 & wait", change=change) as state:
-        wait_for(lambda: house.runtime.stats("c").pids == 3)
+        eventually(lambda: house.runtime.stats("c").pids == 3)
         # who is moved in is let in; but then it may not fork
         result = house.exec("c", "sh", "-c", "(true); (true)")
         assert result.status != 0
@@ -181,7 +162,7 @@ def test_update_changes_what_is_given_and_keeps_the_rest(house: House) -> None:
 def test_pause_kill_and_delete_reach_what_was_made_inside(house: House) -> None:
     with running(house, "sh", "-c", "sleep 1000 & sleep 1000 & wait") as state:
         leaf = state.cgroups[""]
-        wait_for(lambda: len(house.runtime.ps("c")) == 3)
+        eventually(lambda: len(house.runtime.ps("c")) == 3)
         os.makedirs(f"{leaf}/inner/most")
         cgroups.write(f"{leaf}/inner/most", "cgroup.procs", str(house.runtime.ps("c")[-1].pid))
         assert len(house.runtime.ps("c")) == 3

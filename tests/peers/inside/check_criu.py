@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from mobyshell.core.runtime import Stdio
 from mobyshell.core.runtime.steps import run
 from mobyshell.core.runtime.values import Status
 from tests.core.runtime.conftest import House
+from tests.waiting import eventually
 
 # It appends: a file written anew is empty for a moment, which a checkpoint or a reader can meet.
 COUNT = "i=0; while :; do i=$((i+1)); echo $i >> /dev/shm/count; usleep 20000; done"
@@ -59,12 +59,6 @@ class Counter:
     def count(self, id: str) -> int:
         return int(self.house.exec(id, "tail", "-n", "1", "/dev/shm/count").output or 0)
 
-    def wait_for(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 120
-        while not condition():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-
 
 @pytest.fixture
 def counter(house: House, tmp_path: Path) -> Counter:
@@ -87,7 +81,7 @@ def test_away_and_back(counter: Counter) -> None:
         )  # fmt: skip
 
     counter.start(change=change)
-    counter.wait_for(lambda: counter.count("c") > 5)
+    eventually(lambda: counter.count("c") > 5)
     counter.save()
     with pytest.raises(NotFound):
         runtime.state("c")
@@ -99,7 +93,7 @@ def test_away_and_back(counter: Counter) -> None:
     assert "time" in state.namespaces
     first = counter.count("d")
     assert first > 5
-    counter.wait_for(lambda: counter.count("d") > first)
+    eventually(lambda: counter.count("d") > first)
     found = counter.house.exec("d", "sh", "-c", "hostname; ls /mnt; ip a show lo | grep -c UP")
     assert found.output.split()[0] == "kept"
     assert "images" in found.output.split()
@@ -116,7 +110,7 @@ def test_away_and_back(counter: Counter) -> None:
 def test_it_goes_on_and_memory_first(counter: Counter) -> None:
     runtime = counter.house.runtime
     counter.start()
-    counter.wait_for(lambda: counter.count("c") > 0)
+    eventually(lambda: counter.count("c") > 0)
     images = counter.images
     counter.images = images / "first"
     counter.save(pre_dump=True)
@@ -126,7 +120,7 @@ def test_it_goes_on_and_memory_first(counter: Counter) -> None:
     assert runtime.state("c")[1] is Status.RUNNING
     assert (counter.images / "parent").is_symlink()
     before = counter.count("c")
-    counter.wait_for(lambda: counter.count("c") > before)
+    eventually(lambda: counter.count("c") > before)
     run(runtime.delete("c", force=True))
     counter.restore("d")
     assert counter.count("d") > 0
@@ -140,7 +134,7 @@ def test_in_a_user_namespace(counter: Counter) -> None:
         document["linux"].update(uidMappings=ids, gidMappings=ids)
 
     counter.start(change=change)
-    counter.wait_for(lambda: counter.count("c") > 5)
+    eventually(lambda: counter.count("c") > 5)
     counter.save()
     counter.restore("d")
     found = counter.house.exec("d", "sh", "-c", "cat /proc/self/uid_map /dev/shm/count")
@@ -184,7 +178,7 @@ def test_a_terminal_comes_back(counter: Counter) -> None:
             pass
         return b"it is 42" in told
 
-    counter.wait_for(answered)
+    eventually(answered)
     run(house.runtime.delete("d", force=True))
     os.close(back.master)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from mobyshell.core.linux.systemd import connected
 from mobyshell.core.runtime import Host, Runtime
 from mobyshell.core.runtime.steps import run
 from tests.core.runtime.conftest import House
+from tests.waiting import eventually
 
 TOP = "/sys/fs/cgroup"
 MANAGER = f"{TOP}/manager"
@@ -46,12 +46,12 @@ def managed(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     )  # fmt: skip
     systemd = None
     try:
-        wait_for(lambda: (run_directory / "bus").exists())
+        eventually(lambda: (run_directory / "bus").exists())
         systemd = subprocess.Popen(
             ["sh", "-c", f"echo 0 > {MANAGER}/cgroup.procs; exec /lib/systemd/systemd --user "
                          "--unit=basic.target"], stdin=null, stdout=null, stderr=null,
         )  # fmt: skip
-        wait_for(lambda: systemctl("is-system-running") in ("running", "degraded"))
+        eventually(lambda: systemctl("is-system-running") in ("running", "degraded"))
         host = replace(Host.detect(), cgroup_roots={"": MANAGER})
         house.runtime = Runtime(
             house.runtime.root, sink=house.runtime.sink, host=host, systemd=True
@@ -65,13 +65,6 @@ def managed(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
                 process.wait()
         cgroups.kill_all({"": MANAGER})
         cgroups.remove([MANAGER], timeout=120)
-
-
-def wait_for(condition: Any) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def systemctl(*words: str) -> str:

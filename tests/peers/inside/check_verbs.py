@@ -12,7 +12,7 @@ from mobyshell.core.runtime.steps import run
 from mobyshell.core.runtime.values import Status
 from mobyshell.runc import verbs
 from tests.core.runtime.conftest import House
-from tests.peers.inside.check_cgroups import wait_for
+from tests.waiting import eventually
 
 PYTHON = 98
 
@@ -51,7 +51,7 @@ def test_a_whole_life_by_the_record(house: House) -> None:
     assert status(house) == "paused"
     assert call(house, "delete").returncode == PYTHON
     assert call(house, "kill").returncode == 0
-    wait_for(lambda: status(house) == "stopped")
+    eventually(lambda: status(house) == "stopped")
     assert call(house, "kill-all").returncode == 0
     assert call(house, "delete").returncode == 0
     assert not os.path.exists(groups[""])
@@ -71,7 +71,7 @@ def test_everybody_is_killed_by_the_record(house: House) -> None:
         run(house.runtime.pause("c"))
         assert call(house, verb).returncode == 0
         if verb == "kill-all":
-            wait_for(lambda: status(house) == str(Status.STOPPED))
+            eventually(lambda: status(house) == str(Status.STOPPED))
             assert call(house, "delete-force").returncode == 0
         assert not os.path.exists(group)
         assert call(house, "delete-force").returncode == 0

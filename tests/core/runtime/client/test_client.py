@@ -36,7 +36,7 @@ from mobyshell.core.runtime.client import (
     RunOptions,
 )
 from tests.runtimes import NAMES, runtime_path
-from tests.undertaker import subreaper
+from tests.undertaker import bury, subreaper
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.peer]
@@ -89,20 +89,11 @@ def dock(request: pytest.FixtureRequest, tmp_path: Path, first_bundle: Path) -> 
     try:
         yield found
     finally:
-        _bury()
+        bury()
         for one in runtime.list():
             runtime.delete(one.id, force=True)
-        _bury()
+        bury()
     assert runtime.list() == ()
-
-
-def _bury() -> None:
-    while True:
-        try:
-            if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                return
-        except ChildProcessError:
-            return
 
 
 def parent_of(pid: int) -> int:
