@@ -91,14 +91,19 @@ def read_in_root(root: int, path: str, most: int) -> bytes:
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", path)
-        chunks, left = [], most
-        # not all at once: memory for the most there may be would be made for the little there is
-        while left > 0 and (chunk := os.read(fd, min(left, _CHUNK))):
-            chunks.append(chunk)
-            left -= len(chunk)
-        return b"".join(chunks)
+        return read_most(fd, most)
     finally:
         os.close(fd)
+
+
+def read_most(fd: int, most: int) -> bytes:
+    """At most the next `most` bytes of an open file. OSError."""
+    chunks, left = [], most
+    # not all at once: memory for the most there may be would be made for the little there is
+    while left > 0 and (chunk := os.read(fd, min(left, _CHUNK))):
+        chunks.append(chunk)
+        left -= len(chunk)
+    return b"".join(chunks)
 
 
 def make_directories(root: int, path: str, mode: int = 0o755) -> int:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 
 from mobyshell.core.errors import NotFound, SyscallFailed, Unsupported
 from mobyshell.core.linux import constants as c
-from mobyshell.core.linux.paths import MOST_LINKS
+from mobyshell.core.linux.paths import MOST_LINKS, read_most
 from mobyshell.core.values import value
 
 _LOOK = c.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -73,11 +73,7 @@ class Stack:
         """
         fd = self.open(path, follow=follow)
         try:
-            chunks, left = [], most
-            while left > 0 and (chunk := os.read(fd, min(left, 1 << 20))):
-                chunks.append(chunk)
-                left -= len(chunk)
-            return b"".join(chunks)
+            return read_most(fd, most)
         finally:
             os.close(fd)
 

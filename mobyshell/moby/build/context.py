@@ -168,12 +168,7 @@ class Directory:
                 os.close(child)
 
     def read(self, place: str) -> Iterator[bytes]:
-        fd = open_in_root(self._top, place, os.O_RDONLY | os.O_NONBLOCK)
-        try:
-            while piece := os.read(fd, _PIECE):
-                yield piece
-        finally:
-            os.close(fd)
+        yield from _pieces(open_in_root(self._top, place, os.O_RDONLY | os.O_NONBLOCK))
 
     def attributes(self, place: str) -> dict[str, bytes]:
         fd = open_in_root(self._top, place, os.O_RDONLY | os.O_NONBLOCK)
@@ -216,12 +211,7 @@ class Tree:
                     pending.append((posixpath.join(above, one.name), below))
 
     def read(self, place: str) -> Iterator[bytes]:
-        fd = self._stack.open(place, follow=False)
-        try:
-            while piece := os.read(fd, _PIECE):
-                yield piece
-        finally:
-            os.close(fd)
+        yield from _pieces(self._stack.open(place, follow=False))
 
     def attributes(self, place: str) -> dict[str, bytes]:
         fd = self._stack.open(place, follow=False)
@@ -229,6 +219,15 @@ class Tree:
             return _attributes(fd, LISTED)
         finally:
             os.close(fd)
+
+
+def _pieces(fd: int) -> Iterator[bytes]:
+    """All of an open file, which is closed then."""
+    try:
+        while piece := os.read(fd, _PIECE):
+            yield piece
+    finally:
+        os.close(fd)
 
 
 def _attributes(fd: int, wanted: tuple[str, ...]) -> dict[str, bytes]:
