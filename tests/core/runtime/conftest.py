@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -134,6 +134,14 @@ def running(house: House, *args: str, change: Change | None = None) -> Iterator[
         except ChildProcessError:
             pass  # a test has waited for it
         os.close(container.pidfd)
+
+
+def places_of(text: str, known: Collection[str]) -> list[str]:
+    """The lines of a /proc/PID/cgroup for the controllers in `known`: there may be a hierarchy that
+    nobody has mounted here."""
+    return [
+        line for line in text.splitlines() if set(line.split(":", 2)[1].split(",")) & set(known)
+    ]
 
 
 def cgroups_left(root: Path) -> list[str]:

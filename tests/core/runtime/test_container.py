@@ -25,7 +25,7 @@ from mobyshell.core.linux import cgroups
 from mobyshell.core.runtime import Stdio
 from mobyshell.core.runtime.steps import run
 from mobyshell.core.runtime.values import Status
-from tests.core.runtime.conftest import House, cgroups_left
+from tests.core.runtime.conftest import House, cgroups_left, places_of
 
 pytestmark = pytest.mark.root
 
@@ -281,9 +281,8 @@ def test_exec_is_inside(house: House) -> None:
     lines = result.output.splitlines()
     assert lines[0] == "runc"
     state, _ = house.runtime.state("c")
-    # in the container's cgroups, all of them; a hierarchy may be there that nobody has mounted here
-    told = {tuple(line.split(":", 2)[1].split(",")): line for line in lines[2:]}
-    mine = [line for names, line in told.items() if set(names) & set(state.cgroups)]
+    # in the container's cgroups, all of them
+    mine = places_of("\n".join(lines[2:]), state.cgroups)
     assert len(mine) == len(cgroups.together(state.cgroups))
     assert all("mobyshell-" in line for line in mine)
     for name in ("net", "pid", "mnt", "uts", "ipc"):

@@ -24,7 +24,7 @@ from mobyshell.core.oci import default_spec, dump_spec, parse_spec, spec_to_json
 from mobyshell.core.runtime import Host, Runtime, groups, gvariant, units
 from mobyshell.core.runtime.planner import make_plan
 from mobyshell.core.runtime.steps import run
-from tests.core.runtime.conftest import House
+from tests.core.runtime.conftest import House, places_of
 
 NONE = 2**64 - 1
 TOP = "/sys/fs/cgroup"
@@ -382,7 +382,7 @@ def test_the_life_of_a_container_in_a_scope(managed: House, bus: Bus) -> None:
         # taken back with the writes: systemd is told of what it was
         assert ["TasksMax", ["t", 8]] in bus.calls("SetUnitProperties")[-1][2]
         result = managed.exec("c", "cat", "/proc/self/cgroup")
-        places = result.output.splitlines()
+        places = places_of(result.output, state.cgroups)
         assert places
         assert all(line.endswith("/test-c.scope") for line in places)
     finally:
@@ -518,7 +518,7 @@ def test_the_runtime_as_a_process_asks_systemd(house: House, bus: Bus, tmp_path:
     done = subprocess.run([*words, "run", "-b", str(bundle), "one"], stdin=subprocess.DEVNULL,
                           capture_output=True, text=True, check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr
-    places = done.stdout.splitlines()
+    places = places_of(done.stdout, cgroups.detect().own)
     assert places
     assert all(line.endswith(f"/{SLICE}/test-c.scope") for line in places)
     assert bus.calls("StopUnit") == [["test-c.scope", "replace"]]
