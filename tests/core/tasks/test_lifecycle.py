@@ -24,12 +24,13 @@ from mobyshell.core.errors import (
     WrongState,
 )
 from mobyshell.core.events import CallDone, Event, TaskExited
-from mobyshell.core.linux import procfs
+from mobyshell.core.linux import cgroups, procfs
 from mobyshell.core.runtime import Runtime
 from mobyshell.core.runtime.steps import run
 from mobyshell.core.runtime.values import Status
 from mobyshell.core.tasks.client import TaskClient
 from mobyshell.core.tasks.connect import connect
+from tests.core.runtime.conftest import places_of
 from tests.core.tasks.conftest import House, buried, kill_now
 from tests.waiting import eventually
 
@@ -256,8 +257,9 @@ def test_threads_that_share_a_client_make_containers_at_once(house: House) -> No
         pids = list(pool.map(begin, ids))
     assert len({os.readlink(f"/proc/{pid}/ns/net") for pid in pids}) == len(ids)
     for id, pid in zip(ids, pids, strict=True):
-        groups = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
-        assert all(line.endswith(f"-{id}") for line in groups if ":" in line), groups
+        groups = places_of(Path(f"/proc/{pid}/cgroup").read_text(), cgroups.detect().own)
+        assert groups
+        assert all(line.endswith(f"-{id}") for line in groups), groups
         calls = [one.payload for one in house.client.trace(id)]
         assert {"prepare", "setup", "exec"} <= {
             one.phase for one in calls if isinstance(one, CallDone)
