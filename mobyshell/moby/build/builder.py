@@ -28,7 +28,7 @@ from mobyshell.moby.build.fetching import fetched
 from mobyshell.moby.build.files import Below, Scratch
 from mobyshell.moby.build.mounts import Mounts
 from mobyshell.moby.build.options import Options
-from mobyshell.moby.build.settings import environment_of, history_of, joined, with_set
+from mobyshell.moby.build.settings import dated, environment_of, history_of, joined, with_set
 from mobyshell.moby.build.stages import wanted
 from mobyshell.moby.build.state import State, layers_of
 from mobyshell.moby.build.steps import (
@@ -135,10 +135,11 @@ class _Builder:
         process = state.process
         if self._options.labels:
             process = replace(process, labels={**(process.labels or {}), **self._options.labels})
+        history = dated(state.history, self._time())
         config = ImageConfig(
             architecture=state.platform.architecture, os=state.platform.os,
-            variant=state.platform.variant, created=self._time(), author=state.author,
-            config=process, history=tuple(state.history),
+            variant=state.platform.variant, author=state.author, config=process, history=history,
+            created=max((one.created for one in history if one.created), default=self._time()),
             rootfs=RootFS(type="layers", diff_ids=tuple(one.diff_id for one in state.layers)),
         )  # fmt: skip
         image = assembled(state, config)
@@ -147,10 +148,12 @@ class _Builder:
         unpack(self._held.store, image, snapshotter=self._snapshots.name)
         return image.descriptor
 
-    def _time(self) -> str:
+    def _time(self, made: float | None = None) -> str:
+        """When a layer was made, or now; the epoch, if there is one."""
         epoch = self._options.epoch
         now = self._held.store.scope.clock.now_ns()
-        return rfc3339(epoch * 1_000_000_000 if epoch is not None else now)
+        when = now if made is None else round(made * 1e6) * 1000  # no float has nanoseconds
+        return rfc3339(epoch * 1_000_000_000 if epoch is not None else when)
 
     # steps
 
@@ -185,7 +188,7 @@ class _Builder:
                 state.process = replace(state.process, cmd=None)
         told = [image_to_json(state.process), state.author]
         state.key = key_of(state.key, type(step).__name__, told)
-        state.history.append(self._history(step, empty=True))
+        state.history.append(self._history(step, None))
         self._options.told(step.text, False)
 
     def _workdir(self, state: State, step: Workdir) -> None:
@@ -285,13 +288,13 @@ class _Builder:
         self, state: State, step: Step, key: str, layer: Layer, *, cached: bool, told: bool = False
     ) -> None:
         if not cached:
-            self._cache.keep(key, layer, step.text)
+            layer = self._cache.keep(key, layer, step.text)
         state.key = key
         state.layers.append(layer)
-        state.history.append(self._history(step, empty=False))
+        state.history.append(self._history(step, layer))
         if not told:
             self._options.told(step.text, cached)
 
-    def _history(self, step: Step, *, empty: bool) -> History:
-        return History(created=self._time(), created_by=step.text, comment="mobyshell",
-                       empty_layer=True if empty else None)  # fmt: skip
+    def _history(self, step: Step, layer: Layer | None) -> History:
+        return History(created=self._time(layer.made) if layer else "", created_by=step.text,
+                       comment="mobyshell", empty_layer=None if layer else True)  # fmt: skip

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -29,10 +29,11 @@ _LONGEST_STEP = 200
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A layer that a step made."""
+    """A layer that a step made; `made`: when, in seconds, if that is known."""
 
     descriptor: Descriptor
     diff_id: Digest
+    made: float | None = None
 
 
 def key_of(*parts: Any) -> str:
@@ -49,19 +50,21 @@ class Cache:
     def find(self, key: str) -> Layer | None:
         """The layer of a key, held by the caller's lease from now on; None if there is none."""
         try:
-            labels = self._namespace.leases.get(PREFIX + key).labels
+            lease = self._namespace.leases.get(PREFIX + key)
+            labels = lease.labels
             told = json.loads(labels[_LAYER])
             layer = Layer(
                 Descriptor(media_type=told[0], digest=Digest(told[1]), size=told[2]),
-                Digest(labels[_DIFF_ID]),
-            )
+                Digest(labels[_DIFF_ID]), lease.created,
+            )  # fmt: skip
             self._namespace.content.claim(layer.descriptor.digest)
         except (MobyshellError, KeyError, ValueError, TypeError, IndexError):
             return None
         return layer
 
-    def keep(self, key: str, layer: Layer, step: str) -> None:
-        """Remember a layer, which is in the content."""
+    def keep(self, key: str, layer: Layer, step: str) -> Layer:
+        """Remember a layer, which is in the content. The same, with the time at which it was made
+        first."""
         one = layer.descriptor
         labels = {
             _LAYER: json.dumps([one.media_type, one.digest, one.size]), _DIFF_ID: layer.diff_id,
@@ -71,6 +74,9 @@ class Cache:
         with suppress(AlreadyExists):
             leases.create(id, labels)
         leases.add(id, Resource("content", one.digest))
+        lease = leases.get(id)
+        same = lease.labels.get(_DIFF_ID) == layer.diff_id
+        return replace(layer, made=lease.created) if same else layer
 
     def prune(self) -> int:
         """Forget everything; how many entries there were."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,17 @@ def history_of(config: ImageConfig) -> list[History]:
     told = list(config.history or ())
     unknown = len(config.diff_ids) - sum(not one.empty_layer for one in told)
     return [*([History(comment="of the base")] * max(0, unknown)), *told]
+
+
+def dated(history: Sequence[History], otherwise: str) -> tuple[History, ...]:
+    """With a time for the steps that made no layer ("" until now): that of the step before, or else of
+    the next that has one. So what was built before is the same image again."""
+    known = next((one.created for one in history if one.created), otherwise)
+    done = []
+    for one in history:
+        known = one.created or known
+        done.append(replace(one, created=known) if one.created == "" else one)
+    return tuple(done)
 
 
 def environment_of(process: ImageProcess) -> dict[str, str]:

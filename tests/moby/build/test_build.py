@@ -163,6 +163,23 @@ def test_a_clean_build_is_the_same_image(site: Site) -> None:
     assert site.build(DOCKERFILE).target.digest == first.target.digest
 
 
+def test_what_was_built_before_is_the_same_image_again(site: Site) -> None:
+    """Without an epoch as well: times are those at which the layers were made."""
+    site.write(a="a")
+    text = "FROM scratch\nENV A=1\nCOPY a /a\nLABEL b=2\nCMD x\n"
+    first = site.build(text, epoch=None)
+    assert site.build(text, epoch=None).target.digest == first.target.digest
+    times = [one.created for one in first.config.history or ()]
+    assert None not in times
+    assert set(times) == {first.config.created}
+    other = site.build(text.replace("CMD x", "CMD y"), epoch=None)
+    assert other.target.digest != first.target.digest
+    site.write(a="b")
+    assert str(site.build(text, epoch=None).config.created) > str(first.config.created)
+    only = site.build("FROM scratch\nCMD x\n", epoch=None).config
+    assert only.created == (only.history or ())[0].created != ""
+
+
 def test_what_is_cached_is_kept_and_what_is_not_needed_goes(site: Site) -> None:
     site.write(a="a", b="b")
     site.build(DOCKERFILE).delete()
