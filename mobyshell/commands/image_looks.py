@@ -20,6 +20,7 @@ from mobyshell.commands.registry import (
     verb,
 )  # fmt: skip
 from mobyshell.commands.results import Done, Record, Rows, Text
+from mobyshell.core.errors import UsageError
 
 if TYPE_CHECKING:
     from mobyshell.commands.context import Context
@@ -126,11 +127,14 @@ def diff(
 )  # fmt: skip
 def cat(ctx: Context, *, image: str, path: str, layer: int | None, platform: str | None) -> Text:
     """Show a text file of an image; of a layer, as it was then."""
-    from mobyshell.moby.look import content
+    from mobyshell.moby.look import LARGEST, content
 
-    data = content(find_image(ctx, image, platform), path, layer=layer)
+    data = content(find_image(ctx, image, platform), path, layer=layer, most=LARGEST + 1)
+    hint = f"`image unpack {image} DIRECTORY` has it as a file"
     if b"\0" in data:
-        return Text(f"{clean(path)}: {size(len(data))} that are no text\n")
+        raise UsageError(f"{clean(path)} is no text", hint=hint)
+    if len(data) > LARGEST:
+        raise UsageError(f"{clean(path)} is longer than {size(LARGEST)}", hint=hint)
     return Text(data.decode("utf-8", "replace"))
 
 

@@ -247,3 +247,11 @@ def test_an_image_of_another_namespace_is_not_only_looked_for_at_a_registry(
     done = place.run("--namespace", "other", "run", "--rm", "127.0.0.1:1/box")
     assert "127.0.0.1:1: Connection refused" in done.stderr
     assert "it is in namespace default: --namespace default" in done.stderr
+
+
+def test_what_cat_cannot_show_is_an_error(place: Workplace) -> None:
+    assert place.ok("image", "cat", "box", "/data/page") == "from the image"
+    done = place.run("image", "cat", "box", "/bin/busybox")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "/bin/busybox is no text" in done.stderr
+    assert "image unpack box DIRECTORY" in done.stderr
