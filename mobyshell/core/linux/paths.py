@@ -57,9 +57,8 @@ def open_file_in_root(root: int, path: bytes) -> int:
 
 
 def _open_in_root(root: int, path: bytes, how: bytes) -> int:
-    openat2 = number("openat2")
     while True:
-        fd: int = _syscall(openat2, root, path or b".", how, len(how))
+        fd: int = _syscall(_OPENAT2, root, path or b".", how, len(how))
         if fd >= 0:
             return fd
         code = ctypes.get_errno()
@@ -74,6 +73,7 @@ _DIRECTORY_IN_ROOT = struct.pack(
 _FILE_IN_ROOT = struct.pack(
     "=QQQ", c.O_PATH | c.O_CLOEXEC, 0, c.RESOLVE_IN_ROOT | c.RESOLVE_NO_MAGICLINKS
 )
+_OPENAT2 = number("openat2")
 _syscall = libc["syscall"]  # a way of its own, without the copies that `call` makes
 _syscall.restype = ctypes.c_long
 _syscall.argtypes = (

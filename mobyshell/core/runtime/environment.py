@@ -78,7 +78,7 @@ class Homes:
             found = os.fstat(fd)
         finally:
             os.close(fd)
-        seen = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        seen = found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns
         if seen != self._seen:
             self._seen = seen
             self._known.clear()

@@ -22,6 +22,7 @@ from mobyshell.core.runtime.notification import connected
 from mobyshell.core.runtime.parent import run_program
 from mobyshell.core.runtime.plan import HOME, INNER
 from mobyshell.core.runtime.prepared import Prepared
+from mobyshell.core.runtime.program import Program
 from mobyshell.core.runtime.steps import HungUp, Readable, Steps
 from mobyshell.core.runtime.usher import child_of
 from mobyshell.core.runtime.ushers import Known
@@ -36,13 +37,24 @@ is nothing else to do, and after which something can be done while the child is 
 class ExecProcess:
     """A process in a container. `pidfd` and `master` are the caller's to close.
 
-    `start`: when it started, in clock ticks since boot, where that is known (else 0).
+    `start`: when it started, in clock ticks since boot, where that is known (else 0). `again`: how the
+    same is executed again, at once, where that is known.
     """
 
     pid: int
     pidfd: int
     master: int | None = None
     start: int = 0
+    again: Repeat | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """What an usher has made, and can make once more: by its exec plan, for a user."""
+
+    known: Known
+    prepared: Prepared
+    uid: int
 
 
 def check_running(root: Path, id: str, *, ignore_paused: bool = False) -> states.State:
@@ -106,27 +118,55 @@ def exec_process(
         prepared.give("join", before)
 
 
-def exec_by_usher(
-    known: Known, prepared: Prepared, uid: int, *, stdio: Stdio, sink: EventSink,
-    meanwhile: Callable[[], None], begun: Callable[[ExecProcess], None],
-) -> Steps[ExecProcess | int]:  # fmt: skip
-    """As `exec_process`, by the container's usher; an errno (or 0) if that has made no process.
-    `begun`: see `Runtime.exec`."""
-    plan, usher = prepared.template, known.usher
-    values = {"id": plan.id, "init": str(known.state.pid)}
-    program = prepared.borrow("child")
-    if program.wants(HOME):
-        values["home"] = usher.homes.of(uid)
-    program.fill(values)
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """A process that an usher was told to make. `ready`: see `Usher.order`; `before`: when that was, in
+    clock ticks since boot."""
+
+    what: Repeat
+    program: Program
+    ready: int
+    before: int
+
+
+def order(what: Repeat, stdio: Stdio) -> Ordered:
+    """Have a container's usher make a process. OSError if it has gone."""
+    usher = what.known.usher
+    program = what.known.take(what.prepared, what.uid) or _filled(what)
     usher.busy = True  # and stays so if nobody waits for the end of this
     before = procfs.ticks()
-    try:
-        ready = usher.order(program, stdio)
-    except OSError as gone:
-        return gone.errno or 0
+    return Ordered(what, program, usher.order(program, stdio), before)
+
+
+def make_ready(what: Repeat) -> None:
+    """Do what can be done for the next order before it comes; nothing if the usher is at work, or gone."""
+    known = what.known
+    if known.idle:
+        known.keep(what.prepared, what.uid, _filled(what))
+
+
+def _filled(what: Repeat) -> Program:
+    known, prepared = what.known, what.prepared
+    values = {"id": prepared.template.id, "init": str(known.state.pid)}
+    program = prepared.borrow("child")
+    if program.wants(HOME):
+        values["home"] = known.usher.homes.of(what.uid)
+    program.fill(values)
+    known.usher.prepare(program)
+    return program
+
+
+def exec_by_usher(
+    ordered: Ordered, *, sink: EventSink, meanwhile: Callable[[], None],
+    begun: Callable[[ExecProcess], None],
+) -> Steps[ExecProcess | int]:  # fmt: skip
+    """As `exec_process`, what was ordered of a container's usher; an errno (or 0) if that has made no
+    process. `begun`: see `Runtime.exec`."""
+    what, program, ready, before = ordered.what, ordered.program, ordered.ready, ordered.before
+    prepared, usher = what.prepared, what.known.usher
+    plan = prepared.template
     made: ExecProcess | None = None
     try:
-        os.sched_yield()  # an usher that waits for this processor has made it when that returns
         if child_of(program) == 0:
             meanwhile()
             meanwhile = _nothing
@@ -135,7 +175,7 @@ def exec_by_usher(
             os.sched_yield()
             looks -= 1
         if child_of(program) > 0:  # there is one, though it is not its program yet
-            made = _made(child_of(program), before)
+            made = _made(child_of(program), before, what)
             begun(made)
         meanwhile()
         yield HungUp(ready)
@@ -152,7 +192,7 @@ def exec_by_usher(
         pid = child_of(program)
         if pid <= 0:
             return -pid
-        made = _made(pid, before)
+        made = _made(pid, before, what)
     if usher.program is not None:
         report.emit(plan.id, lambda: plan, usher.program, sink)
         usher.begun()
@@ -172,11 +212,12 @@ def _nothing() -> None:
     """There is no more to do meanwhile."""
 
 
-def _made(pid: int, before: int) -> ExecProcess:
+def _made(pid: int, before: int, what: Repeat) -> ExecProcess:
     """Our child, which was made since `before`. It is not yet reaped: the pid cannot have been reused."""
     pidfd = os.pidfd_open(pid)
     # within one tick of the clock by which the kernel tells, so there is no need to ask it
-    return ExecProcess(pid, pidfd, start=before if before == procfs.ticks() else 0)
+    start = before if before == procfs.ticks() else 0
+    return ExecProcess(pid, pidfd, None, start, what)
 
 
 def _end(child: Spawned) -> None:

@@ -18,10 +18,13 @@ from mobyshell.core.oci import Process, Spec, load_spec
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.exec import (
     ExecProcess,
+    Ordered,
+    Repeat,
     check_running,
     exec_by_usher,
     exec_process,
     open_groups,
+    order,
 )
 from mobyshell.core.runtime.exec_planner import make_exec_plan
 from mobyshell.core.runtime.execution import CompileSeccomp
@@ -71,19 +74,24 @@ class Execs:
     def exec(
         self, id: str, wanted: Wanted, executor: Executor, host: Host, *,
         cgroups: Mapping[str, str] | None = None, ignore_paused: bool = False,
+        ordered: Ordered | None = None,
     ) -> Steps[ExecProcess]:  # fmt: skip
         """See `Runtime.exec`."""
         ushers = self._ushers if cgroups is None and wanted.options is PLAIN else None
-        if ushers is not None and (known := ushers.of(id)) is not None:
+        if ordered is None and ushers is not None and (known := ushers.of(id)) is not None:
             asked = (wanted.rows, wanted.columns, owned(wanted.stdio, wanted.process.user.uid))
             prepared = known.last(wanted.process, asked) or self._prepare(
                 known.state, known.spec, known.groups, wanted, host
             )
             if known.fits(prepared):
                 known.remember(wanted.process, asked, prepared)
-                made = yield from self._by_usher(ushers, known, prepared, wanted)
-                if made is not None:
-                    return made
+                what = Repeat(known, prepared, wanted.process.user.uid)
+                ordered = self._order(ushers, what, wanted.stdio)
+        if ordered is not None and ushers is not None:
+            made = yield from self._by_usher(ushers, ordered, wanted)
+            if made is not None:
+                return made
+            ordered = None
         state = check_running(self._root, id, ignore_paused=ignore_paused)
         spec = load_spec(states.directory(self._root, id))
         groups = entrances(state.cgroups, state.pid) if cgroups is None else dict(cgroups)
@@ -91,7 +99,10 @@ class Execs:
         if ushers is not None and ushers.may(state, prepared, executor):
             posted = self._post(ushers, state, groups, prepared, executor)
             if posted is not None:
-                made = yield from self._by_usher(ushers, posted, prepared, wanted)
+                what = Repeat(posted, prepared, wanted.process.user.uid)
+                ordered = self._order(ushers, what, wanted.stdio)
+            if ordered is not None:
+                made = yield from self._by_usher(ushers, ordered, wanted)
                 if made is not None:
                     return made
         return (
@@ -124,16 +135,31 @@ class Execs:
         self._known.append(_Exec(place, process, spec, found))
         return found
 
+    def order(self, what: Repeat, stdio: Stdio) -> Ordered | None:
+        """Begin to execute again what was executed before, with other streams of the same kinds and
+        owners: `exec` it then. None if that cannot be begun like this now; then nothing was done."""
+        ushers, known = self._ushers, what.known
+        if ushers is None or ushers.of(known.state.id) is not known:
+            return None
+        return self._order(ushers, what, stdio)
+
+    def _order(self, ushers: Ushers, what: Repeat, stdio: Stdio) -> Ordered | None:
+        """An order; None if the usher has gone, which is dismissed then."""
+        try:
+            return order(what, stdio)
+        except OSError as gone:
+            ushers.failed(what.known, gone.errno or 0)
+            return None
+
     def _by_usher(
-        self, ushers: Ushers, known: Known, prepared: Prepared, wanted: Wanted
+        self, ushers: Ushers, ordered: Ordered, wanted: Wanted
     ) -> Steps[ExecProcess | None]:
         """The process, if the usher can make it; else that one is dismissed."""
         made = yield from exec_by_usher(
-            known, prepared, wanted.process.user.uid, stdio=wanted.stdio, sink=self._sink,
-            meanwhile=wanted.meanwhile, begun=wanted.begun,
-        )  # fmt: skip
+            ordered, sink=self._sink, meanwhile=wanted.meanwhile, begun=wanted.begun
+        )
         if isinstance(made, int):
-            ushers.failed(known, made)
+            ushers.failed(ordered.what.known, made)
             return None
         return made
 

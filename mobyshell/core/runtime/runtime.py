@@ -23,7 +23,7 @@ from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.choose import choose
 from mobyshell.core.runtime.create import Container, Meanwhile, Stdio, Waiting, create
 from mobyshell.core.runtime.delete import NOBODY, delete
-from mobyshell.core.runtime.exec import ExecProcess
+from mobyshell.core.runtime.exec import ExecProcess, Ordered, Repeat, make_ready
 from mobyshell.core.runtime.execs import Execs, Wanted
 from mobyshell.core.runtime.execution import confinement
 from mobyshell.core.runtime.executor import Executor, Foreseeing
@@ -93,6 +93,7 @@ class Runtime:
         self._waiting: dict[str, Waiting] = {}
         self._texts: dict[int, tuple[Spec, str]] = {}
         self._execs = Execs(self.root, sink, self._seccomp, keep=ushers)
+        self.order = self._execs.order
         self._prepared: dict[tuple[str, str, int, int, Options], Prepared] = {}
 
     @property
@@ -246,17 +247,23 @@ class Runtime:
         options: Options = PLAIN,
         meanwhile: Callable[[], None] | None = None,
         begun: Callable[[ExecProcess], None] | None = None,
+        ordered: Ordered | None = None,
     ) -> Steps[ExecProcess]:
         """Run one more process in a container, in `cgroups` instead of the container's own.
 
         `meanwhile` is called once it is under way, while it has to be waited for; then `begun`, if
-        there is a process already. That may still fail, and is gone then.
+        there is a process already. That may still fail, and is gone then. `ordered`: what `order` has
+        begun.
         """
         return self._execs.exec(
             id,
             Wanted(process, stdio, rows, columns, options, meanwhile or _nothing, begun or _nothing),
-            self.executor, self.host, cgroups=cgroups, ignore_paused=ignore_paused,
+            self.executor, self.host, cgroups=cgroups, ignore_paused=ignore_paused, ordered=ordered,
         )  # fmt: skip
+
+    def make_ready(self, what: Repeat) -> None:
+        """Do now what can be done for an `order` before somebody wants it."""
+        make_ready(what)
 
     def state(self, id: str) -> tuple[states.State, Status]:
         """What is known of a container, and what it is doing now."""

@@ -14,7 +14,6 @@ which goes the long way and can explain.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import socket
@@ -57,6 +56,7 @@ class Usher:
         self._mapped: Program | None = None
         """The program of the last order, which it need not map again: to unmap memory in which a child
         was on another processor, the kernel has to interrupt that one."""
+        self._pipe: tuple[int, int] | None = None
         self._cells = cells
         self._cgroup = cgroup
         self._flags = (
@@ -64,9 +64,8 @@ class Usher:
             | (CLONE_INTO_CGROUP if cgroup >= 0 else 0)
         )  # fmt: skip
 
-    def order(self, program: Program, stdio: Stdio) -> int:
-        """Have a child made that walks `program`: a pipe, ours to close, that is hung up once the
-        child has executed its program, or has ended. OSError if the usher has gone."""
+    def prepare(self, program: Program) -> None:
+        """Make `program` ready to be ordered."""
         memory = program.memory
         program.put_cells(self._cells)
         program.header[Header.CHILD] = 0
@@ -75,13 +74,22 @@ class Usher:
             self._flags, 0, 0, memory.address + 8 * Header.CHILD, 0, 0, 0, 0, 0, 0,
             max(self._cgroup, 0),
         )  # fmt: skip
-        ready, sync = os.pipe2(os.O_CLOEXEC)
+        if self._pipe is None:
+            self._pipe = os.pipe2(os.O_CLOEXEC)
+
+    def order(self, program: Program, stdio: Stdio) -> int:
+        """Have a child made that walks `program`, which was prepared last: a pipe, ours to close, that
+        is hung up once the child has executed its program, or has ended. OSError if the usher has gone."""
+        assert self._pipe is not None
+        (ready, sync), self._pipe = self._pipe, None
+        memory = program.memory
         try:
             beside = array("i", (memory.fd, stdio.stdin, stdio.stdout, stdio.stderr, sync))
             self._line.sendmsg(
                 [_ORDER.pack(memory.address, 0 if program is self._mapped else memory.size)],
                 [(socket.SOL_SOCKET, socket.SCM_RIGHTS, beside)], socket.MSG_NOSIGNAL,
             )  # fmt: skip
+            os.sched_yield()  # if it waits for this processor, it has made its child when that returns
         except BaseException:
             os.close(ready)
             raise
@@ -103,7 +111,8 @@ class Usher:
             signal.pidfd_send_signal(self._child.pidfd, signal.SIGKILL)
         with suppress(ChildProcessError):
             os.waitid(os.P_PIDFD, self._child.pidfd, os.WEXITED)
-        os.close(self._child.pidfd)
+        for fd in (self._child.pidfd, *(self._pipe or ())):
+            os.close(fd)
         self.homes.close()
         self.begun()
 
@@ -136,4 +145,5 @@ def post(
 
 def child_of(program: Program) -> int:
     """The pid of the child that an order has made; -errno if it could not, 0 if it never tried."""
-    return ctypes.c_long(program.header[Header.CHILD]).value
+    word: int = program.header[Header.CHILD]
+    return word - (1 << 64) if word >> 63 else word

@@ -11,6 +11,7 @@ import errno
 import os
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 from mobyshell.core.errors import MobyshellError
@@ -20,6 +21,7 @@ from mobyshell.core.oci import Process, Spec, load_spec
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.executor import Executor, Standing
 from mobyshell.core.runtime.prepared import Prepared
+from mobyshell.core.runtime.program import Program
 from mobyshell.core.runtime.usher import Usher, post
 
 KEPT = 16
@@ -36,20 +38,26 @@ class Known:
     ) -> None:  # fmt: skip
         self.state, self.groups, self.usher = state, groups, usher
         self.used = time.monotonic()
-        self._files = (f"{path}/{states.STATE}", f"{path}/config.json")
-        self._seen = [_look(one) for one in self._files]
-        self.spec: Spec = load_spec(path)
+        self._ready: tuple[Prepared, int, Program] | None = None
+        with ExitStack() as opened:
+            # when one of them is written anew, that is another file, and these have no name any more
+            state_file, config_file = (
+                _opened(f"{path}/{one}", opened) for one in (states.STATE, "config.json")
+            )
+            self._files = state_file, config_file
+            self._seen = _look(state_file, config_file)
+            self.spec: Spec = load_spec(path)
+            self._freezer, self._thawed = _freezer(groups)
+            opened.pop_all()
         self._joined = prepared.operations("join")
         self._plans = [prepared]
         self._last: tuple[Process | None, object, Prepared] = None, None, prepared
-        self._freezer, self._thawed = _freezer(groups)
+        self.closed = False
 
     def same(self) -> bool:
         """Whether it is what it was. That it has ended, the usher will find."""
-        try:
-            return [_look(one) for one in self._files] == self._seen
-        except OSError:
-            return False
+        state, config = self._files
+        return _look(state, config) == self._seen
 
     def thawed(self) -> bool:
         """Whether it is not paused."""
@@ -75,16 +83,49 @@ class Known:
         before, was_asked, prepared = self._last
         return prepared if before is process and was_asked == asked else None
 
+    @property
+    def idle(self) -> bool:
+        """Whether there is an usher that has nothing to do, and nothing ready for its next order."""
+        return not (self.closed or self.usher.busy or self._ready)
+
+    def keep(self, prepared: Prepared, uid: int, program: Program) -> None:
+        """Have what was prepared for an order until that comes."""
+        self._ready = prepared, uid, program
+
+    def take(self, prepared: Prepared, uid: int) -> Program | None:
+        """What was prepared for such an order, if it still is what it would be now."""
+        if self._ready is None:
+            return None
+        (of, whose, program), self._ready = self._ready, None
+        home = program.values.get("home")
+        if of is prepared and whose == uid and (home is None or home == self.usher.homes.of(uid)):
+            return program
+        of.give("child", program)
+        return None
+
     def close(self) -> None:
         """Dismiss the usher."""
+        self.closed = True
         self.usher.close()
-        if self._freezer >= 0:
-            os.close(self._freezer)
+        if self._ready is not None:
+            prepared, _, program = self._ready
+            prepared.give("child", program)
+            self._ready = None
+        for fd in (*self._files, self._freezer):
+            if fd >= 0:
+                os.close(fd)
 
 
-def _look(path: str) -> tuple[int, int, int, int]:
-    found = os.stat(path)
-    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+def _opened(path: str, opened: ExitStack) -> int:
+    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    opened.callback(os.close, fd)
+    return fd
+
+
+def _look(one: int, other: int) -> tuple[int, ...]:
+    """What is another when one of two files was changed, or is not that of its name any more."""
+    a, b = os.fstat(one), os.fstat(other)
+    return a.st_ctime_ns, a.st_nlink, a.st_size, b.st_ctime_ns, b.st_nlink, b.st_size
 
 
 def _freezer(groups: Mapping[str, str]) -> tuple[int, bytes]:
