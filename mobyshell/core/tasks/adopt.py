@@ -15,8 +15,9 @@ from mobyshell.core.errors import MobyshellError
 from mobyshell.core.events import TaskAdopted
 from mobyshell.core.runtime.directories import clear_abandoned
 from mobyshell.core.tasks import exits
+from mobyshell.core.tasks.held import held_name
 from mobyshell.core.tasks.paths import MAKING, container_dir, exec_dir, task_dir
-from mobyshell.core.tasks.process import House, Process, held_name
+from mobyshell.core.tasks.process import House, Process
 from mobyshell.core.tasks.records import Record, read_record
 from mobyshell.core.tasks.runtimes import Runtimes
 from mobyshell.core.tasks.streams import OUTPUTS, open_output

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from mobyshell.core.errors import NotFound, ShimLost, TimedOut
 from mobyshell.core.tasks import view
+from mobyshell.core.tasks.exec_head import ExecHead
 from mobyshell.core.tasks.paths import (
     EVENTS,
     NETWORKS,
@@ -59,6 +60,7 @@ class TaskClient:
         self.namespace = check_name(namespace or default_namespace(), "namespace")
         self._pool = Pool(self.state)
         self._library: Runtime | None = None
+        self._exec_head = ExecHead(self.namespace)
 
     def __enter__(self) -> TaskClient:
         return self
@@ -239,13 +241,12 @@ class TaskClient:
         columns: int = 0,
     ) -> ExecInfo:
         """See `service.Tasks.exec`. `user`: as `users.resolve` has it."""
-        asked: dict[str, Any] = {
-            "id": check_name(id), "args": list(args), "exec_id": exec_id, "terminal": terminal,
-            "stdin": stdin, "env": list(env), "cwd": cwd, "user": user, "rows": rows,
-            "columns": columns,
-        }  # fmt: skip
-        # what nobody asks for need not be said
-        found = self._call("exec", **{name: value for name, value in asked.items() if value})
+        if exec_id:
+            check_name(exec_id, "name of a process")
+        head = self._exec_head.of(
+            id, tuple(args), terminal, stdin, tuple(env), cwd, user, rows, columns
+        )
+        found = self._pool.ask(lambda one: one.send_named(head, exec_id), task=id)
         return ExecInfo(id, found["exec_id"], found["pid"], found["terminal"])
 
     def attach(self, id: str, *, exec_id: str = "") -> Attachment:
@@ -286,7 +287,9 @@ class TaskClient:
             looked, look = look, True
             left = None if until is None else max(0.0, until - time.monotonic())
             try:
-                status: int = self._call("wait", left, id=id, exec_id=exec_id)["exit_status"]
+                status: int | None = self._pool.end((id, exec_id), left) if exec_id else None
+                if status is None:
+                    status = self._call("wait", left, id=id, exec_id=exec_id)["exit_status"]
                 return status
             except NotFound:
                 if looked:

@@ -24,6 +24,8 @@ from mobyshell.core.tasks.paths import DIARY, LOCK, SOCKET, prepare_state_root
 
 LINGER = 5.0
 """Seconds a shim without tasks and clients stays; MOBYSHELL_LINGER is another number."""
+MOST_ENDS = 64
+"""Processes whose end is told without being asked for; of others it can be asked."""
 _PATIENCE = 15.0
 _SLICE = 250
 """Milliseconds of waiting, after which it is asked whether that was all."""
@@ -41,6 +43,8 @@ class Connection:
         self.decoder = wire.Decoder()
         self._frames: list[tuple[int, bytes]] = []
         self._number = 0
+        self.ends: dict[tuple[str, ...], int] = {}
+        """Processes that have ended, which nobody has asked for yet."""
         self.shim_pid = self.version = 0
         self._lock = threading.Lock()
         self._poller = _poller(sock)
@@ -102,7 +106,8 @@ class Connection:
 
     def hung_up(self) -> bool:
         """Whether the shim is gone, as far as can be seen without asking it."""
-        return bool(self._poller.poll(0))  # between requests it has nothing else to say
+        # between requests it has nothing else to say than that processes have ended
+        return bool(self._poller.poll(0)) and not self._gather()
 
     @property
     def pending(self) -> bool:
@@ -110,18 +115,51 @@ class Connection:
         return bool(self._frames)
 
     def message(self, timeout: float | None = None) -> dict[str, Any]:
-        """The next message. ShimLost if the shim hangs up instead."""
+        """The next message, but for those that processes have ended, which are kept for `end`. ShimLost
+        if the shim hangs up instead."""
+        while True:
+            document = wire.parse_message(self._payload(timeout))
+            if "ended" not in document:
+                return document
+            self._keep_end(document)
+
+    def _payload(self, timeout: float | None) -> bytes:
         frame = self.receive(timeout)
         if frame is None:
             raise lost()
-        return wire.parse_message(frame[1])
+        return frame[1]
+
+    def _keep_end(self, told: dict[str, Any]) -> None:
+        self.ends[tuple(told["ended"])] = told["exit_status"]
+        while len(self.ends) > MOST_ENDS:
+            del self.ends[next(iter(self.ends))]
+
+    def end(self, process: tuple[str, str], timeout: float | None = None) -> int:
+        """The exit status of a process (task, exec id) whose end is told here. ShimLost, TimedOut."""
+        until = None if timeout is None else time.monotonic() + timeout
+        begin = wire.ended(*process)
+        while (status := self.ends.pop(process, None)) is None:
+            payload = self._payload(None if until is None else max(0.0, until - time.monotonic()))
+            if payload.startswith(begin):  # as it usually comes
+                return int(payload[len(begin) : -1])
+            document = wire.parse_message(payload)
+            if "ended" in document:
+                self._keep_end(document)
+        return status
 
     def send(self, verb: str, namespace: str, args: dict[str, Any]) -> int:
         """Ask; the number of the request. ShimLost if that is not possible any more."""
+        request = {"id": self._number + 1, "verb": verb, "namespace": namespace, "args": args}
+        return self._send(wire.message(request))
+
+    def send_named(self, head: bytes, name: str) -> int:
+        """`send`, of what begins as `wire.named_head` says."""
+        return self._send(wire.named(head, name, self._number + 1))
+
+    def _send(self, request: bytes) -> int:
         self._number += 1
-        request = {"id": self._number, "verb": verb, "namespace": namespace, "args": args}
         try:
-            self.sock.sendall(wire.message(request))
+            self.sock.sendall(request)
         except OSError:
             raise lost() from None
         return self._number

@@ -18,9 +18,9 @@ from mobyshell.core.errors import MobyshellError, WrongState
 from mobyshell.core.events import TaskHealth
 from mobyshell.core.oci import load_kept_spec
 from mobyshell.core.runtime.steps import Steps
+from mobyshell.core.tasks.executing import make_exec
 from mobyshell.core.tasks.healthchecks import LOG, STARTING, Check, judged, read_log
 from mobyshell.core.tasks.logs import LogReader, content
-from mobyshell.core.tasks.making import make_exec
 from mobyshell.core.tasks.paths import LOGS, container_dir
 from mobyshell.core.tasks.process import House, Process
 from mobyshell.core.tasks.records import PROBE, UNKNOWN_STATUS, Record, write_atomically
@@ -112,11 +112,11 @@ class Health:
                        args=list(check.args))  # fmt: skip
         tables.reserve(record.namespace, record.id, probe.exec_id)
         try:
-            return (
-                yield from make_exec(
-                    house, tables, self._runtimes.of(record), probe, asked, spec, rows=0, columns=0
-                )
+            made, _ = yield from make_exec(
+                house, tables, self._runtimes.of(record), probe, asked, spec
             )
+            house.stock.fill()
+            return made
         finally:
             tables.release(record.namespace, record.id, probe.exec_id)
 

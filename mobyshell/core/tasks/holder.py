@@ -15,7 +15,7 @@ import os
 import signal
 import socket
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from mobyshell.core.tasks.loop import Loop, Timer, Watch
@@ -85,6 +85,21 @@ class Holder:
         if self.held.get(name) != fd:
             self.held[name] = fd
             self._send(f"hold\0{name}", fd)
+
+    def hold_all(self, place: str, fds: Mapping[str, int], pid: int, directory: str) -> None:
+        """`hold` all descriptors of a process, by their kinds, and `watch` it (0: do not), at once."""
+        words, beside = [], []
+        for kind, fd in fds.items():
+            name = place + kind
+            if self.held.get(name) != fd:
+                self.held[name] = fd
+                words.append(f"hold\0{name}")
+                beside.append(fd)
+        if pid and self.watched.get(pid) != directory:
+            self.watched[pid] = directory
+            words.append(f"watch\0{pid}\0{directory}")
+        if words:
+            self._say("\0\0".join(words).encode(), beside)
 
     def drop(self, name: str) -> None:
         """Have the keeper close its copy, in a moment."""

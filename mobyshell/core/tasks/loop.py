@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 _IN = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
 _OUT = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
+_AT_ONCE = 32
+"""Events taken at a time; room for them is made anew each time."""
 _END = select.EPOLLHUP | select.EPOLLERR
 
 
@@ -148,7 +150,7 @@ class Loop:
             self._guard(self._soon.popleft())
         if not self._running:
             return
-        for fd, events in self._epoll.poll(self._patience()):
+        for fd, events in self._epoll.poll(self._patience(), _AT_ONCE):
             for watch in tuple(self._watches.get(fd, ())):
                 if not watch.closed and watch.mask & events and not self._guard(watch.callback):
                     watch.close()

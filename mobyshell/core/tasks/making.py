@@ -1,4 +1,4 @@
-"""Making a task or a further process: streams first, then the runtime, then the record.
+"""Making a task: streams first, then the runtime, then the record.
 
 Owns the order, so that a death in the middle leaves nothing that looks finished. A task's files
 are put together in `.making` and appear in the container's directory by one rename.
@@ -14,15 +14,14 @@ from dataclasses import replace
 
 from mobyshell.core.errors import UsageError
 from mobyshell.core.oci import IDMapping, Spec, User, load_spec
-from mobyshell.core.oci import Process as SpecProcess
 from mobyshell.core.runtime import Stdio
 from mobyshell.core.runtime.create import Container
-from mobyshell.core.runtime.exec import ExecProcess
 from mobyshell.core.runtime.state import CONFIG, State
 from mobyshell.core.runtime.steps import Steps
 from mobyshell.core.runtime.values import RootMount
-from mobyshell.core.tasks.paths import TASK, container_dir, exec_dir, task_dir
-from mobyshell.core.tasks.process import House, Process, hold, let_go
+from mobyshell.core.tasks.held import hold, let_go
+from mobyshell.core.tasks.paths import TASK, container_dir, task_dir
+from mobyshell.core.tasks.process import House, Process
 from mobyshell.core.tasks.records import EXIT, Record, process_start, write_record
 from mobyshell.core.tasks.runtimes import TaskRuntime
 from mobyshell.core.tasks.streams import OUTPUTS, Ends, open_ends
@@ -45,7 +44,7 @@ def make_task(
         record.pid_start = container.pid_start or process_start(container.pid)
         write_record(directory, record)
         ends.close_theirs()
-        hold(house, record, final, container.pidfd, ends.ours)
+        hold(house.holder, record, final, container.pidfd, ends.ours)
         house.journal.flush_some()
         house.stock.fill()
 
@@ -153,48 +152,8 @@ def start_task(house: House, runtime: TaskRuntime, process: Process) -> Steps[No
         hear(process)
 
 
-def make_exec(
-    house: House, tables: Tables, runtime: TaskRuntime, record: Record, process: SpecProcess,
-    spec: Spec, *, rows: int, columns: int,
-) -> Steps[Process]:  # fmt: skip
-    """One more process in a running task, in the tables."""
-    final = exec_dir(house.state, record.namespace, record.id, record.exec_id)
-    task = yield from tables.begin(record.namespace, record.id)
-    try:
-        directory, ends = house.stock.take(
-            terminal=record.terminal, stdin=record.stdin, owner=owner_of(spec, process.user)
-        )
-    except BaseException:
-        task.beginning -= 1
-        raise
-
-    def begun(made: ExecProcess) -> None:
-        """All that can be done for a process whose program may not run yet."""
-        record.pid = made.pid
-        record.pid_start = made.start or process_start(made.pid)
-        record.created_ns = record.started_ns = house.clock.now_ns()
-        write_record(directory, record, fresh=True)
-        ends.close_theirs()
-        hold(house, record, final, made.pidfd, ends.ours)
-
-    try:
-        made = yield from runtime.exec(
-            record.id, process, stdio=Stdio(*ends.theirs), rows=rows, columns=columns,
-            meanwhile=house.stock.fill, begun=begun,
-        )  # fmt: skip
-        if not record.pid:  # it was not there early enough
-            begun(made)
-    except BaseException:
-        _undo(house, record, directory, ends)
-        raise
-    finally:
-        task.beginning -= 1
-    _put(directory, final)
-    return _made(house, tables, record, final, made, ends)
-
-
 def _made(
-    house: House, tables: Tables, record: Record, directory: str, made: Container | ExecProcess,
+    house: House, tables: Tables, record: Record, directory: str, made: Container,
     ends: Ends,
 ) -> Process:  # fmt: skip
     """A process that is there: from now on in the tables."""
@@ -210,18 +169,9 @@ def _made(
 
 def _undo(house: House, record: Record, directory: str, ends: Ends) -> None:
     """No process came of it."""
-    let_go(house, record, ends.ours)
+    let_go(house.holder, record, ends.ours)
     ends.close()
     shutil.rmtree(directory, ignore_errors=True)
-
-
-def _put(directory: str, final: str) -> None:
-    """A process's files in their place; the first further one of a task makes the place, too."""
-    try:
-        os.rename(directory, final)
-    except FileNotFoundError:
-        os.makedirs(os.path.dirname(final), 0o700, exist_ok=True)
-        os.rename(directory, final)
 
 
 def adapted(spec: Spec, args: Sequence[str] | None, terminal: bool | None) -> Spec:

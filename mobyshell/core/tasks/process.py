@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from mobyshell.core.clock import Clock
@@ -22,6 +23,7 @@ from mobyshell.core.tasks.attach import (
     LogAttachment,
 )
 from mobyshell.core.tasks.broom import Broom
+from mobyshell.core.tasks.held import held_name, hold
 from mobyshell.core.tasks.holder import Holder
 from mobyshell.core.tasks.intake import Intake
 from mobyshell.core.tasks.journal import Journal
@@ -61,13 +63,14 @@ class Process:
     """A live (or just ended) process. `ended` is called once, after its end was written down.
 
     `ours`: the shim's ends: stdin, stdout, stderr, or master. All are closed in `close`. `fresh`:
-    its directory was made just now. `kept`: see `Ends`.
+    its directory was made just now. `kept`: see `Ends`. Unless it is `watched`, its program may never come to
+    run: whoever made it says so, or calls `watch`.
     """
 
     def __init__(
         self, house: House, namespace: str, directory: str, record: Record, pidfd: int,
         ours: dict[str, int], ended: Callable[[Process], None], *, fresh: bool = False,
-        kept: tuple[int, ...] = (),
+        kept: tuple[int, ...] = (), watched: bool = True,
     ) -> None:  # fmt: skip
         self.namespace = namespace
         self.directory = directory
@@ -93,12 +96,17 @@ class Process:
         self.input: Input | None = None
         self._outputs: list[Output] = []
         self._wire_up(ours)
-        hold(house, record, directory, pidfd, ours)
+        hold(house.holder, record, directory, pidfd, ours)
         self._watch: Watch | None = None
-        if pidfd >= 0:
-            self._watch = house.loop.watch(pidfd, self._ask)
+        if watched:
+            self.watch()
+
+    def watch(self) -> None:
+        """Hear of its end."""
+        if self.pidfd >= 0:
+            self._watch = self._house.loop.watch(self.pidfd, self._ask)
         elif self.alive:
-            house.loop.call_soon(self._ask)
+            self._house.loop.call_soon(self._ask)
 
     def _name(self, kind: str) -> str:
         return held_name(self.record, self.namespace, kind)
@@ -285,6 +293,10 @@ class Process:
         record.paused = False
         if not record.exec_id:
             record.next_run(self._house.clock.now_ns())
+        if record.exec_id:
+            # nobody but us and who waits knows it by its record; and until that is written, the zombie
+            # says to a successor, or to the keeper, what has been said here
+            self._tell(status)
         for hear in self._house.endings:
             hear(record)
         try:
@@ -295,11 +307,7 @@ class Process:
         if self.pidfd >= 0:
             exits.reap(self.pidfd)
         # it is written, and it is gone: whoever waits need not wait for the rest
-        waiters, self.waiters = self.waiters, []
-        for waiter in waiters:
-            waiter(status)
-        if waiters:
-            os.sched_yield()  # they would be kept waiting for this processor by what follows
+        self._tell(status)
         self._unwatch()
         self._close_kept()
         self.drain()  # whoever is left behind may have written; if nobody is, this is the end
@@ -313,6 +321,13 @@ class Process:
             attached.end(status)
         self._close_log()
         self._ended(self)
+
+    def _tell(self, status: int) -> None:
+        waiters, self.waiters = self.waiters, []
+        for waiter in waiters:
+            waiter(status)
+        if waiters:
+            os.sched_yield()  # they would be kept waiting for this processor by what follows
 
     def announce(self, payload: Payload) -> None:
         """Emit an event about the task."""
@@ -341,11 +356,25 @@ class Process:
             self.terminal.close()
             self.terminal = None
 
+    def _status_now(self) -> int:
+        status = None
+        if self.pidfd >= 0:
+            with suppress(ChildProcessError):
+                status = exits.of_child(self.pidfd)
+        return UNKNOWN_STATUS if status is None else status
+
+    def came_to_nothing(self) -> None:
+        """It is gone, and its pidfd closed, by who has made it."""
+        self.pidfd = -1
+        self.close()
+
     def close(self) -> None:
-        """Let go of everything; nobody is told."""
+        """Let go of everything. Nobody is told, but who waits for an end that we shall not see."""
         if self._timer is not None:
             self._timer.cancel()
         self._unwatch()
+        if self.waiters:
+            self._tell(self._status_now())
         if self.pidfd >= 0:
             exits.reap(self.pidfd)
         self._close_kept()
@@ -357,28 +386,3 @@ class Process:
         if self._log is not None:
             self._log.close()
             self._log = None
-
-
-def hold(
-    house: House, record: Record, directory: str, pidfd: int, ours: dict[str, int]
-) -> None:  # fmt: skip
-    """Have the keeper keep what a process must not lose with the shim. Again: nothing."""
-    with house.holder.together():
-        for kind, fd in ours.items():
-            house.holder.hold(held_name(record, record.namespace, kind), fd)
-        if pidfd >= 0:
-            house.holder.hold(held_name(record, record.namespace, "pidfd"), pidfd)
-            house.holder.watch(record.pid, directory)
-
-
-def let_go(house: House, record: Record, ours: dict[str, int]) -> None:
-    """Undo `hold`, for a process that was not to be."""
-    with house.holder.together():
-        for kind in (*ours, "pidfd"):
-            house.holder.drop(held_name(record, record.namespace, kind))
-        house.holder.unwatch(record.pid)
-
-
-def held_name(record: Record, namespace: str, kind: str) -> str:
-    """The name under which the keeper holds a descriptor: of this run of a task, and no other."""
-    return f"{namespace}/{record.id}/{record.exec_id}/{record.pid}/{kind}"

@@ -137,6 +137,13 @@ def text_of(record: Record) -> str:
     return text + "}"
 
 
+def fixed_but_name(record: Record) -> tuple[str, str]:
+    """What is the same in the records of all further processes like this one, which has been written:
+    the `fixed` of one of them is these two with its name in between."""
+    before, name, behind = record.fixed.partition(f'"exec_id": "{record.exec_id}"')
+    return f"{before}{name[: -len(record.exec_id) - 1]}", f'"{behind}'
+
+
 def write_record(directory: str, record: Record, *, fresh: bool = False) -> None:
     """Put `record` in place at once: a reader sees the old or the new one. `fresh`: in a directory
     that nobody sees yet."""

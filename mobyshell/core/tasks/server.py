@@ -12,7 +12,7 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from mobyshell.core.errors import MobyshellError, UsageError
 from mobyshell.core.linux.unix_sockets import allowed, bind
@@ -21,6 +21,7 @@ from mobyshell.core.tasks.attach import Attached, LogAttachment
 from mobyshell.core.tasks.loop import Loop, Watch
 from mobyshell.core.tasks.process import Process
 
+Reply: TypeAlias = Callable[[Any, BaseException | None], None]
 _PENDING_REQUESTS = 64
 _PENDING_BYTES = 1 << 20
 _OUT_OF_FILES_PAUSE = 0.5
@@ -33,8 +34,14 @@ class Desk(Protocol):
 
     def ask(
         self, verb: str, namespace: str, args: dict[str, Any], connection: Connection,
-        reply: Callable[[Any, BaseException | None], None],
+        reply: Reply, head: bytes = b"",
     ) -> None:  # fmt: skip
+        """`head`: by what it is known again, if that may be asked again."""
+        ...
+
+    def again(self, head: bytes, name: str, connection: Connection, number: int) -> bool:
+        """Whether a request is known by its head (`wire.named_head`), and was taken: the answer to its
+        number comes later."""
         ...
 
     def left(self, connection: Connection) -> None:
@@ -138,7 +145,9 @@ class Connection:
 
     def _read(self) -> None:
         try:
-            data = self._peer.recv(wire.RECEIVED)
+            data = self._peer.recv(wire.USUAL)
+            if len(data) == wire.USUAL:
+                data += self._more()
         except BlockingIOError:
             return
         except OSError:
@@ -147,10 +156,10 @@ class Connection:
             self.close()
             return
         try:
-            for kind, payload in self._decoder.feed(data):
-                if self.closed:
-                    return
-                self._take(kind, payload)
+            if self._attached is None and self._decoder.empty and wire.is_message(data):
+                self._take_message(data[wire.HEADER.size :])  # as they usually come
+            else:
+                self._take_frames(data)
         except UsageError as error:
             self._refuse(error)
             return
@@ -159,17 +168,32 @@ class Connection:
             raise
         self._read_on()
 
+    def _more(self) -> bytes:
+        try:
+            return self._peer.recv(wire.RECEIVED)
+        except BlockingIOError:
+            return b""
+
+    def _take_frames(self, data: bytes) -> None:
+        for kind, payload in self._decoder.feed(data):
+            if self.closed:
+                return
+            if self._attached is not None:
+                self._take_stream(kind, payload)
+            elif kind == wire.MESSAGE:
+                self._take_message(payload)
+            else:
+                raise UsageError("malformed message on the shim's socket: not attached to anything")
+
     def _refuse(self, error: MobyshellError) -> None:
         """Say why, as far as the client listens, and hang up."""
         self.send(wire.message({"id": None, "error": error.to_wire()}))
         self.close()
 
-    def _take(self, kind: int, payload: bytes) -> None:
-        if self._attached is not None:
-            self._take_stream(kind, payload)
+    def _take_message(self, payload: bytes) -> None:
+        head, name, asked = wire.split_named(payload)
+        if head and self._desk.again(head, name, self, asked):
             return
-        if kind != wire.MESSAGE:
-            raise UsageError("malformed message on the shim's socket: not attached to anything")
         document = wire.parse_message(payload)
         verb, number = document.get("verb"), document.get("id")
         namespace, args = document.get("namespace"), document.get("args", {})
@@ -178,13 +202,17 @@ class Connection:
             and isinstance(namespace, str) and isinstance(args, dict)
         ):  # fmt: skip
             raise UsageError("malformed message on the shim's socket: not a request")
+        self._desk.ask(verb, namespace, args, self, self.reply_to(number), head)
+
+    def reply_to(self, number: int) -> Reply:
+        """What answers a request that was taken."""
         self._pending += 1
 
         def reply(result: Any, error: BaseException | None) -> None:
             self._pending -= 1
             self._answer(number, result, error)
 
-        self._desk.ask(verb, namespace, args, self, reply)
+        return reply
 
     def _answer(self, number: int, result: Any, error: BaseException | None) -> None:
         if error is None:
@@ -203,6 +231,20 @@ class Connection:
     def attach(self, process: Process, attached: Attached) -> None:
         """From now on the client speaks to `process`."""
         self._process, self._attached = process, attached
+
+    def hear_end(self, process: Process, say: Callable[[int], None]) -> None:
+        """Have `say` called with the exit status of a process that lives, unless the client leaves."""
+
+        def waiter(status: int) -> None:
+            self.cleanups.discard(forget)
+            say(status)
+
+        def forget() -> None:
+            if waiter in process.waiters:
+                process.waiters.remove(waiter)
+
+        process.waiters.append(waiter)
+        self.cleanups.add(forget)
 
     @property
     def attached(self) -> bool:

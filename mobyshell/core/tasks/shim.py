@@ -12,7 +12,6 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from mobyshell.core.clock import SystemClock
@@ -32,7 +31,7 @@ from mobyshell.core.tasks.process import House, Process
 from mobyshell.core.tasks.records import PROBE
 from mobyshell.core.tasks.restarting import Restarter
 from mobyshell.core.tasks.runtimes import Runtimes
-from mobyshell.core.tasks.server import Connection, Server
+from mobyshell.core.tasks.server import Connection, Reply, Server
 from mobyshell.core.tasks.stock import Stock
 from mobyshell.core.tasks.strays import Strays
 from mobyshell.core.tasks.tables import Tables
@@ -133,20 +132,34 @@ class Shim:
 
     def ask(
         self, verb: str, namespace: str, args: dict[str, Any], connection: Connection,
-        reply: Callable[[Any, BaseException | None], None],
+        reply: Reply, head: bytes = b"",
     ) -> None:  # fmt: skip
         """A request came in: to its verb, with what goes wrong on the way."""
+        self._busy()
+        self._verbs.ask(verb, namespace, args, connection, self._answering(reply), head)
+
+    def again(self, head: bytes, name: str, connection: Connection, number: int) -> bool:
+        """One came in that may be known."""
+        steps = self._verbs.again(head, name, connection)
+        if steps is None:
+            return False
+        self._busy()
+        self.loop.drive(steps, self._answering(connection.reply_to(number)))
+        return True
+
+    def _busy(self) -> None:
         if not self._asked:
             self.loop.call_later(_QUIET, self._tidy)
         self._asked = time.monotonic()
 
+    def _answering(self, reply: Reply) -> Reply:
         def answered(result: Any, error: BaseException | None) -> None:
             if error is not None:
                 self._report_unexpected(error)
             reply(result, error)
             self._consider()
 
-        self._verbs.ask(verb, namespace, args, connection, answered)
+        return answered
 
     def _tidy(self) -> None:
         quiet = time.monotonic() - self._asked

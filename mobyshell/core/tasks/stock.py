@@ -24,15 +24,18 @@ class Stock:
 
     def __init__(self, state: str, loop: Loop, clock: Clock) -> None:
         self._state, self._loop, self._clock = state, loop, clock
-        self._ready: tuple[str, Outputs] | None = None
+        self._ready: tuple[str, Outputs, Ends] | None = None
+        self._us = os.geteuid(), os.getegid()
         self._timer: Timer | None = None
 
     def take(self, *, terminal: bool, stdin: bool, owner: tuple[int, int]) -> tuple[str, Ends]:
         """A directory in `.making` with what `open_ends` makes, now the caller's. SyscallFailed or
         OSError."""
         outputs: Outputs | None = None
+        if not (terminal or stdin) and (ready := self.take_ready(owner)) is not None:
+            return ready
         if self._ready is not None and not terminal:
-            (directory, outputs), self._ready = self._ready, None
+            (directory, outputs, _), self._ready = self._ready, None
         else:
             directory = self._directory()
         try:
@@ -42,6 +45,16 @@ class Stock:
         except OSError:
             shutil.rmtree(directory, ignore_errors=True)
             raise
+
+    def take_ready(self, owner: tuple[int, int]) -> tuple[str, Ends] | None:
+        """`take` what lies ready, for a process without a terminal and without input; None if nothing
+        does."""
+        if self._ready is None:
+            return None
+        (directory, _, ends), self._ready = self._ready, None
+        if owner != self._us:
+            ends.give(owner)
+        return directory, ends
 
     def _directory(self) -> str:
         directory = f"{self._state}/{MAKING}/{self._clock.new_id()}"
@@ -57,7 +70,8 @@ class Stock:
         if self._ready is None:
             try:
                 directory = self._directory()
-                self._ready = directory, make_outputs(directory)
+                outputs = make_outputs(directory)
+                self._ready = directory, outputs, outputs.ends()
             except (OSError, SyscallFailed):
                 return  # whoever needs it will be told why
         if self._timer is not None:
@@ -67,6 +81,6 @@ class Stock:
     def clear(self) -> None:
         """Have nothing."""
         if self._ready is not None:
-            (directory, outputs), self._ready = self._ready, None
+            (directory, outputs, _), self._ready = self._ready, None
             outputs.close()
             shutil.rmtree(directory, ignore_errors=True)

@@ -41,6 +41,11 @@ class Ends:
     wake us for each, instead of being gone."""
     handed: bool = False
 
+    def give(self, owner: tuple[int, int]) -> None:
+        """Let a user open the output FIFOs anew."""
+        for fd in self.kept:
+            _give(fd, owner)
+
     def close_theirs(self) -> None:
         """Once the process has them; not what is kept. Again: nothing."""
         if not self.handed:
@@ -62,6 +67,11 @@ class Outputs:
     ours: dict[str, int]
     theirs: dict[str, int]
     null: int
+
+    def ends(self) -> Ends:
+        """Those of a process that has nothing else, and is our own user's; see `open_ends`."""
+        kept = self.theirs["stdout"], self.theirs["stderr"]
+        return Ends((self.null, *kept), self.ours, kept)
 
     def close(self) -> None:
         for fd in (*self.ours.values(), *self.theirs.values(), self.null):

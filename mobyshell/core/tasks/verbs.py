@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 from mobyshell.core.errors import (
@@ -19,19 +18,17 @@ from mobyshell.core.errors import (
     WrongState,
 )
 from mobyshell.core.events import (
-    ExecStarted,
     NetworkConnected,
     NetworkDisconnected,
     TaskSignalled,
 )
-from mobyshell.core.oci import Process as SpecProcess
-from mobyshell.core.oci import Spec, load_kept_spec, load_spec, parse_spec
+from mobyshell.core.oci import Spec, load_spec, parse_spec
 from mobyshell.core.runtime.pause import PATIENCE
 from mobyshell.core.runtime.steps import Steps
-from mobyshell.core.tasks import users
 from mobyshell.core.tasks.deleting import Deleting
+from mobyshell.core.tasks.exec_verb import ExecVerb
 from mobyshell.core.tasks.journal import EVERYWHERE
-from mobyshell.core.tasks.making import adapted, make_exec, make_task, start_task
+from mobyshell.core.tasks.making import adapted, make_task, start_task
 from mobyshell.core.tasks.paths import check_name, container_dir
 from mobyshell.core.tasks.process import House
 from mobyshell.core.tasks.records import Record
@@ -47,7 +44,6 @@ from mobyshell.core.tasks.words import Words
 
 Reply: TypeAlias = Callable[[Any, BaseException | None], None]
 _KEPT_SPECS = 32
-_KEPT_PROCESSES = 8
 
 
 class Verbs:
@@ -65,12 +61,13 @@ class Verbs:
         self._deleting = Deleting(house, tables, runtimes, restarter)
         self._runs = Runs(house, tables, runtimes, self._deleting, self._create)
         self._strays = strays
+        self._exec = ExecVerb(house, tables, runtimes)
+        self.again = self._exec.again
+        """See `server.Desk`."""
         self._specs: dict[str, Spec] = {}
-        self._processes: list[tuple[Spec, object, SpecProcess]] = []
         self._driven: dict[str, Callable[[str, Words], Steps[Any]]] = {
             "create": self._create,
             "start": self._start,
-            "exec": self._exec,
             "kill": self._kill,
             "pause": self._pause,
             "resume": self._resume,
@@ -88,10 +85,10 @@ class Verbs:
 
     def ask(
         self, verb: str, namespace: str, args: dict[str, Any], connection: Connection,
-        reply: Reply,
+        reply: Reply, head: bytes = b"",
     ) -> None:  # fmt: skip
         """Do what is asked; `reply` once, now or later."""
-        words = Words(args)
+        words = Words(args, head)
         try:
             check_name(namespace, "namespace")
             if verb == "wait":
@@ -107,6 +104,8 @@ class Verbs:
                 everywhere = words.flag("everywhere")
                 self._house.journal.listeners[connection] = EVERYWHERE if everywhere else namespace
                 reply({"everywhere": everywhere}, None)
+            elif verb == "exec":
+                self._house.loop.drive(self._exec.exec(namespace, words, connection), reply)
             elif verb in self._driven:
                 self._house.loop.drive(self._driven[verb](namespace, words), reply)
             else:
@@ -169,58 +168,6 @@ class Verbs:
         while len(self._specs) > _KEPT_SPECS:
             del self._specs[next(iter(self._specs))]
         return found
-
-    def _exec(self, namespace: str, words: Words) -> Steps[Any]:
-        id = words.text("id")
-        task = self._tables.task(namespace, id)
-        exec_id = check_name(
-            words.text("exec_id", "") or self._house.clock.new_id(), "name of a process"
-        )
-        args = words.texts("args")
-        if not args:
-            raise UsageError("args must not be empty")
-        rows, columns = words.size("rows"), words.size("columns")
-        spec = load_kept_spec(container_dir(self._house.state, namespace, id))
-        process = self._process(spec, args, words, task.init.record)
-        record = Record(
-            id, namespace, exec_id, stdin=words.flag("stdin"), terminal=bool(process.terminal),
-            args=list(args),
-        )  # fmt: skip
-        self._tables.reserve(namespace, id, exec_id)
-        try:
-            yield from make_exec(
-                self._house, self._tables, self._runtimes.of(task.init.record), record, process, spec,
-                rows=rows, columns=columns,
-            )  # fmt: skip
-        finally:
-            self._tables.release(namespace, id, exec_id)
-        self._tables.forget_old_execs(namespace, id)
-        self._runtimes.executed()
-        self._emit(namespace, id, ExecStarted(exec_id, record.pid, list(args)))
-        return {"exec_id": exec_id, "pid": record.pid, "terminal": record.terminal}
-
-    def _process(
-        self, spec: Spec, args: tuple[str, ...], words: Words, init: Record
-    ) -> SpecProcess:  # fmt: skip
-        """The process that a request wants in a task of `spec`: the same value for the same words, so
-        that what was prepared for it is found again."""
-        if spec.process is None:
-            raise WrongState(f"task {init.id} has no process to take the environment from")
-        env = words.texts("env") or ()
-        terminal, cwd = words.flag("terminal"), words.text("cwd", "")
-        user = words.text("user", "")
-        asked = (args, env, terminal, cwd)
-        for base, words_before, process in self._processes:
-            if base is spec and words_before == asked and not user:
-                return process
-        process = replace(
-            spec.process, args=args, terminal=terminal, cwd=cwd or spec.process.cwd,
-            env=_merged(spec.process.env or (), env),
-            user=users.resolve(user, spec.process.user, users.inside(init.pid)),
-        )  # fmt: skip
-        if not user:  # whom a name means may change
-            self._processes = [*self._processes[1 - _KEPT_PROCESSES :], (spec, asked, process)]
-        return process
 
     # changing
 
@@ -319,16 +266,9 @@ class Verbs:
             reply({"exit_status": process.record.exit_status}, None)
             return
 
-        def waiter(status: int) -> None:
-            connection.cleanups.discard(forget)
-            reply({"exit_status": status}, None)
-
-        def forget() -> None:
-            if waiter in process.waiters:
-                process.waiters.remove(waiter)
-
-        process.waiters.append(waiter)
-        connection.cleanups.add(forget)
+        connection.hear_end(process, lambda status: reply({"exit_status": status}, None))
+        if process.record.exec_id:
+            self._exec.make_ready()  # nobody waits for us now, but for the process
 
     def _attach(self, namespace: str, words: Words, connection: Connection, reply: Reply) -> None:
         process = self._tables.process(namespace, words.text("id"), words.text("exec_id", ""))
@@ -344,12 +284,6 @@ class Verbs:
             attached.data(first)
         if process.record.exit_status is not None:
             attached.end(process.record.exit_status)
-
-
-def _merged(base: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
-    """The environment `base` with the settings of `more` in place of its own."""
-    names = {one.partition("=")[0] for one in more}
-    return (*(one for one in base if one.partition("=")[0] not in names), *more)
 
 
 def _signal_name(number: int) -> str:

@@ -16,10 +16,10 @@ _MAX_SIZE = 0xFFFF
 
 
 class Words:
-    """The arguments of one request."""
+    """The arguments of one request. `head`: see `wire.named_head`, if it was asked like that."""
 
-    def __init__(self, args: Mapping[str, Any]) -> None:
-        self._args = args
+    def __init__(self, args: Mapping[str, Any], head: bytes = b"") -> None:
+        self._args, self.head = args, head
 
     def text(self, name: str, default: str | None = None) -> str:
         """A string without NUL; required if there is no default."""
