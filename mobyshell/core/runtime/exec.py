@@ -130,12 +130,31 @@ class Ordered:
 
 
 def order(what: Repeat, stdio: Stdio) -> Ordered:
-    """Have a container's usher make a process. OSError if it has gone."""
+    """Have a container's usher make a process, which waits for `let_go`. OSError if it has gone."""
     usher = what.known.usher
     program = what.known.take(what.prepared, what.uid) or _filled(what)
     usher.busy = True  # and stays so if nobody waits for the end of this
     before = procfs.ticks()
     return Ordered(what, program, usher.order(program, stdio), before)
+
+
+def let_go(ordered: Ordered) -> None:
+    """Let the process come to its program, with the home that its user has now."""
+    program, usher = ordered.program, ordered.what.known.usher
+    home = program.values.get("home")
+    if home is not None and (now := usher.homes.of(ordered.what.uid)) != home:
+        program.fill({**program.values, "home": now})
+    usher.let_go(ordered.ready)
+
+
+def take_back(ordered: Ordered) -> None:
+    """Nothing is to come of the process. Its usher was dismissed."""
+    os.close(ordered.ready)
+    pid = child_of(ordered.program)
+    if pid > 0:
+        made = _made(pid, ordered.before, ordered.what)
+        _end(Spawned(made.pid, made.pidfd))
+    ordered.what.prepared.give("child", ordered.program)
 
 
 def make_ready(what: Repeat) -> None:

@@ -23,8 +23,10 @@ from mobyshell.core.runtime.exec import (
     check_running,
     exec_by_usher,
     exec_process,
+    let_go,
     open_groups,
     order,
+    take_back,
 )
 from mobyshell.core.runtime.exec_planner import make_exec_plan
 from mobyshell.core.runtime.execution import CompileSeccomp
@@ -139,17 +141,24 @@ class Execs:
         """Begin to execute again what was executed before, with other streams of the same kinds and
         owners: `exec` it then. None if that cannot be begun like this now; then nothing was done."""
         ushers, known = self._ushers, what.known
-        if ushers is None or ushers.of(known.state.id) is not known:
+        if ushers is None or ushers.free(known.state.id) is not known:
             return None
         return self._order(ushers, what, stdio)
 
     def _order(self, ushers: Ushers, what: Repeat, stdio: Stdio) -> Ordered | None:
-        """An order; None if the usher has gone, which is dismissed then."""
+        """An order; None if the usher has gone, or the container is another, and that is dismissed. What
+        takes time to look at is looked at while the process sets itself up, and waits for that."""
         try:
-            return order(what, stdio)
+            ordered = order(what, stdio)
         except OSError as gone:
             ushers.failed(what.known, gone.errno or 0)
             return None
+        if what.known.same():
+            let_go(ordered)
+            return ordered
+        ushers.dismiss(what.known.state.id)
+        take_back(ordered)
+        return None
 
     def _by_usher(
         self, ushers: Ushers, ordered: Ordered, wanted: Wanted

@@ -14,6 +14,7 @@ which goes the long way and can explain.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
@@ -57,6 +58,7 @@ class Usher:
         """The program of the last order, which it need not map again: to unmap memory in which a child
         was on another processor, the kernel has to interrupt that one."""
         self._pipe: tuple[int, int] | None = None
+        self._full = 0
         self._cells = cells
         self._cgroup = cgroup
         self._flags = (
@@ -75,11 +77,14 @@ class Usher:
             max(self._cgroup, 0),
         )  # fmt: skip
         if self._pipe is None:
-            self._pipe = os.pipe2(os.O_CLOEXEC)
+            _, sync = self._pipe = os.pipe2(os.O_CLOEXEC)
+            # what the child has to say has no room before somebody reads
+            self._full = os.write(sync, bytes(fcntl.fcntl(sync, fcntl.F_SETPIPE_SZ, 1)))
 
     def order(self, program: Program, stdio: Stdio) -> int:
         """Have a child made that walks `program`, which was prepared last: a pipe, ours to close, that
-        is hung up once the child has executed its program, or has ended. OSError if the usher has gone."""
+        is hung up once the child has executed its program, or has ended. It waits for `let_go` before
+        that, and dies if the pipe is closed first. OSError if the usher has gone."""
         assert self._pipe is not None
         (ready, sync), self._pipe = self._pipe, None
         memory = program.memory
@@ -97,6 +102,10 @@ class Usher:
             os.close(sync)
         self._mapped = program
         return ready
+
+    def let_go(self, ready: int) -> None:
+        """Let a child that was ordered come to its program."""
+        os.read(ready, self._full)
 
     def begun(self) -> None:
         """It has walked its own program, and nobody asks for the reports any more."""

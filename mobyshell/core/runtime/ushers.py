@@ -93,12 +93,11 @@ class Known:
         self._ready = prepared, uid, program
 
     def take(self, prepared: Prepared, uid: int) -> Program | None:
-        """What was prepared for such an order, if it still is what it would be now."""
+        """What was prepared for such an order."""
         if self._ready is None:
             return None
         (of, whose, program), self._ready = self._ready, None
-        home = program.values.get("home")
-        if of is prepared and whose == uid and (home is None or home == self.usher.homes.of(uid)):
+        if of is prepared and whose == uid:
             return program
         of.give("child", program)
         return None
@@ -157,12 +156,15 @@ class Ushers:
     def of(self, id: str) -> Known | None:
         """The container, if it has an usher, is what it was, and runs."""
         known = self._known.get(id)
-        if known is None:
-            return None
-        if not known.same():
+        if known is not None and not known.same():
             self.dismiss(id)
-            return None
-        if known.usher.busy or not known.thawed():
+        return self.free(id)
+
+    def free(self, id: str) -> Known | None:
+        """The container, if it has an usher that is free, and is not paused. Whether it is what it was is
+        still to be looked at."""
+        known = self._known.get(id)
+        if known is None or known.usher.busy or not known.thawed():
             return None
         known.used = time.monotonic()
         return known

@@ -36,7 +36,7 @@ from mobyshell.core.tasks.tables import PAUSE, Tables, Task
 from mobyshell.core.tasks.words import Words
 
 _SOON = 0.002
-"""Seconds, in which whoever has asked for a process gets to wait for its end."""
+"""Seconds, in which many a process ends: the end is told first."""
 _KEPT_PROCESSES = 8
 _KEPT_REQUESTS = 16
 
@@ -107,9 +107,7 @@ class ExecVerb:
         self._tables.forget_old_execs(record.namespace, record.id)
         self._runtimes.executed()
         if self._timer is None:
-            # who is told of the end has nothing more to ask; should it have ended already, that comes first
-            pause = 0 if connection is not None else _SOON
-            self._timer = self._house.loop.call_later(pause, self.make_ready)
+            self._timer = self._house.loop.call_later(_SOON, self.make_ready)
         self._house.journal.emit(
             record.namespace, record.id, ExecStarted(record.exec_id, record.pid, record.args)
         )
@@ -197,7 +195,7 @@ class ExecVerb:
 
     def make_ready(self) -> None:
         """Have ready what the next one needs that asks for the same as the last: for moments in which
-        nobody waits for us."""
+        nobody waits for us, after the end of a process, or when that takes longer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -214,7 +212,10 @@ class ExecVerb:
 
     def _ended(self, record: Record) -> None:
         """A task that has ended is asked nothing any more; what runs under its name next is another."""
-        if not record.exec_id:
+        if record.exec_id:
+            if self._timer is not None:  # it took less than a moment, as the next one may
+                self._house.loop.call_soon(self.make_ready)
+        else:
             place = record.namespace, record.id
             self._requests = {
                 head: one

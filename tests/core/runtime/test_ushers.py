@@ -16,7 +16,7 @@ from mobyshell.core.errors import MobyshellError, WrongState
 from mobyshell.core.events import CallDone, Payload
 from mobyshell.core.linux import procfs
 from mobyshell.core.oci import Process, User
-from mobyshell.core.runtime import Runtime, Stdio
+from mobyshell.core.runtime import ExecProcess, Runtime, Stdio
 from mobyshell.core.runtime.executor import FAILED
 from mobyshell.core.runtime.native.executor import NativeExecutor
 from mobyshell.core.runtime.steps import run
@@ -275,3 +275,81 @@ def test_delete_and_rest_dismiss(kept: House) -> None:
     assert not kept.runtime.rest(0)
     assert ushers() == []
     assert kept.exec("d", "true").status == 0
+
+
+def repeated(house: House, first: ExecProcess, args: tuple[str, ...], *, how: str) -> str:
+    """What `args` put out when they are ordered as they were before; `how`: what is said if that cannot
+    be."""
+    assert first.again is not None
+    read, write = os.pipe()
+    with open("/dev/null") as null, os.fdopen(read) as output:
+        stdio = Stdio(null.fileno(), write, write)
+        ordered = house.runtime.order(first.again, stdio)
+        if ordered is None:
+            os.close(write)
+            return how
+        made = run(house.runtime.exec("c", process_of(args), stdio=stdio, ordered=ordered))
+        os.close(write)
+        os.waitid(os.P_PIDFD, made.pidfd, os.WEXITED)
+        os.close(made.pidfd)
+        return output.read().strip()
+
+
+def process_of(args: tuple[str, ...]) -> Process:
+    return Process(user=User(uid=0, gid=0), cwd="/", args=args, env=("PATH=/bin",))
+
+
+def executed(house: House, args: tuple[str, ...]) -> ExecProcess:
+    """`args` were executed, with streams that are pipes; how they can be again."""
+    made: ExecProcess | None = None
+    for _ in range(2):  # the first one posts the usher
+        read, write = os.pipe()
+        with open("/dev/null") as null:
+            stdio = Stdio(null.fileno(), write, write)
+            made = run(house.runtime.exec("c", process_of(args), stdio=stdio))
+            os.waitid(os.P_PIDFD, made.pidfd, os.WEXITED)
+        for fd in (made.pidfd, read, write):
+            os.close(fd)
+    assert made is not None
+    return made
+
+
+def test_what_was_made_ready_finds_a_home_that_has_moved_since(kept: House) -> None:
+    passwd = Path(kept.bundle) / "rootfs/etc/passwd"
+    passwd.write_text("root:x:0:0::/before:/bin/sh\n")
+    begin(kept)
+    args = ("sh", "-c", "echo $HOME")
+    first = executed(kept, args)
+    assert first.again is not None
+    for home in ("/a", "/much/longer", "/c"):
+        kept.runtime.make_ready(first.again)
+        new = passwd.with_name("new")
+        new.write_text(f"root:x:0:0::{home}:/bin/sh\n")
+        new.rename(passwd)
+        assert repeated(kept, first, args, how="not ordered") == home
+        assert repeated(kept, first, args, how="not ordered") == home  # not made ready before
+
+
+def test_what_is_ordered_in_another_container_is_taken_back(kept: House) -> None:
+    begin(kept)
+    args = ("sh", "-c", "echo on > /dev/shm/on; echo on")
+    first = executed(kept, ("true",))
+    again = executed(kept, args)
+    assert first.again is not None
+    before = len(children())
+    for file in ("config.json", "state.json"):
+        assert repeated(kept, again, args, how="not ordered") == "on"
+        assert kept.exec("c", "rm", "/dev/shm/on").status == 0
+        path = kept.runtime.root / "c" / file
+        new = path.with_name("new")
+        new.write_bytes(path.read_bytes())
+        new.rename(path)
+        assert repeated(kept, again, args, how="not ordered") == "not ordered"
+        assert ushers() == []
+        assert len(children()) == before - 1  # nor is there a process that nobody awaits
+        again = executed(kept, args)
+        assert kept.exec("c", "rm", "/dev/shm/on").status == 0
+    run(kept.runtime.pause("c"))
+    assert repeated(kept, again, args, how="not ordered") == "not ordered"
+    run(kept.runtime.resume("c"))
+    assert repeated(kept, again, args, how="not ordered") == "on"

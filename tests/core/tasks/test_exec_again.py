@@ -141,7 +141,7 @@ def test_other_words_are_another_process(house: House) -> None:
             ({"env": ["A=2"], "cwd": "/proc"}, b"2 /proc 0"), ({"user": "7:8"}, b" / 7"),
         ):  # fmt: skip
             script = "echo $A $(pwd) $(id -u)" if "env" in words else "echo ' ' $(pwd) $(id -u)"
-            made = house.client.exec(id, ["sh", "-c", script], **words)  # type: ignore[arg-type]
+            made = house.client.exec(id, ["sh", "-c", script], **words)
             assert house.client.wait(id, exec_id=made.exec_id, timeout=60) == 0
             assert said(house, id, made.exec_id).split() == answer.split()
 
