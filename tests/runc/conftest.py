@@ -60,10 +60,10 @@ class Machine:
     def call(self, *words: str, **options: Any) -> Done:
         """One call to its end, at the bundle."""
         given = {"cwd": self.bundle, "env": self.environment, "stdin": subprocess.DEVNULL,
-                 "capture_output": True, "text": True, "timeout": PATIENCE, "check": False}  # fmt: skip
+                 "capture_output": True, "text": True, "timeout": PATIENCE}  # fmt: skip
         if "input" in options:
             del given["stdin"]
-        return subprocess.run(self.words(*words), **{**given, **options})
+        return subprocess.run(self.words(*words), check=False, **{**given, **options})
 
     def ok(self, *words: str, **options: Any) -> str:
         """Its output; it must succeed."""

@@ -55,7 +55,11 @@ def home() -> Iterator[Path]:
 
 def as_user(home: Path, code: str) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "-c", BECOME + code, str(home)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", BECOME + code, str(home)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)

@@ -59,7 +59,12 @@ def run_text(text: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
     path = tmp_path / "container.sh"
     path.write_text(text)
     return subprocess.run(
-        ["sh", str(path)], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+        ["sh", str(path)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 

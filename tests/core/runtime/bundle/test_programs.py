@@ -6,6 +6,7 @@ import os
 import shutil
 import struct
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def chroot(bundle: Path, *words: str) -> str:
     """What a program says whose root is the bundle's: nothing of the host's can help it."""
     done = subprocess.run(
         ["chroot", str(bundle / "rootfs"), *words], capture_output=True, text=True,
-        env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+        env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -124,10 +125,10 @@ def test_libraries_that_only_the_cache_knows_bring_it(tmp_path: Path) -> None:
 
 
 def test_reading_elf_agrees_with_readelf() -> None:
-    for path in ("/bin/ls", "/bin/busybox", "/usr/bin/python3", "/usr/sbin/runc"):
-        if shutil.which("readelf") is None or not os.path.exists(path):
-            continue
-        text = subprocess.run(["readelf", "-dl", path], capture_output=True, text=True).stdout
+    for path in ("/bin/ls", "/bin/busybox", os.path.realpath(sys.executable)):
+        text = subprocess.run(
+            ["readelf", "-dl", path], capture_output=True, text=True, check=True
+        ).stdout
         needed = [
             line.split("[")[1].rstrip("]") for line in text.splitlines() if "(NEEDED)" in line
         ]
