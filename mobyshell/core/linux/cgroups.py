@@ -16,7 +16,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from mobyshell.core.errors import SyscallFailed, TimedOut, Unsupported
+from mobyshell.core.errors import SyscallFailed, Unsupported
 from mobyshell.core.linux import cgroup_tree
 
 
@@ -348,12 +348,3 @@ def kill_all(paths: Mapping[str, str]) -> bool:
     except SyscallFailed:
         return False
     return True
-
-
-def wait_empty(path: str, timeout: float) -> None:
-    """Wait until no process is left in the group. TimedOut after `timeout` seconds."""
-    deadline = time.monotonic() + timeout
-    while left := processes(path):
-        if time.monotonic() > deadline:
-            raise TimedOut(f"processes {left[:5]} of cgroup {path} do not end")
-        time.sleep(0.005)

@@ -14,7 +14,7 @@ import struct
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 from mobyshell.core.errors import (
     InvalidSpec,
@@ -48,22 +48,6 @@ _NOBODY = (
 )
 _BUS = "org.freedesktop.DBus"
 _LONGEST_LINE = 4096
-
-
-class UnitManager(Protocol):
-    """What a container needs of systemd; tests bring their own."""
-
-    def start(self, unit: str, properties: Sequence[Property]) -> None:
-        """Start a transient unit and wait until it has started."""
-        ...
-
-    def set_properties(self, unit: str, properties: Sequence[Property]) -> None:
-        """Change properties of a unit, until the next boot."""
-        ...
-
-    def stop(self, unit: str) -> None:
-        """Stop a unit and forget that it failed; fine if there is none."""
-        ...
 
 
 @contextmanager

@@ -54,12 +54,3 @@ class Index:
                 ranked.append((rank, place, one))
         ranked.sort(key=lambda entry: entry[:2])
         return (*(one for _, _, one in ranked), *open_ended)
-
-    def attestations(self, image: Descriptor) -> tuple[Descriptor, ...]:
-        """What tells about this image of the index: provenance, bills of materials."""
-        about = "vnd.docker.reference.digest"
-        return tuple(
-            one
-            for one in self.manifests
-            if one.is_attestation and (one.annotations or {}).get(about) == image.digest
-        )

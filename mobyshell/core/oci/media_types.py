@@ -72,17 +72,6 @@ _LAYERS = {
     DOCKER_FOREIGN_LAYER_GZIP: Compression.GZIP,
 }
 
-_AS_OCI = {
-    DOCKER_INDEX: OCI_INDEX,
-    DOCKER_MANIFEST: OCI_MANIFEST,
-    DOCKER_CONFIG: OCI_CONFIG,
-    DOCKER_LAYER: OCI_LAYER,
-    DOCKER_LAYER_GZIP: OCI_LAYER_GZIP,
-    DOCKER_LAYER_ZSTD: OCI_LAYER_ZSTD,
-    DOCKER_FOREIGN_LAYER: OCI_FOREIGN_LAYER,
-    DOCKER_FOREIGN_LAYER_GZIP: f"{OCI_FOREIGN_LAYER}+gzip",
-}
-
 
 def is_media_type(value: str) -> bool:
     """Whether `value` is a type and a subtype as RFC 6838 4.2 wants them, without parameters."""
@@ -117,8 +106,3 @@ def is_foreign(media_type: str) -> bool:
 def compression(media_type: str) -> Compression | None:
     """How a layer of this type is packed; None for what is no layer."""
     return _LAYERS.get(media_type)
-
-
-def as_oci(media_type: str) -> str:
-    """The OCI type that means the same as Docker's; others as they are."""
-    return _AS_OCI.get(media_type, media_type)

@@ -72,10 +72,6 @@ class Reference:
         """The same repository, another tag, no digest. UsageError."""
         return replace(self, tag=_checked_tag(tag, tag), digest=None)
 
-    def with_digest(self, digest: Digest) -> Reference:
-        """The same name, for this content."""
-        return replace(self, digest=digest)
-
 
 def parse_reference(text: str) -> Reference:
     """What `text` names, in full: the default domain and, without a tag or digest, `latest`.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -157,34 +156,3 @@ def call_rows(events: Iterable[Event]) -> list[dict[str, Any]]:
                 }
             )  # fmt: skip
     return rows
-
-
-@dataclass(frozen=True, slots=True)
-class PhaseSum:
-    """What one actor did in one phase: how many operations and calls, `failed` of them refused
-    (mostly as foreseen by the plan), and the nanoseconds inside them."""
-
-    actor: str
-    phase: str
-    operations: int
-    calls: int
-    failed: int
-    ns: int
-
-
-def phase_sums(events: Iterable[Event]) -> list[PhaseSum]:
-    """The calls and hooks in `events` by actor and phase, in the order in which these first came."""
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in call_rows(events):
-        groups.setdefault((row["actor"], row["phase"]), []).append(row)
-    return [
-        PhaseSum(
-            actor=actor,
-            phase=phase,
-            operations=len({row["operation"] for row in rows}),
-            calls=len(rows),
-            failed=sum(bool(row["errno"]) for row in rows),
-            ns=sum(row["ns"] for row in rows),
-        )
-        for (actor, phase), rows in groups.items()
-    ]

@@ -29,6 +29,7 @@ from mobyshell.core.linux.mount_options import parse_options
 from mobyshell.core.linux.mounts import parse_line, read_mountinfo, unescape
 from mobyshell.core.linux.probe import probe
 from mobyshell.core.linux.seccomp import compile_filter
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
 
@@ -208,7 +209,7 @@ def test_a_group_holds_freezes_kills_and_goes() -> None:
         if not able:
             child.kill()
         assert child.wait(60) == -signal.SIGKILL
-        cgroups.wait_empty(next(iter(groups.values())), 60)
+        eventually(lambda: not cgroups.processes(next(iter(groups.values()))))
     finally:
         child.kill()
         child.wait()

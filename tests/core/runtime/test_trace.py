@@ -6,6 +6,7 @@ import errno
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from mobyshell.core.clock import ManualClock
 from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.events import CallDone, Event, HookDone, TaskStarted
 from mobyshell.core.runtime import Runtime
-from mobyshell.core.runtime.trace import EventFile, call_rows, phase_sums, read_events
+from mobyshell.core.runtime.trace import EventFile, call_rows, read_events
 from tests.core.runtime.conftest import House
 
 
@@ -126,12 +127,7 @@ def test_rows() -> None:
     ]  # fmt: skip
     assert [row["result"] for row in rows] == ["0", "ENOENT", "3"]
     assert [row["operation"] for row in rows] == [4, 5, None]
-    sums = phase_sums(events)
-    assert [(one.actor, one.phase, one.operations, one.calls, one.failed, one.ns) for one in sums] == [
-        ("child", "setup", 2, 2, 1, 3000), ("hook", "prestart", 1, 1, 1, 7),
-    ]  # fmt: skip
     assert call_rows([]) == []
-    assert phase_sums([]) == []
 
 
 @pytest.mark.root
@@ -141,12 +137,13 @@ def test_the_trace_of_a_real_container(house: House) -> None:
         house.runtime = Runtime(house.runtime.root, sink=sink)
         assert house.run("true").status == 0
     events = read_events(path)
-    phases = {one.phase: one for one in phase_sums(events)}
+    rows = call_rows(events)
+    phases = Counter(row["phase"] for row in rows)
     assert {"prepare", "setup", "pivot", "exec"} <= set(phases)
-    assert phases["setup"].calls > 50
-    assert all(one.ns > 0 for one in phases.values())
+    assert phases["setup"] > 50
+    assert all(row["ns"] > 0 for row in rows)
     # the parts are not more than the whole
-    total = sum(one.ns for one in phases.values() if one.actor == "child" and one.phase != "wait")
+    total = sum(row["ns"] for row in rows if row["actor"] == "child" and row["phase"] != "wait")
     assert total < events[-1].time_ns - events[0].time_ns + 10**10
     assert any("pivot_root" in row["call"] for row in call_rows(events))
 

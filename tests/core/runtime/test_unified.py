@@ -116,7 +116,7 @@ def test_freeze_kill_and_delete_with_what_was_made_inside(unified: House) -> Non
         run(unified.runtime.resume("c"))
         assert unified.runtime.state("c")[1] is Status.RUNNING
         run(unified.runtime.kill("c", signal.SIGKILL, all_processes=True))
-        cgroups.wait_empty(leaf, 60)
+        eventually(lambda: not cgroups.processes(leaf))
 
 
 def test_one_more_process_goes_where_the_first_one_is(unified: House) -> None:

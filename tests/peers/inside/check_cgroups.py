@@ -172,7 +172,7 @@ def test_pause_kill_and_delete_reach_what_was_made_inside(house: House) -> None:
         run(house.runtime.resume("c"))
         assert house.runtime.state("c")[1] is Status.RUNNING
         run(house.runtime.kill("c", signal.SIGKILL, all_processes=True))
-        cgroups.wait_empty(leaf, 120)
+        eventually(lambda: not cgroups.processes(leaf))
     assert not os.path.exists(leaf)
 
 
