@@ -55,7 +55,8 @@ def judge(root: Path, said: list[str]) -> list[str]:
         demo.images.delete("image")
         store.collect()
         files = [one for one in (store.root.path / "content").rglob("*") if one.is_file()]
-        left = [str(one) for one in files if one != store.root.identity]  # which stays
+        stays = (store.root.identity, store.root.sequence)
+        left = [str(one) for one in files if one not in stays]
         left += [str(one) for one in store.root.ingests.iterdir()]
         left += [one.id for one in demo.leases.list()]
     wrong += [f"left: {one}" for one in left]
