@@ -109,8 +109,8 @@ def read_policy(path: Path) -> Policy:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InvalidSpec(f"the trust policy {path}: {error}") from None
     known = {"default", "organisation"}
-    if set(document) - known:
-        raise InvalidSpec(f"the trust policy {path}: unknown {', '.join(set(document) - known)}")
+    if unknown := set(document) - known:
+        raise InvalidSpec(f"the trust policy {path}: unknown {_shown(unknown)}")
     rules = document.get("organisation", [])
     if not isinstance(rules, list):
         raise InvalidSpec(f"the trust policy {path}: organisation is a list of tables")
@@ -125,8 +125,8 @@ def _organisation(document: Any, path: Path) -> Organisation:
         raise InvalidSpec(f"the trust policy {path}: an organisation without a name")
     name = document["name"]
     known = {"name", "images", "require", "keys", "threshold", "identity"}
-    if set(document) - known:
-        raise InvalidSpec(f"the trust policy {path}: {name}: unknown {set(document) - known}")
+    if unknown := set(document) - known:
+        raise InvalidSpec(f"the trust policy {path}: {name}: unknown {_shown(unknown)}")
     images = _texts(document.get("images"), path, f"{name}: images")
     require = _require(document.get("require"), path, name)
     files = _texts(document.get("keys", []), path, f"{name}: keys")
@@ -149,7 +149,12 @@ def _key(file: Path, path: Path, name: str) -> PublicKey:
     try:
         return read_public(file.read_bytes()[:LARGEST])
     except (OSError, UsageError) as error:
-        raise InvalidSpec(f"the trust policy {path}: {name}: {file}: {error}") from None
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InvalidSpec(f"the trust policy {path}: {name}: {file}: {why}") from None
+
+
+def _shown(words: set[str]) -> str:
+    return ", ".join(sorted(words))
 
 
 def _require(word: Any, path: Path, what: str) -> Require:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from zlib import adler32
 
 from mobyshell.core.errors import InvalidLayer
+from mobyshell.core.oci.safejson import show
 
 REGULAR, LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO = b"0123456"
 CONTIGUOUS, OLD, GNU_SPARSE = ord("7"), 0, ord("S")
@@ -90,7 +91,7 @@ def number(field: bytes, what: str, negative: bool = False) -> int:
             return int(digits, 8)
     except ValueError:
         pass
-    raise InvalidLayer(f"{what} in a header is no number: {digits!r}")
+    raise InvalidLayer(f"{what} in a header is no number: {show(digits.decode('latin-1'))}")
 
 
 @lru_cache(maxsize=4096)
