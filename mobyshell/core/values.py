@@ -4,10 +4,10 @@
     class ImageDeleted(Payload):
         name: str
 
-A dataclass writes source text for each of its methods and compiles it: half a millisecond a class,
-and a verb on images loads a hundred of them. Here all values share their methods, which costs a
-construction about a microsecond. So: for what a short-lived program loads, and makes few of.
-Checkers see a dataclass (PEP 681), and so do `dataclasses.replace`, `asdict` and `fields`.
+A dataclass writes source text for each of its methods and compiles it: half a millisecond and twelve
+kilobytes a class, and a verb on images loads a hundred of them. Here all values share their methods. So:
+for what a short-lived program loads, and for what stays. Checkers see a dataclass (PEP 681), and so do
+`dataclasses.replace`, `asdict` and `fields`.
 
 Owns how such classes are made, and nothing that is in them.
 """
@@ -39,9 +39,23 @@ class _Fresh:
         self.make = make
 
 
+class _Told:
+    """A field of which more is told than its default."""
+
+    __slots__ = ("default", "metadata")
+
+    def __init__(self, default: Any, metadata: Mapping[str, Any]) -> None:
+        self.default, self.metadata = default, metadata
+
+
 def field(*, default_factory: Callable[[], T]) -> T:
     """A field whose default is made for each value, as `dataclasses.field` has it."""
     return _Fresh(default_factory)  # type: ignore[return-value]
+
+
+def told(metadata: Mapping[str, Any], *default: Any) -> Any:
+    """A field with metadata, as `dataclasses.field` has it: `metadata_of` a class has them by name."""
+    return _Told(default[0] if default else _Required, metadata)
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
@@ -49,6 +63,23 @@ def value(plain: type[T], /) -> type[T]:
     """A class of values like `plain`: its annotated names are the fields, after those of its base. A
     value cannot be changed, is equal to one of the same class with equal fields, and can be hashed
     if they can. `__post_init__` is called, if there is one."""
+    return _made(plain, _METHODS)
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
+def named_value(plain: type[T], /) -> type[T]:
+    """A `value` whose fields are given by name, so that those with a default need not be the last.
+    Only checkers insist on that."""
+    return _made(plain, _METHODS)
+
+
+@dataclass_transform(field_specifiers=(field,))
+def variable(plain: type[T], /) -> type[T]:
+    """Like a `value`, but its fields can be changed, so it cannot be hashed."""
+    return _made(plain, _VARIABLE)
+
+
+def _made(plain: type[T], methods: Mapping[str, Any]) -> type[T]:
     body = dict(plain.__dict__)
     for name in ("__dict__", "__weakref__"):
         body.pop(name, None)
@@ -58,16 +89,36 @@ def value(plain: type[T], /) -> type[T]:
         for name, kind in plain.__annotations__.items()
         if "ClassVar" not in str(kind)
     }
+    metadata = {name: one.metadata for name, one in own.items() if type(one) is _Told}
+    own.update((name, own[name].default) for name in metadata)
     fields = {**inherited, **own}
     new = [name for name in own if name not in inherited]
     body.update(__slots__=tuple(new), __fields__=fields, __match_args__=tuple(fields))
-    body["__dataclass_fields__"] = _Fields()
-    for name, method in _METHODS.items():
+    body["__dataclass_fields__"] = _FIELDS
+    if metadata:
+        body["__metadata__"] = metadata
+    for name, method in methods.items():
         body.setdefault(name, method)
     kind: Any = type(plain)
     made = kind(plain.__name__, plain.__bases__, body)
     made.__init__ = _initializer(made)
     return made  # type: ignore[no-any-return]
+
+
+def names(kind: type[Any]) -> tuple[str, ...]:
+    """Those of the fields of a class, in order."""
+    return tuple(kind.__fields__)
+
+
+def metadata_of(kind: type[Any]) -> Mapping[str, Mapping[str, Any]]:
+    """What is told of the fields of a class, by their names."""
+    found: Mapping[str, Mapping[str, Any]] = getattr(kind, "__metadata__", {})
+    return found
+
+
+def required(kind: type[Any], name: str) -> bool:
+    """Whether a field has no default."""
+    return kind.__fields__[name] is _Required
 
 
 class _Fields:
@@ -78,25 +129,31 @@ class _Fields:
 
         types: dict[str, Any] = {}
         for one in reversed(kind.__mro__[:-1]):
-            types |= one.__annotations__
+            types |= getattr(one, "__annotations__", {})
+        metadata = metadata_of(kind)
         like: Any = dataclasses.make_dataclass(
             kind.__name__,
-            [(name, types[name], _described(default)) for name, default in kind.__fields__.items()],
+            [(name, types[name], _described(default, metadata.get(name)))
+             for name, default in kind.__fields__.items()],
             namespace={"__doc__": kind.__name__},  # else one is made of its signature, by `inspect`
-        )
+            kw_only=True,
+        )  # fmt: skip
         found: dict[str, Any] = like.__dataclass_fields__
         kind.__dataclass_fields__ = found
         return found
 
 
-def _described(default: Any) -> Any:
+_FIELDS = _Fields()
+
+
+def _described(default: Any, metadata: Mapping[str, Any] | None) -> Any:
     import dataclasses
 
     if default is _Required:
-        return dataclasses.field()
+        return dataclasses.field(metadata=metadata)
     if isinstance(default, _Fresh):
-        return dataclasses.field(default_factory=default.make)
-    return dataclasses.field(default=default)
+        return dataclasses.field(default_factory=default.make, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def as_dict(one: object) -> dict[str, Any]:
@@ -111,13 +168,13 @@ def replace(one: T, /, **changes: Any) -> T:
 
 def _initializer(kind: Any) -> Callable[..., None]:
     """The `__init__` of a class. What is asked here is not asked for each value."""
-    puts = [getattr(kind, name).__set__ for name in kind.__fields__]
+    puts = tuple(getattr(kind, name).__set__ for name in kind.__fields__)
     size = len(puts)
     checked = hasattr(kind, "__post_init__")
 
     def __init__(self: Any, *given: Any, **named: Any) -> None:
         if named or len(given) != size:
-            given = _bound(kind, given, named)
+            given = tuple(_bound(kind, given, named))
         for put, one in zip(puts, given, strict=True):
             put(self, one)
         if checked:
@@ -126,22 +183,27 @@ def _initializer(kind: Any) -> Callable[..., None]:
     return __init__
 
 
-def _bound(kind: Any, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
+def _bound(kind: Any, given: tuple[Any, ...], named: dict[str, Any]) -> list[Any]:
     """What each field gets. TypeError as from a function with these parameters."""
-    fields: dict[str, Any] = kind.__fields__
-    if len(given) > len(fields):
-        raise TypeError(f"{kind.__qualname__} has {len(fields)} fields, {len(given)} were given")
+    pairs = list(kind.__fields__.items())
+    if len(given) > len(pairs):
+        raise TypeError(f"{kind.__qualname__} has {len(pairs)} fields, {len(given)} were given")
     found = list(given)
-    for name, default in list(fields.items())[len(given) :]:
+    left = len(named)
+    for name, default in pairs[len(given) :]:
         if name in named:
-            found.append(named.pop(name))
+            default = named[name]
+            left -= 1
         elif default is _Required:
             raise TypeError(f"{kind.__qualname__} needs {name!r}")
-        else:
-            found.append(default.make() if isinstance(default, _Fresh) else default)
-    if named:
-        raise TypeError(f"{kind.__qualname__} cannot take {', '.join(map(repr, named))}")
-    return tuple(found)
+        elif type(default) is _Fresh:
+            default = default.make()
+        found.append(default)
+    if left:
+        fields = [name for name, _ in pairs[len(given) :]]
+        wrong = [repr(name) for name in named if name not in fields]
+        raise TypeError(f"{kind.__qualname__} cannot take {', '.join(wrong)}")
+    return found
 
 
 def _held(self: Any) -> tuple[Any, ...]:
@@ -169,6 +231,7 @@ def _reduce(self: Any) -> tuple[Any, tuple[Any, ...]]:
     return type(self), _held(self)  # for copy and pickle
 
 
+_VARIABLE = {"__repr__": _repr, "__eq__": _eq, "__hash__": None, "__reduce__": _reduce}
 _METHODS = {
     "__repr__": _repr, "__eq__": _eq, "__hash__": _hash,
     "__setattr__": _frozen, "__delattr__": _frozen, "__reduce__": _reduce,

@@ -30,6 +30,7 @@ from mobyshell.core.runtime.plan import (
 from mobyshell.core.runtime.prepared import CHILD
 from mobyshell.core.runtime.program import HEADER_BYTES, WORDS, Header, Program, assemble
 from mobyshell.core.runtime.runtime import Runtime
+from mobyshell.core.values import names
 from mobyshell.runc import launch, stored
 from mobyshell.runc import shape as shapes
 from mobyshell.runc.shape import MARK, pieces
@@ -235,7 +236,7 @@ def _state(plan: Plan, spec: Spec) -> dict[str, object]:
     }  # fmt: skip
     return {
         name: shapes.place(known[name]) if name in known else getattr(state, name)
-        for name in states.State.__slots__
+        for name in names(states.State)
     }
 
 

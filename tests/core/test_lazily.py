@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 PROGRAM = """
 import sys
@@ -33,3 +34,37 @@ def test_a_module_comes_with_its_first_use() -> None:
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False, timeout=60
     )
     assert (done.stdout, done.stderr) == ("No module named 'this_is_none'\n", "")
+
+
+FORMS = """
+from mobyshell.core.lazily import _Later, without_forms
+without_forms()
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
+assert not TYPE_CHECKING
+T = TypeVar("T", bound=int)
+Table: TypeAlias = dict[str, Callable[[Any, T], T | None]]
+class Seam(Protocol):
+    def call(self) -> Any: ...
+class Box(Generic[T]):
+    __slots__ = ("one",)
+    kind: ClassVar[str] = "box"
+class Both(Seam, Box[int]):
+    def __init__(self, one: int) -> None:
+        self.one = one
+    def call(self) -> Any:
+        return self.one
+assert Both(3).call() == 3
+assert isinstance(sys.modules["typing"], _Later)
+from typing import get_type_hints
+assert get_type_hints(lambda: 0) == {}
+assert not isinstance(sys.modules["typing"], _Later)
+import typing
+assert typing.Any is not Any and typing.Protocol is not Protocol
+"""
+
+
+def test_what_only_checkers_need_is_not_loaded() -> None:
+    package = str(Path(__file__).parents[2])
+    begin = f"from __future__ import annotations; import sys; sys.path.append({package!r})"
+    subprocess.run([sys.executable, "-I", "-S", "-c", begin + FORMS], timeout=60, check=True)

@@ -9,7 +9,18 @@ from typing import Any, ClassVar
 
 import pytest
 
-from mobyshell.core.values import as_dict, field, replace, value
+from mobyshell.core.values import (
+    as_dict,
+    field,
+    metadata_of,
+    named_value,
+    names,
+    replace,
+    required,
+    told,
+    value,
+    variable,
+)
 
 
 @value
@@ -128,3 +139,41 @@ def test_the_functions_for_dataclasses_take_it() -> None:
         assert (a.name, a.type, a.default, a.default_factory) == (
             b.name, b.type, b.default, b.default_factory)  # fmt: skip
     assert [one.name for one in dataclasses.fields(Marked)] == ["x", "y", "names", "mark"]
+
+
+@named_value
+class Member:
+    size: int = told({"json": "theSize"}, 3)
+    name: str = told({"json": "theName"})
+
+
+@variable
+class Counter:
+    at: int = 0
+    seen: list[int] = field(default_factory=list)
+
+
+def test_fields_that_are_named_come_in_any_order_and_may_have_metadata() -> None:
+    assert Member(name="x") == Member(name="x", size=3)
+    with pytest.raises(TypeError):
+        Member(size=4)
+    assert names(Member) == ("size", "name")
+    assert (required(Member, "size"), required(Member, "name")) == (False, True)
+    assert metadata_of(Member) == {"size": {"json": "theSize"}, "name": {"json": "theName"}}
+    assert [dict(one.metadata) for one in dataclasses.fields(Member)] == [
+        {"json": "theSize"}, {"json": "theName"}]  # fmt: skip
+    assert metadata_of(Point) == {}
+
+
+def test_a_variable_can_be_changed_and_is_no_key() -> None:
+    one = Counter()
+    one.at += 2
+    one.seen.append(1)
+    assert one == Counter(2, [1])
+    assert Counter().seen == []
+    with pytest.raises(TypeError):
+        hash(one)
+    with pytest.raises(AttributeError):
+        one.other = 1  # type: ignore[attr-defined]
+    assert dataclasses.replace(one, at=3) == Counter(3, [1])
+    assert copy.deepcopy(one) == one

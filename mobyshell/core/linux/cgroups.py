@@ -14,13 +14,13 @@ import errno
 import os
 import time
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 
 from mobyshell.core.errors import SyscallFailed, Unsupported
 from mobyshell.core.linux import cgroup_tree
+from mobyshell.core.values import field, value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Layout:
     """`mode`: v1, v2, hybrid or none. `own`: controller (v2: "") → absolute directory of the
     cgroup this process is in. `roots`: the same for the tops of the hierarchies, as far as they
@@ -35,7 +35,7 @@ class Layout:
     v2_usable: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Write:
     """One value for one control file. `controller` is "" for v2; `source` the JSON path.
 

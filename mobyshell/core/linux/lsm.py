@@ -6,14 +6,14 @@ carry it (lsm(7), proc_pid_attr(5), aa_change_onexec(2)).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from mobyshell.core.values import value
 
 _LIST = "/sys/kernel/security/lsm"
 _FILESYSTEMS = "/proc/filesystems"
 _APPARMOR = "/sys/module/apparmor/parameters/enabled"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Module:
     """A module that labels programs. `name` for people, `key` as in lsm=, `file` in /proc where the
     label of the next execve is asked for, `form` what is written there, `option` setpriv(1)'s."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mobyshell.core.linux import procfs
+from mobyshell.core.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class MountInfo:
     """One line of mountinfo. `root` is what of the filesystem is mounted, `optional` tells how
     mount events travel (`shared:1`, `master:2`)."""

@@ -9,15 +9,15 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from mobyshell.core.errors import SyscallFailed
+from mobyshell.core.values import value
 
 USUAL = "/sys/fs/resctrl"
 LARGEST = 1 << 16
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Resctrl:
     """A mounted resctrl: its mount point, and the directories below info/: L3, MB, L3_MON …"""
 
@@ -100,11 +100,11 @@ def disagreement(path: str, lines: Sequence[str], steps: int = 1) -> str:
     there = dict(_parsed(line) for line in read(f"{path}/schemata").splitlines() if ":" in line)
     for line in lines:
         name, wanted = _parsed(line)
-        for domain, value in wanted.items():
+        for domain, asked in wanted.items():
             has = there.get(name, {}).get(domain)
-            if name == "MB" and value.isdecimal():
-                value = str(-(-int(value) // steps) * steps)
-            if has is None or not _same(name, value, has):
+            if name == "MB" and asked.isdecimal():
+                asked = str(-(-int(asked) // steps) * steps)
+            if has is None or not _same(name, asked, has):
                 return f"{name}:{domain}={has}" if has is not None else f"no {name}:{domain}"
     return ""
 

@@ -7,9 +7,9 @@ sched_setaffinity(2), set_mempolicy(2), personality(2)); `attributes` and `io_pr
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 from mobyshell.core.linux.syscalls import call
+from mobyshell.core.values import named_value
 
 POLICIES = {
     "SCHED_OTHER": 0, "SCHED_FIFO": 1, "SCHED_RR": 2, "SCHED_BATCH": 3, "SCHED_ISO": 4,
@@ -45,7 +45,7 @@ EVERY_CPU = b"\xff" * 1024
 _ATTR = struct.Struct("=IIQiIQQQII")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class Attributes:
     """struct sched_attr; times in nanoseconds."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from mobyshell.core.oci import media_types
@@ -22,6 +21,7 @@ from mobyshell.core.oci.kinds import (
     text,
 )
 from mobyshell.core.oci.platform import Platform
+from mobyshell.core.values import named_value
 
 _SECTION = "descriptor.md#properties"
 MEDIA_TYPE = formatted(media_types.is_media_type, "a media type such as application/json")
@@ -31,7 +31,7 @@ REFERENCE_TYPE = "vnd.docker.reference.type"
 """BuildKit's annotation of what it puts into an index beside images."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class Descriptor:
     """Bytes that lie elsewhere. `size` in bytes; `data` the bytes themselves in base64, if few."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from mobyshell.core.oci.digest import Digest, digest_kind
@@ -20,11 +19,12 @@ from mobyshell.core.oci.kinds import (
     text,
 )
 from mobyshell.core.oci.platform import Platform
+from mobyshell.core.values import named_value
 
 _SECTION = "config.md#properties"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class Healthcheck:
     """How to find out whether a container is well. `test`: `NONE`, or `CMD` and words, or `CMD-SHELL`
     and a text; times in nanoseconds, 0 for the engine's own (Docker's image specification, 1.2;
@@ -39,7 +39,7 @@ class Healthcheck:
     extra: dict[str, Any] = extras()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class ImageProcess:
     """What a container of the image runs, unless it is told otherwise."""
 
@@ -64,7 +64,7 @@ class ImageProcess:
         return (self.entrypoint or ()) + (self.cmd or ())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class RootFS:
     """The layers by the digests of their tars, unpacked; the lowest first."""
 
@@ -73,7 +73,7 @@ class RootFS:
     extra: dict[str, Any] = extras()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class History:
     """How a layer came to be; `empty_layer`: a step that made none."""
 
@@ -85,7 +85,7 @@ class History:
     extra: dict[str, Any] = extras()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class ImageConfig:
     """An image as config.md describes it. `created` is RFC 3339."""
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from mobyshell.core.oci.descriptor import MEDIA_TYPE, Descriptor
 from mobyshell.core.oci.kinds import array, extras, integer, mapping, member, record, text
 from mobyshell.core.oci.platform import Matcher, Platform
+from mobyshell.core.values import named_value
 
 _SECTION = "image-index.md#image-index-property-descriptions"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class Index:
     """Several manifests under one name. Docker's manifest lists read the same."""
 

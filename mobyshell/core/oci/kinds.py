@@ -2,22 +2,22 @@
 
 Owns the machinery; the objects of runtime-spec are declared in `process`, `linux`, `resources`,
 `seccomp` and `spec`, those of image-spec in `descriptor`, `platform`, `manifest`, `index` and
-`image_config`. A dataclass field carries its JSON name, its kind and the section of the spec in its
+`image_config`. A field carries its JSON name, its kind and the section of the spec in its
 metadata; `decode` and `encode` walk tables that are made once per class.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, TypeVar
 
 from mobyshell.core.oci.safejson import show
+from mobyshell.core.values import field, metadata_of, required, told, value
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Problem:
     """Something a document may not be. `path` as in `linux.namespaces[0].type`; `found` what is
     there, `allowed` what may be, `section` where the spec says so."""
@@ -196,9 +196,9 @@ def record(kind: type[Any]) -> Decode:
 
 
 def member(name: str, kind: Decode, section: str = "", *, required: bool = False) -> Any:
-    """A dataclass field for the JSON member `name`. Absent is None, unless it is required."""
+    """A field for the JSON member `name`. Absent is None, unless it is required."""
     metadata = {"json": name, "kind": kind, "section": section}
-    return field(metadata=metadata) if required else field(default=None, metadata=metadata)
+    return told(metadata) if required else told(metadata, None)
 
 
 def extras() -> Any:
@@ -215,10 +215,8 @@ def table(kind: type[Any]) -> tuple[_Entry, ...]:
     found = _TABLES.get(kind)
     if found is None:
         found = _TABLES[kind] = tuple(
-            (one.metadata["json"], one.name, one.metadata["kind"], one.metadata["section"],
-             one.default is MISSING and one.default_factory is MISSING)
-            for one in fields(kind)
-            if one.metadata
+            (one["json"], name, one["kind"], one["section"], required(kind, name))
+            for name, one in metadata_of(kind).items()
         )  # fmt: skip
     return found
 
@@ -234,14 +232,14 @@ def decode_object(
     rest = dict(value)
     whole = True
     prefix = f"{path}." if path else ""
-    for name, attribute, decode, where, required in table(kind):
+    for name, attribute, decode, where, needed in table(kind):
         if name in rest:
             given = rest.pop(name)
-            if given is None and not required:
+            if given is None and not needed:
                 continue  # Go writes null for what is absent
             found = values[attribute] = decode(given, prefix + name, where or section, problems)
-            whole = whole and not (required and found is None)
-        elif required:
+            whole = whole and not (needed and found is None)
+        elif needed:
             missing = Problem(prefix + name, "nothing", "it is required", where or section)
             note(problems, missing)
             whole = False
@@ -262,7 +260,7 @@ def encode(value: Any) -> Any:
         return {name: {} for name in sorted(value)}
     if isinstance(value, str):
         return str(value)  # a digest is one too, which YAML's writer would not know
-    if not hasattr(type(value), "__dataclass_fields__"):
+    if not hasattr(type(value), "__fields__"):
         return value
     document = {}
     for name, attribute, _, _, _ in table(type(value)):

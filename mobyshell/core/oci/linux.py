@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from mobyshell.core.oci.formats import INTERFACE, LINE, NUMBER_LIST
@@ -22,6 +21,7 @@ from mobyshell.core.oci.kinds import (
 from mobyshell.core.oci.process import IDMapping
 from mobyshell.core.oci.resources import Resources
 from mobyshell.core.oci.seccomp import Seccomp
+from mobyshell.core.values import named_value
 
 NAMESPACES = ("pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time")
 
@@ -30,7 +30,7 @@ PROPAGATIONS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class Namespace:
     """A namespace: a new one, or the existing one at `path`."""
 
@@ -39,7 +39,7 @@ class Namespace:
     extra: dict[str, Any] = extras()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class Device:
     """A device node to be made."""
 
@@ -53,7 +53,7 @@ class Device:
     extra: dict[str, Any] = extras()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class NetDevice:
     """A network device of the host to be moved in (runtime-spec 1.3); `name` is its new one."""
 
@@ -61,7 +61,7 @@ class NetDevice:
     extra: dict[str, Any] = extras()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class TimeOffset:
     """How far a clock is ahead in a time namespace."""
 
@@ -70,7 +70,7 @@ class TimeOffset:
     extra: dict[str, Any] = extras()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class IntelRdt:
     """Cache and memory bandwidth allocation of Intel processors."""
 
@@ -84,7 +84,7 @@ class IntelRdt:
     extra: dict[str, Any] = extras()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class Personality:
     """The execution domain (personality(2))."""
 
@@ -100,7 +100,7 @@ MEMORY_MODES = (
 MEMORY_FLAGS = ("MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class MemoryPolicy:
     """The NUMA memory policy (set_mempolicy(2))."""
 
@@ -113,7 +113,7 @@ class MemoryPolicy:
 _MAPPINGS = "config-linux.md#user-namespace-mappings"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class Linux:
     """Everything that is Linux's own."""
 

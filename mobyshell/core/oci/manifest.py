@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from mobyshell.core.oci import media_types
 from mobyshell.core.oci.descriptor import MEDIA_TYPE, Descriptor
 from mobyshell.core.oci.kinds import array, extras, integer, mapping, member, record, text
+from mobyshell.core.values import named_value
 
 _SECTION = "manifest.md#image-manifest-property-descriptions"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class Manifest:
     """One image, or another artifact, for one platform. Docker's schema 2 reads the same."""
 

@@ -9,17 +9,17 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Any
 
 from mobyshell.core.errors import UsageError
 from mobyshell.core.oci.kinds import array, extras, member, text
 from mobyshell.core.oci.safejson import show
+from mobyshell.core.values import named_value, replace, value
 
 _SECTION = "image-index.md#image-index-property-descriptions"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class Platform:
     """An architecture and an operating system, by Go's names. `variant` as in `v7`."""
 
@@ -135,7 +135,7 @@ def _architecture(architecture: str, variant: str) -> tuple[str, str]:
     return architecture, variant
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Matcher:
     """What a machine can run. `accepted` are the platforms, normalised, the best first."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from mobyshell.core.oci.formats import NUMBER_LIST
@@ -21,12 +20,13 @@ from mobyshell.core.oci.kinds import (
     record,
     text,
 )  # fmt: skip
+from mobyshell.core.values import named_value
 
 _PROCESS = "config.md#process"
 _LINUX = "config.md#linux-process"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class ConsoleSize:
     """The size of the terminal, in characters."""
 
@@ -35,7 +35,7 @@ class ConsoleSize:
     extra: dict[str, Any] = extras()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class User:
     """Who the process is, inside the container."""
 
@@ -60,7 +60,7 @@ CAPABILITIES = frozenset({
 """capabilities(7). Others are not refused: the spec wants a warning (see rules.warnings)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class Capabilities:
     """The five sets (capabilities(7)), by name."""
 
@@ -79,7 +79,7 @@ RLIMITS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class Rlimit:
     """A resource limit (getrlimit(2)); 2^64-1 is none."""
 
@@ -100,7 +100,7 @@ _SCHEDULER_FLAGS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class Scheduler:
     """The scheduling policy (sched_setattr(2))."""
 
@@ -114,7 +114,7 @@ class Scheduler:
     extra: dict[str, Any] = extras()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class IOPriority:
     """The I/O priority (ioprio_set(2))."""
 
@@ -125,7 +125,7 @@ class IOPriority:
     extra: dict[str, Any] = extras()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class ExecCPUAffinity:
     """CPUs of an exec'd process, before and after it is in the container's cgroup."""
 
@@ -134,7 +134,7 @@ class ExecCPUAffinity:
     extra: dict[str, Any] = extras()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class Process:
     """The container's program."""
 
@@ -161,7 +161,7 @@ class Process:
     extra: dict[str, Any] = extras()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class IDMapping:
     """A range of ids inside, and where it is outside."""
 
@@ -171,7 +171,7 @@ class IDMapping:
     extra: dict[str, Any] = extras()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class Mount:
     """A mount inside the container; `source` of a bind is relative to the bundle."""
 
@@ -184,7 +184,7 @@ class Mount:
     extra: dict[str, Any] = extras()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class Hook:
     """A program that runs at a point of the container's life. `timeout` in seconds."""
 
@@ -198,7 +198,7 @@ class Hook:
 _HOOKS = array(record(Hook))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class Hooks:
     """The hooks of all six kinds, each in the order they run."""
 
@@ -211,7 +211,7 @@ class Hooks:
     extra: dict[str, Any] = extras()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class Root:
     """The root filesystem; `path` is absolute or relative to the bundle."""
 

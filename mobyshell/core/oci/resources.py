@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from mobyshell.core.oci.formats import ACCESS, CONTROL_FILE, INTERFACE, NUMBER_LIST, PAGE_SIZE, WORD
@@ -20,12 +19,13 @@ from mobyshell.core.oci.kinds import (
     record,
     text,
 )  # fmt: skip
+from mobyshell.core.values import named_value
 
 _LIMIT = integer(-1, 2**63 - 1)  # -1 is no limit
 _DEVICE_NUMBER = integer(-1, 2**32 - 1)  # -1 is every number, as if it were absent
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class DeviceCgroup:
     """A rule of the device allow list; absent numbers are wildcards."""
 
@@ -37,7 +37,7 @@ class DeviceCgroup:
     extra: dict[str, Any] = extras()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class Memory:
     """Memory limits in bytes; -1 is none."""
 
@@ -53,7 +53,7 @@ class Memory:
     extra: dict[str, Any] = extras()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class CPU:
     """CPU time: shares, quota and period in microseconds, and which CPUs and memory nodes."""
 
@@ -69,7 +69,7 @@ class CPU:
     extra: dict[str, Any] = extras()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class Pids:
     """How many processes; -1 is no limit, 0 none beside the first."""
 
@@ -77,7 +77,7 @@ class Pids:
     extra: dict[str, Any] = extras()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class WeightDevice:
     """A weight for one block device."""
 
@@ -88,7 +88,7 @@ class WeightDevice:
     extra: dict[str, Any] = extras()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class ThrottleDevice:
     """A rate for one block device, bytes or operations per second."""
 
@@ -101,7 +101,7 @@ class ThrottleDevice:
 _THROTTLE = array(record(ThrottleDevice))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class BlockIO:
     """Block I/O weights and rates."""
 
@@ -125,7 +125,7 @@ class BlockIO:
     extra: dict[str, Any] = extras()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class HugepageLimit:
     """A limit on huge pages of one size, in bytes."""
 
@@ -134,7 +134,7 @@ class HugepageLimit:
     extra: dict[str, Any] = extras()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class InterfacePriority:
     """The priority of traffic through one interface."""
 
@@ -143,7 +143,7 @@ class InterfacePriority:
     extra: dict[str, Any] = extras()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class Network:
     """Class and priorities of network traffic (v1)."""
 
@@ -154,7 +154,7 @@ class Network:
     extra: dict[str, Any] = extras()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class Rdma:
     """Limits of one RDMA device."""
 
@@ -163,7 +163,7 @@ class Rdma:
     extra: dict[str, Any] = extras()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class Resources:
     """All limits."""
 

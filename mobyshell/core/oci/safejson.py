@@ -6,7 +6,6 @@ Owns the reading of text into plain values. Never raises anything but InvalidSpe
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 from mobyshell.core.errors import InvalidSpec
@@ -17,6 +16,7 @@ LARGEST = 4 * 1024 * 1024
 DEEPEST = 64
 
 
+_INFINITE = float("inf")
 LONGEST_NUMBER = 400
 """Digits. No number of a spec has more than 20; converting very long ones takes quadratic time."""
 
@@ -47,8 +47,8 @@ def _integer(word: str) -> int:
 
 
 def _float(word: str) -> float:
-    value = float(word) if len(word) <= LONGEST_NUMBER else math.inf
-    if math.isinf(value):
+    value = float(word) if len(word) <= LONGEST_NUMBER else _INFINITE
+    if abs(value) == _INFINITE:
         raise _Refused(f"the number {word[:20]}{'…'[: len(word) > 20]} is out of range")
     return value
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from mobyshell.core.oci.kinds import (
@@ -16,6 +15,7 @@ from mobyshell.core.oci.kinds import (
     record,
     text,
 )
+from mobyshell.core.values import named_value
 
 ACTIONS = (
     "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_TRAP",
@@ -39,7 +39,7 @@ FLAGS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class SeccompArg:
     """A condition on one argument of a system call."""
 
@@ -50,7 +50,7 @@ class SeccompArg:
     extra: dict[str, Any] = extras()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class SeccompSyscall:
     """What happens on these system calls, if their arguments fit."""
 
@@ -61,7 +61,7 @@ class SeccompSyscall:
     extra: dict[str, Any] = extras()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class Seccomp:
     """The filter: what happens by default, and the rules that differ."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import stat
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -25,9 +24,10 @@ from mobyshell.core.oci.kinds import (
 from mobyshell.core.oci.linux import Linux
 from mobyshell.core.oci.process import Hooks, Mount, Process, Root
 from mobyshell.core.oci.safejson import LARGEST, read_json
+from mobyshell.core.values import named_value, replace
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class Spec:
     """A container as runtime-spec describes it. Absent members are None."""
 

@@ -8,7 +8,6 @@ import signal
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from mobyshell.core.clock import Clock
@@ -41,11 +40,12 @@ from mobyshell.core.runtime.program import Program, put_in
 from mobyshell.core.runtime.spare import Spare
 from mobyshell.core.runtime.steps import Steps
 from mobyshell.core.runtime.values import PLAIN, Options, Status
+from mobyshell.core.values import value
 
 _NET_DEVICES = "mobyshell.core.linux.netdevices"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Waiting:
     """What the creator keeps until `start`: with it, errors of execve are precise."""
 

@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 from mobyshell.core.errors import MobyshellError, SyscallFailed, WrongState
@@ -27,13 +26,14 @@ from mobyshell.core.runtime.steps import HungUp, Readable, Steps
 from mobyshell.core.runtime.usher import child_of
 from mobyshell.core.runtime.ushers import Known
 from mobyshell.core.runtime.values import PLAIN, Options, Status
+from mobyshell.core.values import value
 
 _LOOKS = 50
 """How often it is looked whether an usher has made its child: some microseconds each, in which there
 is nothing else to do, and after which something can be done while the child is on its way."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ExecProcess:
     """A process in a container. `pidfd` and `master` are the caller's to close.
 
@@ -48,7 +48,7 @@ class ExecProcess:
     again: Repeat | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Repeat:
     """What an usher has made, and can make once more: by its exec plan, for a user."""
 
@@ -118,7 +118,7 @@ def exec_process(
         prepared.give("join", before)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Ordered:
     """A process that an usher was told to make. `ready`: see `Usher.order`; `before`: when that was, in
     clock ticks since boot."""

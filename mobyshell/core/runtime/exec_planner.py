@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from mobyshell.core.oci import Process, Spec
 from mobyshell.core.runtime.execution import CompileSeccomp
 from mobyshell.core.runtime.host import Host
@@ -21,6 +19,7 @@ from mobyshell.core.runtime.operations import process as processes
 from mobyshell.core.runtime.plan import INNER, Operation, Phase, Plan, Vector
 from mobyshell.core.runtime.planner import Planner
 from mobyshell.core.runtime.values import PLAIN, Options, Status
+from mobyshell.core.values import replace
 
 
 def make_exec_plan(

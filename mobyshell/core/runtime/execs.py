@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 from mobyshell.core.errors import MobyshellError
@@ -38,9 +37,10 @@ from mobyshell.core.runtime.steps import Steps
 from mobyshell.core.runtime.streams import owned, with_owned
 from mobyshell.core.runtime.ushers import Known, Ushers
 from mobyshell.core.runtime.values import PLAIN, Options
+from mobyshell.core.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Wanted:
     """A process that is to be executed, and how."""
 
@@ -53,7 +53,7 @@ class Wanted:
     begun: Callable[[ExecProcess], None]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Exec:
     """A process that was executed, with its plan. `place`: the container, and what else is asked."""
 

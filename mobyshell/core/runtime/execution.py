@@ -8,7 +8,6 @@ before the wait for `start`: it is the error of `create`, for nobody hears from 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from mobyshell.core.errors import InvalidSpec
@@ -19,6 +18,7 @@ from mobyshell.core.runtime.notification import agent_path
 from mobyshell.core.runtime.operations import identity, process, scheduling
 from mobyshell.core.runtime.plan import Operation
 from mobyshell.core.runtime.refusals import usable_capabilities
+from mobyshell.core.values import replace
 
 NO_ID = 2**32 - 1
 """(uid_t) -1"""

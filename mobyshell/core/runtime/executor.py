@@ -14,14 +14,17 @@ import ctypes
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol
 
 from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.linux.constants import CLONE_PARENT
 from mobyshell.core.linux.memory import moved
 from mobyshell.core.linux.syscalls import hint
 from mobyshell.core.runtime.program import CLONE_ARGS, Header, Program
+from mobyshell.core.values import value
+
+if TYPE_CHECKING:
+    from typing import TypeGuard
 
 CLONE_CLEAR_SIGHAND = 0x100000000
 CLONE_INTO_CGROUP = 0x200000000
@@ -37,7 +40,7 @@ def _accepted() -> SyscallFailed | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Spawned:
     """A child that runs a program. `pidfd` is ours to close. `refused`: once it is gone, why it
     never began; it is to be kept for that until the child has been heard of."""
@@ -74,7 +77,6 @@ class Executor(Protocol):
         ...
 
 
-@runtime_checkable
 class Standing(Protocol):
     """An executor that has ushers (see `usher`)."""
 
@@ -86,7 +88,6 @@ class Standing(Protocol):
         ...
 
 
-@runtime_checkable
 class Foreseeing(Protocol):
     """An executor that has namespaces made before they are wanted (see `native.ahead`)."""
 
@@ -98,6 +99,16 @@ class Foreseeing(Protocol):
     def rest(self, seconds: float) -> bool:
         """Let go of what nobody has wanted for so long; whether something is left."""
         ...
+
+
+def stands(executor: Executor) -> TypeGuard[Standing]:
+    """Whether it has ushers."""
+    return hasattr(executor, "stand")
+
+
+def foresees(executor: Executor | None) -> TypeGuard[Foreseeing]:
+    """Whether it has namespaces made before they are wanted."""
+    return hasattr(executor, "foresee")
 
 
 class Launch(Protocol):

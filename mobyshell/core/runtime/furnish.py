@@ -14,7 +14,6 @@ import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.linux import constants as c
@@ -25,6 +24,7 @@ from mobyshell.core.runtime.handing import make_user_namespace
 from mobyshell.core.runtime.operations.trees import Ids
 from mobyshell.core.runtime.program import Program
 from mobyshell.core.runtime.steps import Readable, Steps
+from mobyshell.core.values import value
 
 ASKED = (b"m", b"c", b"d", b"f", b"i")
 """The words. m: the mode of a directory, as text into the memory that is named; c: a directory's
@@ -37,7 +37,7 @@ TOGETHER = 64
 _BYTES = 16 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Asking:
     """Who asks: the child's pid, its program, what it is at, and how processes are made here."""
 

@@ -8,11 +8,10 @@ cgroupsPath starts at the hierarchy's root, a relative one at the highest group 
 from __future__ import annotations
 
 import os.path
+from binascii import crc32
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 from mobyshell.core.errors import Unsupported
 from mobyshell.core.linux.cgroup_limits import limits, without_v1, without_v2
@@ -21,6 +20,7 @@ from mobyshell.core.oci import Linux, Mount, Spec, spec_to_json
 from mobyshell.core.runtime.host import Host
 from mobyshell.core.runtime.operations import cgroup_mounts, cgroups, mounts
 from mobyshell.core.runtime.plan import Operation, Phase
+from mobyshell.core.values import replace
 
 TYPE_CHECKING = False  # see commands.registry
 if TYPE_CHECKING:

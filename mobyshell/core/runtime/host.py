@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from mobyshell.core.linux import capabilities, cgroups, own_ids, resctrl
 from mobyshell.core.linux import lsm as lsms
 from mobyshell.core.linux.resctrl import Resctrl
+from mobyshell.core.values import field, value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Host:
     """A machine to plan for.
 

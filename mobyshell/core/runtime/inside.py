@@ -10,7 +10,6 @@ import errno
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.linux import constants as c
@@ -31,12 +30,13 @@ from mobyshell.core.runtime.plan import (
 )
 from mobyshell.core.runtime.program import Program, assemble
 from mobyshell.core.runtime.report import stopped_at
+from mobyshell.core.values import value
 
 _STREAMS = ("stdin", "stdout", "stderr")
 _ALL = 0xFFFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Entered:
     """A process on its way into a container, with the program it follows, which is to be closed."""
 
@@ -50,7 +50,7 @@ class Entered:
         return _refusal(self.program, self.operations)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Inside:
     """The namespaces (CLONE_NEW* `flags`) of process `pid`; with its root directory too, if `root`,
     else in `directory`. Before its program is executed, it does `becoming`."""

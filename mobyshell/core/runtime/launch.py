@@ -8,12 +8,12 @@ import socket
 import struct
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 from mobyshell.core.runtime.executor import Executor, Spawned
 from mobyshell.core.runtime.program import Program
 from mobyshell.core.runtime.steps import Readable, Steps
 from mobyshell.core.runtime.values import Options
+from mobyshell.core.values import value
 
 # descriptors below this are the child's own numbers; what it is given must not lie among them
 FIRST_GIVEN = 16
@@ -23,7 +23,7 @@ FIRST_GIVEN = 16
 LONGEST_WORD = 1 + 4096
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Stdio:
     """The descriptors a container gets as its standard streams; the caller closes its copies."""
 
@@ -32,7 +32,7 @@ class Stdio:
     stderr: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Container:
     """A created container. `pidfd` and `master` (its terminal, if any) are the caller's to close."""
 
@@ -59,7 +59,7 @@ def named_kept(options: Options) -> dict[str, int]:
     return {f"kept{number}": fd for number, fd in enumerate(options.kept)}
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Launched:
     """A child on its way, with our end of the socket to it."""
 

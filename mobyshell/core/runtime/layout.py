@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
+
+from mobyshell.core.values import value
 
 WORDS = 10
 """Of a record."""
@@ -38,7 +39,7 @@ class Header(IntEnum):
     """struct clone_args for that child."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Layout:
     """Where a program's pointers are. `records`: (record, word, what in the arena it points to);
     `arena`: (where in the arena, what there it points to); `texts`: what lies where in it."""

@@ -11,11 +11,11 @@ skip.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, TypeAlias
 
 from mobyshell.core.linux.resctrl import Resctrl
+from mobyshell.core.values import field, named_value, replace, value
 
 HOME = "\0home\0"
 """Stands in texts for the home of the program's user, which is known when all is mounted."""
@@ -68,7 +68,7 @@ class Phase(StrEnum):
     """Child: identity, capabilities, rlimits, seccomp, execve. The container is `running`."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Cell:
     """The result of an earlier call in the same program (a descriptor, mostly), by name.
 
@@ -80,7 +80,7 @@ class Cell:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Text:
     """A C string. `{pid}` in `value` becomes the child's pid (parent programs only) if `template`."""
 
@@ -88,7 +88,7 @@ class Text:
     template: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Data:
     """A struct or buffer in the program's arena.
 
@@ -104,7 +104,7 @@ class Data:
     pointers: tuple[tuple[int, Text | Data], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Scratch:
     """Memory that calls of one program share by its name: one fills it, another reads it.
 
@@ -117,14 +117,14 @@ class Scratch:
     offset: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Vector:
     """A NULL-terminated array of C strings (argv, envp)."""
 
     values: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Flags:
     """A number with names: `shown` is what a person reads, as in the man page (`MS_BIND|MS_REC`)."""
 
@@ -135,7 +135,7 @@ class Flags:
 Arg: TypeAlias = int | Cell | Text | Data | Scratch | Vector | Flags
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Call:
     """One raw system call, or a pseudo call that only the parent's executor knows.
 
@@ -157,7 +157,7 @@ class Call:
     otherwise: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class Operation:
     """What a person sees as one step: what is done, because of what, by which calls.
 
@@ -179,7 +179,7 @@ class Operation:
     hints: tuple[tuple[int, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class Plan:
     """Everything between a bundle and a running container, in order.
 

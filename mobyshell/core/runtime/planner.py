@@ -7,7 +7,6 @@ do is refused here, by name, before anything has happened.
 from __future__ import annotations
 
 import os.path
-from dataclasses import replace
 
 from mobyshell.core.errors import InvalidSpec
 from mobyshell.core.linux.cgroups import together
@@ -42,6 +41,7 @@ from mobyshell.core.runtime.operations import (
 from mobyshell.core.runtime.plan import Actor, Operation, Phase, Plan
 from mobyshell.core.runtime.refusals import refuse, usable_labels, usable_mount_label
 from mobyshell.core.runtime.values import PLAIN, Options, Status
+from mobyshell.core.values import replace
 
 TYPE_CHECKING = False  # see commands.registry
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ between two containers of one spec, and they have their places in the programs' 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from mobyshell.core.runtime.plan import SNAPSHOT, Actor, Operation, Phase, Plan, Text, named
 from mobyshell.core.runtime.program import ID, Program, assemble
+from mobyshell.core.values import replace
 
 KEPT_PROGRAMS = 4
 KEPT_PLANS = 32

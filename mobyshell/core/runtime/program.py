@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from mobyshell.core.errors import InvalidSpec
 from mobyshell.core.linux.memory import Memory
@@ -48,6 +47,7 @@ from mobyshell.core.runtime.plan import (
     Text,
     Vector,
 )
+from mobyshell.core.values import value
 
 REPORT = 3
 STORE = 0xFFFFFFFFFFFFFFFF
@@ -69,7 +69,7 @@ NOT_RUN = 0
 """A report's nanoseconds before its record ran (a skipped call keeps it)."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Origin:
     """Which call of which operation a record came from. `call` is -1 for a store."""
 

@@ -3,7 +3,6 @@ with a notice, before anything has happened. Pure."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from mobyshell.core.errors import Unsupported
@@ -11,6 +10,7 @@ from mobyshell.core.linux.capabilities import known, number
 from mobyshell.core.linux.lsm import APPARMOR, SELINUX, Module
 from mobyshell.core.oci import Capabilities, IntelRdt, Linux, Process, Spec
 from mobyshell.core.runtime.host import Host
+from mobyshell.core.values import replace
 
 
 def refuse(spec: Spec, host: Host) -> None:

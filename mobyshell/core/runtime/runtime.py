@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os.path
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from mobyshell.core.runtime.delete import NOBODY, delete
 from mobyshell.core.runtime.exec import ExecProcess, Ordered, Repeat, make_ready
 from mobyshell.core.runtime.execs import Execs, Wanted
 from mobyshell.core.runtime.execution import confinement
-from mobyshell.core.runtime.executor import Executor, Foreseeing
+from mobyshell.core.runtime.executor import Executor, foresees
 from mobyshell.core.runtime.host import Host
 from mobyshell.core.runtime.kill import kill
 from mobyshell.core.runtime.operations.snapshot_root import templated
@@ -49,6 +48,7 @@ from mobyshell.core.runtime.values import (
     Status,
 )  # fmt: skip
 from mobyshell.core.runtime.wait import wait
+from mobyshell.core.values import replace
 
 TYPE_CHECKING = False  # see commands.registry
 if TYPE_CHECKING:
@@ -178,13 +178,13 @@ class Runtime:
         """Have made what a container like the last one will want, beside whatever we do until then;
         whether there is such a thing. `rest_ahead` is to be called in a while."""
         executor = self._executor
-        return executor.foresee(self._flags) if isinstance(executor, Foreseeing) else False
+        return executor.foresee(self._flags) if foresees(executor) else False
 
     def rest_ahead(self, seconds: float) -> bool:
         """Hold nothing for a next container that nobody has wanted for so long; whether there is
         something else."""
         executor = self._executor
-        return executor.rest(seconds) if isinstance(executor, Foreseeing) else False
+        return executor.rest(seconds) if foresees(executor) else False
 
     def _text(self, spec: Spec) -> str:
         """`spec` as JSON, written once for the same value."""

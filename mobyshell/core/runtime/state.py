@@ -20,7 +20,6 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from operator import attrgetter
 from pathlib import Path
@@ -35,6 +34,7 @@ from mobyshell.core.runtime.small_files import read_small as read_small
 from mobyshell.core.runtime.small_files import write_file as write_file
 from mobyshell.core.runtime.small_files import write_new as write_new
 from mobyshell.core.runtime.values import Status
+from mobyshell.core.values import field, names, replace, value
 
 STATE = "state.json"
 FIFO = "exec.fifo"
@@ -47,7 +47,7 @@ LEVELS = "levels"
 OCI_VERSION = "1.2.0"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class State:
     """What a runtime must remember of a container. Times in ns since the epoch.
 
@@ -111,13 +111,13 @@ def creator_lives(path: Path) -> bool | None:
 
 def write(path: Path, state: State) -> None:
     """Put `state` in place at once: a reader sees the old or the new one."""
-    data = _encode(dict(zip(State.__slots__, _members(state), strict=True))).encode()
+    data = _encode(dict(zip(names(State), _members(state), strict=True))).encode()
     write_file(f"{path}/{STATE}", data)
     _remember(data, state)
 
 
 _encode = json.JSONEncoder(check_circular=False).encode
-_members = attrgetter(*State.__slots__)
+_members = attrgetter(*names(State))
 
 _understood: OrderedDict[bytes, State] = OrderedDict()
 """What documents say that were written or read lately: a state is a value, and every verb of a
@@ -161,7 +161,7 @@ def decode(data: bytes, path: Path) -> State:
 def _decoded(data: bytes, id: str) -> State | None:
     try:
         document: dict[str, Any] = json.loads(data)
-        known = {name: document[name] for name in State.__slots__ if name in document}
+        known = {name: document[name] for name in names(State) if name in document}
         known["namespaces"] = tuple(known.get("namespaces", ()))
         known["args"] = tuple(known.get("args", ()))
         known["cgroup_levels"] = tuple(known.get("cgroup_levels", ()))

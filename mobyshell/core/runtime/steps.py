@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import select
 from collections.abc import Generator
-from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
+
+from mobyshell.core.values import value
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Readable:
     """Wait until one of `fds` can be read (pidfds: has exited), at most `timeout` seconds."""
 
@@ -24,14 +25,14 @@ class Readable:
     timeout: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class HungUp:
     """Wait until nobody has the other end of `fd` any more; what can be read before is no news."""
 
     fd: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Sleep:
     """Wait `seconds`. For what the kernel has no event for."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from functools import cache
 
 from mobyshell.core.oci import Process
 from mobyshell.core.runtime.create import Stdio
 from mobyshell.core.runtime.values import PLAIN, Options
+from mobyshell.core.values import replace
 
 
 def with_owned(options: Options, stdio: Stdio, process: Process | None) -> Options:

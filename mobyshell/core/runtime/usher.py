@@ -19,7 +19,6 @@ import os
 import signal
 import socket
 import struct
-from array import array
 from contextlib import ExitStack, suppress
 
 from mobyshell.core.linux.constants import CLONE_PARENT, CLONE_VM
@@ -89,7 +88,7 @@ class Usher:
         (ready, sync), self._pipe = self._pipe, None
         memory = program.memory
         try:
-            beside = array("i", (memory.fd, stdio.stdin, stdio.stdout, stdio.stderr, sync))
+            beside = struct.pack("=5i", memory.fd, stdio.stdin, stdio.stdout, stdio.stderr, sync)
             self._line.sendmsg(
                 [_ORDER.pack(memory.address, 0 if program is self._mapped else memory.size)],
                 [(socket.SOL_SOCKET, socket.SCM_RIGHTS, beside)], socket.MSG_NOSIGNAL,

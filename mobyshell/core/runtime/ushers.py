@@ -19,7 +19,7 @@ from mobyshell.core.linux import cgroups
 from mobyshell.core.linux import pidfd as pidfds
 from mobyshell.core.oci import Process, Spec, load_spec
 from mobyshell.core.runtime import state as states
-from mobyshell.core.runtime.executor import Executor, Standing
+from mobyshell.core.runtime.executor import Executor, stands
 from mobyshell.core.runtime.prepared import Prepared
 from mobyshell.core.runtime.program import Program
 from mobyshell.core.runtime.usher import Usher, post
@@ -173,7 +173,7 @@ class Ushers:
         """Whether there may be an usher for such a plan, where there is none that is free."""
         known = self._known.get(state.id)
         return (
-            isinstance(executor, Standing) and fit(prepared)
+            stands(executor) and fit(prepared)
             and self._refused.get(state.id) != state.pid
             and (known is None or not known.usher.busy)
         )  # fmt: skip
@@ -184,7 +184,7 @@ class Ushers:
     ) -> Known:  # fmt: skip
         """An usher for a container that runs, with what is `opened` of its cgroups. MobyshellError or
         OSError if there can be none."""
-        assert isinstance(executor, Standing)
+        assert stands(executor)
         self.dismiss(state.id)
         init = pidfds.open_verified(state.pid, state.pid_start)
         try:

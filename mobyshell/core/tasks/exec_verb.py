@@ -11,7 +11,6 @@ Owns the words of the verb, and what is remembered of its requests.
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -34,6 +33,7 @@ from mobyshell.core.tasks.server import Connection
 from mobyshell.core.tasks.streams import Ends
 from mobyshell.core.tasks.tables import PAUSE, Tables, Task
 from mobyshell.core.tasks.words import Words
+from mobyshell.core.values import replace, value
 
 _SOON = 0.002
 """Seconds, in which many a process ends: the end is told first."""
@@ -41,7 +41,7 @@ _KEPT_PROCESSES = 8
 _KEPT_REQUESTS = 16
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Request:
     """A request that was answered, and by what it is answered again. `owner`: of the streams;
     `fixed`: see `records.fixed_but_name`."""

@@ -7,7 +7,6 @@ container whose trace needs it: so a form is there as long as such a container, 
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import suppress
 
 from mobyshell.core.runtime.lines import Run
@@ -54,4 +53,7 @@ class Forms:
     def clear(self) -> None:
         """Keep none for the next container."""
         self._there.clear()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        with suppress(OSError):
+            for name in os.listdir(self._directory):
+                os.unlink(f"{self._directory}/{name}")
+            os.rmdir(self._directory)

@@ -12,7 +12,6 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
 
 from mobyshell.core.errors import MobyshellError, WrongState
 from mobyshell.core.events import TaskHealth
@@ -26,6 +25,7 @@ from mobyshell.core.tasks.process import House, Process
 from mobyshell.core.tasks.records import PROBE, UNKNOWN_STATUS, Record, write_atomically
 from mobyshell.core.tasks.runtimes import Runtimes
 from mobyshell.core.tasks.tables import Tables
+from mobyshell.core.values import replace, variable
 
 VERB = "health check"
 """What a task is busy with while one is made."""
@@ -35,7 +35,7 @@ _OUTPUT = 4096
 """Characters of what one said."""
 
 
-@dataclass(slots=True)
+@variable
 class _Probe:
     """One check that runs."""
 

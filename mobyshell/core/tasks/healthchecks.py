@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from mobyshell.core.errors import InvalidSpec
 from mobyshell.core.oci.safejson import read_json
+from mobyshell.core.values import value
 
 HEALTHCHECK = "io.mobyshell.healthcheck"
 """The annotation: JSON as in an image's `Healthcheck`, but that `Test` is `CMD` and words."""
@@ -25,7 +25,7 @@ _INTERVAL, _START_INTERVAL, _RETRIES = 30.0, 5.0, 3
 _LONGEST = 365 * 24 * 3600.0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Check:
     """A program that says by its status whether the task is well (0: it is). Seconds: `interval`
     between the end of one and the next, `timeout` for each; failures within `start_period` do not

@@ -10,10 +10,10 @@ A datagram has one thing to say or several, with an empty word after each but th
 
 from __future__ import annotations
 
-import array
 import os
 import signal
 import socket
+import struct
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -237,5 +237,7 @@ class Holder:
         self._reading = self._loop.watch(line.fileno(), self._read)
 
 
-def _beside(fds: list[int]) -> list[tuple[int, int, array.array[int]]]:
-    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+def _beside(fds: list[int]) -> list[tuple[int, int, bytes]]:
+    return (
+        [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"={len(fds)}i", *fds))] if fds else []
+    )

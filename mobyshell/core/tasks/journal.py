@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 from itertools import islice, takewhile
 from typing import Protocol
 
@@ -24,6 +23,7 @@ from mobyshell.core.tasks.forms import Forms
 from mobyshell.core.tasks.loop import Loop
 from mobyshell.core.tasks.paths import EVENTS, PENDING, check_name, container_dir
 from mobyshell.core.tasks.pending import Pending, missing
+from mobyshell.core.values import value
 
 RECENT_BYTES = 256 << 10
 """Per namespace, in `events.jsonl`; as much again in `events.jsonl.1`."""
@@ -49,7 +49,7 @@ class Listener(Protocol):
     def send(self, data: bytes) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Promise:
     """Kernel calls that are not written out yet."""
 
@@ -59,7 +59,7 @@ class _Promise:
     run: Run
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Line:
     """One event as it will be written, or several. `call`: it is about a kernel call."""
 

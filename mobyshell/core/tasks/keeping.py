@@ -31,8 +31,8 @@ SHIM = os.path.join(os.path.dirname(__file__), "shim.py")
 """Who looks at processes finds keepers and shims by this word; the next one is their state root."""
 
 _SHIM_CODE = (
-    "import sys; sys.path += sys.argv[4:]; from mobyshell.core.lazily import lazily;"
-    "lazily('inspect', 'ipaddress', 'linecache', 'textwrap', 'bz2', 'lzma');"
+    "import sys; sys.path += sys.argv[4:];"
+    "from mobyshell.core.lazily import RARE, lazily, without_forms; lazily(*RARE); without_forms();"
     "from mobyshell.core.tasks.shim import main; sys.exit(main(sys.argv[2:4]))"
 )
 _KEEPER_CODE = (
@@ -40,6 +40,8 @@ _KEEPER_CODE = (
     "sys.exit(main(sys.argv[1:]))"
 )
 _NAME = "mobyshell-keeper"
+_LOCALE = {"LC_ALL": "C"}
+"""Has Python speak UTF-8 (PEP 540), whatever its client speaks, and load no tables of a locale."""
 _HOLD, _WATCH = 0, 1
 _RECORD = Struct("=III")
 _MOST = 16 << 20
@@ -114,7 +116,7 @@ def _spawned(
         pid = os.posix_spawn(
             program,
             words,
-            environment,
+            {**environment, **_LOCALE},
             file_actions=[(os.POSIX_SPAWN_DUP2, fd, place) for place, fd in enumerate(sources)],
             setsid=True,
             setsigmask=[],
@@ -146,7 +148,7 @@ def become_native(
             os.set_inheritable(fd, False)
             os.dup2(fd, place)
         os.set_inheritable(LOCK_FD, True)
-        os.execve(program, words, os.environ)
+        os.execve(program, words, {**os.environ, **_LOCALE})
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

@@ -10,7 +10,6 @@ import os
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 from mobyshell.core.errors import UsageError
 from mobyshell.core.oci import IDMapping, Spec, User, load_spec
@@ -26,6 +25,7 @@ from mobyshell.core.tasks.records import EXIT, Record, process_start, write_reco
 from mobyshell.core.tasks.runtimes import TaskRuntime
 from mobyshell.core.tasks.streams import OUTPUTS, Ends, open_ends
 from mobyshell.core.tasks.tables import Tables
+from mobyshell.core.values import replace
 
 
 def make_task(

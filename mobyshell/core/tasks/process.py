@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 from mobyshell.core.clock import Clock
 from mobyshell.core.errors import WrongState
@@ -33,6 +32,7 @@ from mobyshell.core.tasks.paths import LOGS
 from mobyshell.core.tasks.records import PROBE, UNKNOWN_STATUS, Record, write_record
 from mobyshell.core.tasks.stock import Stock
 from mobyshell.core.tasks.streams import OUTPUTS, Input, Output, Terminal
+from mobyshell.core.values import field, value
 
 _ASK_AGAIN = 0.02
 _ASK_TIMES = 150
@@ -41,7 +41,7 @@ _START_FIRST = 1.0
 hook may take longer)."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class House:
     """What every part of the shim shares."""
 

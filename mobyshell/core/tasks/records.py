@@ -6,7 +6,6 @@ what it says is announced, so that a reader who heard of it finds it. Never talk
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
 from functools import cache
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -24,6 +23,7 @@ from mobyshell.core.tasks.listing import (
     status_of,
 )
 from mobyshell.core.tasks.restarts import parse, pause_ms
+from mobyshell.core.values import field, names, variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,8 +39,16 @@ PROBE = "health-"
 """How the names of the processes begin that only ask whether a task is well (`health`)."""
 
 
-@dataclass(slots=True)
-class Record:
+class _Beside:
+    """`fixed`: the JSON of what never changes in a record, up to its end, once it was made: see `text_of`.
+    No field of it."""
+
+    __slots__ = ("fixed",)
+    fixed: str
+
+
+@variable
+class Record(_Beside):
     """One process: a task's init (`exec_id` empty) or a further process in it.
 
     `pid_start`: field 22 of /proc/PID/stat, which makes a pid unmistakable. Times in ns since the
@@ -78,8 +86,9 @@ class Record:
     store: str = ""
     health: str = ""
     failing: int = 0
-    fixed: str = field(default="", init=False, repr=False, compare=False)
-    """The JSON of what never changes, up to its end, once it was made: see `text_of`."""
+
+    def __post_init__(self) -> None:
+        self.fixed = ""
 
     def status(self) -> Status:
         """What the record says; whether the process still is there is the reader's to check."""
@@ -111,8 +120,8 @@ class Record:
 
 _RARE = ("restart", "restarts", "restart_ns", "pause_ms", "stopped", "rootfs", "store", "health",
          "failing")  # fmt: skip
-_FIELDS = frozenset(one.name for one in fields(Record) if one.init)
-_NAMES = tuple(one.name for one in fields(Record) if one.init and one.name not in _RARE)
+_FIELDS = frozenset(names(Record))
+_NAMES = tuple(name for name in names(Record) if name not in _RARE)
 _FIXED = ("id", "namespace", "exec_id", "bundle", "terminal", "stdin", "args", "annotations", "runtime",
           "runtime_path")  # fmt: skip
 _usual, _rare = attrgetter(*_NAMES), attrgetter(*_RARE)

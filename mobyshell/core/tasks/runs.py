@@ -9,7 +9,6 @@ does so later leaves a task like any other.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from mobyshell.core.errors import UsageError
@@ -22,6 +21,7 @@ from mobyshell.core.tasks.runtimes import Runtimes
 from mobyshell.core.tasks.server import Connection
 from mobyshell.core.tasks.tables import Tables
 from mobyshell.core.tasks.words import Words
+from mobyshell.core.values import field, variable
 
 MOST = 64 << 10
 """Bytes of a log that are sent with the answer; whoever says more is read and deleted by its client."""
@@ -29,7 +29,7 @@ MOST = 64 << 10
 Reply: TypeAlias = Callable[[Any, BaseException | None], None]
 
 
-@dataclass(slots=True)
+@variable
 class Runs:
     """Answers `run` and `go` for `verbs`: one at a time on a connection."""
 

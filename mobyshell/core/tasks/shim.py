@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mobyshell.core.clock import SystemClock
 from mobyshell.core.errors import MobyshellError
-from mobyshell.core.linux.memory import give_back, keep_freed
+from mobyshell.core.linux.memory import give_back, keep_freed, let_go_of_files
 from mobyshell.core.linux.syscalls import call
 from mobyshell.core.tasks import adopt, keeper, keeping
 from mobyshell.core.tasks.broom import Broom
@@ -63,6 +63,8 @@ class Shim:
         self._asked = 0.0
         """When somebody last did; 0 if all was given back since."""
         self._keeper_lost = False
+        self._loaded = 0
+        """How many modules were when we last tidied up."""
         clock = SystemClock()
         self.loop = Loop(self._report)
         self.holder = Holder(self.loop, line, held, self._lost_keeper)
@@ -125,6 +127,7 @@ class Shim:
     def run(self) -> int:
         """Serve until there is nothing to do; 0."""
         self._consider()
+        self.loop.call_later(_QUIET, self._rest)
         self.loop.run()
         return 0
 
@@ -161,13 +164,25 @@ class Shim:
 
         return answered
 
+    def _rest(self) -> None:
+        if not self._asked:
+            self._tidy_up()
+
     def _tidy(self) -> None:
         quiet = time.monotonic() - self._asked
         if quiet < _QUIET or self.loop.driving:
             self.loop.call_later(max(_QUIET - quiet, _QUIET / 2), self._tidy)
         else:
             self._asked = 0.0
-            give_back()
+            self._tidy_up()
+
+    def _tidy_up(self) -> None:
+        """Nobody waits: give back what is not used."""
+        if self._loaded != len(sys.modules):  # now or then, and seldom
+            self._loaded = len(sys.modules)
+            gc.collect()
+            let_go_of_files()
+        give_back()
 
     def left(self, connection: Connection) -> None:
         """A client has gone."""
@@ -249,8 +264,8 @@ class Shim:
         lock, watched = f"{self._state}/{LOCK}", dict(self.holder.watched)
         try:
             keeping.become_native(lock, shim, sys.orig_argv, mine, held, watched)
-        except (OSError, MobyshellError):
-            pass  # as it was refused when the first one was to start
+        except Exception:
+            pass  # refused, as it was when the first one was to start; or our files are gone
         gc.freeze()
         successor = keeper.Keeper(sys.orig_argv, held, watched)
         successor.adopt(shim, socket.socket(fileno=mine))
@@ -285,6 +300,7 @@ def main(arguments: list[str]) -> int:
     """Be the shim of STATE until it is not needed any more, and LINGER seconds longer; the exit status
     for the keeper."""
     state, linger = arguments
+    os.environ.pop("LC_ALL", None)  # see `keeping`: no business of the programs we run
     keeper.take_signals()
     keeper.name_process("mobyshell-shim")
     line = socket.socket(fileno=keeping.LINE_FD)

@@ -14,13 +14,13 @@ import signal
 import termios
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from mobyshell.core.clock import Clock
 from mobyshell.core.linux import terminals
 from mobyshell.core.tasks.intake import Intake
 from mobyshell.core.tasks.logs import LogWriter, encode
 from mobyshell.core.tasks.loop import Loop, Timer, Watch
+from mobyshell.core.values import value, variable
 
 OUTPUTS = ("stdout", "stderr")
 _PIPE_BYTES = 256 << 10
@@ -30,7 +30,7 @@ _HUNG_UP_PAUSE = 0.2
 _NUMBER = bytes(4)
 
 
-@dataclass(slots=True)
+@variable
 class Ends:
     """`theirs`: stdin, stdout, stderr for the process. `ours`: by name, what the shim keeps."""
 
@@ -60,7 +60,7 @@ class Ends:
             os.close(fd)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Outputs:
     """The output FIFOs of a process, both ends of each, by name, and /dev/null to read from."""
 

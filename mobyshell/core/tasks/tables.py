@@ -10,7 +10,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 from mobyshell.core.errors import AlreadyExists, NotFound, WrongState
@@ -20,6 +19,7 @@ from mobyshell.core.tasks.paths import LOGS
 from mobyshell.core.tasks.process import House, Process
 from mobyshell.core.tasks.records import RECORD
 from mobyshell.core.tasks.streams import OUTPUTS
+from mobyshell.core.values import field, variable
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ _COUNTED = 8
 """Processes until it is counted again how many there are; there is room made for these, too."""
 
 
-@dataclass(slots=True)
+@variable
 class Task:
     """A task: its init and its further processes. `busy`: the verb that changes it right now;
     `beginning`: how many further processes are on their way, whose programs do not run yet;

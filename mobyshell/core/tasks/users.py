@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 
 from mobyshell.core.errors import NotFound, SyscallFailed, UsageError
 from mobyshell.core.linux.paths import read_in_root
 from mobyshell.core.oci import User
+from mobyshell.core.values import replace
 
 _MAX_BYTES = 1 << 20
 _MAX_ID = 0xFFFFFFFE

@@ -22,6 +22,7 @@ from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.list import list_states
 from mobyshell.core.runtime.state import State
 from mobyshell.core.runtime.values import Status
+from mobyshell.core.values import names
 
 
 def sample(id: str = "c", **more: Any) -> State:
@@ -281,7 +282,7 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
     max_leaves=8,
 )  # fmt: skip
-FIELDS = st.sampled_from(State.__slots__)
+FIELDS = st.sampled_from(names(State))
 GOOD = {"id": "c", "pid": 1, "pid_start": 1, "bundle": "/b", "rootfs": "/r", "created_ns": 1}
 CONTENT = st.one_of(
     st.binary(max_size=200),

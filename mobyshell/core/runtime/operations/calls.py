@@ -11,11 +11,11 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Sequence
-from dataclasses import replace
 
 from mobyshell.core.linux import constants as c
 from mobyshell.core.linux.constants import show_flags
 from mobyshell.core.runtime.plan import Call, Cell, Data, Flags, Text
+from mobyshell.core.values import replace
 
 SYNC = Flags(3, "<runtime>")
 """The child's end of the socket to the runtime: gates, readiness, the terminal's master."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from mobyshell.core.linux import constants as c
 from mobyshell.core.linux.cgroups import Write, refused
@@ -20,6 +19,7 @@ from mobyshell.core.runtime.operations.calls import (
 from mobyshell.core.runtime.operations.taken_groups import made, taken_over
 from mobyshell.core.runtime.operations.verify import equal
 from mobyshell.core.runtime.plan import Actor, Call, Cell, Data, Operation, Phase, Scratch, Text
+from mobyshell.core.values import replace
 
 
 def make(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os.path
 from collections.abc import Sequence
-from dataclasses import replace
 
 from mobyshell.core.linux import constants as c
 from mobyshell.core.linux.mount_options import MountOptions, parse_options
@@ -45,6 +44,7 @@ from mobyshell.core.runtime.plan import (
     Scratch,
     Text,
 )
+from mobyshell.core.values import replace
 
 MOUNT = Cell("mount")
 TARGET = Cell("target")

@@ -8,7 +8,6 @@ process in there. So nothing is left to be unmounted, however anybody dies.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 from mobyshell.core.errors import Unsupported
 from mobyshell.core.linux import constants as c
@@ -36,6 +35,7 @@ from mobyshell.core.runtime.operations.trees import (
 )
 from mobyshell.core.runtime.plan import SNAPSHOT, Actor, Call, Cell, Flags, Operation, Phase, Text
 from mobyshell.core.runtime.values import RootMount
+from mobyshell.core.values import replace
 
 LONGEST_VALUE = 255
 """Bytes that fsconfig(2) takes in one string (fs/fsopen.c)."""

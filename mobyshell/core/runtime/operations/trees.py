@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from mobyshell.core.linux import constants as c
 from mobyshell.core.linux import devices as nodes
@@ -29,6 +28,7 @@ from mobyshell.core.runtime.operations.calls import (
     set_attributes,
 )  # fmt: skip
 from mobyshell.core.runtime.plan import Actor, Call, Cell, Data, Flags, Operation, Phase, Text
+from mobyshell.core.values import value
 
 START = Cell("start")
 """The rootfs in the host's own mount namespace: the runtime clones the child while it is its
@@ -39,7 +39,7 @@ MAKE_USER_NAMESPACE = "@user_namespace"
 maps (user_namespaces(7)), in which no process is left."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Ids:
     """How a mount's ids are mapped: maps in the kernel's form, or a user namespace that has them."""
 
@@ -60,7 +60,7 @@ class Ids:
         return cls(uids.decode(), gids.decode(), namespace.decode(), kind == b"r")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Node:
     """A device that is made for the container: its file type, mode and numbers (inode(7)), and its
     owner as the host numbers them."""
@@ -72,7 +72,7 @@ class Node:
     owner: tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Tree:
     """A clone that is handed on. `number` counts them: the child finds it at FIRST_FREE + number.
     With `node` it is not of the host's `path` but that device alone."""
