@@ -130,13 +130,22 @@ def list_fields(state: str, namespace: str) -> list[dict[str, Any]]:
 
 _LETTERS = 1 << 62  # longer than any number: letters come after digits
 
+_HEX = frozenset("0123456789abcdef")
+
+_DIGEST, _LONGEST = 12, 128
+"""How many hexadecimal digits are a digest, or the beginning of one: to sha512's."""
+
 
 def natural(text: str) -> tuple[list[tuple[int, str]], str]:
-    """A key that sorts as people count: task2 before task10."""
+    """A key that sorts as people count: task2 before task10. In digests nobody counts: they are
+    text."""
     parts: list[tuple[int, str]] = []
     digits = letters = ""
-    for one in text:
-        if one in "0123456789":
+    uncounted = digest_end(text) if len(text) >= _DIGEST else 0
+    for at, one in enumerate(text):
+        if at < uncounted:
+            letters += one
+        elif one in "0123456789":
             if letters:
                 parts.append((_LETTERS, letters))
                 letters = ""
@@ -151,6 +160,18 @@ def natural(text: str) -> tuple[list[tuple[int, str]], str]:
     elif letters:
         parts.append((_LETTERS, letters))
     return parts, text
+
+
+def digest_end(text: str) -> int:
+    """Where the digest ends that `text` begins with (`sha256:01ab…` or `01ab…`); 0 if it does not."""
+    algorithm, colon, _ = text.partition(":")
+    begin = len(algorithm) + 1 if colon and algorithm.isalnum() else 0
+    end = begin
+    while end < len(text) and text[end] in _HEX:
+        end += 1
+    whole = _DIGEST <= end - begin <= _LONGEST and not text[end : end + 1].isalnum()
+    # twelve digits may be a date
+    return end if whole and (begin or not text[:end].isdecimal()) else 0
 
 
 def _number(digits: str) -> tuple[int, str]:

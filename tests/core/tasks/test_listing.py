@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,19 @@ def test_the_order_is_one(words: list[str]) -> None:
     assert sorted(backwards, key=natural) == ordered
     numbers = [word for word in ordered if word.isascii() and word.isdecimal()]
     assert [int(word) for word in numbers] == sorted(int(word) for word in numbers)
+
+
+@pytest.mark.parametrize("form", ["sha256:{}", "{}", "sha256:{} (native)", "{:.12}…"])
+def test_digests_are_texts(form: str) -> None:
+    digests = [sha256(bytes([number])).hexdigest() for number in range(100)]
+    texts = [form.format(one) for one in digests]
+    assert sorted(texts, key=natural) == sorted(texts)
+
+
+def test_what_only_looks_like_a_digest_is_counted() -> None:
+    for words in (["202611300315", "1202611300315"], ["host:9", "host:10"],
+                  ["abcdef123456x9", "abcdef123456x10"], ["feed9", "feed10"]):  # fmt: skip
+        assert sorted(reversed(words), key=natural) == words
 
 
 def test_a_number_of_thousands_of_digits_has_its_place() -> None:
