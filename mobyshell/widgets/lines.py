@@ -75,11 +75,19 @@ class Lines(Log):
         """Whether the last line can be seen."""
         return self.scroll_offset.y >= self.max_scroll_y
 
-    def action_scroll_up(self) -> None:
-        """One line up from the one that is seen: where it was going can lie below the end, since a
-        scrollbar or a title took a line from it."""
+    def _aim(self) -> None:
+        """Upwards is from the line that is seen: where it was going can lie below the end, since the
+        place has become larger, or a scrollbar or a title has gone."""
         self.scroll_target_y = min(self.scroll_target_y, self.max_scroll_y)
+
+    def action_scroll_up(self) -> None:
+        """One line up."""
+        self._aim()
         super().action_scroll_up()
+
+    def on_mouse_scroll_up(self) -> None:
+        """Some lines up, which is Textual's to do."""
+        self._aim()
 
     def action_wrap(self) -> None:
         """Long lines in pieces, or cut at the edge."""
