@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.cells import cell_len
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
@@ -18,6 +18,7 @@ from mobyshell.commands.registry import find
 from mobyshell.screens.session import Session
 from mobyshell.widgets.key_bar import KeyBar
 from mobyshell.widgets.prompt import Prompt
+from mobyshell.widgets.typed_ahead import TypedAhead
 
 if TYPE_CHECKING:
     from mobyshell.screens.app import MobyshellApp
@@ -69,6 +70,16 @@ class MobyScreen(Screen[None]):
 
     def on_mount(self) -> None:
         self.crumb()
+
+    @property
+    def first_pane(self) -> TypedAhead:
+        """What has the keyboard at first."""
+        raise NotImplementedError
+
+    def on_key(self, event: events.Key) -> None:
+        """A key that came before anything had the keyboard: it may have by now."""
+        if self.focused is None or self.first_pane in self.focused.ancestors_with_self:
+            self.first_pane.take_ahead(event)
 
     def crumb(self, *more: str) -> None:
         """Say where we are."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,7 +12,9 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.message import Message
+from textual.widget import Widget
 from textual.widgets import Tree
+from textual.widgets.tree import TreeNode
 
 from mobyshell.commands.bundle import find_bundles
 from mobyshell.commands.output import clean
@@ -21,6 +24,7 @@ from mobyshell.screens.session import Session, said
 from mobyshell.widgets.background import Failed, background
 from mobyshell.widgets.sentence import Sentence
 from mobyshell.widgets.tree_keys import TreeKeys, tree_bindings
+from mobyshell.widgets.typed_ahead import TypedAhead
 
 EMPTY = "No bundles here yet: press n to make one."
 SCANNING = "looking for bundles"
@@ -44,7 +48,7 @@ def entry_label(entry: Entry, name: str) -> Text:
     return label
 
 
-class BundleList(TreeKeys):
+class BundleList(TreeKeys, TypedAhead):
     """Which bundles there are."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*tree_bindings("bundle")]
@@ -68,6 +72,10 @@ class BundleList(TreeKeys):
         tree.guide_depth = 2
         yield tree
         yield Sentence(id="no-bundles")
+
+    @property
+    def keys_of(self) -> Sequence[Widget]:
+        return (self.tree_view, self)
 
     @property
     def current(self) -> str:
@@ -133,9 +141,13 @@ class BundleList(TreeKeys):
         if chosen is not None:
             if chosen.data == self._wanted:
                 self._wanted = ""
-            tree.call_after_refresh(tree.move_cursor, chosen)
+            tree.call_after_refresh(self._put, chosen)
         nothing = f"No bundle is called “{self.filter_text}”." if self._entries else EMPTY
         self._sentence("" if chosen is not None else nothing)
+
+    def _put(self, node: TreeNode[str]) -> None:
+        self.tree_view.move_cursor(node)
+        self.is_filled()
 
     def _sentence(self, text: str) -> None:
         self.query_one(Sentence).say(text)

@@ -22,6 +22,7 @@ from mobyshell.screens.session import Session, suspended, tell
 from mobyshell.screens.verb_keys import verb_bindings
 from mobyshell.widgets.plan_view import PlanView
 from mobyshell.widgets.spec_editor import SpecEditor
+from mobyshell.widgets.typed_ahead import TypedAhead
 
 
 class BundlesScreen(MobyScreen):
@@ -52,6 +53,10 @@ class BundlesScreen(MobyScreen):
     def on_mount(self) -> None:
         super().on_mount()
         self.bundles.tree_view.focus()
+
+    @property
+    def first_pane(self) -> TypedAhead:
+        return self.bundles
 
     def on_screen_resume(self) -> None:
         """Seen again: what is there now?"""

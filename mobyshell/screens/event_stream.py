@@ -69,7 +69,6 @@ class EventStream(Vertical):
         self._held: deque[Event] = deque(maxlen=KEPT)
         self._numbers = itertools.count(1)
         self._soon: Timer | None = None
-        self._fresh = True
         self._past: set[tuple[object, ...]] = set()
         self._meant: Callable[[Event], bool] = matches_nothing
         self._rows: dict[int, dict[str, Any]] = {}
@@ -80,7 +79,7 @@ class EventStream(Vertical):
         yield Sentence(id="trouble")
         table = ResourceTable(EVENTS, id="events")
         table.reversed = True  # the oldest first: what is new comes at the bottom
-        table.fits = self._fits
+        table.fits, table.from_end = self._fits, True
         yield table
         yield Sentence(id="empty")
 
@@ -217,13 +216,6 @@ class EventStream(Vertical):
             self._to_end()
         self._say_empty()
         self.post_message(self.Changed())
-
-    @on(ResourceTable.Chosen)
-    def first_filled(self) -> None:
-        """A table that is not laid out yet has no rows: its first ones are gone to the end of now."""
-        if self._fresh and self.table.row_count:
-            self._fresh = False
-            self._to_end()
 
     def _grow_older(self) -> None:
         """Those that can be seen: of two thousand, twenty."""

@@ -24,6 +24,7 @@ from mobyshell.widgets.background import Failed, background
 from mobyshell.widgets.confirm import Choose
 from mobyshell.widgets.record_view import RecordView
 from mobyshell.widgets.resource_table import ResourceTable
+from mobyshell.widgets.typed_ahead import TypedAhead
 
 SAVING = "saving the events"
 
@@ -61,6 +62,10 @@ class EventsScreen(MobyScreen):
     def on_mount(self) -> None:
         super().on_mount()
         self.stream.table.focus()
+
+    @property
+    def first_pane(self) -> TypedAhead:
+        return self.stream.table
 
     def on_screen_resume(self) -> None:
         """Seen again."""

@@ -34,6 +34,7 @@ from mobyshell.screens.live_list import LiveList
 from mobyshell.screens.verb_keys import verb_bindings
 from mobyshell.widgets.confirm import Choose
 from mobyshell.widgets.resource_table import ResourceTable
+from mobyshell.widgets.typed_ahead import TypedAhead
 
 Info = TypeVar("Info")
 Shown = TypeVar("Shown", contravariant=True)
@@ -117,6 +118,10 @@ class ListScreen(MobyScreen, Generic[Info]):
     def table(self) -> ResourceTable:
         """The table in it."""
         return self.live_list.table
+
+    @property
+    def first_pane(self) -> TypedAhead:
+        return self.table
 
     @property
     def pane(self) -> Details[Info]:

@@ -24,18 +24,20 @@ from mobyshell.widgets.resource import (
     ordered,
     visible_columns,
 )
+from mobyshell.widgets.typed_ahead import TypedAhead
 
 _STYLES = {"good": "$text-success", "busy": "$text-warning", "bad": "$text-error", "off": "dim"}
 _RIGHT = ("number", "bytes", "duration", "age", "percent")
 
 
-class ResourceTable(PaintedOnce):
+class ResourceTable(PaintedOnce, TypedAhead):
     """Shows rows of a `ResourceSpec`. Rows are set as a whole, and differ only where they differ."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j", "cursor_down", "Down", show=False, id="table.down"),
         Binding("k", "cursor_up", "Up", show=False, id="table.up"),
-        Binding("G", "scroll_bottom", "Last", show=False, id="table.last"),
+        Binding("home", "scroll_top", "First", show=False, id="table.first"),
+        Binding("G,end", "scroll_bottom", "Last", show=False, id="table.last"),
         Binding("space", "mark", "Mark", show=False, id="table.mark"),
         Binding("o", "sort", "Sort", show=False, id="table.sort"),
         Binding("O", "reverse", "Reverse", show=False, id="table.reverse"),
@@ -59,6 +61,8 @@ class ResourceTable(PaintedOnce):
         self.query_text = ""
         self.fits: Callable[[Row, str], bool] = matches
         """Whether a row passes a filter: where a list has a language of its own."""
+        self.from_end = False
+        """Whether the cursor begins on the last row, as where the newest is at the end."""
         self.sort_key, self.reversed = spec.sort or spec.key, False
         self.marked: set[str] = set()
         self._rows: dict[str, Row] = {}
@@ -167,7 +171,8 @@ class ResourceTable(PaintedOnce):
         if not self._columns:
             return
         wanted = self._wanted()
-        place = kept_place(self._shown, self.cursor_row, wanted)
+        fresh = self.from_end and not self._shown
+        place = len(wanted) - 1 if fresh else kept_place(self._shown, self.cursor_row, wanted)
         self._stale = set()  # to clear it is to scroll it
         with self.prevent(DataTable.RowHighlighted):
             self.clear(columns=True)
@@ -180,9 +185,11 @@ class ResourceTable(PaintedOnce):
             self._cells, self._shown = {}, []
             for key in wanted:
                 self._append(key)
-            if place:
+            if place > 0:
                 self.move_cursor(row=place, animate=False)
         self.post_message(self.Chosen(self, self.chosen))
+        if self._shown:
+            self.is_filled()
 
     def _texts(self, key: str) -> list[str]:
         row = self._rows[key]

@@ -2,16 +2,92 @@
 
 from __future__ import annotations
 
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
 from textual import events
+from textual.pilot import Pilot
 
 from mobyshell.screens.networks import NetworksScreen
-from tests.screens.conftest import Open, settle
+from mobyshell.widgets.resource_table import ResourceTable
+from tests.fakes import FakeTasks
+from tests.screens.conftest import PATIENCE, Open, settle, until
+
+
+def typed(pilot: Pilot[Any], *keys: str) -> None:
+    for key in keys:
+        pilot.app.post_message(events.Key(key, key if len(key) == 1 else None))
 
 
 async def test_the_key_after_g_need_not_wait_for_the_line_of_places(opened: Open) -> None:
     async with opened("tasks") as pilot:
-        for key in ("g", "w", "j", "j"):
-            pilot.app.post_message(events.Key(key, key))
+        typed(pilot, "g", "w", "j", "j")
         await settle(pilot)
         assert isinstance(pilot.app.screen, NetworksScreen)
         assert len(pilot.app.screen_stack) == 1
+
+
+@pytest.mark.parametrize(
+    ("keys", "place"), [(("j",), 1), (("down", "down"), 2), (("j", "G", "k"), 1), (("end",), 2)]
+)
+async def test_keys_wait_for_the_list_that_they_move_in(
+    opened: Open, tasks: FakeTasks, monkeypatch: pytest.MonkeyPatch,
+    keys: tuple[str, ...], place: int,
+) -> None:  # fmt: skip
+    there, read = threading.Event(), tasks.ls
+    async with opened("images") as pilot:
+        monkeypatch.setattr(tasks, "ls", lambda: there.wait(PATIENCE) and read())
+        pilot.app.action_go("tasks")  # type: ignore[attr-defined]
+        typed(pilot, *keys)  # before there even is a table
+        await pilot.pause()
+        there.set()
+        await settle(pilot)
+        table = pilot.app.screen.query_one("#tasks", ResourceTable)
+        assert table.cursor_row == place
+        await pilot.press("home")
+        assert table.cursor_row == 0
+
+
+async def test_a_mark_and_a_row_to_look_at_wait_for_the_list(
+    opened: Open, tasks: FakeTasks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, read = threading.Event(), tasks.ls
+    async with opened("images") as pilot:
+        monkeypatch.setattr(tasks, "ls", lambda: there.wait(PATIENCE) and read())
+        await pilot.press("f2")
+        await pilot.pause()
+        await pilot.press("j", "space", "enter")
+        there.set()
+        await settle(pilot)
+        table = pilot.app.screen.query_one("#tasks", ResourceTable)
+        assert table.marked == {table.shown[1]}
+        assert pilot.app.screen.has_class("detailed")
+
+
+async def test_the_stream_begins_at_its_end_and_keys_go_on_from_there(opened: Open) -> None:
+    async with opened("images") as pilot:
+        pilot.app.action_go("events")  # type: ignore[attr-defined]
+        typed(pilot, "k")
+        await settle(pilot)
+        table = pilot.app.screen.query_one("#events", ResourceTable)
+        await until(pilot, lambda: table.row_count > 2)
+        await settle(pilot)
+        assert table.cursor_row == table.row_count - 2
+
+
+async def test_bundles_have_keys_that_wait_too(
+    opened: Open, tasks: FakeTasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    there, read = threading.Event(), tasks.ls
+    async with opened("images") as pilot:
+        monkeypatch.setattr(tasks, "ls", lambda: there.wait(PATIENCE) and read())
+        await pilot.press("f1", "j", "down")
+        there.set()
+        await settle(pilot)
+        assert pilot.app.screen.subject == ("bundle", str(tmp_path / "c"))  # type: ignore[attr-defined]
