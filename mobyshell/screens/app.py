@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Callable
 from functools import partial
 from pathlib import PurePath
 from typing import Any, ClassVar
@@ -149,15 +150,25 @@ class MobyshellApp(App[int]):
         elif not self._transfer(words):
             self.session.perform(self, words)
 
+    def makes(self, verb: str) -> Callable[[], object] | None:
+        """What to call when `verb` has made something that the screen of now lists."""
+        for screen in reversed(self.screen_stack):
+            if isinstance(screen, MobyScreen):
+                return screen.makes(verb)
+        return None
+
     def _transfer(self, words: list[str]) -> bool:
         """Whether a line brings an image, and has its bars: then it is under way."""
         from mobyshell.screens.transfer_dialog import watched
 
         dialog = watched(words, self.session)
+        made = self.makes(" ".join(words[:2]))
 
         def done(name: str | None) -> None:
             if name is not None:
                 self.notify(name, title=" ".join(words[:2]), markup=False)
+                if made is not None:
+                    made()
 
         if dialog is not None and self.session.permitted(self, find(*words[:2])):
             self.push_screen(dialog, done)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.cells import cell_len
@@ -146,6 +146,11 @@ class MobyScreen(Screen[None]):
 
     def reread(self) -> None:
         """Something was done: look again."""
+
+    def makes(self, verb: str) -> Callable[[], object] | None:
+        """If what `verb` makes is listed here: what to call once it is made, for the cursor to go to
+        it; called before that."""
+        return None
 
     def fits(self, verb: str) -> bool:
         """Whether a verb fits what is under the cursor, where a key stands for several."""

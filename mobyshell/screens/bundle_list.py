@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -64,7 +64,7 @@ class BundleList(TreeKeys, TypedAhead):
         self.session, self.directory = session, directory
         self.filter_text = ""
         self._entries: list[Entry] = []
-        self._wanted = ""
+        self._lacking: Collection[str] | None = None
 
     def compose(self) -> ComposeResult:
         tree: Tree[str] = Tree(os.path.basename(self.directory) or "/", id="bundles")
@@ -83,9 +83,15 @@ class BundleList(TreeKeys, TypedAhead):
         node = self.tree_view.cursor_node
         return node.data if node is not None and node.data else ""
 
-    def choose(self, path: str) -> None:
-        """Put the cursor on a bundle as soon as it is there."""
-        self._wanted = path
+    @property
+    def known(self) -> frozenset[str]:
+        """The directories of those that there are."""
+        return frozenset(one.path for one in self._entries)
+
+    def choose_new(self, before: Collection[str]) -> None:
+        """Put the cursor on the first that is there now and was not `before`, if one is."""
+        self._lacking = before
+        self.scan()
 
     @background(SCANNING)
     def scan(self) -> Message:
@@ -127,7 +133,9 @@ class BundleList(TreeKeys, TypedAhead):
         self._show()
 
     def _show(self) -> None:
-        before = self._wanted or self.current
+        made = self.known - set(self.known if self._lacking is None else self._lacking)
+        self._lacking = None
+        before = min(made, default=self.current)
         tree = self.tree_view
         tree.clear()
         chosen = None
@@ -139,8 +147,6 @@ class BundleList(TreeKeys, TypedAhead):
             if chosen is None or one.path == before:
                 chosen = node
         if chosen is not None:
-            if chosen.data == self._wanted:
-                self._wanted = ""
             tree.call_after_refresh(self._put, chosen)
         nothing = f"No bundle is called “{self.filter_text}”." if self._entries else EMPTY
         self._sentence("" if chosen is not None else nothing)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Callable
+from functools import partial
 from typing import ClassVar
 
 from textual import on
@@ -17,7 +19,14 @@ from mobyshell.core.oci import load_spec
 from mobyshell.screens.base import MobyScreen, number_of
 from mobyshell.screens.bundle_list import BundleList
 from mobyshell.screens.bundle_plan import BundlePlan
-from mobyshell.screens.dialogs import NewBundle, NewBundleDialog, RunBundle, RunDialog, run_line
+from mobyshell.screens.dialogs import (
+    NewBundle,
+    NewBundleDialog,
+    RunBundle,
+    RunDialog,
+    free_name,
+    run_line,
+)
 from mobyshell.screens.session import Session, suspended, tell
 from mobyshell.screens.verb_keys import verb_bindings
 from mobyshell.widgets.plan_view import PlanView
@@ -81,6 +90,11 @@ class BundlesScreen(MobyScreen):
     @property
     def subject(self) -> tuple[str, str] | None:
         return (self.NOUN, self.bundles.current) if self.bundles.current else None
+
+    def makes(self, verb: str) -> Callable[[], object] | None:
+        return (
+            partial(self.bundles.choose_new, self.bundles.known) if verb == "bundle new" else None
+        )
 
     def reread(self) -> None:
         self.bundles.scan()
@@ -187,10 +201,9 @@ class BundlesScreen(MobyScreen):
         def answered(wanted: NewBundle | None) -> None:
             if wanted is not None:
                 path = os.path.join(self.directory, wanted.name)
-                self.bundles.choose(path)
                 self.perform(["bundle", "new", path, "--from", wanted.source])
 
-        self.app.push_screen(NewBundleDialog(), answered)
+        self.app.push_screen(NewBundleDialog(free_name(self.directory)), answered)
 
     def verb_run(self) -> None:
         """Ask how, run it, and go to the task."""

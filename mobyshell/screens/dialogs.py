@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import dataclass
 from typing import ClassVar
@@ -25,6 +26,12 @@ class NewBundle:
     source: str
 
 
+def free_name(directory: str) -> str:
+    """A name for a new bundle that nothing in `directory` has."""
+    names = ("first", "second", "third", *(f"bundle{number}" for number in range(4, 10_000)))
+    return next((one for one in names if not os.path.lexists(os.path.join(directory, one))), "")
+
+
 class NewBundleDialog(Dialog[NewBundle | None]):
     """Name, and what the root filesystem is made of."""
 
@@ -32,11 +39,16 @@ class NewBundleDialog(Dialog[NewBundle | None]):
         Binding("escape", "leave", "Leave", id="new-bundle.leave")
     ]
 
+    def __init__(self, offered: str) -> None:
+        """`offered`: a name for who does not care, which is typed over."""
+        super().__init__()
+        self.offered = offered
+
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Label("New bundle", classes="title")
             yield Label("Name (a directory here)")
-            yield Input(id="name", placeholder="first")
+            yield Input(self.offered, id="name", placeholder="a name")
             yield Label("Root filesystem from")
             with RadioSet(id="kind"):
                 yield Choice("a static busybox of this machine", value=True, id="busybox")

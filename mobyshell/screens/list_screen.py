@@ -19,7 +19,8 @@ once in the verb table, with its key; `verb_<name>` is only for one that wants m
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import ClassVar, Generic, Protocol, TypeVar, cast
 
 from textual import on
@@ -67,6 +68,9 @@ class ListScreen(MobyScreen, Generic[Info]):
 
     ASKED: ClassVar[Collection[str]] = ()
     """Verbs of which more than the subject is to be said, though they could do without."""
+
+    MAKES: ClassVar[Collection[str]] = ()
+    """Verbs whose outcome is one more in the list."""
 
     _count = _wanted = ""
 
@@ -144,6 +148,10 @@ class ListScreen(MobyScreen, Generic[Info]):
 
     def reread(self) -> None:
         self.live_list.refresh_list()
+
+    def makes(self, verb: str) -> Callable[[], object] | None:
+        known = self.live_list.known if verb in self.MAKES else None
+        return partial(self.live_list.choose_new, known) if known is not None else None
 
     @property
     def filter_text(self) -> str:

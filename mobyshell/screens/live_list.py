@@ -7,7 +7,7 @@ the cursor goes. What it lists, a subclass says.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -67,6 +67,7 @@ class LiveList(Vertical, Generic[Info]):
         self.infos: dict[str, Info] = {}
         self._looking = False
         self._wanted = ""
+        self._lacking: Collection[str] | None = None
         self._trouble = ""
         self._soon: Timer | None = None
         self._reading = self._stale = False
@@ -109,6 +110,16 @@ class LiveList(Vertical, Generic[Info]):
         """Put the cursor on a row, as soon as it is there."""
         self._wanted = key
         self.table.choose(key)
+        self.refresh_list()
+
+    @property
+    def known(self) -> Collection[str] | None:
+        """The keys of what there is; None while nobody has looked."""
+        return frozenset(self.infos) if self._known else None
+
+    def choose_new(self, before: Collection[str]) -> None:
+        """Put the cursor on the first that is there now and was not `before`, if one is."""
+        self._lacking = before
         self.refresh_list()
 
     def filter(self, text: str) -> None:
@@ -194,6 +205,12 @@ class LiveList(Vertical, Generic[Info]):
         if self._wanted in self.infos:
             self.table.choose(self._wanted)
             self._wanted = ""  # from now on the person moves the cursor
+        elif self._lacking is not None:
+            new = [key for key in self.table.shown if key not in self._lacking]
+            if new:
+                self.table.choose(new[0])
+            if new or not self._stale:
+                self._lacking = None
 
     def shown(self) -> None:
         """What was read is on the screen."""

@@ -21,6 +21,7 @@ class NetworksScreen(ListScreen[NetworkInfo]):
 
     NAME = "networks"
     NOUN = "network"
+    MAKES = ("network create",)
     BINDINGS: ClassVar[list[BindingType]] = [
         *list_bindings("network", shown=("create", "inspect", "plan", "rm"))
     ]
@@ -58,7 +59,6 @@ class NetworksScreen(ListScreen[NetworkInfo]):
 
         def answered(words: list[str] | None) -> None:
             if words is not None:
-                self.session.perform(self.moby, words, then=self.reread,
-                                     done=lambda made: self.choose(made.id))  # fmt: skip
+                self.perform(words)
 
         self.app.push_screen(NetworkDialog(self.session.plan), answered)

@@ -209,10 +209,13 @@ class Session:
         async def work() -> None:
             for one in wanted:
                 answer = instead or partial(show, app, one)
+                made = app.makes(one.verb.name)
                 with self._busy(app, one.verb.name):
                     result = await self._do(app, one, answer)
                 if result is None:
                     break
+                if made is not None:
+                    made()
                 if done is not None and isinstance(result, r.Done):
                     done(result)
             if then is not None:

@@ -15,7 +15,6 @@ from mobyshell.screens.base import number_of
 from mobyshell.screens.list_screen import ListScreen, list_bindings
 from mobyshell.screens.live_list import LiveList
 from mobyshell.screens.plan_dialog import PlanDialog
-from mobyshell.screens.request import request
 from mobyshell.screens.snapshot_details import TABS, SnapshotDetails
 from mobyshell.screens.snapshot_list import SnapshotList
 from mobyshell.screens.snapshot_rows import name, short
@@ -26,6 +25,7 @@ class SnapshotsScreen(ListScreen[SnapshotInfo]):
 
     NAME = "snapshots"
     NOUN = "snapshot"
+    MAKES = ("snapshot prepare", "snapshot view", "snapshot commit")
     BINDINGS: ClassVar[list[BindingType]] = [
         *list_bindings(
             "snapshot",
@@ -167,7 +167,7 @@ class SnapshotsScreen(ListScreen[SnapshotInfo]):
         self, title: str, asked: str, line: Callable[[list[str]], list[str]], *,
         value: str = "", made: str = "",
     ) -> None:  # fmt: skip
-        """`made`: what is said of one that was made, which is gone to."""
+        """`made`: what is said of one that was made."""
 
         def answered(words: list[str] | None) -> None:
             if words is None:
@@ -179,10 +179,6 @@ class SnapshotsScreen(ListScreen[SnapshotInfo]):
                 self.notify, f"{words[2]} {made}", title=" ".join(words[:2]), markup=False
             )
             self.session.perform(self.moby, words, then=self.reread, instead=lambda _: told())
-            made_by = request(words).arguments["snapshotter"]
-            known = [one for one in self.live_list.infos.values() if one.snapshotter == made_by]
-            if known or not made_by:
-                self.choose(known[0].id_of(words[2]) if known else words[2])
 
         self.app.push_screen(
             PlanDialog(title, asked, line, self.session.plan, value=value), answered

@@ -32,6 +32,8 @@ class TasksScreen(ListScreen[TaskInfo]):
 
     NAME = "tasks"
     NOUN = "task"
+    MAKES = ("task run", "task create", "bundle run", "container run", "container create",
+             "container start")  # fmt: skip
     BINDINGS: ClassVar[list[BindingType]] = [
         *list_bindings(
             "task",

@@ -28,6 +28,7 @@ class TenantsScreen(ListScreen[TenantInfo]):
     NAME = "namespaces"
     NOUN = "namespace"
     ASKED = ("label",)
+    MAKES = ("namespace create", "namespace use")
     BINDINGS: ClassVar[list[BindingType]] = [
         *list_bindings(
             "namespace",

@@ -69,6 +69,7 @@ class ResourceTable(PaintedOnce, TypedAhead):
         self._shown: list[str] = []
         self._cells: dict[str, list[str]] = {}
         self._columns: tuple[Any, ...] = ()
+        self._begin_on = ""
         self._stems: dict[str, str] = {}
         self._stale: set[str] = set()
         """Rows out of sight whose values have changed since they were painted."""
@@ -138,9 +139,11 @@ class ResourceTable(PaintedOnce, TypedAhead):
         return any(self.fits(row, self.query_text) for row in self._rows.values())
 
     def choose(self, key: str) -> None:
-        """Put the cursor on a row, if it is there."""
+        """Put the cursor on a row, if it is there; where nothing is laid out yet, once it is."""
         if key in self._shown:
             self.move_cursor(row=self._shown.index(key))
+        elif not self._columns:
+            self._begin_on = key
 
     def _wanted(self) -> list[str]:
         rows = [row for row in self._rows.values() if self.fits(row, self.query_text)]
@@ -173,6 +176,8 @@ class ResourceTable(PaintedOnce, TypedAhead):
         wanted = self._wanted()
         fresh = self.from_end and not self._shown
         place = len(wanted) - 1 if fresh else kept_place(self._shown, self.cursor_row, wanted)
+        if self._begin_on in wanted:
+            place, self._begin_on = wanted.index(self._begin_on), ""
         self._stale = set()  # to clear it is to scroll it
         with self.prevent(DataTable.RowHighlighted):
             self.clear(columns=True)
