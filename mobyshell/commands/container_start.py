@@ -50,7 +50,7 @@ _ALL = (
     switch("-d --detach", "do not wait for it (as with several)"),
     switch("--rm", "forget it when it has ended"),
     option("--detach-keys", "what leaves it running", TEXT, default="ctrl-p,ctrl-q"),
-    effect=WRITE, example="container start -d box", key="S",
+    effect=WRITE, example="container start -d box", key="S", asks="",
 )  # fmt: skip
 def start(
     ctx: Context, *, id: tuple[str, ...], all: bool, filter: tuple[str, ...], detach: bool,
@@ -94,7 +94,7 @@ def restart(ctx: Context, *, id: tuple[str, ...], time: float) -> Done:
     argument("id", CONTAINER, "their ids", many=True),
     option("--restart", "start it again when it ends: no, on-failure[:N], always, unless-stopped", TEXT,
            default=""),
-    effect=WRITE, example="container update --restart on-failure:3 web",
+    effect=WRITE, example="container update --restart on-failure:3 web", asks="--restart ",
 )  # fmt: skip
 def update(ctx: Context, *, id: tuple[str, ...], restart: str) -> Done:
     """Change when containers are started again. The limits of what runs: `task update`."""

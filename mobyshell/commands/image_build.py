@@ -42,7 +42,7 @@ _FILES = ("Dockerfile", "Containerfile", "build.yml", "build.yaml")
     option("--epoch", "no time in the image is later: seconds (default: $SOURCE_DATE_EPOCH)", NUMBER),
     option("--snapshotter", "which keeps its trees"),
     switch("--no-cache", "do every step again"),
-    effect=WRITE, example="image build -t made build.yml",
+    effect=WRITE, example="image build -t made build.yml", asks="-t ",
 )  # fmt: skip
 def build(
     ctx: Context, *, context: str, tag: tuple[str, ...], file: str | None,

@@ -206,7 +206,7 @@ def import_(
     argument("images", IMAGE, "the images", many=True),
     option("-o --output", "the file to write (default: standard output)", FILE),
     _PLATFORM,
-    effect=READ, example="image export alpine -o out.tar",
+    effect=READ, example="image export alpine -o out.tar", asks="-o ",
 )  # fmt: skip
 def export(
     ctx: Context, *, images: tuple[str, ...], output: str | None, platform: str | None

@@ -56,7 +56,7 @@ def keygen(ctx: Context, *, name: str) -> Done:
 @verb(
     N, "sign", _IMAGE, option("--key", "the private key", FILE),
     option("--annotation", "NAME=VALUE to say with it", TEXT, many=True),
-    effect=WRITE, example="image sign alpine --key mine.key",
+    effect=WRITE, example="image sign alpine --key mine.key", asks="--key ",
 )  # fmt: skip
 def sign(ctx: Context, *, image: str, key: str | None, annotation: tuple[str, ...]) -> Done:
     """Sign an image; `push` takes the signature along.

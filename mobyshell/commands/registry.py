@@ -101,9 +101,11 @@ def command(help: str) -> Parameter:
 
 
 class Verb:
-    """A verb of the table. `confirm` is the question before it, "" for none."""
+    """A verb of the table. `confirm` is the question before it, "" for none; `asks` what stands
+    after the subject in a line that a person has to finish, None where the subject is enough."""
 
     __slots__ = (
+        "asks",
         "confirm",
         "effect",
         "example",
@@ -119,11 +121,11 @@ class Verb:
     def __init__(
         self, noun: str, verb: str, run: Callable[..., Result], *, effect: str,
         parameters: tuple[Parameter, ...], example: str, key: str, greedy: bool,
-        plan: Callable[..., Result] | None, confirm: str = "",
+        plan: Callable[..., Result] | None, confirm: str = "", asks: str | None = None,
     ) -> None:  # fmt: skip
         self.noun, self.verb, self.run, self.effect = noun, verb, run, effect
         self.parameters, self.example, self.key = parameters, example, key
-        self.greedy, self.plan, self.confirm = greedy, plan, confirm
+        self.greedy, self.plan, self.confirm, self.asks = greedy, plan, confirm, asks
 
     @property
     def name(self) -> str:
@@ -160,6 +162,13 @@ class Verb:
     def rest(self) -> Parameter | None:
         """The parameter that takes a command, if there is one."""
         return next((one for one in self.parameters if one.rest), None)
+
+    @property
+    def line_to_finish(self) -> str | None:
+        """What a person has to go on from after the subject; None where there is nothing to add."""
+        more = sum(one.required for one in self.positional) > 1
+        more = more or (self.rest is not None and self.rest.required)
+        return self.asks if self.asks is not None else "" if more else None
 
     @property
     def subject(self) -> str:
@@ -219,18 +228,21 @@ _VERBS: dict[str, dict[str, Verb]] = {}  # filled once per noun by its module's 
 def verb(
     noun: str, name: str, *parameters: Parameter, effect: str = READ, example: str, key: str = "",
     greedy: bool = False, plan: Callable[..., Result] | None = None, confirm: str = "",
+    asks: str | None = None,
 ) -> Callable[[Callable[..., Result]], Callable[..., Result]]:  # fmt: skip
     """Declare the decorated function as a verb.
 
     It is called with the context and its parameters by name. `example` is a line that a test
     runs; `key` the TUI's key for it; `plan` shows what it would do, for `--plan`;
-    `confirm` is what a person at a terminal is asked first.
+    `confirm` is what a person at a terminal is asked first; `asks` are the words (mostly an option)
+    that a verb wants besides its subject, as far as they can be known.
     """
 
     def declare(run: Callable[..., Result]) -> Callable[..., Result]:
         table = _VERBS.setdefault(noun, {})
         table[name] = Verb(noun, name, run, effect=effect, parameters=parameters, example=example,
-                           key=key, greedy=greedy, plan=plan, confirm=confirm)  # fmt: skip
+                           key=key, greedy=greedy, plan=plan, confirm=confirm,
+                           asks=asks)  # fmt: skip
         return run
 
     return declare

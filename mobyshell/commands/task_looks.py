@@ -133,7 +133,7 @@ _LIMITS = (
     N, "update",
     _ID,
     *(option(flag, help, kind) for flag, kind, help, _ in _LIMITS),
-    effect=WRITE, example="task update up --pids-limit 100 --memory 64M",
+    effect=WRITE, example="task update up --pids-limit 100 --memory 64M", asks="--",
 )  # fmt: skip
 def update(ctx: Context, *, id: str, **values: Any) -> Done:
     """Change the limits of a task while it runs."""

@@ -147,7 +147,11 @@ class MobyshellApp(App[int]):
             self.action_help()
         elif len(words) == 1 and words[0] in LETTERS.values():
             self.action_go(words[0])
-        elif not self._transfer(words):
+        else:
+            self._run(words)
+
+    def _run(self, words: list[str]) -> None:
+        if not self._transfer(words):
             self.session.perform(self, words)
 
     def makes(self, verb: str) -> Callable[[], object] | None:
@@ -178,24 +182,24 @@ class MobyshellApp(App[int]):
         """The command palette: every verb, about what is under the cursor where that fits."""
         subject = getattr(screen, "subject", None)
         for one in all_verbs():
-            words = one.name.split()
             needs = [p for p in one.positional if p.required]
-            if needs and subject is not None and one.subject == subject[0] and len(needs) == 1:
-                line = [*words, subject[1]]
-                yield SystemCommand(
-                    " ".join(line), one.summary, partial(self.session.perform, self, line)
-                )
-            elif not needs:
-                yield SystemCommand(
-                    one.name, one.summary, partial(self.session.perform, self, words)
-                )
+            words, rest = one.name.split(), one.line_to_finish
+            if needs and subject is not None and one.subject == subject[0]:
+                words = [*words, subject[1]]
+            elif needs:
+                rest = rest or ""
+            line = shlex.join(words)
+            if rest is None:
+                yield SystemCommand(line, one.summary, partial(self._run, words))
             else:
-                yield SystemCommand(f"{one.name} …", one.summary, partial(self._ask, one.name))
+                yield SystemCommand(
+                    f"{line} {rest}…", one.summary, partial(self._ask, f"{line} {rest}")
+                )
         yield from super().get_system_commands(screen)
 
-    def _ask(self, name: str) -> None:
+    def _ask(self, line: str) -> None:
         if isinstance(self.screen, MobyScreen):
-            self.screen.ask(f"{name} ")
+            self.screen.ask(line)
 
     def action_help(self) -> None:
         """The keys that work here."""

@@ -26,7 +26,7 @@ class ImagesScreen(ListScreen[ImageInfo]):
 
     NAME = "images"
     NOUN = "image"
-    ASKED = ("export", "sign", "verify")
+    ASKED = ("verify",)
     MAKES = ("image pull", "image import", "image tag", "image build")
     BINDINGS: ClassVar[list[BindingType]] = [
         *list_bindings(

@@ -29,7 +29,7 @@ from textual.binding import Binding
 from textual.containers import Container
 from textual.widget import Widget
 
-from mobyshell.commands.registry import Verb, verbs_of
+from mobyshell.commands.registry import Verb, find, verbs_of
 from mobyshell.screens.base import MobyScreen, number_of
 from mobyshell.screens.live_list import LiveList
 from mobyshell.screens.verb_keys import verb_bindings
@@ -211,7 +211,7 @@ class ListScreen(MobyScreen, Generic[Info]):
 
     def wants_more(self, one: Verb) -> bool:
         """Whether more than the subject must be said."""
-        return one.verb in self.ASKED or sum(p.required for p in one.positional) > 1
+        return one.verb in self.ASKED or one.line_to_finish is not None
 
     def action_menu(self) -> None:
         """Every verb for what is under the cursor; what wants more is asked for it."""
@@ -243,4 +243,5 @@ class ListScreen(MobyScreen, Generic[Info]):
         """Ask by the `:` line for what a verb wants beside its subject."""
         chosen = self.live_list.chosen
         if chosen is not None:
-            self.ask(f"{self.NOUN} {verb} {shlex.quote(self.called(chosen))} ")
+            rest = find(self.NOUN, verb).line_to_finish or ""
+            self.ask(f"{self.NOUN} {verb} {shlex.quote(self.called(chosen))} {rest}")

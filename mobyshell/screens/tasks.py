@@ -155,8 +155,7 @@ class TasksScreen(ListScreen[TaskInfo]):
 
     def verb_update(self) -> None:
         """What shall change is for the person to say."""
-        if self.table.chosen is not None:
-            self.ask(f"task update {self.table.chosen} --")
+        self.ask_more("update")
 
 
 def _some(subjects: Sequence[str]) -> str:
