@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from mobyshell.commands.output import clean
+from mobyshell.commands.output import clean, size
 from mobyshell.core.clock import rfc3339
 from mobyshell.moby.tenants import KINDS, ObjectInfo, TenantInfo, named
 from mobyshell.widgets.resource import Column, ResourceSpec, Row
@@ -76,6 +76,9 @@ _TEXT = (
     "A session is in one: the one that was given (--namespace, MOBYSHELL_NAMESPACE), or that was "
     "last used (u). It is made when it is made (n), or when something is put into it, and it is "
     "removed (D) only when nothing is in it.",
+    "SIZE is that of its blobs and committed snapshots, as far as it is shared, too. What is still on "
+    "its way in (ingests, as after a pull that was stopped) is not part of it, as it is not part of "
+    "what containerd or Docker count: it is a row of its own below Holds.",
 )
 
 
@@ -117,8 +120,12 @@ def object_rows(objects: Sequence[ObjectInfo], now_ns: int) -> list[dict[str, An
 def labels_text(one: TenantInfo, objects: Sequence[ObjectInfo]) -> str:
     """What is known of one beside its objects."""
     lines = [f"namespace {one.name}", ""]
+    parts = [it.bytes or 0 for it in objects if it.kind == "ingests"]
+    words = f"{len(parts)} unfinished download{'s'[: len(parts) != 1]}, beside that"
+    coming = [f"{'coming':12}{size(sum(parts))}: {words}"] if parts else []
     made = rfc3339(one.created_ns) if one.created_ns else "not yet: with the first that is put in"
     lines += [f"{'made':12}{made}", f"{'in use':12}{'yes' if one.used else 'no: u is into it'}", ""]
+    lines[-1:] = [f"{'size':12}{size(one.bytes)}: its blobs and committed snapshots", *coming, ""]
     for key, value in sorted(one.labels.items()):
         lines += textwrap.wrap(clean(f"{key}={value}"), WIDTH, initial_indent=f"{'label':12}",
                                subsequent_indent=" " * 12)  # fmt: skip

@@ -351,6 +351,12 @@ async def _(t: Trial) -> AsyncIterator[Condition]:
     yield lambda: t.table.chosen == "worker"
 
 
+@case("table.first")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    await t.press("G")
+    yield lambda: t.table.chosen == "paused"
+
+
 @case("table.mark")
 async def _(t: Trial) -> AsyncIterator[Condition]:
     yield lambda: t.table.marked == {"paused"} and "● paused" in screen_text(t.pilot)

@@ -15,6 +15,7 @@ from mobyshell.commands.namespace import tenants_of
 from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.linux.namespaces import inode
 from mobyshell.moby.kernel import LiveKernel
+from mobyshell.moby.tenants import ObjectInfo
 from mobyshell.screens.app import MobyshellApp
 from mobyshell.screens.images import ImagesScreen
 from mobyshell.screens.kernel_details import KernelDetails
@@ -181,6 +182,22 @@ async def test_what_a_tenant_holds_kind_by_kind_and_one_by_one(opened: Open) -> 
         assert "1 image" in pilot.app.screen.query_one("#labels RecordView", RecordView).text
         await pilot.press("enter", "enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, ImagesScreen))
+
+
+async def test_an_unfinished_download_is_told_beside_the_size(opened: Open) -> None:
+    async with opened("namespaces") as pilot:
+        tenants: Any = pilot.app.session.tenants  # type: ignore[attr-defined]
+        for place, part in enumerate((300 << 10, 100 << 10)):
+            tenants.held.append(ObjectInfo("ingests", f"layer-{place}", "of 900", part, None))
+        pilot.app.screen.reread()  # type: ignore[attr-defined]
+        await pilot.press("j")
+        await settle(pilot)
+        await pilot.press("k")
+        await settle(pilot)
+        text = pilot.app.screen.query_one("#labels RecordView", RecordView).text
+        assert "size        1.1M: its blobs and committed snapshots" in text
+        assert "coming      400.0K: 2 unfinished downloads, beside that" in text
+        assert line_of(pilot, " ingests ").split()[1:4] == ["2", "400.0K", "layer-0,"]
 
 
 async def test_what_is_another_tenants_cannot_be_gone_to(opened: Open) -> None:
