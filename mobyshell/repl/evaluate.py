@@ -17,6 +17,7 @@ from mobyshell.commands import results as r
 from mobyshell.commands.cli import Options, call, show
 from mobyshell.commands.context import Context
 from mobyshell.core.errors import UsageError
+from mobyshell.repl.each import of_each, plain
 from mobyshell.repl.parse import Pipeline, Word, parse
 from mobyshell.repl.stages import FILTERS, compare, expect, is_comparison, is_index, shown
 
@@ -144,15 +145,14 @@ class Evaluator:
         """The verb, once for each row: its key is the argument, or stands where `{}` is."""
         if not words:
             raise UsageError("each needs a command", hint="task ls | each task kill")
-        made = []
+        answered = []
         for row in rows:
             subject = str(row.get(key, next(iter(row.values()), "")))
             line = [word.replace("{}", subject) for word in words]
             if line == words:
                 line = [*words, subject]
-            result = call(self.context, line)
-            made.append({key: subject, "result": output.json_line(plain(result))})
-        return r.Rows(((key, key.upper(), "id"), ("result", "RESULT", "text")), made, key)
+            answered.append((subject, call(self.context, line)))
+        return of_each(key, answered)
 
     # variables
 
@@ -242,21 +242,6 @@ def rows_of(result: r.Result) -> list[dict[str, Any]]:
 def key_of(result: r.Result) -> str:
     """The field that names a row."""
     return result.key if isinstance(result, (r.Rows, r.Record)) else "id"
-
-
-def plain(result: r.Result) -> Any:
-    """A result as the value of a variable."""
-    match result:
-        case r.Rows():
-            return [dict(row) for row in result.rows]
-        case r.Record():
-            return dict(result.fields)
-        case r.Text():
-            return result.text.rstrip("\n")
-        case r.Done():
-            return result.id
-        case r.Stream():
-            return [output.to_plain(item) for item in result.items]
 
 
 def _like(before: r.Result, rows: list[dict[str, Any]]) -> r.Result:

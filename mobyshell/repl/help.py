@@ -23,7 +23,8 @@ _OWN = {
     "count": ("[FIELD]", ""),
     "each": (
         "VERB [{}] …",
-        "Run a verb for each row: its id is the argument, or stands where {} is.",
+        "Run a verb for each row: its id is the argument, or stands where {} is. What it answers "
+        "are rows again.",
     ),
     "assert": ("[N | CONDITION… | VALUE OPERATOR VALUE]", ""),
     "set": ("[NAME=TEXT]", "List the variables, or set one to a text."),

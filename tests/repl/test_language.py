@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mobyshell.commands import results as r
 from mobyshell.commands.cli import Options
 from mobyshell.commands.context import Context
 from mobyshell.core.errors import MobyshellError, NotFound, UsageError
 from mobyshell.core.tasks.service import LogLine, Status
+from mobyshell.repl.each import of_each
 from mobyshell.repl.evaluate import BUILTINS, Evaluator, Leave
 from mobyshell.repl.parse import Unfinished, parse, statements
 from mobyshell.repl.stages import FILTERS, Unexpected, expect
@@ -178,6 +180,31 @@ def test_a_value_never_becomes_two_words(moby: Evaluator, tasks: FakeTasks) -> N
     with pytest.raises(MobyshellError):
         moby.line("task pause ${id}")
     assert tasks.calls == []
+
+
+def test_answers_of_each_are_rows_again(moby: Evaluator, tasks: FakeTasks) -> None:
+    moby.line("task ls -a | each task stats | where id=web | select id pids memory")
+    assert moby.variables["_"] == [{"id": "web", "pids": 2, "memory": 3 << 20}]
+    moby.line("task ls -a | each task logs | where id=web")
+    assert [one["data"] for one in moby.variables["_"]] == [
+        "web line 0",
+        "web line 1",
+        "web line 2",
+    ]
+    moby.line("task ls -a | each task inspect | where id=web")
+    assert moby.variables["_"][0]["status"] == "running"
+    moby.line("task ls | where id=web | each task pause")
+    assert moby.variables["_"] == [{"id": "web", "result": "web"}]
+
+
+def test_answers_of_each_about_others_say_of_whom() -> None:
+    rows = r.Rows((("id", "ID", "id"), ("size", "SIZE", "bytes")), [{"id": "x", "size": 7}])
+    found = of_each("id", [("a", rows), ("b", r.Text('{"id": "y"}\n')), ("c", r.Text("{no JSON"))])
+    assert found.rows == [{"of": "a", "id": "x", "size": 7}, {"of": "b", "id": "y"},
+                          {"of": "c", "result": "{no JSON"}]  # fmt: skip
+    assert found.columns == (("of", "OF", "id"), ("id", "ID", "id"), ("size", "SIZE", "bytes"),
+                             ("result", "RESULT", "text"))  # fmt: skip
+    assert of_each("id", []).rows == []
 
 
 def test_each(moby: Evaluator, tasks: FakeTasks) -> None:
