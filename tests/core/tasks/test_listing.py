@@ -53,7 +53,7 @@ def test_digests_are_texts(form: str) -> None:
 def test_what_only_looks_like_a_digest_is_counted() -> None:
     for words in (["202611300315", "1202611300315"], ["host:9", "host:10"],
                   ["abcdef123456x9", "abcdef123456x10"], ["feed9", "feed10"]):  # fmt: skip
-        assert sorted(reversed(words), key=natural) == words
+        assert sorted([*reversed(words)], key=natural) == words
 
 
 def test_a_number_of_thousands_of_digits_has_its_place() -> None:
