@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.cells import set_cell_size
 from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
@@ -38,9 +39,23 @@ class PaintedOnce(DataTable[Text]):
                self._show_hover_cursor, self.show_cursor, self._pseudo_class_state)  # fmt: skip
         known = self._painted.get(key)
         if known is None:
-            known = super()._render_cell(row_index, column_index, base_style, width, cursor, hover)
-            self._painted[key] = known
+            style = base_style + Style.from_meta({"row": row_index, "column": column_index})
+            known = self._painted[key] = [[self._segment(text, style, width, cursor, hover)]]
         return known
+
+    def _segment(
+        self, text: Text, style: Style, width: int, cursor: bool, hover: bool
+    ) -> Segment:  # fmt: skip
+        """The cell as one piece of text in one style: what Textual's own would come to, after rich
+        has looked for padding, wrapping and the pieces of several styles."""
+        component, post = self._get_styles_to_render_cell(
+            False, False, False, hover, cursor, self.show_cursor, self._show_hover_cursor,
+            self.cursor_foreground_priority == "css", self.cursor_background_priority == "css",
+        )  # fmt: skip
+        mine = self.app.console.get_style(text.style, default=Style.null())
+        edge = " " * self.cell_padding
+        plain = set_cell_size(text.plain, width - 2 * self.cell_padding)
+        return Segment(f"{edge}{plain}{edge}", style + component + mine + post)
 
     def _clear_caches(self) -> None:
         super()._clear_caches()
