@@ -20,6 +20,7 @@ from mobyshell.commands.registry import all_verbs, find
 from mobyshell.core.errors import MobyshellError, UsageError
 from mobyshell.screens import bindings, journal, settings
 from mobyshell.screens.base import MobyScreen
+from mobyshell.screens.continued import continue_well
 from mobyshell.screens.help import HelpScreen, live_keys
 from mobyshell.screens.leader import Leader
 from mobyshell.screens.places import LETTERS, modes, place_bindings, styles
@@ -67,6 +68,7 @@ class MobyshellApp(App[int]):
         return driver is not None and driver.can_suspend
 
     def on_mount(self) -> None:
+        continue_well(self._driver)
         self._settle_settings()
         self.theme_changed_signal.subscribe(self, self._remember_theme)
         self._waiting = self.set_interval(AT_ONCE, self._say_under_way, pause=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 import uuid
@@ -171,3 +172,26 @@ def test_the_repl_completes_runs_and_remembers(workplace: Workplace) -> None:
         terminal.press("C-d")
     finally:
         terminal.close()
+
+
+def test_stopped_and_continued_it_reads_the_keyboard_once(
+    workplace: Workplace, terminal: Tmux
+) -> None:
+    terminal.wait("✓ first", "parent · prepare")
+    pid = int(terminal._call("list-panes", "-F", "#{pane_pid}"))
+
+    def threads() -> int:
+        return len(os.listdir(f"/proc/{pid}/task"))
+
+    before = threads()
+    for _ in range(4):
+        os.kill(pid, signal.SIGSTOP)
+        os.kill(pid, signal.SIGCONT)  # as tmux does, too, when a program of its own is stopped
+        terminal.type("?")
+        terminal.wait("Keys here")
+        terminal.press("Escape")
+        terminal.wait("✓ first", absent="Keys here")
+    deadline = time.monotonic() + PATIENCE
+    while threads() > before + 1:  # and not two more for each time
+        assert time.monotonic() < deadline, terminal.screen
+        time.sleep(0.1)

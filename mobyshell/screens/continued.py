@@ -1,0 +1,29 @@
+"""What becomes of the terminal when the workbench was stopped, and is continued.
+
+Owns the one handler of SIGCONT. Textual's takes the terminal again as if it had been given back;
+that is so after SIGTSTP, which can be heard, and not after SIGSTOP (`kill -STOP`, a debugger, a
+supervisor): then there would be a second thread that reads the keys, and each would get some.
+"""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+
+from textual.driver import Driver
+from textual.drivers.linux_driver import LinuxDriver
+
+
+def continue_well(driver: Driver | None) -> None:
+    """Give the terminal back first, if nobody has: whoever had it meanwhile may have changed it."""
+    known = signal.getsignal(signal.SIGCONT)
+    if not isinstance(driver, LinuxDriver) or not callable(known):
+        return
+
+    def continued(number: int, frame: FrameType | None) -> None:
+        if driver._auto_restart and not driver._must_signal_resume:
+            driver.suspend_application_mode()
+            driver._must_signal_resume = True  # all is painted anew
+        known(number, frame)
+
+    signal.signal(signal.SIGCONT, continued)
