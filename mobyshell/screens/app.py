@@ -10,7 +10,7 @@ from pathlib import PurePath
 from typing import Any, ClassVar
 
 from textual import events, on
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.theme import Theme
@@ -22,6 +22,7 @@ from mobyshell.screens import bindings, journal, settings
 from mobyshell.screens.base import MobyScreen
 from mobyshell.screens.continued import continue_well
 from mobyshell.screens.help import HelpScreen, live_keys
+from mobyshell.screens.keyboard import Keyboard
 from mobyshell.screens.leader import Leader
 from mobyshell.screens.places import LETTERS, modes, place_bindings, styles
 from mobyshell.screens.session import AT_ONCE, Session, tell
@@ -30,7 +31,7 @@ from mobyshell.widgets.background import Failed
 from mobyshell.widgets.terminal import TerminalView
 
 
-class MobyshellApp(App[int]):
+class MobyshellApp(Keyboard):
     """The app. Screens are made when they are first gone to."""
 
     TITLE = "mobyshell"
@@ -118,10 +119,13 @@ class MobyshellApp(App[int]):
         self.push_screen(Leader(LETTERS), pressed)
 
     def on_key(self, event: events.Key) -> None:
-        """A key that was typed before the leader was on the screen is for the leader."""
+        """A key that was typed before the leader was on the screen is for the leader; before a prompt
+        or a dialog was, for that."""
         if isinstance(self.screen, Leader):
             event.prevent_default()  # it is no binding of what is below
             self.screen.dismiss(event.key)
+        else:
+            self.went_astray(event)
 
     def show_task(self, id: str) -> None:
         """Go to the tasks, with the cursor on one of them."""

@@ -89,7 +89,7 @@ class Prompt(Horizontal):
         line.cursor_position = len(value)
         self._place = len(self._history)
         self.add_class("asking")
-        line.focus()
+        self.screen.set_focus(line)  # at once: what is typed next is for it
 
     def _done(self) -> None:
         self.remove_class("asking")

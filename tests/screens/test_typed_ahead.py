@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from textual import events
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from mobyshell.screens.networks import NetworksScreen
 from mobyshell.widgets.resource_table import ResourceTable
 from tests.fakes import FakeTasks
-from tests.screens.conftest import PATIENCE, Open, settle, until
+from tests.screens.conftest import PATIENCE, Open, settle, told, until
 
 
 def typed(pilot: Pilot[Any], *keys: str) -> None:
@@ -91,3 +92,33 @@ async def test_bundles_have_keys_that_wait_too(
         there.set()
         await settle(pilot)
         assert pilot.app.screen.subject == ("bundle", str(tmp_path / "c"))  # type: ignore[attr-defined]
+
+
+async def test_what_is_typed_after_the_colon_is_no_command_to_the_list(
+    opened: Open, tasks: FakeTasks
+) -> None:
+    """With keys that come at once: `s` is a shell, `K` kills, `D` deletes."""
+    async with opened("tasks") as pilot:
+        typed(pilot, "colon", *"skdDKp")
+        line = pilot.app.screen.query_one("#line", Input)
+        await until(pilot, lambda: line.value == "skdDKp")
+        typed(pilot, "enter")
+        await until(pilot, lambda: "unknown command 'skdDKp'" in told(pilot))
+        assert tasks.calls == []
+        assert len(pilot.app.screen_stack) == 1
+
+
+async def test_what_is_typed_before_a_dialog_is_there_is_for_it(opened: Open) -> None:
+    async with opened("images") as pilot:
+        typed(pilot, "p", *"box:1")
+        await until(
+            pilot, lambda: [one.value for one in pilot.app.screen.query(Input)] == ["box:1"]
+        )
+
+
+async def test_a_screen_and_what_is_typed_on_it_may_come_at_once(opened: Open) -> None:
+    async with opened("images") as pilot:
+        typed(pilot, "f2", "j", "j")
+        await until(pilot, lambda: pilot.app.screen.query("#tasks"))
+        await settle(pilot)
+        assert pilot.app.screen.query_one("#tasks", ResourceTable).cursor_row == 2
