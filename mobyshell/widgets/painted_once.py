@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.cells import set_cell_size
+from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
@@ -40,22 +40,25 @@ class PaintedOnce(DataTable[Text]):
         known = self._painted.get(key)
         if known is None:
             style = base_style + Style.from_meta({"row": row_index, "column": column_index})
-            known = self._painted[key] = [[self._segment(text, style, width, cursor, hover)]]
+            known = self._painted[key] = [self._pieces(text, style, width, cursor, hover)]
         return known
 
-    def _segment(
+    def _pieces(
         self, text: Text, style: Style, width: int, cursor: bool, hover: bool
-    ) -> Segment:  # fmt: skip
-        """The cell as one piece of text in one style: what Textual's own would come to, after rich
-        has looked for padding, wrapping and the pieces of several styles."""
+    ) -> list[Segment]:  # fmt: skip
+        """The cell as text in one style between spaces: what Textual's own comes to, after rich has
+        looked for padding, wrapping and the pieces of several styles."""
         component, post = self._get_styles_to_render_cell(
             False, False, False, hover, cursor, self.show_cursor, self._show_hover_cursor,
             self.cursor_foreground_priority == "css", self.cursor_background_priority == "css",
         )  # fmt: skip
-        mine = self.app.console.get_style(text.style, default=Style.null())
-        edge = " " * self.cell_padding
-        plain = set_cell_size(text.plain, width - 2 * self.cell_padding)
-        return Segment(f"{edge}{plain}{edge}", style + component + mine + post)
+        around = style + component
+        mine = around + self.app.console.get_style(text.style, default=Style.null())
+        room, edge = width - 2 * self.cell_padding, " " * self.cell_padding
+        plain = text.plain if cell_len(text.plain) <= room else set_cell_size(text.plain, room)
+        rest = " " * (room - cell_len(plain))
+        pieces = ((edge, around), (plain, mine), (rest + edge, around))
+        return [Segment(one, each + post) for one, each in pieces if one]
 
     def _clear_caches(self) -> None:
         super()._clear_caches()

@@ -63,7 +63,7 @@ async def test_of_a_table_only_cells_that_changed_are_painted(
     async with opened("tasks") as pilot:
         await settle(pilot)
         table = pilot.app.screen.query_one("#tasks", ResourceTable)
-        calls = noted(monkeypatch, PaintedOnce, "_segment")
+        calls = noted(monkeypatch, PaintedOnce, "_pieces")
         table.update_row(table.shown[1], pids=77, memory=123 << 20)
         await until(pilot, lambda: "123.0M" in screen_text(pilot))
         painted = [style.meta["row"] for _, _, style, *_ in calls]

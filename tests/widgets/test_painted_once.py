@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from rich.style import Style
 from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.coordinate import Coordinate
@@ -50,11 +49,9 @@ async def test_the_same_text_and_style_in_each_place(theme: str) -> None:
 
 
 def _looks(table: DataTable[Text], y: int) -> list[tuple[object, ...]]:
-    """Each character of a line with how it is shown: of a space, only what is behind it."""
-    shown: list[tuple[object, ...]] = []
-    for segment in table.render_line(y):
-        style = segment.style or Style.null()
-        for character in segment.text:
-            front = (style.color, str(style.without_color)) if character != " " else ()
-            shown.append((character, style.bgcolor, style.meta, *front))
-    return shown
+    """Each character of a line with how it is shown."""
+    return [
+        (character, segment.style, segment.style and segment.style.meta)
+        for segment in table.render_line(y)
+        for character in segment.text
+    ]
