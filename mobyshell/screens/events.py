@@ -136,8 +136,14 @@ class EventsScreen(MobyScreen):
             self.metrics.table.focus()
 
     def action_back(self) -> None:
-        """To the stream."""
+        """To the stream; in it, out of its filter, and then no marks any more."""
         self.app.clear_notifications()
+        elsewhere = self.metrics.has_focus_within or self.query_one("#event").has_focus_within
+        if not (elsewhere or self.has_class("detailed", "measuring")):
+            if self.filter_text:
+                self.set_filter("")
+            else:
+                self.stream.table.unmark()
         self.remove_class("detailed", "measuring")
         self.stream.table.focus()
 
@@ -176,6 +182,8 @@ class EventsScreen(MobyScreen):
             self.app.push_screen(
                 Ask(f"Save {number_of(len(chosen), 'event')} to", default), answered
             )
+        else:
+            self.notify("no event is shown: there is nothing to save", severity="warning")
 
     @background(SAVING)
     def _save(self, path: str, data: bytes, count: int) -> Message:

@@ -471,3 +471,21 @@ def test_the_screen_is_over_what_its_app_was_given(tasks: FakeTasks) -> None:
     screen = EventsScreen(app.session)
     assert screen.NAME == "events"
     assert isinstance(app.session.meter, FakeMeter)
+
+
+async def test_esc_takes_the_filter_and_the_marks_away(opened: Open) -> None:
+    async with opened("events") as pilot:
+        screen = pilot.app.screen
+        assert isinstance(screen, EventsScreen)
+        await until(pilot, lambda: screen.stream.table.row_count)
+        await pilot.press("k", "space", "slash", *"zzz", "enter")
+        await settle(pilot)
+        assert screen.stream.table.shown == []
+        await pilot.press("s")
+        assert "nothing to save" in told(pilot)
+        await pilot.press("escape")
+        await settle(pilot)
+        assert screen.filter_text == ""
+        assert screen.stream.table.shown
+        await pilot.press("escape")
+        assert not screen.stream.table.marked
