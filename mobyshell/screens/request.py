@@ -71,11 +71,13 @@ def word_to_type(wanted: Sequence[Request]) -> str:
 
 
 def question(wanted: Sequence[Request]) -> str:
-    """`task delete a, b?`"""
+    """`task delete --force a, b?`"""
     subjects = [subject for one in wanted for subject in one.subjects]
     verb = wanted[0].verb.name
     if wanted[0].verb.name == "task kill":
         verb += f" -{wanted[0].arguments['signal']}"
+    if wanted[0].arguments.get("force"):
+        verb += " --force"
     names = ", ".join(subjects[:5]) + (
         f" and {len(subjects) - 5} more" if len(subjects) > 5 else ""
     )

@@ -24,6 +24,8 @@ def test_the_question_names_what_it_is_about() -> None:
     many = [request(["task", "kill", f"t{i}", "HUP"]) for i in range(7)]
     assert question(many) == "task kill -1 t0, t1, t2, t3, t4 and 2 more?"
     assert question([request(["task", "delete", "a", "b"])]) == "task delete a, b?"
+    forced = request(["task", "delete", "--force", "a"])
+    assert question([forced]) == "task delete --force a?"
 
 
 @pytest.mark.parametrize("line", ["task run x", "container run x", "container start x"])
