@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from textual.pilot import Pilot
 
 from mobyshell.commands.context import Context
 from mobyshell.commands.namespace import tenants_of
 from mobyshell.core.oci import default_spec, dump_spec
 from mobyshell.core.tasks.service import Status
 from mobyshell.screens.app import MobyshellApp
+from mobyshell.screens.base import MobyScreen
 from mobyshell.screens.dialogs import free_name
 from mobyshell.widgets.resource_table import ResourceTable
 from tests.core.store import images as made
@@ -18,9 +20,20 @@ from tests.fakes import FakeTasks
 from tests.screens.conftest import Open, screen_text, settle, until
 
 
-def bundle(path: Path) -> None:
+def subject(pilot: Pilot[int]) -> tuple[str, str] | None:
+    assert isinstance(pilot.app.screen, MobyScreen)
+    return pilot.app.screen.subject
+
+
+def reread(pilot: Pilot[int]) -> None:
+    assert isinstance(pilot.app.screen, MobyScreen)
+    pilot.app.screen.reread()
+
+
+def bundle(path: Path) -> Path:
     (path / "rootfs").mkdir(parents=True)
     (path / "config.json").write_text(dump_spec(default_spec()))
+    return path
 
 
 async def test_a_new_bundle(
@@ -29,22 +42,22 @@ async def test_a_new_bundle(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
         "mobyshell.core.runtime.bundle.new_bundle",
-        lambda name, source, **more: bundle(Path(name)) or name,
+        lambda name, source, **more: bundle(Path(name)),
     )
     for name in ("alpha", "first"):
         bundle(tmp_path / name)
     async with opened("bundles") as pilot:
         await pilot.press("n", "enter")  # as it is offered
-        await until(pilot, lambda: pilot.app.screen.subject == ("bundle", str(tmp_path / "second")))
+        await until(pilot, lambda: subject(pilot) == ("bundle", str(tmp_path / "second")))
         await pilot.press("n", *"beta", "enter")  # typed over
-        await until(pilot, lambda: pilot.app.screen.subject == ("bundle", str(tmp_path / "beta")))
+        await until(pilot, lambda: subject(pilot) == ("bundle", str(tmp_path / "beta")))
         pilot.app.run_line("bundle new gamma")  # type: ignore[attr-defined]
-        await until(pilot, lambda: pilot.app.screen.subject == ("bundle", str(tmp_path / "gamma")))
+        await until(pilot, lambda: subject(pilot) == ("bundle", str(tmp_path / "gamma")))
         pilot.app.run_line("bundle new gamma")  # type: ignore[attr-defined]
         await pilot.press("k")  # what fails moves nothing, then or later
-        pilot.app.screen.reread()
+        reread(pilot)
         await settle(pilot)
-        assert pilot.app.screen.subject == ("bundle", str(tmp_path / "first"))
+        assert subject(pilot) == ("bundle", str(tmp_path / "first"))
 
 
 def test_the_name_offered_is_free(tmp_path: Path) -> None:
@@ -60,7 +73,7 @@ async def test_a_task_made_by_a_line(opened: Open, tasks: FakeTasks, tmp_path: P
     bundle(tmp_path / "b")
     async with opened("tasks") as pilot:
         tasks.add("another", Status.RUNNING)  # somebody else's, seen by the way
-        pilot.app.screen.reread()
+        reread(pilot)
         await settle(pilot)
         pilot.app.run_line(f"task create --name zz {tmp_path / 'b'}")  # type: ignore[attr-defined]
         table = pilot.app.screen.query_one(ResourceTable)
