@@ -183,7 +183,10 @@ def _image(ctx: Context, word: str, how: dict[str, Any]) -> Image:
     elsewhere = ""
     if how["pull"] != "always":
         try:
-            return find_image(ctx, word, how["platform"])
+            found = find_image(ctx, word, how["platform"])
+            if how["platform"]:
+                _ = found.resolved  # an index may be here without it
+            return found
         except NotFound as error:
             if how["pull"] == "never":
                 raise

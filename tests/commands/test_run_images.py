@@ -255,3 +255,14 @@ def test_what_cat_cannot_show_is_an_error(place: Workplace) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert "/bin/busybox is no text" in done.stderr
     assert "image unpack box DIRECTORY" in done.stderr
+
+
+def test_a_platform_that_is_not_here_is_asked_for(place: Workplace) -> None:
+    place.ok("image", "tag", "box", "127.0.0.1:1/box")
+    done = place.run("run", "--rm", "--platform", "linux/s390x", "127.0.0.1:1/box")
+    assert "127.0.0.1:1: Connection refused" in done.stderr
+    done = place.run(
+        "run", "--rm", "--pull", "never", "--platform", "linux/s390x", "127.0.0.1:1/box"
+    )
+    assert "no image for linux/s390x" in done.stderr
+    assert done.returncode == 3

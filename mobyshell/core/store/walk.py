@@ -107,6 +107,9 @@ def _resolve(content: Content, one: Descriptor, wanted: Matcher, depth: int) -> 
         if media_types.is_index(candidate.media_type) or media_types.is_manifest(
             candidate.media_type
         ):
+            if not content.has(candidate.digest):
+                absent = absent or _not_here(candidate)
+                continue
             try:
                 found = _resolve(content, candidate, wanted, depth + 1)
             except NotFound as error:
@@ -117,6 +120,13 @@ def _resolve(content: Content, one: Descriptor, wanted: Matcher, depth: int) -> 
     if absent is not None:
         raise absent
     return None
+
+
+def _not_here(one: Descriptor) -> NotFound:
+    platform = str(one.platform) if one.platform else ""
+    what = f"the image for {platform}" if platform else "a part of the index"
+    hint = f"`image pull --platform {platform}` has it" if platform else "pull the image again"
+    return NotFound(f"{what}, {one.digest}, is not here", hint=hint)
 
 
 def _image(content: Content, one: Descriptor, wanted: Matcher) -> Resolved | None:

@@ -55,8 +55,10 @@ def test_of_a_sparse_index_what_is_here_is_enough(content: Content) -> None:
     assert [(str(one.platform), one.present) for one in variants(content, target)] == [
         ("linux/arm64", False), ("linux/amd64", True),
     ]  # fmt: skip
-    with pytest.raises(NotFound, match=str(arm.descriptor.digest)):
+    with pytest.raises(NotFound, match=str(arm.descriptor.digest)) as caught:
         resolve(content, target, matcher(ARM64))
+    assert "the image for linux/arm64" in caught.value.message
+    assert "--platform linux/arm64" in caught.value.hint
 
 
 def test_everything_is_met_once_parents_first(content: Content) -> None:
