@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from mobyshell.core.errors import MobyshellError, SyscallFailed, WrongState
@@ -161,7 +161,8 @@ def make_ready(what: Repeat) -> None:
     """Do what can be done for the next order before it comes; nothing if the usher is at work, or gone."""
     known = what.known
     if known.idle:
-        known.keep(what.prepared, what.uid, _filled(what))
+        with suppress(OSError):  # out of descriptors: so it is done when it comes
+            known.keep(what.prepared, what.uid, _filled(what))
 
 
 def _filled(what: Repeat) -> Program:
@@ -171,7 +172,11 @@ def _filled(what: Repeat) -> Program:
     if program.wants(HOME):
         values["home"] = known.usher.homes.of(what.uid)
     program.fill(values)
-    known.usher.prepare(program)
+    try:
+        known.usher.prepare(program)
+    except OSError:
+        prepared.give("child", program)
+        raise
     return program
 
 

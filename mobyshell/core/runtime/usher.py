@@ -76,9 +76,7 @@ class Usher:
             max(self._cgroup, 0),
         )  # fmt: skip
         if self._pipe is None:
-            _, sync = self._pipe = os.pipe2(os.O_CLOEXEC)
-            # what the child has to say has no room before somebody reads
-            self._full = os.write(sync, bytes(fcntl.fcntl(sync, fcntl.F_SETPIPE_SZ, 1)))
+            self._pipe, self._full = _full_pipe()
 
     def order(self, program: Program, stdio: Stdio) -> int:
         """Have a child made that walks `program`, which was prepared last: a pipe, ours to close, that
@@ -123,6 +121,17 @@ class Usher:
             os.close(fd)
         self.homes.close()
         self.begun()
+
+
+def _full_pipe() -> tuple[tuple[int, int], int]:
+    """A pipe that has no room for what a child has to say before somebody reads, and how much."""
+    ready, sync = os.pipe2(os.O_CLOEXEC)
+    try:
+        return (ready, sync), os.write(sync, bytes(fcntl.fcntl(sync, fcntl.F_SETPIPE_SZ, 1)))
+    except OSError:
+        os.close(ready)
+        os.close(sync)
+        raise
 
 
 def post(
