@@ -65,17 +65,20 @@ def let_go_of_files() -> None:
             lines = file.readlines()
     except OSError:
         return
+    places: list[tuple[int, int]] = []
     begin = end = 0
     for line in lines:
         name, _, rest = line.partition(" ")
         if name == "Anonymous:":
             if end and rest.split()[0] == "0":
-                libc.madvise(begin, end - begin, _MADV_DONTNEED)
+                places.append((begin, end - begin))
             end = 0
         elif not name.endswith(":"):
             permissions, _, _, _, *path = rest.split(maxsplit=4)
             if permissions in ("r--p", "r-xp") and path and path[0].startswith("/"):
                 begin, end = (int(word, 16) for word in name.split("-"))
+    for begin, size in places:
+        libc.madvise(begin, size, _MADV_DONTNEED)
 
 
 def map_shared(

@@ -181,8 +181,10 @@ class Shim:
         if self._loaded != len(sys.modules):  # now or then, and seldom
             self._loaded = len(sys.modules)
             gc.collect()
-            let_go_of_files()
-        give_back()
+            give_back()
+            let_go_of_files()  # at last, as all that is done reads them
+        else:
+            give_back()
 
     def left(self, connection: Connection) -> None:
         """A client has gone."""
