@@ -8,13 +8,22 @@ from mobyshell.core.events import discard
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.kill import kill
 from mobyshell.core.runtime.steps import run as steps
+from mobyshell.core.runtime.values import Status
 from mobyshell.runc.call import Call, Failure
+
+_LAST = 64
+"""SIGRTMAX, signal(7)."""
 
 
 def run(call: Call) -> int:
     """`kill`."""
     words, root = call.flags.words, call.root()
     number = parse_signal(words[1] if len(words) > 1 else "SIGTERM")
+    if not 0 <= number <= _LAST:
+        state = states.read(root, call.id)
+        stopped = states.status(root, state) is Status.STOPPED
+        raise Failure("container not running" if stopped
+                      else "unable to signal init: invalid argument")  # fmt: skip
     everybody = call.flags.on("all")
     if number == signal.SIGKILL and "pid" not in states.read(root, call.id).namespaces:
         # there is no process 1 of their own, whose death would take the others along
@@ -24,7 +33,8 @@ def run(call: Call) -> int:
 
 
 def parse_signal(word: str) -> int:
-    """A number, or a name in any case with or without SIG. Failure if it is none."""
+    """A number, whether there is such a signal or not, or a name in any case with or without SIG. Failure
+    for other words."""
     try:
         number = int(word)
     except ValueError:
@@ -34,6 +44,4 @@ def parse_signal(word: str) -> int:
         if found is None:
             raise Failure(f'unknown signal "{word}"') from None
         return int(found)
-    if not 0 <= number <= 64:
-        raise Failure(f'unknown signal "{word}"')
     return number

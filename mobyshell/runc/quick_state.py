@@ -75,9 +75,16 @@ class Container:
         """What it is doing, in the spec's words."""
         if not self.alive():
             return "stopped"
-        if stored.exists(f"{self.path}/exec.fifo"):
-            return "creating" if _lives(f"{self.path}/creator") else "created"
-        return "paused" if self.frozen() else "running"
+        waiting = self.waits()
+        if waiting and _lives(f"{self.path}/creator"):
+            return "creating"
+        if self.frozen():
+            return "paused"
+        return "created" if waiting else "running"
+
+    def waits(self) -> bool:
+        """Whether it has not been started."""
+        return stored.exists(f"{self.path}/exec.fifo")
 
     def frozen(self) -> bool:
         """Whether its group is frozen, completely."""

@@ -156,7 +156,7 @@ def kill(container: Container, number: int) -> int | None:
     """As core/runtime/kill, of the init alone."""
     if number == _KILL and not _dies_alone(container):
         return None
-    if number != _KILL and container.status() == "created":
+    if number != _KILL and container.alive() and container.waits():
         return None  # it has no program yet: what a signal does then is the library's to say
     held = container.open()
     if held < 0:

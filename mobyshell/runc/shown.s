@@ -187,9 +187,10 @@ status:
     lea rsi, [rip+creator_name]     # while it is made
     call absent
     lea r14, [rip+created_word]
-    ret
+    jmp moving
 started:
     lea r14, [rip+running_word]
+moving:
     lea rdx, [rip+freezer_name]
     call group
     test eax, eax

@@ -24,11 +24,10 @@ start_it:
     mov rsi, [rbx+M_STARTED]
     cmp byte ptr [rsi], 48          # "0"
     jne python
-    lea rsi, [rip+creator_name]     # while it is made
-    call absent
-    call alive
-    test eax, eax
-    jz python
+    call status                     # neither while it is made, nor frozen
+    lea rax, [rip+created_word]
+    cmp r14, rax
+    jne python
     lea rsi, [rip+fifo_name]        # of several that start it, the one whose rename succeeds
     lea r10, [rip+claimed_name]
     call rename

@@ -26,12 +26,16 @@ def test_a_life_in_four_calls(ours: Machine) -> None:
     assert state["bundle"] == str(ours.bundle)
     assert state["rootfs"] == str(ours.rootfs)
     assert os.path.exists(f"/proc/{state['pid']}")
+    for word in ("99", "65"):
+        assert ours.fails("kill", "c", word) == "unable to signal init: invalid argument"
+    assert ours.fails("kill", "c", "NONE") == 'unknown signal "NONE"'
     assert ours.ok("start", "c") == ""
     eventually(lambda: ours.status("c") == "stopped")
     assert ours.state("c")["pid"] == 0
     assert out.read_text() == "hello\n"
     assert ours.fails("start", "c") == "cannot start a container that has stopped"
     assert ours.fails("kill", "c") == "container not running"
+    assert ours.fails("kill", "c", "99") == "container not running"
     ours.ok("kill", "--all", "c", "9")
     ours.ok("delete", "c")
     assert ours.fails("state", "c") == "container does not exist"

@@ -103,6 +103,19 @@ def test_a_frozen_container_dies(ours: Machine, quick: Machine) -> None:
     eventually(lambda: quick.status("c") == "stopped")
 
 
+def test_one_that_is_paused_before_its_start(ours: Machine, quick: Machine) -> None:
+    ours.spec("sleep", "1000")
+    ours.quiet("create", "c")
+    ours.ok("pause", "c")
+    assert quick.status("c") == "paused"
+    assert quick.call("start", "c").returncode == 99
+    assert quick.call("kill", "c", "TERM").returncode == 99
+    assert "cannot start a container in the paused state" in ours.call("start", "c").stderr
+    ours.ok("resume", "c")
+    quick.ok("start", "c")
+    assert quick.status("c") == "running"
+
+
 def test_engines_make_sure_in_the_end(ours: Machine, quick: Machine) -> None:
     """--force removes what runs, and what is not there; --all signals whoever is left, or nobody."""
     quick.ok("delete", "--force", "c")

@@ -151,6 +151,18 @@ def test_a_created_or_frozen_one_dies(ours: Machine, installed: Machine) -> None
     eventually(partial(stopped, installed))
 
 
+def test_one_that_is_paused_before_its_start(ours: Machine, installed: Machine) -> None:
+    ours.spec("sleep", "1000")
+    ours.quiet("create", "c")
+    ours.ok("pause", "c")
+    assert json.loads(installed.ok("state", "c"))["status"] == "paused"
+    for verb in (("start", "c"), ("kill", "c", "TERM")):
+        assert installed.call(*verb).returncode == PYTHON
+    ours.ok("resume", "c")
+    installed.ok("start", "c")
+    assert json.loads(installed.ok("state", "c"))["status"] == "running"
+
+
 def test_engines_make_sure_in_the_end(ours: Machine, installed: Machine) -> None:
     """--force removes what runs, and what is not there; --all signals whoever is left, or nobody."""
     ours.background("c")

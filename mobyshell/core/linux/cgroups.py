@@ -14,6 +14,7 @@ import errno
 import os
 import time
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 
 from mobyshell.core.errors import SyscallFailed, Unsupported
 from mobyshell.core.linux import cgroup_tree
@@ -228,6 +229,14 @@ def release(paths: Mapping[str, str]) -> None:
                 os.close(fd)
         except OSError:
             continue  # gone meanwhile
+
+
+def take_out(paths: Mapping[str, str], pid: int) -> None:
+    """Move a process out of the v1 freezer's group, to the one above: frozen it does not even die. On v2
+    it does."""
+    if "freezer" in paths:
+        with suppress(SyscallFailed):  # it has gone, or is not ours to move
+            write(os.path.dirname(paths["freezer"]), "cgroup.procs", str(pid))
 
 
 def missing_levels(paths: Iterable[str], firm: Collection[str] = ()) -> tuple[str, ...]:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from mobyshell.core.errors import MobyshellError, SyscallFailed, WrongState
 from mobyshell.core.events import EventSink, Failed
+from mobyshell.core.linux import cgroups, procfs
 from mobyshell.core.linux import pidfd as pidfds
-from mobyshell.core.linux import procfs
 from mobyshell.core.runtime import report
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.environment import home
@@ -72,11 +72,12 @@ def check_running(root: Path, id: str, *, ignore_paused: bool = False) -> states
 
 def exec_process(
     state: states.State, prepared: Prepared, uid: int, *, stdio: Stdio, executor: Executor, sink: EventSink,
-    meanwhile: Callable[[], None], options: Options = PLAIN,
+    meanwhile: Callable[[], None], options: Options = PLAIN, ignore_paused: bool = False,
 ) -> Steps[ExecProcess]:  # fmt: skip
     """Execute the exec plan of a process of `uid`; returns when the program runs.
 
-    NotFound if the container has ended since its state was read; SyscallFailed with what failed.
+    NotFound if the container has ended since its state was read; SyscallFailed with what failed;
+    WrongState if somebody has frozen it meanwhile, unless `ignore_paused`.
     """
     plan = prepared.template
     values = {"id": plan.id, "init": str(state.pid)}
@@ -100,10 +101,11 @@ def exec_process(
             )  # fmt: skip
         held.close()
         meanwhile()
-        return (yield from _follow(prepared, launched, values, executor, sink))
+        looked = None if ignore_paused else state
+        return (yield from _follow(prepared, launched, values, executor, sink, looked))
     except BaseException as error:
         if launched is not None:
-            _end(launched.child)
+            _end(launched.child, state)
         elif isinstance(error, SyscallFailed) and error.errno == 0:
             raise report.failure(plan, before) from None
         if isinstance(error, MobyshellError):
@@ -153,7 +155,7 @@ def take_back(ordered: Ordered) -> None:
     pid = child_of(ordered.program)
     if pid > 0:
         made = _made(pid, ordered.before, ordered.what)
-        _end(Spawned(made.pid, made.pidfd))
+        _end(Spawned(made.pid, made.pidfd), ordered.what.known.state)
     ordered.what.prepared.give("child", ordered.program)
 
 
@@ -202,11 +204,11 @@ def exec_by_usher(
             made = _made(child_of(program), before, what)
             begun(made)
         meanwhile()
-        yield HungUp(ready)
+        yield from _while_thawed(HungUp(ready, _LOOK), what.known.state)
         told = os.read(ready, 2)
     except BaseException:
         if made is not None:
-            _end(Spawned(made.pid, made.pidfd))
+            _end(Spawned(made.pid, made.pidfd), what.known.state)
             usher.busy = False
         raise
     finally:
@@ -223,7 +225,7 @@ def exec_by_usher(
     try:
         report.emit(plan.id, lambda: plan, program, sink)
         if told != b"r" or report.has_failed(plan, program):
-            _end(Spawned(made.pid, made.pidfd))
+            _end(Spawned(made.pid, made.pidfd), what.known.state)
             error = report.failure(plan, program)
             sink(plan.id, Failed(verb="exec", error=error.to_wire()))
             raise error
@@ -244,8 +246,23 @@ def _made(pid: int, before: int, what: Repeat) -> ExecProcess:
     return ExecProcess(pid, pidfd, None, start, what)
 
 
-def _end(child: Spawned) -> None:
+_LOOK = 1.0
+"""Seconds between two looks whether somebody has frozen the container of a process on its way."""
+
+
+def _while_thawed(wanted: Readable | HungUp, state: states.State | None) -> Steps[None]:
+    """Wait for a child on its way to its program: we freeze no container meanwhile, but others may
+    write to its freezer, and then it would be for ever. WrongState."""
+    while not (yield wanted):
+        if state is not None and cgroups.frozen(state.cgroups):
+            raise WrongState(f"cannot exec in a paused container: {state.id}",
+                             hint="somebody has frozen its cgroup meanwhile")  # fmt: skip
+
+
+def _end(child: Spawned, state: states.State) -> None:
     signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
+    if cgroups.frozen(state.cgroups):
+        cgroups.take_out(state.cgroups, child.pid)
     os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED)
     os.close(child.pidfd)
 
@@ -271,7 +288,7 @@ def open_groups(
 
 def _follow(
     prepared: Prepared, launched: Launched, values: dict[str, str], executor: Executor,
-    sink: EventSink,
+    sink: EventSink, state: states.State | None,
 ) -> Steps[ExecProcess]:  # fmt: skip
     plan = prepared.template
     child, program, ours = launched.child, launched.program, launched.socket
@@ -290,11 +307,13 @@ def _follow(
         program.fill(values)
     if plan.attended:
         ours.send(b"1")
+    wait = Readable((ours.fileno(),), _LOOK)
+    yield from _while_thawed(wait, state)
     told, handed = yield from hear(ours)
     master = handed[0] if handed else None
     if told == b"r":
         # execve closes the socket; so does death
-        yield Readable((ours.fileno(),))
+        yield from _while_thawed(wait, state)
     report.emit(plan.id, lambda: plan, program, sink)
     if told != b"r" or report.has_failed(plan, program):
         if master is not None:

@@ -111,7 +111,7 @@ class Execs:
             yield from exec_process(
                 state, prepared, wanted.process.user.uid, stdio=wanted.stdio, executor=executor,
                 sink=self._sink, options=with_owned(wanted.options, wanted.stdio, wanted.process),
-                meanwhile=wanted.meanwhile,
+                meanwhile=wanted.meanwhile, ignore_paused=ignore_paused,
             )
         )  # fmt: skip
 

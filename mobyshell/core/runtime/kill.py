@@ -36,7 +36,10 @@ def kill(
     """
     state = states.read(root, id)
     now = states.status(root, state)
-    sent = signals.SIGKILL if now is Status.CREATED and _ends(number) else number
+    unstarted = now is Status.CREATED or (
+        now is Status.PAUSED and states.waits(states.directory(root, id))
+    )
+    sent = signals.SIGKILL if unstarted and _ends(number) else number
     if all_processes:
         _signal_all(state, sent)
     else:

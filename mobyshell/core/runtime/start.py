@@ -60,6 +60,10 @@ def start(
         raise WrongState(f"cannot start a container that has stopped: {id}")
     if now is Status.CREATING:
         raise WrongState(f"cannot start a container that is still being created: {id}")
+    path = states.directory(root, id)
+    if now is Status.PAUSED and states.waits(path):
+        raise WrongState(f"cannot start a container in the paused state: {id}",
+                         hint="`mobyshell task resume` it first")  # fmt: skip
     if now is not Status.CREATED:
         raise WrongState(f"cannot start an already running container: {id}")
     if spec.process is None:
@@ -68,7 +72,6 @@ def start(
             hint="delete it, and create it anew from a config.json with a process",
             problems=["process: found nothing, allowed: it is required to start a container"],
         )
-    path = states.directory(root, id)
     given = spec.hooks
     try:
         if given is not None and given.start_container:

@@ -221,11 +221,17 @@ def status(root: Path, state: State) -> Status:
     if not procfs.alive(state.pid, state.pid_start):
         return Status.STOPPED
     path = directory(root, state.id)
-    if os.path.lexists(f"{path}/{FIFO}"):
-        return Status.CREATING if creator_lives(path) else Status.CREATED
+    waiting = waits(path)
+    if waiting and creator_lives(path):
+        return Status.CREATING
     if state.cgroups and cgroups.frozen(state.cgroups):
-        return Status.PAUSED
-    return Status.RUNNING
+        return Status.PAUSED  # also one that was not started
+    return Status.CREATED if waiting else Status.RUNNING
+
+
+def waits(path: Path) -> bool:
+    """Whether the container whose directory this is has not been started."""
+    return os.path.lexists(f"{path}/{FIFO}")
 
 
 def oci_state(state: State, now: Status) -> dict[str, Any]:

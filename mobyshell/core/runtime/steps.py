@@ -27,9 +27,11 @@ class Readable:
 
 @value
 class HungUp:
-    """Wait until nobody has the other end of `fd` any more; what can be read before is no news."""
+    """Wait until nobody has the other end of `fd` any more, at most `timeout` seconds; what can be read
+    before is no news."""
 
     fd: int
+    timeout: float | None = None
 
 
 @value
@@ -65,9 +67,8 @@ def wait_for(wanted: Readable | HungUp | Sleep) -> tuple[int, ...]:
     poller = select.poll()
     if isinstance(wanted, HungUp):
         poller.register(wanted.fd, 0)
-        poller.poll()
-        return (wanted.fd,)
-    for fd in wanted.fds:
-        poller.register(fd, select.POLLIN)
+    else:
+        for fd in wanted.fds:
+            poller.register(fd, select.POLLIN)
     timeout = None if wanted.timeout is None else max(0, int(wanted.timeout * 1000))
     return tuple(fd for fd, _ in poller.poll(timeout))

@@ -132,6 +132,12 @@ def _main() -> None:
             os._exit(FAILED)
     pid = syscall(CLONE3, header[BASE] + 8 * CLONE_ARGS, CLONE_ARGS_SIZE, 0, 0, 0, 0)
     if pid == 0:
+        leave = ctypes.cast(libc._exit, ctypes.c_void_p)
+        libc.signal.argtypes, libc.signal.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
+        # a first process ignores what it does not handle (pid_namespaces(7)): until it is its
+        # program, these end it, with their number as its status
+        for one in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP):
+            libc.signal(one, leave)
         os._exit(0 if walk(records, words) is None else FAILED)
     header[CHILD] = (pid if pid > 0 else -ctypes.get_errno()) & 0xFFFFFFFFFFFFFFFF
     os._exit(0)

@@ -233,14 +233,14 @@ class _Drive(Generic[T]):
         if isinstance(wanted, HungUp):
             ended = (wanted.fd,)
             self._watches.append(self._loop.watch_end(wanted.fd, lambda: self.go(ended)))
-            return
-        fds = wanted.fds
-        try:
-            for fd in fds:
-                self._watches.append(self._loop.watch(fd, lambda: self._ready(fds)))
-        except OSError:  # a regular file, or closed: always "readable"; the verb finds out
-            self._loop.call_soon(lambda: self.go(fds))
-            return
+        else:
+            fds = wanted.fds
+            try:
+                for fd in fds:
+                    self._watches.append(self._loop.watch(fd, lambda: self._ready(fds)))
+            except OSError:  # a regular file, or closed: always "readable"; the verb finds out
+                self._loop.call_soon(lambda: self.go(fds))
+                return
         if wanted.timeout is not None:
             self._timer = self._loop.call_later(max(0.0, wanted.timeout), lambda: self.go(()))
 

@@ -14,11 +14,14 @@ import pytest
 
 from mobyshell.core.errors import MobyshellError
 from mobyshell.core.events import Payload
+from mobyshell.core.linux import cgroups
 from mobyshell.core.oci import Process, Spec, User, default_spec, parse_spec, spec_to_json
 from mobyshell.core.runtime import Container, Runtime, Stdio
+from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.bundle import new_bundle
 from mobyshell.core.runtime.state import State
 from mobyshell.core.runtime.steps import run
+from tests.waiting import eventually
 
 Change = Callable[[dict[str, Any]], object]
 """What is changed in a spec, as JSON."""
@@ -142,6 +145,15 @@ def places_of(text: str, known: Collection[str]) -> list[str]:
     return [
         line for line in text.splitlines() if set(line.split(":", 2)[1].split(",")) & set(known)
     ]
+
+
+def freeze(house: House, id: str) -> None:
+    """Pause a container as a stranger does."""
+    groups = states.read(house.runtime.root, id).cgroups
+    found = cgroups.freezer(groups)
+    assert found is not None
+    cgroups.write(*found[:3])
+    eventually(lambda: cgroups.frozen(groups))
 
 
 def cgroups_left(root: Path) -> list[str]:

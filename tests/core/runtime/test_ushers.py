@@ -20,7 +20,8 @@ from mobyshell.core.runtime import ExecProcess, Runtime, Stdio
 from mobyshell.core.runtime.executor import FAILED
 from mobyshell.core.runtime.native.executor import NativeExecutor
 from mobyshell.core.runtime.steps import run
-from tests.core.runtime.conftest import House, descriptors
+from mobyshell.core.runtime.ushers import Known, Ushers
+from tests.core.runtime.conftest import House, descriptors, freeze
 
 pytestmark = pytest.mark.root
 
@@ -185,6 +186,26 @@ def test_a_paused_container_takes_none(kept: House) -> None:
     (pid,) = ushers()
     assert kept.exec("c", "true").status == 0
     assert ushers() == [pid]
+
+
+def test_one_that_others_freeze_meanwhile_takes_none(
+    kept: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(kept)
+    kept.exec("c", "true")
+    look = Ushers.of
+
+    def and_then(self: Ushers, id: str) -> Known | None:
+        found = look(self, id)
+        freeze(kept, id)
+        return found
+
+    monkeypatch.setattr(Ushers, "of", and_then)
+    with pytest.raises(WrongState, match="paused"):
+        kept.exec("c", "true")
+    monkeypatch.undo()
+    run(kept.runtime.resume("c"))
+    assert kept.exec("c", "true").status == 0
 
 
 def test_a_container_that_ended_takes_none(kept: House) -> None:

@@ -28,14 +28,15 @@ from mobyshell.core.errors import (
 from mobyshell.core.events import Failed, HookDone, TaskSignalled, TaskUpdated
 from mobyshell.core.linux import cgroups, procfs
 from mobyshell.core.oci import load_spec
-from mobyshell.core.runtime import Runtime, make_plan
+from mobyshell.core.runtime import Runtime, execs, make_plan
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.delete import delete
+from mobyshell.core.runtime.exec import check_running
 from mobyshell.core.runtime.kill import members, signal_process
 from mobyshell.core.runtime.pause import pause
 from mobyshell.core.runtime.steps import Readable, run, wait_for
 from mobyshell.core.runtime.values import Status
-from tests.core.runtime.conftest import Change, House, cgroups_left, running
+from tests.core.runtime.conftest import Change, House, cgroups_left, freeze, running
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
@@ -277,6 +278,36 @@ def test_a_created_container_can_be_paused_and_resumed(house: House) -> None:
     run(house.runtime.resume("c"))
     run(house.runtime.start("c"))
     assert house.finish(container).output == "hello\n"
+
+
+def test_one_that_is_paused_is_not_started(house: House) -> None:
+    container = house.create("c", house.spec(None, "echo", "hello"))
+    run(house.runtime.pause("c"))
+    assert house.runtime.state("c")[1] is Status.PAUSED
+    with pytest.raises(WrongState, match="cannot start a container in the paused state"):
+        run(house.runtime.start("c"))
+    run(house.runtime.kill("c", signal.SIGTERM))  # of no program yet: it ends it
+    assert run(house.runtime.wait("c", timeout=60)) == 128 + signal.SIGKILL
+    os.close(container.pidfd)
+
+
+def test_one_that_others_freeze_meanwhile_takes_no_process(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(house, "sleep", "1000"):
+
+        def and_then(*args: Any, **how: Any) -> states.State:
+            found = check_running(*args, **how)
+            freeze(house, "c")
+            return found
+
+        monkeypatch.setattr(execs, "check_running", and_then)
+        with pytest.raises(WrongState, match="paused") as told:
+            house.exec("c", "true")
+        assert "meanwhile" in told.value.hint
+        monkeypatch.undo()
+        run(house.runtime.resume("c"))
+        assert house.exec("c", "true").status == 0
 
 
 def test_what_does_not_freeze_is_named_and_runs_on(

@@ -56,6 +56,10 @@
 .set PAGE, 4096
 .set COOKIE, 0x79626f6d # "moby": the magic, so that a foreign descriptor 3 is refused
 .set FAILED, 255
+.set ABOVE_SIGQUIT, 4
+.set SIGTERM, 15
+.set SIGNALLED, 128     # and the signal: the status of who was ended by one
+.set SA_RESTORER, 0x4000000
 .set AT_SYSINFO_EHDR, 33
 
 # spawn(rdi: clone_args, rsi: their size, rdx: records, rcx: length, r8: clock) -> pid or -errno
@@ -376,6 +380,28 @@ alone:
     xor edi, edi
     jmp exit
 become:
+    sub rsp, 32                     # a struct sigaction: a first process ignores what it does not
+    lea rax, [rip+signalled]        # handle (pid_namespaces(7)), so until it is its program these end it
+    mov [rsp], rax
+    mov eax, SA_RESTORER            # which the kernel insists on, though nobody returns
+    mov [rsp+8], rax
+    xor eax, eax
+    mov [rsp+16], rax
+    mov [rsp+24], rax
+    mov r12d, SIGTERM
+handlers:
+    mov edi, r12d
+    mov rsi, rsp
+    xor edx, edx
+    mov r10d, 8
+    mov eax, SYS_rt_sigaction
+    syscall
+    cmp r12d, SIGTERM
+    jne lower
+    mov r12d, ABOVE_SIGQUIT
+lower:
+    dec r12d                        # SIGQUIT, SIGINT, SIGHUP
+    jnz handlers
     lea rdi, [rbx+HEADER]
     mov rsi, [rbx+LENGTH]
     mov rdx, r15
@@ -388,6 +414,9 @@ refuse:
 exit:
     mov eax, SYS_exit_group
     syscall
+signalled:                          # (edi: a signal)
+    add edi, SIGNALLED
+    jmp exit
 
 # An usher first walks its own program. Then every order is a child beside us, which walks the
 # program of the order's first descriptor; the end of the line is the end of us. The child has our

@@ -426,3 +426,24 @@ def test_an_exec_that_fails_fails_the_same(both: dict[str, House]) -> None:
             assert said[0] == said[1]
     finally:
         os.close(first.pidfd)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP])
+def test_a_signal_ends_who_waits_for_the_start(both: dict[str, House], number: int) -> None:
+    for name, house in both.items():
+        container = house.create("c", house.spec(None, "true"))
+        os.kill(container.pid, number)
+        ended = run(house.runtime.wait("c", timeout=60))
+        assert ended == (number if name == "portable" else 128 + number)
+        os.close(container.pidfd)
+        run(house.runtime.delete("c"))
+
+
+def test_the_program_has_the_default_dispositions(both: dict[str, House]) -> None:
+    for house in both.values():
+        container = house.create("c", house.spec(None, "grep", "Sig[IC]", "/proc/self/status"))
+        run(house.runtime.start("c"))
+        said = house.finish(container).output.split()
+        assert {one: int(value, 16) for one, value in zip(said[::2], said[1::2], strict=True)} == {
+            "SigIgn:": 0, "SigCgt:": 0,
+        }  # fmt: skip
