@@ -394,8 +394,9 @@ async def test_a_real_image_is_unpacked_looked_into_tagged_and_removed(
         await pilot.press("y")
         await until(pilot, lambda: target.digest[:30] in screen_text(pilot))
         await pilot.press("escape", "escape", "t", *"more", "enter")
-        await until(pilot, lambda: "2 images" in screen_text(pilot))
-        await pilot.press("D")
+        table = pilot.app.screen.query_one("#images", ResourceTable)
+        await until(pilot, lambda: table.chosen == "docker.io/library/more:latest")
+        await pilot.press("k", "D")
         await until(pilot, lambda: "it is still called docker.io/library/more:latest"
                     in screen_text(pilot))  # fmt: skip
         assert "remove nothing from the disk" in screen_text(pilot)
