@@ -221,7 +221,8 @@ def mount(
     are no cgroups to show."""
     if shown := groups or dict(host.cgroup_own):
         inside = any(one.type == "cgroup" for one in linux.namespaces or ())
-        return cgroup_mounts.mount(index, entry, shown, host.cgroup_mode, namespace=inside)
+        top = host.cgroup_root("") if "" in shown else ""
+        return cgroup_mounts.mount(index, entry, shown, host.cgroup_mode, top=top, namespace=inside)
     notices.append(f"{entry.destination}: no cgroup to show, left empty")
     kept = tuple(one for one in entry.options or () if one in ("nosuid", "noexec", "nodev", "ro"))
     empty = replace(entry, type="tmpfs", source="tmpfs", options=kept)

@@ -86,11 +86,13 @@ def test_limits_are_the_kernels_and_seen_inside(house: House) -> None:
     assert not os.path.exists(leaf)
 
 
-def test_without_a_namespace_the_mount_shows_the_same(house: House) -> None:
+def test_without_a_namespace_the_mount_shows_where_the_name_is_found(house: House) -> None:
     def change(document: dict[str, Any]) -> None:
         document["linux"]["resources"]["pids"] = {"limit": 12}
 
-    lines = house.sh("cat /sys/fs/cgroup/pids.max; cat /sys/fs/cgroup/cgroup.procs", change)
+    lines = house.sh(
+        "cd /sys/fs/cgroup/$(cut -d: -f3 /proc/self/cgroup); cat pids.max cgroup.procs", change
+    )
     assert lines[0] == "12"
     assert "1" in lines[1:]  # itself, in its own pid namespace
 

@@ -22,19 +22,22 @@ from mobyshell.core.runtime.plan import Actor, Call, Cell, Operation, Phase, Tex
 
 
 def mount(
-    index: int, entry: Mount, groups: dict[str, str], mode: str, *, namespace: bool
+    index: int, entry: Mount, groups: dict[str, str], mode: str, *, top: str, namespace: bool
 ) -> Operation:
     """The mount of type `cgroup`: as the machine has it, with the container's own as the root.
 
     `namespace`: the container has a cgroup namespace, so that a new v2 mount shows only its part.
+    Without one its groups have the host's names, and v2 is shown from its `top`, where these are
+    found: node agents, and containers that have containers, are given it for that.
     """
+    whole = mode == "v2" and not namespace
     options = parse_options(entry.options or ())
     attributes = options.attr_set
     calls: list[Call]
-    if mode == "v2" and not namespace:
+    if whole:
         calls = [
             *reach_directory(ROOT, entry.destination, TARGET),
-            clone_tree(groups[""], MOUNT, recursive=False),
+            clone_tree(top, MOUNT, recursive=False),
             set_attributes(MOUNT, attributes),
             attach(MOUNT, TARGET),
             close(MOUNT),
@@ -44,7 +47,7 @@ def mount(
         words = ",".join(entry.options or ()) or "rw"
         shell = [
             f"mkdir -p {place}",
-            f"mount --bind {quote(groups[''])} {place}",
+            f"mount --bind {quote(top)} {place}",
             f"mount -o {quote(f'remount,bind,{words}')} {place}",
         ]
     elif mode == "v2":
@@ -65,8 +68,10 @@ def mount(
     return Operation(
         actor=Actor.CHILD,
         phase=Phase.SETUP,
-        title=f"mount the container's cgroups on {entry.destination}",
-        why="Programs (and runtimes) read their own limits here; only this container's part is shown.",
+        title=f"mount the {'machine' if whole else 'container'}'s cgroups on {entry.destination}",
+        why="It has the host's cgroup namespace, whose names are looked for from the top."
+        if whole
+        else "Programs (and runtimes) read their own limits here; only this container's part is shown.",
         source=f"mounts[{index}]",
         spec="config-linux.md#cgroups-path",
         man="cgroups(7), move_mount(2)",
