@@ -15,12 +15,9 @@ database at once: every thread has a connection, every writer holds the lock fil
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,32 +26,15 @@ from typing import Protocol
 from mobyshell.core.errors import (
     MobyshellError,
     StoreDamaged,
-    SyscallFailed,
-    TimedOut,
     Unsupported,
-    UsageError,
 )
-from mobyshell.core.oci.safejson import show
 from mobyshell.core.store import reserve
+from mobyshell.core.store.connection import PATIENCE, Connection, made_by, translated
 from mobyshell.core.store.schema import APPLICATION_ID, MIGRATIONS
-
-PATIENCE = 60.0
-"""Seconds that a writer waits for the others."""
 
 LONG_LOG = 4 << 20
 """Bytes of the -wal file from which on it is moved into the database. The next commit begins it anew
 and cuts it off (`journal_size_limit`): its size says how much is in it."""
-
-_SETTINGS = """
-PRAGMA synchronous = FULL;
-PRAGMA foreign_keys = ON;
-PRAGMA trusted_schema = OFF;
-PRAGMA temp_store = MEMORY;
-PRAGMA wal_autocheckpoint = 0;
-PRAGMA journal_size_limit = 0;
-"""
-
-_DAMAGED = {"SQLITE_CORRUPT", "SQLITE_NOTADB"}
 
 
 class Marking(Protocol):
@@ -92,7 +72,7 @@ class Database:
         self.path = path
         self._patience, self._marking, self._noted = patience, marking, -1
         self._mine = threading.local()
-        self._all: list[tuple[threading.Thread, _Connection]] = []
+        self._all: list[tuple[threading.Thread, Connection]] = []
         self._guard = threading.Lock()
         self._migrate()
         if marking is not None:
@@ -105,7 +85,7 @@ class Database:
         if mine.depth:
             yield mine.sql
             return
-        with _translated(self.path), mine.transaction("BEGIN"):
+        with translated(self.path), mine.transaction("BEGIN"):
             yield mine.sql
 
     @contextmanager
@@ -131,7 +111,7 @@ class Database:
         mine.asked = durable
         if frees:
             reserve.give_up_if_full(self.path)
-        with _translated(self.path), mine.locked(self._patience):
+        with translated(self.path), mine.locked(self._patience):
             mine.choose(durable)
             with mine.transaction("BEGIN IMMEDIATE", writes=True):
                 yield mine.sql
@@ -169,7 +149,7 @@ class Database:
 
     def version(self) -> int:
         """A number that differs from an earlier one if another connection has committed since."""
-        with _translated(self.path):
+        with translated(self.path):
             return int(self._connection().sql.execute("PRAGMA data_version").fetchone()[0])
 
     def check(self) -> list[str]:
@@ -198,8 +178,8 @@ class Database:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _connection(self) -> _Connection:
-        mine: _Connection | None = getattr(self._mine, "connection", None)
+    def _connection(self) -> Connection:
+        mine: Connection | None = getattr(self._mine, "connection", None)
         if mine is None:
             mine = self._connect()
             self._mine.connection = mine
@@ -208,16 +188,16 @@ class Database:
                 self._all.append((threading.current_thread(), mine))
         return mine
 
-    def _connect(self) -> _Connection:
+    def _connect(self) -> Connection:
         try:
-            with _translated(self.path):
-                return _Connection(self.path)
+            with translated(self.path):
+                return Connection(self.path)
         except (MobyshellError, OSError) as error:
             # on a full disk there is no room for the log
             if isinstance(error, (StoreDamaged, Unsupported)) or not reserve.give_up(self.path):
                 raise
-        with _translated(self.path):
-            return _Connection(self.path)
+        with translated(self.path):
+            return Connection(self.path)
 
     def _forget_ended(self) -> None:
         """Close what threads have left behind that are no more: a face may start one a second."""
@@ -237,12 +217,12 @@ class Database:
 
     def _migrate(self) -> None:
         mine = self._connection()
-        with _translated(self.path):
-            if _made_by(mine.sql, self.path) == len(MIGRATIONS):
+        with translated(self.path):
+            if made_by(mine.sql, self.path) == len(MIGRATIONS):
                 return
             with mine.locked(self._patience):
                 # another process may have done it while we waited
-                version = _made_by(mine.sql, self.path)
+                version = made_by(mine.sql, self.path)
                 with mine.transaction("BEGIN IMMEDIATE", writes=True):
                     for statements in MIGRATIONS[version:]:
                         _execute(mine.sql, statements)
@@ -257,7 +237,7 @@ class Database:
         with open(f"{self.path}-wal", "rb") as log:
             os.fdatasync(log.fileno())
 
-    def _move_log(self, mine: _Connection) -> None:
+    def _move_log(self, mine: Connection) -> None:
         try:
             if os.stat(f"{self.path}-wal").st_size < LONG_LOG:
                 return
@@ -265,92 +245,6 @@ class Database:
             return
         # waits for no reader: what one still needs is moved after the next commit
         mine.sql.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-
-
-class _Connection:
-    """A thread's connection and its handle of the writers' lock."""
-
-    def __init__(self, path: Path) -> None:
-        self.depth = 0
-        self.writes = False
-        self.durable = self.asked = True
-        self.before: list[Callable[[], object]] = []
-        self.after: list[tuple[bool, Callable[[], object]]] = []
-        self.lock = os.open(f"{path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            _make(path)
-            self.sql = sqlite3.connect(
-                path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
-            )
-            _made_by(self.sql, path)  # before anything of it is changed
-            self.sql.executescript(_SETTINGS)
-            if self.sql.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-                with self.locked(PATIENCE):
-                    self.sql.execute("PRAGMA journal_mode = WAL").fetchone()
-        except BaseException:
-            if sql := getattr(self, "sql", None):
-                sql.close()  # by hand: the error holds what would close it by itself
-            os.close(self.lock)
-            raise
-
-    def choose(self, durable: bool) -> None:
-        """Whether the commits that follow wait for the disk
-        (https://sqlite.org/pragma.html#pragma_synchronous: WAL and NORMAL)."""
-        if durable != self.durable:
-            self.sql.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-            self.durable = durable
-
-    @contextmanager
-    def transaction(self, begin: str, *, writes: bool = False) -> Iterator[None]:
-        self.sql.execute(begin)
-        self.depth, self.writes = 1, writes
-        try:
-            yield
-            self.sql.execute("COMMIT")
-        except BaseException:
-            if self.sql.in_transaction:
-                self.sql.execute("ROLLBACK")
-            raise
-        finally:
-            self.depth, self.writes = 0, False
-
-    @contextmanager
-    def locked(self, patience: float) -> Iterator[None]:
-        """Hold the writers' lock. flock(2): gone with its holder, however that ends."""
-        deadline = time.monotonic() + patience
-        pause = 0.0005
-        while True:
-            try:
-                fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise _held(self.lock) from None
-                from random import uniform  # who waits has the time
-
-                time.sleep(pause * uniform(0.5, 1.0))
-                pause = min(pause * 1.5, 0.01)
-        try:
-            yield
-        finally:
-            fcntl.flock(self.lock, fcntl.LOCK_UN)
-
-    def close(self) -> None:
-        self.sql.close()
-        os.close(self.lock)
-
-
-def _make(path: Path) -> None:
-    """Make the file, if there is none: SQLite would give it 0644 less the umask, which is not ours
-    to change.
-
-    One that is there is never opened: closing it again would take from this process every lock
-    that SQLite has on it (https://sqlite.org/howtocorrupt.html#posix_close_bug).
-    """
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    except FileExistsError:
-        pass
 
 
 def _execute(sql: sqlite3.Connection, statements: str) -> None:
@@ -361,65 +255,3 @@ def _execute(sql: sqlite3.Connection, statements: str) -> None:
         if sqlite3.complete_statement(statement):
             sql.execute(statement)
             statement = ""
-
-
-def _made_by(sql: sqlite3.Connection, path: Path) -> int:
-    """The schema's version; 0 for an empty file."""
-    # in this order: another process may be making it, and who sees the one will see the next
-    tables = _has_tables(sql)
-    version = int(sql.execute("PRAGMA user_version").fetchone()[0])
-    application = int(sql.execute("PRAGMA application_id").fetchone()[0])
-    if application != APPLICATION_ID and (version or application or tables):
-        raise StoreDamaged(f"{path} is a database, but not mobyshell's",
-                           hint="choose another directory by --root")  # fmt: skip
-    if version > len(MIGRATIONS):
-        raise Unsupported(
-            f"{path} is of version {version}, this mobyshell knows up to {len(MIGRATIONS)}",
-            hint="a newer mobyshell has used this store: use that, or another --root",
-        )
-    return version
-
-
-def _has_tables(sql: sqlite3.Connection) -> bool:
-    return sql.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is not None
-
-
-def _held(lock: int) -> TimedOut:
-    """Who has the lock, from /proc/locks (proc(5))."""
-    found = os.fstat(lock)
-    place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
-    holder = ""
-    with open("/proc/locks") as locks:
-        for line in locks:
-            words = line.split()
-            if len(words) > 5 and words[1] == "FLOCK" and words[5] == place:
-                holder = words[4]
-    who = f"process {holder}" if holder else "another process"
-    return TimedOut(f"the store is being written by {who}, which does not end",
-                    hint=f"look at it: ps -fp {holder}" if holder else "")  # fmt: skip
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    """What sqlite3 raises, as errors of ours."""
-    try:
-        yield
-    except MobyshellError:
-        raise
-    except sqlite3.IntegrityError:
-        raise  # who wrote it knows what it means
-    except UnicodeEncodeError as error:
-        raise UsageError(f"not Unicode text: {show(error.object)}") from None
-    except sqlite3.DatabaseError as error:
-        name = getattr(error, "sqlite_errorname", "") or ""
-        if any(name.startswith(prefix) for prefix in _DAMAGED):
-            raise StoreDamaged(f"{path}: {error}", hint="mobyshell doctor --store") from error
-        if name == "SQLITE_FULL":
-            raise SyscallFailed(
-                "write", errno.ENOSPC, path=str(path), hint="make room, or collect garbage"
-            ) from error
-        if name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY")):
-            raise MobyshellError(
-                f"{path}: {error} ({name})", hint="is its disk full, or read-only?"
-            ) from error
-        raise

@@ -15,6 +15,7 @@ import pytest
 
 from mobyshell.core.errors import StoreDamaged, TimedOut, Unsupported
 from mobyshell.core.store import database
+from mobyshell.core.store.connection import made_by
 from mobyshell.core.store.database import Database
 from mobyshell.core.store.root import StoreRoot
 from mobyshell.core.store.schema import MIGRATIONS
@@ -374,7 +375,7 @@ def test_a_database_in_the_making_is_no_strangers(place: Path) -> None:
     with sqlite3.connect(place) as sql:
         looks: list[str] = []
         sql.set_trace_callback(looks.append)
-        database._made_by(sql, place)
+        made_by(sql, place)
     sql.close()
     for moment in range(len(looks)):
         other = place.with_name(f"{moment}.db")
@@ -387,5 +388,5 @@ def test_a_database_in_the_making_is_no_strangers(place: Path) -> None:
                 Database(other).close()
 
         sql.set_trace_callback(made)
-        assert database._made_by(sql, other) in (0, len(MIGRATIONS))
+        assert made_by(sql, other) in (0, len(MIGRATIONS))
         sql.close()
