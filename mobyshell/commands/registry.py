@@ -251,7 +251,8 @@ def verb(
 def verbs_of(noun: str) -> dict[str, Verb]:
     """The verbs of a noun, by name, in the order they were declared. UsageError for another word."""
     if noun not in NOUNS:
-        raise UsageError(f"unknown command {noun!r}", hint=_nearest(noun, (*NOUNS, *SHORTCUTS)))
+        raise UsageError(f"unknown command {noun!r}",
+                         hint=_elsewhere(noun) or _nearest(noun, (*NOUNS, *SHORTCUTS)))  # fmt: skip
     # not "if it has none yet": a part of a noun may have been imported for something else
     modules = [f"mobyshell.commands.{module}" for module in _MODULES.get(noun, (noun,))]
     for module in modules:
@@ -297,6 +298,12 @@ def lookup(words: list[str]) -> tuple[Verb, list[str]]:
         raise UsageError(f"{first}: which of {', '.join(table)}?",
                          hint=f"`mobyshell help {first}` explains them")  # fmt: skip
     return find(first, words[1]), words[2:]
+
+
+def _elsewhere(word: str) -> str:
+    """The nouns that have a verb of this name: other engines' words begin with it."""
+    found = [f"`mobyshell {one.name}`" for one in all_verbs() if one.name == f"{one.noun} {word}"]
+    return " or ".join(found[:3])
 
 
 def _nearest(word: str, known: tuple[str, ...], noun: str = "") -> str:

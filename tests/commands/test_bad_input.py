@@ -20,7 +20,7 @@ from mobyshell.commands import registry as r
 from mobyshell.commands.cli import run
 from mobyshell.commands.context import Context
 from mobyshell.commands.registry import Parameter, Verb, all_verbs
-from mobyshell.core.errors import ExitCode, Unsupported
+from mobyshell.core.errors import ExitCode, Unsupported, UsageError
 from mobyshell.core.events import Event
 from mobyshell.core.registry.values import Limits
 from mobyshell.core.runtime.bundle import new_bundle
@@ -294,3 +294,18 @@ def test_every_word_of_the_repl(capsys: pytest.CaptureFixture[str]) -> None:
             f"task ls | each task inspect {quoted}",
         ):
             check(["repl", "-c", "set", "-c", line], capsys)
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("kill", "`mobyshell task kill`"),
+        ("pull", "`mobyshell image pull`"),
+        ("start", "`mobyshell task start` or `mobyshell container start`"),
+        ("tsk", "did you mean 'task'?"),
+    ],
+)
+def test_the_words_of_other_engines_lead_to_ours(word: str, hint: str) -> None:
+    with pytest.raises(UsageError, match=f"unknown command '{word}'") as told:
+        r.lookup([word, "x"])
+    assert told.value.hint == hint
