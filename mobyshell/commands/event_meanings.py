@@ -52,6 +52,9 @@ MEANINGS = {
         "A process has ended and was waited for: its status is known. With an exec_id it is a "
         "further process, without one it is init, and the kernel has killed all the others.",
         "/tasks/delete: until then the task is there, stopped, and so are its logs."),
+    "/tasks/oom": Meaning(
+        "A task wanted more memory than it may have: the kernel kills one of its processes.",
+        "/tasks/exit with status 137, if it was init or one of an exec."),
     "/tasks/restarting": Meaning(
         "A task that has ended is started again by its restart policy, after a pause.",
         "/tasks/create and /tasks/start, of a new process in what the last one had.", OURS),
@@ -62,6 +65,8 @@ MEANINGS = {
     "/tasks/paused": Meaning("All its processes are frozen, by the cgroup freezer.",
                              "/tasks/resumed"),
     "/tasks/resumed": Meaning("Its processes go on where they were frozen."),
+    "/tasks/exec-added": Meaning(
+        "A task has one more process to be, in the container's namespaces.", "/tasks/exec-started"),
     "/tasks/exec-started": Meaning(
         "A further process was started in the container's namespaces.",
         "/tasks/exit with its exec_id."),

@@ -19,13 +19,19 @@ OPERATORS = ("==", "!=", "~=")
 
 def fields(event: Event) -> Fields:
     """What a filter can ask of an event: `topic`, `namespace`, `id`, and `event.…` for its payload,
-    by containerd's rules (core/events, Envelope.Field). Numbers and truths are their text."""
+    by containerd's rules (core/events, Envelope.Field). Numbers and truths are their text. What containerd
+    has in the payload of tasks and containers, and is the subject here, is found under both names."""
     plain = {"topic": event.topic, "namespace": event.namespace, "id": event.id}
 
     def find(path: tuple[str, ...]) -> str | None:
         if path[0] != "event":
             return plain.get(".".join(path))
-        return _deep(event.to_json()["data"], path[1:])
+        data = event.to_json()["data"]
+        if path[1:] == ("container_id",) and event.topic.startswith("/tasks/"):
+            return event.id
+        if path[1:] == ("id",) and "id" not in data:
+            return data.get("exec_id") or event.id
+        return _deep(data, path[1:])
 
     return find
 

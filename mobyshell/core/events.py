@@ -87,6 +87,13 @@ class TaskExited(Payload):
 
 
 @value
+class TaskOOM(Payload):
+    """It wanted more memory than it may have, and the kernel kills for it."""
+
+    topic: ClassVar[str] = "/tasks/oom"
+
+
+@value
 class TaskRestarting(Payload):
     """It will be started again by its policy, for the `count`-th time, after `pause_ms`."""
 
@@ -179,6 +186,12 @@ class TaskAdopted(Payload):
 
     topic: ClassVar[str] = "/tasks/adopt"
     pid: int
+
+
+@value
+class ExecAdded(Payload):
+    topic: ClassVar[str] = "/tasks/exec-added"
+    exec_id: str
 
 
 @value
@@ -304,9 +317,9 @@ PAYLOADS: Mapping[str, type[Payload]] = {
     kind.topic: kind
     for kind in (
         CallDone, HookDone, TaskCreated, TaskStarted, TaskExited, TaskRestarting, TaskHealth,
-        TaskDeleted,
+        TaskDeleted, TaskOOM,
         TaskPaused, TaskResumed, TaskSignalled, TaskUpdated, TaskCheckpointed, TaskRestored,
-        TaskAdopted, ExecStarted, Failed, NamespaceCreated, NamespaceUpdated, NamespaceDeleted,
+        TaskAdopted, ExecAdded, ExecStarted, Failed, NamespaceCreated, NamespaceUpdated, NamespaceDeleted,
         ContentCreated, ContentDeleted, ImageCreated, ImageUpdated, ImageDeleted, ContainerCreated,
         ContainerUpdated, ContainerDeleted, SnapshotPrepared, SnapshotCommitted, SnapshotRemoved,
         NetworkConnected, NetworkDisconnected,

@@ -1,9 +1,11 @@
-"""Waiting for changes in directories (inotify(7)), instead of looking again and again."""
+"""Waiting for changes in directories, and of files (inotify(7)), instead of looking again and again."""
 
 from __future__ import annotations
 
 import os
 import select
+import struct
+from contextlib import suppress
 
 from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.linux.syscalls import call
@@ -67,3 +69,43 @@ class Watch:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+_MODIFIED = 0x2
+_EVENT = struct.Struct("=iIII")
+
+
+class Modified:
+    """Files that say of themselves when they are something else, as many in cgroups do. `fd` can be
+    read then; whoever waits for it calls `read`. SyscallFailed as `Watch`."""
+
+    def __init__(self) -> None:
+        self.fd = call("inotify_init1", os.O_CLOEXEC | os.O_NONBLOCK)
+        self._paths: dict[int, str] = {}
+
+    def add(self, path: str) -> int:
+        """Watch one more; its number. SyscallFailed if it is not there."""
+        number = call("inotify_add_watch", self.fd, os.fsencode(path) + b"\0", _MODIFIED, path=path)
+        self._paths[number] = path
+        return number
+
+    def drop(self, number: int) -> None:
+        """Watch one no longer; fine if it is gone by itself."""
+        self._paths.pop(number, None)
+        with suppress(SyscallFailed):
+            call("inotify_rm_watch", self.fd, number)
+
+    def read(self) -> set[str]:
+        """The paths of those that were modified since the last call."""
+        found = set()
+        try:
+            while data := os.read(self.fd, 1 << 14):
+                at = 0
+                while at < len(data):
+                    number, mask, _, length = _EVENT.unpack_from(data, at)
+                    at += _EVENT.size + length
+                    if mask & _MODIFIED and number in self._paths:
+                        found.add(self._paths[number])
+        except BlockingIOError:
+            pass  # that was all
+        return found

@@ -15,7 +15,7 @@ from mobyshell.core.errors import MobyshellError, NotFound, SyscallFailed
 from mobyshell.core.events import EventSink, Failed, TaskCreated
 from mobyshell.core.linux import procfs
 from mobyshell.core.oci import Spec
-from mobyshell.core.runtime import directories, hooks, own_groups, report
+from mobyshell.core.runtime import directories, hooks, out_of_memory, own_groups, report
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.environment import home
 from mobyshell.core.runtime.executor import Executor, Spawned
@@ -335,7 +335,9 @@ class _Creation:
     def _failure(self) -> MobyshellError:
         """Why the child is gone."""
         refusal = self.child.refused() if self.child is not None else None
-        return refusal or report.failure(self.plan(), self.program)
+        killed = not refusal and not report.has_failed(self.plan(), self.program)
+        short = out_of_memory.told(self.groups.paths) if killed else None
+        return refusal or short or report.failure(self.plan(), self.program)
 
     def _hooks(self) -> Steps[None]:
         assert self.state is not None

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from mobyshell.core.errors import MobyshellError, UsageError, WrongState
-from mobyshell.core.events import ExecStarted
+from mobyshell.core.events import ExecAdded, ExecStarted
 from mobyshell.core.oci import Process as SpecProcess
 from mobyshell.core.oci import Spec, load_kept_spec
 from mobyshell.core.runtime import Runtime, Stdio
@@ -108,9 +108,9 @@ class ExecVerb:
         self._runtimes.executed()
         if self._timer is None:
             self._timer = self._house.loop.call_later(_SOON, self.make_ready)
-        self._house.journal.emit(
-            record.namespace, record.id, ExecStarted(record.exec_id, record.pid, record.args)
-        )
+        emit = self._house.journal.emit
+        emit(record.namespace, record.id, ExecAdded(record.exec_id))
+        emit(record.namespace, record.id, ExecStarted(record.exec_id, record.pid, record.args))
         answer = {"exec_id": record.exec_id, "pid": record.pid, "terminal": record.terminal}
         if connection is not None:
             begin = wire.ended(record.id, record.exec_id)

@@ -26,6 +26,7 @@ from mobyshell.core.tasks.holder import Holder
 from mobyshell.core.tasks.intake import Intake
 from mobyshell.core.tasks.journal import Journal
 from mobyshell.core.tasks.loop import Loop, Timer
+from mobyshell.core.tasks.oom import OutOfMemory
 from mobyshell.core.tasks.paths import DEBUG_SOCKET, DIARY, LOCK, SOCKET, STAGING
 from mobyshell.core.tasks.process import House, Process
 from mobyshell.core.tasks.records import PROBE
@@ -78,6 +79,7 @@ class Shim:
         self._runtimes = Runtimes(self.house)
         self._restarter = Restarter(self.house, self.tables, self._runtimes)
         self._health: Health | None = None
+        self._memory = OutOfMemory(self.house)
         self.house.starts.append(self._started)
         self._verbs = Verbs(self.house, self.tables, self._runtimes, self._restarter, self._strays)
         lost = adopt.adopt_all(self.house, self.tables, self._runtimes)
@@ -110,8 +112,11 @@ class Shim:
         self._restarter.due(process)
 
     def _started(self, process: Process) -> None:
-        """A task runs, or a process was adopted: is there anybody to ask whether it is well?"""
+        """A task runs, or a process was adopted: has it enough memory, and is there anybody to ask
+        whether it is well?"""
         record = process.record
+        if not record.exec_id and record.started_ns:
+            self._memory.begin(process)
         left = record.exec_id.startswith(PROBE)
         if not left and (record.exec_id or HEALTHCHECK not in record.annotations):
             return

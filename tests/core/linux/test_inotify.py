@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mobyshell.core.errors import SyscallFailed
-from mobyshell.core.linux.inotify import Watch
+from mobyshell.core.linux.inotify import Modified, Watch
 
 
 def test_what_is_written_made_and_renamed_into_it_is_heard(tmp_path: Path) -> None:
@@ -46,3 +46,26 @@ def test_no_descriptor_is_left_behind(tmp_path: Path) -> None:
     watch.close()
     watch.close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_files_say_that_they_are_modified(tmp_path: Path) -> None:
+    paths = [str(tmp_path / name) for name in ("one", "two")]
+    for path in paths:
+        Path(path).touch()
+    modified = Modified()
+    try:
+        numbers = [modified.add(path) for path in paths]
+        assert modified.read() == set()
+        for path in paths:
+            Path(path).write_text("x")
+        assert modified.read() == set(paths)
+        assert modified.read() == set()
+        modified.drop(numbers[0])
+        modified.drop(numbers[0])
+        for path in paths:
+            Path(path).write_text("xy")
+        assert modified.read() == {paths[1]}
+        with pytest.raises(SyscallFailed):
+            modified.add(str(tmp_path / "none"))
+    finally:
+        os.close(modified.fd)

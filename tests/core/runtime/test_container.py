@@ -469,3 +469,12 @@ def test_a_cgroup_of_somebody_else_is_left_to_them(house: House) -> None:
         somebody.kill()
         somebody.wait()
         cgroups.remove([theirs])
+
+
+def test_a_container_that_has_not_memory_enough_to_begin_says_so(house: House) -> None:
+    def change(document: dict[str, Any]) -> None:
+        document["linux"]["resources"]["memory"] = {"limit": 4096}
+
+    with pytest.raises(MobyshellError, match=r"OOM-killed \(memory limit too low\?\)"):
+        house.create("c", house.spec(change, "true"))
+    assert cgroups_left(house.runtime.root) == []

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from mobyshell.core.errors import AlreadyExists, MobyshellError, NotFound, WrongState
-from mobyshell.core.events import CallDone, ExecStarted, TaskExited
+from mobyshell.core.events import CallDone, ExecAdded, ExecStarted, TaskExited
 from mobyshell.core.tasks.connect import connect
 from mobyshell.core.tasks.exec_head import ExecHead
 from mobyshell.core.tasks.paths import exec_dir
@@ -69,10 +69,10 @@ def test_what_is_recorded_of_it_is_the_same(house: House) -> None:
     for event in house.client.trace(id):
         if isinstance(event.payload, CallDone):
             calls[-1].append(event.payload.name)
-        elif isinstance(event.payload, (ExecStarted, TaskExited)):
+        elif isinstance(event.payload, (ExecAdded, ExecStarted, TaskExited)):
             told.append(type(event.payload).__name__)
             calls.append([])
-    assert told == ["ExecStarted", "TaskExited"] * TIMES
+    assert told == ["ExecAdded", "ExecStarted", "TaskExited"] * TIMES
     of_each = [names for names in calls if names][-TIMES + 1 :]
     assert len(of_each) == TIMES - 1
     assert all(names == of_each[0] for names in of_each)

@@ -1,0 +1,43 @@
+"""Whether the kernel has killed in a container for memory: what its cgroup says of that.
+
+v1: memory.oom_control (memory.rst, "OOM Control"); v2: memory.events (cgroup-v2.rst).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from mobyshell.core.errors import MobyshellError
+from mobyshell.core.linux import cgroups
+
+V1, V2 = "memory.oom_control", "memory.events"
+
+
+def place(groups: Mapping[str, str]) -> tuple[str, str] | None:
+    """Which of a container's groups knows, and the file that says it; None where none does."""
+    for controller, file in (("memory", V1), ("", V2)):
+        group = groups.get(controller)
+        if group is not None and os.path.exists(f"{group}/{file}"):
+            return group, file
+    return None
+
+
+def kills(group: str, file: str) -> int:
+    """How many processes of a group the kernel has killed for memory; 0 if it is gone."""
+    try:
+        lines = cgroups.read(group, file).splitlines()
+    except MobyshellError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+
+
+def told(groups: Mapping[str, str]) -> MobyshellError | None:
+    """The error of a container that had not memory enough to begin; None if that was not why."""
+    where = place(groups)
+    if where is None or not kills(*where):
+        return None
+    return MobyshellError(
+        "container init was OOM-killed (memory limit too low?)",
+        hint="linux.resources.memory.limit: to begin takes a few hundred KiB",
+    )
