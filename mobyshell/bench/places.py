@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
@@ -98,20 +98,26 @@ def processes(*needles: str) -> list[int]:
 
 
 def _kill(name: str) -> None:
-    """Kill whoever has `name` in the command line, and wait until they are gone. A shim whose keeper is
-    killed has a successor: so until nobody is left."""
+    """Kill whoever has `name` in the command line, and wait until they are gone. All are stopped before
+    one is killed: a keeper and its shim make the other anew, and who is just being executed has no
+    command line to be found by."""
     deadline = time.monotonic() + _PATIENCE
     while (pids := processes(name)) and time.monotonic() < deadline:
-        for pid in pids:
-            try:
-                pidfd = os.pidfd_open(pid)
-            except OSError:
-                continue  # it has just ended
-            try:
-                if pid in processes(name) and pidfds.send(pidfd, signal.SIGKILL):
-                    select.select([pidfd], [], [], max(0.0, deadline - time.monotonic()))
-            finally:
-                os.close(pidfd)
+        with ExitStack() as opened:
+            held = []
+            for pid in pids:
+                try:
+                    held.append(os.pidfd_open(pid))
+                except OSError:
+                    continue  # it has just ended
+                opened.callback(os.close, held[-1])
+            if not set(pids) <= set(processes(name)):
+                continue  # one of the numbers may be somebody else's now
+            for one in (signal.SIGSTOP, signal.SIGKILL):
+                for pidfd in held:
+                    pidfds.send(pidfd, one)
+            for pidfd in held:
+                select.select([pidfd], [], [], max(0.0, deadline - time.monotonic()))
 
 
 def _end_tasks(state: Path) -> None:
