@@ -58,6 +58,8 @@ class BundleList(TreeKeys, TypedAhead):
         """The bundles below the directory."""
 
         entries: list[Entry]
+        lacking: Collection[str] | None = None
+        """What there was before something was made, where that was before one has looked."""
 
     def __init__(self, session: Session, directory: str, **more: Any) -> None:
         super().__init__(**more)
@@ -96,6 +98,7 @@ class BundleList(TreeKeys, TypedAhead):
     @background(SCANNING)
     def scan(self) -> Message:
         """Look which there are."""
+        lacking = self._lacking
         running: dict[str, int] = {}
         try:
             for task in self.session.tasks.ls():
@@ -112,13 +115,15 @@ class BundleList(TreeKeys, TypedAhead):
             except MobyshellError:
                 valid = False
             entries.append(Entry(path, valid, running.get(os.path.realpath(path), 0)))
-        return self.Scanned(entries)
+        return self.Scanned(entries, lacking)
 
     @on(Scanned)
     def scanned(self, event: Scanned) -> None:
         """Show them."""
         self._entries = event.entries
-        self._show()
+        if event.lacking is not None:
+            self._lacking = None
+        self._show(event.lacking)
 
     @on(Failed)
     def failed(self, event: Failed) -> None:
@@ -132,9 +137,8 @@ class BundleList(TreeKeys, TypedAhead):
         self.filter_text = text
         self._show()
 
-    def _show(self) -> None:
-        made = self.known - set(self.known if self._lacking is None else self._lacking)
-        self._lacking = None
+    def _show(self, lacking: Collection[str] | None = None) -> None:
+        made = self.known - set(self.known if lacking is None else lacking)
         before = min(made, default=self.current)
         tree = self.tree_view
         tree.clear()

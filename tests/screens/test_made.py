@@ -13,6 +13,7 @@ from mobyshell.core.oci import default_spec, dump_spec
 from mobyshell.core.tasks.service import Status
 from mobyshell.screens.app import MobyshellApp
 from mobyshell.screens.base import MobyScreen
+from mobyshell.screens.bundle_list import BundleList, Entry
 from mobyshell.screens.dialogs import free_name
 from mobyshell.widgets.resource_table import ResourceTable
 from tests.core.store import images as made
@@ -104,3 +105,18 @@ async def test_tenants_and_tags_of_a_real_store(tmp_path: Path) -> None:
     finally:
         fake.close()
         context.close()
+
+
+async def test_an_answer_from_before_is_not_taken_for_the_one_after(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    bundle(tmp_path / "first")
+    async with opened("bundles") as pilot:
+        await until(pilot, lambda: subject(pilot) == ("bundle", str(tmp_path / "first")))
+        bundles = pilot.app.screen.query_one(BundleList)
+        before = bundles.known
+        bundle(tmp_path / "made")
+        bundles.choose_new(before)
+        bundles.post_message(BundleList.Scanned([Entry(str(tmp_path / "first"), True, 0)]))
+        await until(pilot, lambda: subject(pilot) == ("bundle", str(tmp_path / "made")))
