@@ -7,19 +7,24 @@ not timed. Both sides sync what they say is there, each as it does by default.
 from __future__ import annotations
 
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from mobyshell.bench import layers
 from mobyshell.bench.contest import Contestant, Result, alternate
+from mobyshell.bench.crowd import NUMBER, measure_crowd
 from mobyshell.bench.engine import Containerd, containerd, distribution
 from mobyshell.bench.field import field as make_field
 from mobyshell.bench.field import small, take, write_layout
+from mobyshell.bench.layers import compare_unpacking
 from mobyshell.bench.places import place as new_place
 from mobyshell.bench.run import Bench, Measurement
 from mobyshell.bench.workshop import must_run
@@ -27,6 +32,7 @@ from mobyshell.core.runtime.bundle import new_bundle
 from mobyshell.moby.client import Moby
 
 OURS, PEER = "mobyshell", "ctr"
+_UNPACKER = "igzip | tar -x"
 _PROGRAM = str(Path(sys.executable).parent / "mobyshell")
 
 
@@ -72,6 +78,9 @@ def measure_all(rounds: int, scale: float, say: Callable[[str], object]) -> Benc
     """
     bench = Bench()
     for one in _measure(rounds, scale, say):
+        if isinstance(one, Measurement):
+            bench.found.append(one)
+            continue
         ours, theirs = (one.result[name].median / 1e6 for name in (OURS, one.peer))
         bench.found.append(Measurement(one.name, f"{ours:.1f} ms", f"{one.peer}: {theirs:.1f} ms",
                                        one.ratio, one.goal))  # fmt: skip
@@ -82,11 +91,14 @@ def measure_all(rounds: int, scale: float, say: Callable[[str], object]) -> Benc
     return bench
 
 
-def _measure(rounds: int, scale: float, say: Callable[[str], object]) -> Iterator[Measured]:
+def _measure(rounds: int, scale: float, say: Callable[[str], object]
+) -> Iterator[Measured | Measurement]:  # fmt: skip
     with ExitStack() as stack:
         place = stack.enter_context(make_field())
         say("making images of this machine's files")
         archives = _archives(place, scale)
+        say(f"unpacking of one layer, {3 * rounds} rounds")
+        yield _unpacks(place, archives["one layer, 8.7k files"][0], 3 * rounds)
         engine = stack.enter_context(containerd(place / "containerd"))
         # in memory, as /run is; and so that nobody who lingers there keeps the disk
         state = stack.enter_context(new_place("state", "/dev/shm"))
@@ -100,6 +112,8 @@ def _measure(rounds: int, scale: float, say: Callable[[str], object]) -> Iterato
         yield _pulls(sides, registry, archives["four layers"][0], rounds)
         say(f"run of an image, {10 * rounds} rounds")
         yield _runs(engine, place, root, state, 10 * rounds)
+        say("a crowd of images and containers")
+        yield from measure_crowd(place / "crowd", int(NUMBER * scale), 5 * rounds)
 
 
 def _archives(place: Path, scale: float) -> dict[str, tuple[Path, float]]:
@@ -118,6 +132,25 @@ def _archives(place: Path, scale: float) -> dict[str, tuple[Path, float]]:
         "10k small files": (
             write_layout(place / "many", [trees / "small"], "docker.io/bench/many:1"), 0.6),
     }  # fmt: skip
+
+
+def _unpacks(place: Path, archive: Path, rounds: int) -> Measured:
+    """The layer of an archive, with the digests of what is compressed and of what is not, against two
+    programs that only unpack."""
+    blob, trees = place / "blob", place / "unpacked"
+    trees.mkdir()
+    with tarfile.open(archive) as layout:
+        largest = max((one for one in layout if one.isreg()), key=lambda one: one.size)
+        content = layout.extractfile(largest)
+        assert content is not None
+        with open(blob, "wb") as file:
+            shutil.copyfileobj(content, file)
+    result = compare_unpacking(blob, trees, rounds)
+    blob.unlink()
+    name = "unpack one layer, both digests"
+    named = Result(tuple(replace(one, name=_UNPACKER if one.name == layers.PEER else OURS)
+                         for one in result.series))  # fmt: skip
+    return Measured(name, named, _UNPACKER, 1.15)
 
 
 def _imports(sides: _Sides, name: str, archive: Path, goal: float, rounds: int) -> Measured:
