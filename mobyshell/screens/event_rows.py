@@ -7,7 +7,7 @@ import shlex
 from typing import Any
 
 from mobyshell.commands.event_meanings import CONTAINERD, MEANINGS
-from mobyshell.commands.event_words import fields, is_filter, payload_line
+from mobyshell.commands.event_words import is_filter, payload_line
 from mobyshell.commands.output import clean
 from mobyshell.core.clock import rfc3339
 from mobyshell.core.events import Event
@@ -95,8 +95,7 @@ def command_lines(query: str, chosen: Event | None) -> list[tuple[str, str]]:
 def _filter_of(event: Event) -> str:
     """A filter for events like this one."""
     known = [f"topic=={event.topic}", f"namespace=={_value(event.namespace)}"]
-    subject = fields(event)(("event", "container_id"))
-    if subject is None and event.id:
+    if event.id:
         known.append(f"id=={_value(event.id)}")
     return ",".join(known)
 
