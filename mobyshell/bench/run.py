@@ -177,7 +177,8 @@ def page(
         ratio = "" if one.ratio is None else f"{one.ratio:.2f}"
         goal = "" if one.goal is None else f"≤ {one.goal:.3g}"
         met = {True: "✓", False: "missed", None: ""}[one.met]
-        lines.append(f"| {one.name} | {one.value} | {one.peer} | {ratio} | {goal} | {met} |")
+        peer = one.peer.replace("|", "\\|")  # a pipe of a shell is no column
+        lines.append(f"| {one.name} | {one.value} | {peer} | {ratio} | {goal} | {met} |")
     if bench.missing:
         lines += ["", "Not measured:", "", *(f"- {one}" for one in bench.missing)]
     return "\n".join(lines) + "\n"
