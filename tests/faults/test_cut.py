@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.core.store.test_power_cut import mounted, run
+from tests.core.store.test_power_cut import cut, mounted, run
 from tests.faults.record import note
 from tests.faults.scenes import ACTS, Act, Judge, Place, Stage, quiet
 from tests.faults.strace import ALL, Point, points, some, strike
@@ -59,7 +59,7 @@ def test_what_was_acknowledged_is_whole(stage: Stage, act: Act, tmp_path: Path) 
         with mounted(image, tmp_path / "mnt") as mount:
             place = settled(stage, mount)
             struck = strike(judge.words(place), point, "signal=KILL", tmp_path / "log", place.env)
-            run("cp", "--sparse=always", str(image), str(copy))
+            cut(image, copy)
         with mounted(copy, tmp_path / "mnt") as mount:
             place = Place(mount / "p", stage.env)
             if found := judge.wrong(place, done=struck.done.returncode == 0):
@@ -77,7 +77,7 @@ def test_what_a_container_wrote_and_synced_is_there(stage: Stage, tmp_path: Path
         place.state.mkdir(mode=0o700)
         place.ok("container", "run", "--name", "box", "base", "--", "sh", "-c", "echo mine > /mine")
         place.ok("snapshot", "commit", "saved", "box")
-        run("cp", "--sparse=always", str(image), str(copy))
+        cut(image, copy)
         place.ok("task", "delete", "--force", "box")
         assert quiet(place) == []
     with mounted(copy, tmp_path / "mnt") as mount:
