@@ -230,25 +230,31 @@ def disconnect(ctx: Context, *, name: str, id: str) -> Done:
     effect=WRITE, example="network check",
 )  # fmt: skip
 def check(ctx: Context, *, repair: bool) -> Rows:
-    """Find what is left of tasks that are gone: their attachments, devices, rules and addresses.
+    """Find what is left of tasks that are gone, and what plugins find changed of those that are there.
 
-    Attachments are let go by whoever joins a network next; this is for looking, and for whose
-    records were deleted by hand.
+    Attachments, devices, rules and addresses of the gone are let go by whoever joins a network next;
+    this is for looking, and for whose records were deleted by hand. CNI's plugins are asked (CHECK)
+    whether a task's network is as they made it; that is not repaired: leave the network and join it.
     """
-    from mobyshell.core.network import orphans
+    from mobyshell.core.network import checking, orphans
 
     networking = home_of(ctx)
-    rows = [{"kind": "attachment", "name": one, "whose": one, "repaired": repair}
-            for one in (*networking.stale(), *networking.unsettled())]  # fmt: skip
+    why: dict[str, str] = {}
+    lost = [*networking.stale(), *networking.unsettled()]
     if repair:
-        networking.reconcile()
+        networking.reconcile(told=lambda whose, error: why.update({whose: str(error)}))
+    still = {*networking.stale(), *networking.unsettled()}
+    rows = [{"kind": "attachment", "name": one, "whose": one, "repaired": one not in still,
+             "why": why.get(one, "")} for one in lost]  # fmt: skip
     found = orphans.find(networking) if os.geteuid() == 0 else []
     if repair:
         orphans.remove(networking, found)
     rows += [{"kind": one.kind, "name": one.name or one.whose, "whose": one.whose,
-              "repaired": repair} for one in found]  # fmt: skip
+              "repaired": repair, "why": ""} for one in found]  # fmt: skip
+    rows += [{"kind": "network", "name": one.network, "whose": one.whose, "repaired": False,
+              "why": one.why} for one in checking.check(networking)]  # fmt: skip
     columns = (("kind", "KIND", "text"), ("name", "NAME", "id"), ("whose", "WHOSE", "text"),
-               ("repaired", "REPAIRED", "check"))  # fmt: skip
+               ("repaired", "REPAIRED", "check"), ("why", "WHY", "text"))  # fmt: skip
     said = "" if rows else "nothing is left of anybody who is gone"
     return Rows(columns, rows, "name", said)
 

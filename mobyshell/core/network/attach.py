@@ -272,10 +272,13 @@ class Networking:
                 where = bridge.data_directory if bridge is not None else DATA_DIRECTORY
                 Addresses(where, one.network).release(identity.cni_id, known if whole else None)
 
-    def reconcile(self, exists: Callable[[str, str], bool] | None = None) -> list[str]:
+    def reconcile(
+        self, exists: Callable[[str, str], bool] | None = None,
+        told: Callable[[str, MobyshellError], object] | None = None,
+    ) -> list[str]:  # fmt: skip
         """Undo what dead processes left: attachments that nobody holds, of containers that are not
         there (`exists`; by default, without a directory in the state root). The names of those that
-        could be."""
+        could be; `told` hears of the others."""
         there = exists or self.there
         gone = []
         for namespace, id in self.records.ids():
@@ -290,7 +293,9 @@ class Networking:
                 continue
             try:
                 self.let_go(namespace, id, fd)
-            except MobyshellError:
+            except MobyshellError as error:
+                if told is not None:
+                    told(f"{namespace}/{id}", error)
                 continue  # its record stays, and whoever deletes it is told why
             gone.append(f"{namespace}/{id}")
         self.records.sweep()

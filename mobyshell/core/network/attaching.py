@@ -16,6 +16,7 @@ from mobyshell.core.network import cni, names, slirp
 from mobyshell.core.network.asked import parse
 from mobyshell.core.network.files import locked
 from mobyshell.core.network.planner import HOLDER_PID, SLIRP_PID, Wanted, join
+from mobyshell.core.network.servers import names_of
 from mobyshell.core.network.values import (
     HOST,
     Attachment,
@@ -148,9 +149,12 @@ class Attaching:
     def _write_files(self) -> None:
         request = self._request
         ips = [one.partition("/")[0] for one in self.attachment.addresses]
-        servers = request.servers or ((slirp.SLIRP_DNS,) if self._mode == "slirp4netns" else ())
-        names.write(self.attachment.directory, request.hostname, ips, servers=servers,
-                    search=request.search, own_loopback=self._mode != "host")  # fmt: skip
+        theirs = names_of(self.attachment.joined)
+        carried = (slirp.SLIRP_DNS,) if self._mode == "slirp4netns" else ()
+        names.write(self.attachment.directory, request.hostname, ips,
+                    servers=request.servers or theirs.servers or carried,
+                    search=request.search or theirs.search, options=theirs.options,
+                    own_loopback=self._mode != "host")  # fmt: skip
 
 
 def slirp_operation(

@@ -1,7 +1,7 @@
 """Plugins of CNI: programs that join a container to a network, one after the other.
 
 Owns their protocol: environment, standard input, results and errors. Only the worker runs them.
-Source: https://www.cni.dev/docs/spec (1.0.0), sections 2 to 5.
+Source: https://www.cni.dev/docs/spec (1.1.0), sections 2 to 5; libcni/api.go.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mobyshell.core.errors import InvalidSpec, MobyshellError, TimedOut, Unsupported
+from mobyshell.core.network.config import VERSIONS
 from mobyshell.core.oci.safejson import read_json
 
 if TYPE_CHECKING:
@@ -21,9 +22,21 @@ if TYPE_CHECKING:
 DIRECTORIES = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
 """Where plugins are, if CNI_PATH does not say."""
 
+_ARGS = "IgnoreUnknown=1"
+"""CNI_ARGS: none, and a plugin that wants some shall do without (as nerdctl has it)."""
+
+_OTHER_VERSION = 1
+"""The code of an error: the plugin does not speak this version, and has done nothing."""
+
 _SECONDS = 110.0
 # plugins call iptables, which is where a user's $PATH may not lead
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class PluginFailed(MobyshellError):
+    """A plugin answered with an error. `code`: the spec's, 0 if it is not said."""
+
+    code = 0
 
 
 def directories() -> tuple[str, ...]:
@@ -65,17 +78,41 @@ def delete(
     places: Places, *, document: Mapping[str, Any], container: str, netns: str, interface: str,
     plugins: Sequence[str], capabilities: Mapping[str, Any], result: Mapping[str, Any],
 ) -> None:  # fmt: skip
-    """Run the plugins of a list with DEL, the last first, each although another failed."""
+    """Run the plugins of a list with DEL, the last first, each although another failed.
+
+    One that cannot speak the list's version could not do it at ADD either, which then had no result.
+    """
     there = netns if os.path.exists(netns) else ""
     failed: MobyshellError | None = None
+    before = result if _since(document, "0.4.0") else {}
     for one in reversed(document["plugins"]):
-        config = _config(document, one, capabilities, result)
+        config = _config(document, one, capabilities, before)
         try:
             _run(one["type"], "DEL", config, container, there, interface, plugins)
         except MobyshellError as error:
-            failed = failed or error
+            if result or not isinstance(error, PluginFailed) or error.code != _OTHER_VERSION:
+                failed = failed or error
     if failed is not None:
         raise failed
+
+
+def check(
+    places: Places, *, document: Mapping[str, Any], container: str, netns: str, interface: str,
+    plugins: Sequence[str], capabilities: Mapping[str, Any], result: Mapping[str, Any],
+) -> None:  # fmt: skip
+    """Ask the plugins of a list whether all is still as they made it. PluginFailed if it is not."""
+    for one in document["plugins"] if can_check(document) else ():
+        config = _config(document, one, capabilities, result)
+        _run(one["type"], "CHECK", config, container, netns, interface, plugins)
+
+
+def can_check(document: Mapping[str, Any]) -> bool:
+    """Whether the plugins of a list can be asked."""
+    return _since(document, "0.4.0") and document.get("disableCheck") not in (True, "true")
+
+
+def _since(document: Mapping[str, Any], version: str) -> bool:
+    return VERSIONS.index(document.get("cniVersion", "")) >= VERSIONS.index(version)
 
 
 def _config(
@@ -103,7 +140,8 @@ def _run(
         raise Unsupported(f"the CNI plugin {kind} is not installed",
                           hint="apt install containernetworking-plugins, or set CNI_PATH")  # fmt: skip
     environment = {
-        "CNI_COMMAND": command, "CNI_CONTAINERID": container, "CNI_NETNS": netns,
+        **os.environ,
+        "CNI_COMMAND": command, "CNI_ARGS": _ARGS, "CNI_CONTAINERID": container, "CNI_NETNS": netns,
         "CNI_IFNAME": interface, "CNI_PATH": ":".join(places),
         "PATH": ":".join(filter(None, (os.environ.get("PATH"), _PATH))),
     }  # fmt: skip
@@ -117,8 +155,11 @@ def _run(
     except OSError as error:
         raise MobyshellError(f"the CNI plugin {path} cannot be run: {error.strerror}") from None
     if done.returncode:
-        raise MobyshellError(f"the CNI plugin {kind} failed to {command}: {_said(done)}")
-    if command == "DEL" or not done.stdout.strip():
+        code, said = _said(done)
+        failed = PluginFailed(f"the CNI plugin {kind} failed to {command}: {said}")
+        failed.code = code
+        raise failed
+    if command != "ADD" or not done.stdout.strip():
         return None
     result = read_json(done.stdout, f"the result of the CNI plugin {kind}")
     if not isinstance(result, dict):
@@ -126,22 +167,30 @@ def _run(
     return result
 
 
-def _said(done: subprocess.CompletedProcess[bytes]) -> str:
+def _said(done: subprocess.CompletedProcess[bytes]) -> tuple[int, str]:
     """What a plugin says of its failure: the error object of the spec, else its last line."""
     try:
         told = read_json(done.stdout, "the error")
         words = [str(told[key]) for key in ("msg", "details") if told.get(key)]
         if words:
-            return ": ".join(words)[:400]
+            code = told.get("code")
+            return code if isinstance(code, int) else 0, ": ".join(words)[:400]
     except (InvalidSpec, AttributeError, TypeError):
         pass  # some write text
     lines = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
-    return lines[-1][:400] if lines else f"exit status {done.returncode}"
+    if not lines:
+        return 0, f"exit status {done.returncode}"
+    died = [one for one in lines if one.startswith("panic: ")]  # Go says where only after why
+    return 0, (died or lines)[-1][:400]
 
 
 def addresses(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(address, gateway) of each address in a result."""
     found = []
+    for old in ("ip4", "ip6"):  # before 0.3.0
+        one = result.get(old)
+        if isinstance(one, dict) and isinstance(one.get("ip"), str):
+            found.append((one["ip"], str(one.get("gateway") or "")))
     for one in result.get("ips") or ():
         if isinstance(one, dict) and isinstance(one.get("address"), str):
             found.append((one["address"], str(one.get("gateway") or "")))

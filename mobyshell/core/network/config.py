@@ -2,7 +2,7 @@
 
 Owns what our own implementation understands of them (`bridge` with `host-local`, `portmap`,
 `firewall`, and a `tuning` that changes nothing); a list that asks for more is done by the plugins
-that it names. Source: https://www.cni.dev/docs/spec (1.0.0), and the plugins' own pages.
+that it names. Source: https://www.cni.dev/docs/spec (1.1.0), and the plugins' own pages.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from mobyshell.core.oci.safejson import read_json
 
 Network: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
 
-VERSIONS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
+VERSIONS = ("", "0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
+"""Those that we speak, the newest last; a file without any means the first that there was."""
+
 RESERVED = ("none", "host", "container", "pasta", "slirp4netns")
 """Words that `--network` knows, and that are therefore no names of networks."""
 
@@ -29,7 +31,7 @@ _OURS = "mobyshell"
 
 _BRIDGE = frozenset({
     "type", "name", "cniVersion", "bridge", "isGateway", "isDefaultGateway", "forceAddress",
-    "ipMasq", "mtu", "hairpinMode", "promiscMode", "ipam", "dns", "args",
+    "ipMasq", "mtu", "hairpinMode", "promiscMode", "ipam", "dns", "args", "capabilities",
 })  # fmt: skip
 _IPAM = frozenset({
     "type", "ranges", "routes", "subnet", "rangeStart", "rangeEnd", "gateway", "dataDir",
@@ -135,9 +137,7 @@ def parse(data: bytes, path: str = "", *, ours: bool = False) -> NetworkConfig:
     name, plugins = document.get("name"), document.get("plugins")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise InvalidSpec(f"{where}{name!r:.80} is no name of a network")
-    version = document.get("cniVersion", "")
-    if version not in VERSIONS:
-        raise InvalidSpec(f"{where}cniVersion {version!r:.40} is none of {', '.join(VERSIONS)}")
+    document = {**document, "cniVersion": _version(document, where)}
     if not isinstance(plugins, list) or not plugins or len(plugins) > 32:
         raise InvalidSpec(f"{where}a network has 1 to 32 plugins")
     for one in plugins:
@@ -145,6 +145,17 @@ def parse(data: bytes, path: str = "", *, ours: bool = False) -> NetworkConfig:
         if not isinstance(kind, str) or not _NAME.fullmatch(kind):
             raise InvalidSpec(f"{where}{kind!r:.80} is no type of a plugin")
     return NetworkConfig(name, document, path, ours)
+
+
+def _version(document: Mapping[str, Any], where: str) -> str:
+    """The version that plugins are spoken to in: the newest we know of those that a list offers."""
+    first, more = document.get("cniVersion", ""), document.get("cniVersions") or []
+    offered = [first, *(more if isinstance(more, list) else [more])]
+    known = [one for one in VERSIONS if one in offered and (one or offered == [""])]
+    if not known:
+        said = ", ".join(repr(one)[:40] for one in offered[:8] if one != "")
+        raise InvalidSpec(f"{where}cniVersion {said} is none of {', '.join(VERSIONS[1:])}")
+    return known[-1]
 
 
 def check_name(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 
+from mobyshell.core.network.asked import Asked
 from mobyshell.core.network.config import NetworkConfig
 from mobyshell.core.network.planner import (
     HOLDER_PID,
@@ -66,7 +67,8 @@ def left_by(
     """The end of a container's device in one network. `ports`: those that led to it."""
     if one.engine == "cni":
         config = NetworkConfig(one.network, one.document)
-        undo = by_plugins("cni-del", identity, config, one.interface, terms, ports, one.ips)
+        asked = Asked(one.network, one.ips, one.aliases)
+        undo = by_plugins("cni-del", identity, config, one.interface, terms, ports, asked)
         return Operation(undo.verb, undo.where, {**undo.arguments, "result": dict(one.result)},
                          undo.why, undo.shell)  # fmt: skip
     return Operation(

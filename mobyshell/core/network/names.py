@@ -23,10 +23,11 @@ _LARGEST = 1 << 16
 
 
 def resolv_conf(
-    host: str, *, servers: Sequence[str] = (), search: Sequence[str] = (), own_loopback: bool = True
-) -> str:
-    """A resolv.conf (resolv.conf(5)) from the host's text. `servers` and `search` replace its own;
-    with `own_loopback` servers at 127.0.0.0/8 and ::1 are left out."""
+    host: str, *, servers: Sequence[str] = (), search: Sequence[str] = (),
+    options: Sequence[str] = (), own_loopback: bool = True,
+) -> str:  # fmt: skip
+    """A resolv.conf (resolv.conf(5)) from the host's text. `servers` and `search` replace its own,
+    `options` are added; with `own_loopback` servers at 127.0.0.0/8 and ::1 are left out."""
     kept, found = [], list(servers)
     for line in host.splitlines():
         words = line.split()
@@ -42,6 +43,8 @@ def resolv_conf(
             kept.append(" ".join(words))
     if search:
         kept.insert(0, " ".join(("search", *search)))
+    if options:
+        kept.append(" ".join(("options", *options)))
     return "".join(f"{line}\n" for line in (*kept, *(f"nameserver {one}" for one in found)))
 
 
@@ -72,11 +75,11 @@ def host_resolv_conf() -> str:
 
 def write(
     directory: str, hostname: str, addresses: Sequence[str], *, servers: Sequence[str] = (),
-    search: Sequence[str] = (), own_loopback: bool = True,
+    search: Sequence[str] = (), options: Sequence[str] = (), own_loopback: bool = True,
 ) -> None:  # fmt: skip
     """Write the three files into `directory`. SyscallFailed."""
     resolv = resolv_conf(host_resolv_conf(), servers=servers, search=search,
-                         own_loopback=own_loopback)  # fmt: skip
+                         options=options, own_loopback=own_loopback)  # fmt: skip
     for name, text in (
         (RESOLV_CONF, resolv), (HOSTS, hosts(hostname, addresses)), (HOSTNAME, f"{hostname}\n"),
     ):  # fmt: skip

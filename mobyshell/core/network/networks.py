@@ -31,6 +31,7 @@ from mobyshell.core.oci.labels import check_labels
 DEFAULT = "bridge"
 """The network of a container that publishes ports and names none; made when first asked for."""
 
+_LARGEST = 4 * 1024 * 1024 + 1
 _POOL = ipaddress.ip_network("10.90.0.0/15")
 
 
@@ -65,6 +66,8 @@ class Networks:
         for one in _directory(self._machine, ours=False):
             if one.name == name:
                 return one
+        if wrong := _unreadable(self._machine, name):
+            raise wrong
         others = [one for one in _names(self._root)
                   if os.path.exists(f"{self._root}/{one}/{name}.conflist")]  # fmt: skip
         raise NotFound(
@@ -170,16 +173,33 @@ def _text(document: Mapping[str, Any]) -> bytes:
 def _directory(path: str, *, ours: bool) -> list[NetworkConfig]:
     """The networks in a directory, in the order of file names; of a name, the first, as libcni."""
     found: dict[str, NetworkConfig] = {}
-    for name in _names(path):
-        if not name.endswith((".conflist", ".conf", ".json")):
-            continue
+    for name in _files(path):
         try:
             with open(f"{path}/{name}", "rb") as file:
-                one = config.parse(file.read(4 * 1024 * 1024 + 1), f"{path}/{name}", ours=ours)
+                one = config.parse(file.read(_LARGEST), f"{path}/{name}", ours=ours)
         except (OSError, InvalidSpec):
             continue
         found.setdefault(one.name, one)
     return list(found.values())
+
+
+def _unreadable(path: str, name: str) -> InvalidSpec | None:
+    """What is wrong with the file in a directory that was to be the network `name`."""
+    for file in _files(path):
+        try:
+            with open(f"{path}/{file}", "rb") as opened:
+                data = opened.read(_LARGEST)
+            config.parse(data, f"{path}/{file}")
+        except InvalidSpec as error:
+            if file.rpartition(".")[0] == name or f'"{name}"'.encode() in data:
+                return error
+        except OSError:
+            continue
+    return None
+
+
+def _files(path: str) -> list[str]:
+    return [one for one in _names(path) if one.endswith((".conflist", ".conf", ".json"))]
 
 
 def _names(path: str) -> list[str]:

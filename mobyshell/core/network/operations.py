@@ -285,6 +285,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "unlink": unlink, "plug": plug, "up": up, "address": address, "route": route, "routes": routes,
     "sysctl": sysctl, "rules": rules, "unrule": unrule, "ports": ports, "proxy": proxy,
     "stop": stop, "owned": owned, "seen": seen, "cni-add": _in("cni", "add"), "cni-del": _in("cni", "delete"),
+    "cni-check": _in("cni", "check"),
     "slirp": _in("slirp", "start"), "hold": _in("holder", "hold"),
     "pin-users": _in("holder", "pin"),
 }  # fmt: skip

@@ -144,9 +144,7 @@ def joined_by(
 ) -> Iterator[Operation]:
     """One network, with the ports that lead to it; all but the rules."""
     if one.bridge is None:
-        yield by_plugins(
-            "cni-add", identity, one.config, one.interface, terms, ports, one.asked.ips
-        )
+        yield by_plugins("cni-add", identity, one.config, one.interface, terms, ports, one.asked)
     else:
         yield from join_bridge(identity, one, one.bridge, terms)
         yield from published(one, ports, terms)
@@ -363,19 +361,22 @@ def proxied(leases: Sequence[Lease], ports: Sequence[PortMapping], terms: Terms)
 
 def by_plugins(
     verb: str, identity: Identity, config: NetworkConfig, interface: str, terms: Terms,
-    ports: Sequence[PortMapping], ips: Sequence[str] = (),
+    ports: Sequence[PortMapping], asked: Asked,
 ) -> Operation:  # fmt: skip
-    capabilities: dict[str, Any] = {"ips": list(ips)} if ips else {}
+    """A list's plugins with one command; each is told what it says that it can use (CNI's
+    CONVENTIONS.md, "dynamic plugin specific fields")."""
+    said = {"ips": asked.ips, "aliases": asked.aliases}
+    capabilities: dict[str, Any] = {key: list(words) for key, words in said.items() if words}
     if ports:
         capabilities["portMappings"] = [one.to_json() for one in ports]
     arguments = {
         "document": dict(config.document), "container": identity.cni_id, "netns": terms.netns,
         "interface": interface, "plugins": list(terms.plugins), "capabilities": capabilities,
     }  # fmt: skip
-    said = f"CNI_PATH={':'.join(terms.plugins)} CNI_IFNAME={interface} "
-    said += f"CAP_ARGS={shlex.quote(json.dumps(capabilities))} " if capabilities else ""
+    shell = f"CNI_PATH={':'.join(terms.plugins)} CNI_IFNAME={interface} "
+    shell += f"CAP_ARGS={shlex.quote(json.dumps(capabilities))} " if capabilities else ""
     kinds = ", ".join(str(one["type"]) for one in config.plugins)
     return Operation(
         verb, HOST, arguments, f"the network {config.name}, by the plugins {kinds}",
-        f"{said}cnitool {verb[4:]} {config.name} {shlex.quote(terms.netns)}",
+        f"{shell}cnitool {verb[4:]} {config.name} {shlex.quote(terms.netns)}",
     )  # fmt: skip

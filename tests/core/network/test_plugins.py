@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from mobyshell.core.errors import MobyshellError, Refused, Unsupported
+from mobyshell.core.errors import InvalidSpec, MobyshellError, Refused, Unsupported
+from mobyshell.core.network import checking
 from mobyshell.core.network.values import Attachment, Request
 from tests.core.network.conftest import Home, asking
 
@@ -18,7 +19,7 @@ pytestmark = [pytest.mark.root, pytest.mark.peer]
 
 def _machine(home: Home, name: str, plugins: list[dict[str, Any]], **more: Any) -> None:
     """A network of the machine's administrator."""
-    document = {"cniVersion": "1.0.0", "name": name, "plugins": plugins, **more}
+    document = {"cniVersion": "1.0.0", "name": name, "plugins": plugins} | more
     directory = home.directory / "net.d"
     directory.mkdir(exist_ok=True)
     (directory / f"{name}.conflist").write_text(json.dumps(document))
@@ -153,3 +154,132 @@ def test_our_own_networks_are_lists_that_the_plugins_understand(home: Home) -> N
     home.delete("one")
     home.net.remove_network("mine")
     assert home.leftovers()["links"] == set()
+
+
+_LOGGER = """#!/bin/sh
+# what a plugin is told, one file a call
+set -eu
+printf '%s\\n' "$CNI_COMMAND" "$CNI_ARGS" "$CNI_IFNAME" "${MARK-}" >>LOG
+cat >>LOG
+echo >>LOG
+[ "$CNI_COMMAND" = CHECK ] && [ -e LOG.broken ] && { echo '{"code": 100, "msg": "not as it was"}'; exit 1; }
+[ "$CNI_COMMAND" = ADD ] && cat LOG.result || :
+"""
+
+
+def _logger(home: Home, monkeypatch: pytest.MonkeyPatch, **result: Any) -> Path:
+    """A plugin `logger` that answers with `result`, and the file that it writes."""
+    directory, log = home.directory / "plugins", home.directory / "log"
+    directory.mkdir()
+    (directory / "logger").write_text(_LOGGER.replace("LOG", str(log)))
+    (directory / "logger").chmod(0o755)
+    Path(f"{log}.result").write_text(json.dumps(result))
+    monkeypatch.setenv("CNI_PATH", str(directory))
+    return log
+
+
+def _calls(log: Path) -> list[tuple[list[str], dict[str, Any]]]:
+    lines = log.read_text().splitlines()
+    log.unlink()
+    return [(lines[at : at + 4], json.loads(lines[at + 4])) for at in range(0, len(lines), 5)]
+
+
+def test_plugins_are_told_what_libcni_tells_them(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = {"cniVersion": "1.0.0", "ips": [{"address": "10.53.0.9/24"}]}
+    log = _logger(home, monkeypatch, **answer)
+    monkeypatch.setenv("MARK", "seen")
+    can = {"ips": True, "aliases": True, "portMappings": True, "bandwidth": True}
+    _machine(home, "told", [{"type": "logger", "capabilities": can}, {"type": "logger"}])
+    home.attach("one", "told:ip=10.53.0.9,alias=db", publish=("8080:80",))
+    home.delete("one")
+    told = {"ips": ["10.53.0.9"], "aliases": ["db"],
+            "portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]}  # fmt: skip
+    bare = {"type": "logger", "cniVersion": "1.0.0", "name": "told"}
+    full = {**bare, "runtimeConfig": told}
+    assert _calls(log) == [
+        ([command, "IgnoreUnknown=1", "eth0", "seen"], config)
+        for command, config in (
+            ("ADD", full), ("ADD", {**bare, "prevResult": answer}),
+            ("DEL", {**bare, "prevResult": answer}), ("DEL", {**full, "prevResult": answer}),
+        )
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("version", ["", "0.2.0", "0.3.1"])
+def test_lists_of_old_versions(home: Home, monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+    answer: dict[str, Any] = {"ips": [{"address": "10.54.0.2/24", "gateway": "10.54.0.1"}]}
+    if version != "0.3.1":
+        answer = {"ip4": {"ip": "10.54.0.2/24", "gateway": "10.54.0.1"}}
+    log = _logger(home, monkeypatch, cniVersion=version, **answer)
+    _machine(home, "old", [{"type": "logger"}], cniVersion=version)
+    if not version:
+        path = home.directory / "net.d" / "old.conflist"
+        path.write_text(json.dumps({"name": "old", "type": "logger"}))
+    one = home.attach("one", "old")
+    assert one.addresses == ("10.54.0.2/24",)
+    home.delete("one")
+    (_, config) = _calls(log)[1]
+    assert config == {"type": "logger", "cniVersion": version, "name": "old"}
+
+
+def test_name_servers_of_plugins_are_the_containers(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dns = {"nameservers": ["10.55.0.53", "no address"], "domain": "lan.test",
+           "search": ["a.test", "b\nnameserver 6.6.6.6"], "options": ["ndots:2"]}  # fmt: skip
+    _logger(home, monkeypatch, cniVersion="1.0.0", dns=dns)
+    _machine(home, "named", [{"type": "logger"}])
+    one = home.attach("one", "named")
+    text = (Path(one.directory) / "resolv.conf").read_text()
+    assert [line for line in text.splitlines() if line.startswith("nameserver")] == [
+        "nameserver 10.55.0.53"
+    ]
+    assert "search lan.test a.test\n" in text
+    assert "options ndots:2\n" in text
+    _machine(home, "both", [{**_plugins(home, "both")[0], "dns": {"nameservers": ["10.50.0.53"]}}])
+    two = home.attach("two", "both")
+    assert two.joined[0].engine == "builtin"
+    assert "nameserver 10.50.0.53\n" in (Path(two.directory) / "resolv.conf").read_text()
+
+
+def test_plugins_are_asked_whether_all_is_as_it_was(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = _logger(home, monkeypatch, cniVersion="1.0.0")
+    _machine(home, "asked", [{"type": "logger"}])
+    _machine(home, "unasked", [{"type": "logger"}], disableCheck=True)
+    _machine(home, "old", [{"type": "logger"}], cniVersion="0.3.1")
+    home.attach("one", "asked", "unasked", "old")
+    log.unlink()
+    assert list(checking.check(home.net)) == []
+    ((told, config),) = _calls(log)
+    assert told[:3] == ["CHECK", "IgnoreUnknown=1", "eth0"]
+    assert config["prevResult"] == {"cniVersion": "1.0.0"}
+    Path(f"{log}.broken").touch()
+    (broken,) = checking.check(home.net)
+    assert (broken.whose, broken.network) == ("default/one", "asked")
+    assert "not as it was" in broken.why
+
+
+def test_a_version_that_a_plugin_does_not_speak_leaves_nothing(home: Home) -> None:
+    ipam = {"type": "host-local", "dataDir": str(home.directory / "data"), "subnet": "10.56.0.0/24"}
+    _machine(home, "next", [{"type": "ptp", "ipam": ipam}], cniVersion="1.1.0")
+    try:
+        home.attach("one", "next")
+    except MobyshellError as error:
+        assert "failed to ADD: incompatible CNI version" in str(error)
+    else:
+        home.delete("one")  # these plugins are newer
+    assert home.net.stale() == []
+
+
+def test_a_network_that_cannot_be_read_says_why(home: Home) -> None:
+    _machine(home, "future", [{"type": "ptp"}], cniVersion="9.0.0")
+    with pytest.raises(InvalidSpec, match=r"future.conflist: cniVersion '9.0.0' is none of 0.1.0"):
+        home.net.networks.get("future")
+    _machine(home, "future", [{"type": "ptp"}], cniVersion="9.0.0", cniVersions=["1.0.0", "0.4.0"])
+    assert home.net.networks.get("future").document["cniVersion"] == "1.0.0"
+    _machine(home, "podmans", [{**_plugins(home, "podmans")[0], "capabilities": {"ips": True}}])
+    assert home.net.networks.get("podmans").built_in()[1] == ""
