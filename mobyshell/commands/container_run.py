@@ -65,13 +65,12 @@ _MAKING = (
 
 def _plan(ctx: Context, *, image: str, command: tuple[str, ...], **how: Any) -> Rows:
     """The kernel operations of its creation; nothing is made, and nothing fetched."""
-    from dataclasses import replace
-
     from mobyshell.commands import task_surroundings
     from mobyshell.commands.bundle import plan_rows
     from mobyshell.core.runtime.planner import make_plan
     from mobyshell.core.runtime.values import PLAIN, RootMount
     from mobyshell.core.store.stack import Stack
+    from mobyshell.core.values import replace
     from mobyshell.moby.defaults import spec_in
     from mobyshell.moby.spec_options import Making, apply
 

@@ -93,7 +93,13 @@ def _made(plain: type[T], methods: Mapping[str, Any]) -> type[T]:
     own.update((name, own[name].default) for name in metadata)
     fields = {**inherited, **own}
     new = [name for name in own if name not in inherited]
-    body.update(__slots__=tuple(new), __fields__=fields, __match_args__=tuple(fields))
+    # what `cached_property` has found is kept where it looks for it
+    kept = (
+        ["__dict__"]
+        if any(type(one).__name__ == "cached_property" for one in body.values())
+        else []
+    )
+    body.update(__slots__=(*new, *kept), __fields__=fields, __match_args__=tuple(fields))
     body["__dataclass_fields__"] = _FIELDS
     if metadata:
         body["__metadata__"] = metadata

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mobyshell.core.oci import dump_spec, parse_spec
 from mobyshell.core.tasks.restarts import POLICY, parse
+from mobyshell.core.values import value
 
 if TYPE_CHECKING:
     from mobyshell.core.volumes.volumes import Volume
@@ -25,7 +25,7 @@ HOW = "io.mobyshell/run"
 _WISHES = ("network", "publish", "volume")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Around:
     """An option of a container that changes nothing of its spec."""
 

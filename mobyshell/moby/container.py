@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -23,7 +22,7 @@ from mobyshell.core.store.snapshots.protocol import GID_MAPPING, UID_MAPPING
 from mobyshell.core.store.stack import Stack
 from mobyshell.core.tasks.restarts import POLICY, labels_at_start
 from mobyshell.core.tasks.users import Read
-from mobyshell.core.values import replace
+from mobyshell.core.values import field, replace, value, variable
 from mobyshell.moby.around import HOW, around
 from mobyshell.moby.defaults import spec_in
 from mobyshell.moby.spec_options import Making, SpecOption, apply
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from mobyshell.moby.tenant import Tenant
 
 
-@dataclass(slots=True)
+@variable
 class Draft:
     """A container in the making: what options fill in. `mounts`: of the snapshot that was made for it;
     `undo`: what takes back what they made."""
@@ -194,7 +193,7 @@ def with_snapshot_cleanup(container: Container) -> None:
 DeleteOption: TypeAlias = Callable[["Container"], None]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Container:
     """A container by its id. What is asked of it is asked of the store: it may have changed."""
 

@@ -7,10 +7,10 @@ limit of open files, no terminal.
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mobyshell.core.oci import Capabilities, IDMapping, Mount, Root, Spec, default_spec
+from mobyshell.core.values import replace
 
 if TYPE_CHECKING:
     from mobyshell.core.store.owners import Owners

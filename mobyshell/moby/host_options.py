@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.oci import Mount, Spec
+from mobyshell.core.values import replace
 from mobyshell.moby.spec_options import (
     Making,
     SpecOption,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -11,12 +10,13 @@ from mobyshell.core.oci.descriptor import Descriptor
 from mobyshell.core.oci.image_config import ImageConfig
 from mobyshell.core.oci.platform import Platform, matcher
 from mobyshell.core.store.walk import Resolved, resolve
+from mobyshell.core.values import value
 
 if TYPE_CHECKING:
     from mobyshell.moby.tenant import Tenant
 
 
-@dataclass(frozen=True)
+@value
 class Image:
     """An image as it was when it was asked for. `platform` None: this machine's."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from mobyshell.core.errors import MobyshellError
@@ -16,12 +15,13 @@ from mobyshell.core.linux.namespaces.details import Fact, details, user_name
 from mobyshell.core.linux.namespaces.survey import survey
 from mobyshell.core.linux.namespaces.values import Namespace, Survey
 from mobyshell.core.tasks.membership import owners
+from mobyshell.core.values import field, value
 
 if TYPE_CHECKING:
     from mobyshell.core.tasks.service import TaskInfo
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Look:
     """What was seen at once: namespaces and processes, and the task of each process that has one.
     `untold` says why tasks are not known, "" if they are; `us` is the process that looked."""

@@ -7,10 +7,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import replace
 
 from mobyshell.core.errors import SyscallFailed, UsageError
 from mobyshell.core.oci import CPU, Device, DeviceCgroup, Linux, Memory, Resources, Spec
+from mobyshell.core.values import replace
 from mobyshell.moby.spec_options import Making, SpecOption
 
 
@@ -99,5 +99,5 @@ def _with(spec: Spec, resources: Resources) -> Spec:
 
 def _with_cpu(spec: Spec, **changes: object) -> Spec:
     given = {name: one for name, one in changes.items() if one is not None}
-    cpu = replace(_of(spec).cpu or CPU(), **given)  # type: ignore[arg-type]
+    cpu = replace(_of(spec).cpu or CPU(), **given)
     return _with(spec, replace(_of(spec), cpu=cpu))

@@ -10,19 +10,19 @@ import posixpath
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from mobyshell.core.errors import NotFound
 from mobyshell.core.oci.digest import Digest
 from mobyshell.core.store.differences import Difference, Way, differences
 from mobyshell.core.store.stack import Entry, Stack
+from mobyshell.core.values import value
 from mobyshell.moby.image import Image
 
 LARGEST = 1 << 20
 """Bytes of a file that are shown."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LayerRow:
     """A step of an image's history. `number` counts the layers from 0, -1 where the step made none;
     `size` is of the blob; `created_by` what made it, as far as somebody said so."""
@@ -37,7 +37,7 @@ class LayerRow:
     comment: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FileRow:
     """A path of an image's tree. `layer` counts from 0, the lowest: whose it is."""
 
@@ -51,7 +51,7 @@ class FileRow:
     target: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Wasted:
     """A file of which more than one layer has a copy. `bytes`: of those that are not seen."""
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from mobyshell.core.errors import NotFound, ShimLost, UsageError, WrongState
@@ -19,6 +18,7 @@ from mobyshell.core.store.labels import BOOT
 from mobyshell.core.store.snapshots.volatile import unsynced
 from mobyshell.core.tasks.logs import content
 from mobyshell.core.tasks.restarts import ALWAYS, POLICY, UNLESS_STOPPED, parse
+from mobyshell.core.values import value
 from mobyshell.moby import container as containers
 from mobyshell.moby.around import Around
 from mobyshell.moby.container import (
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from mobyshell.moby.container import ContainerOption, Draft
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Finished:
     """How it ended (128+n for signal n), and what it said: at most what the log keeps."""
 

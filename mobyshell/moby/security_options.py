@@ -4,9 +4,8 @@ hidden and read-only places. Options of its spec.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from mobyshell.core.oci import Capabilities, Linux, Process, Seccomp, Spec
+from mobyshell.core.values import replace
 from mobyshell.moby.spec_options import (
     Making,
     SpecOption,
@@ -74,8 +73,8 @@ def _capabilities(spec: Spec) -> Capabilities:
 
 def _of_process(spec: Spec, **changes: object) -> Spec:
     process = spec.process or Process(cwd="/")
-    return replace(spec, process=replace(process, **changes))  # type: ignore[arg-type]
+    return replace(spec, process=replace(process, **changes))
 
 
 def _of_linux(spec: Spec, **changes: object) -> Spec:
-    return replace(spec, linux=replace(spec.linux or Linux(), **changes))  # type: ignore[arg-type]
+    return replace(spec, linux=replace(spec.linux or Linux(), **changes))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import posixpath
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from mobyshell.core.errors import MobyshellError
@@ -20,6 +19,7 @@ from mobyshell.core.store.gc.graph import Graph, Node, holders, tell, ways
 from mobyshell.core.store.snapshots.choose import DRIVERS
 from mobyshell.core.store.snapshots.protocol import Kind, Mount, Snapshot, Snapshotter, Usage
 from mobyshell.core.store.stack import Stack
+from mobyshell.core.values import field, value
 from mobyshell.moby.look import LARGEST, file_row
 from mobyshell.moby.survey import LayerChanges, TreeRow, layer_changes, marked
 
@@ -33,7 +33,7 @@ MEASURED = 30.0
 """Seconds for which what an active snapshot takes is not measured again: its files are counted."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Holder:
     """A root that keeps a snapshot: `kind` image, container, lease, or snapshot (by its label)."""
 
@@ -41,7 +41,7 @@ class Holder:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SnapshotInfo:
     """A snapshot in a list. `kind` active, view or committed; `size` (bytes) and `inodes` are its
     own, without its parents, None where they could not be counted; `holders` is who keeps it:
@@ -75,7 +75,7 @@ class SnapshotInfo:
         return key if self.preferred else f"{self.snapshotter}\0{key}"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Layer:
     """A directory that a snapshot is made of, and whose it is."""
 
@@ -84,7 +84,7 @@ class Layer:
     directory: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Makeup:
     """How a snapshot is put together. `layers`: the topmost first, its own among them; `mounts`:
     what it says itself, or a view of it would where it is committed (`through`: "view")."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os.path
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from mobyshell.core.errors import UsageError
@@ -32,9 +31,10 @@ from mobyshell.core.oci import (
 from mobyshell.core.oci.image_config import Healthcheck, ImageConfig
 from mobyshell.core.tasks import users
 from mobyshell.core.tasks.healthchecks import HEALTHCHECK, annotation_of
+from mobyshell.core.values import replace, value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Making:
     """For whom a spec is made. `read`: files of the root filesystem, as `core/tasks/users` asks
     for them; `config`: of the container's image, if it has one."""
@@ -335,15 +335,15 @@ def _resources(spec: Spec) -> Resources:
 
 
 def _with_process(spec: Spec, **changes: object) -> Spec:
-    return replace(spec, process=replace(_process(spec), **changes))  # type: ignore[arg-type]
+    return replace(spec, process=replace(_process(spec), **changes))
 
 
 def _with_linux(spec: Spec, **changes: object) -> Spec:
-    return replace(spec, linux=replace(_linux(spec), **changes))  # type: ignore[arg-type]
+    return replace(spec, linux=replace(_linux(spec), **changes))
 
 
 def _with_resources(spec: Spec, **changes: object) -> Spec:
-    return _with_linux(spec, resources=replace(_resources(spec), **changes))  # type: ignore[arg-type]
+    return _with_linux(spec, resources=replace(_resources(spec), **changes))
 
 
 def _with_capabilities(

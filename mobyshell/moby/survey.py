@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from mobyshell.core.errors import MobyshellError, NotFound, UsageError
@@ -19,6 +18,7 @@ from mobyshell.core.oci.reference import parse_reference
 from mobyshell.core.store.differences import Difference, Way
 from mobyshell.core.store.snapshots.protocol import Snapshotter
 from mobyshell.core.store.walk import DEEPEST, children, variants
+from mobyshell.core.values import replace, value
 from mobyshell.moby import look
 from mobyshell.moby.image import Image
 from mobyshell.moby.look import FileRow, LayerRow, Wasted
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mobyshell.moby.tenant import Tenant
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ImageInfo:
     """An image in a list. `familiar` is its name as people write it; `size` (bytes of configuration
     and layers) and `unpacked` are None where there is nothing for this machine, and `problem` says
@@ -44,7 +44,7 @@ class ImageInfo:
     problem: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Part:
     """A blob an image is made of. `depth` below its target; `kind` index, manifest, attestation,
     config or layer; `mine`: what this machine runs is made of it."""
@@ -59,7 +59,7 @@ class Part:
     platform: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TreeRow:
     """A path as of a layer, and what that layer did to it. `touched`: to something below it."""
 
@@ -68,7 +68,7 @@ class TreeRow:
     touched: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LayerChanges:
     """What a layer did: by path, what it deleted by directory, and above what it did anything."""
 
@@ -105,7 +105,7 @@ class Images(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Known:
     """What the documents of a target say: the same for ever, as its digest is theirs."""
 

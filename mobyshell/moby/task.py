@@ -13,17 +13,17 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from mobyshell.core.errors import MobyshellError, NotFound, UsageError
 from mobyshell.core.runtime.values import ProcessInfo, Stats, Status
 from mobyshell.core.tasks.service import LogLine, Tasks
+from mobyshell.core.values import value
 
 _PIECE = 64 << 10
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class IO:
     """Where a process's streams go: containerd's cio.Creator. Its output is in the shim's log
     whatever is chosen here. `rows` and `columns` are of a terminal."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from mobyshell.core.errors import MobyshellError
 from mobyshell.core.network.networks import Networks
+from mobyshell.core.values import field, value
 from mobyshell.core.volumes.volumes import Volumes
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _LONGEST = 48
 Objects = Iterator["ObjectInfo"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TenantInfo:
     """A tenant. `counts` by kind, of those it has any of; `bytes` of its blobs and committed
     snapshots; `used`: the session is in it; `made`: the store knows it (else only tasks do)."""
@@ -51,7 +51,7 @@ class TenantInfo:
         return not any(self.counts.values())
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ObjectInfo:
     """One thing that a tenant has. `about` in a few words; None where bytes or a time are not known,
     or mean nothing."""

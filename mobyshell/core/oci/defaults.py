@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 
 from mobyshell.core.oci.linux import Linux, Namespace
 from mobyshell.core.oci.process import Capabilities, IDMapping, Mount, Process, Rlimit, Root, User
 from mobyshell.core.oci.resources import DeviceCgroup, Resources
 from mobyshell.core.oci.spec import Spec
 from mobyshell.core.oci.version import OCI_VERSION
+from mobyshell.core.values import replace
 
 _CAPABILITIES = ("CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE")
 

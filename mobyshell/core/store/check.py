@@ -15,7 +15,6 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +33,10 @@ from mobyshell.core.store.salvage import drop_snapshots, salvage
 from mobyshell.core.store.snapshots.driver import FILES
 from mobyshell.core.store.store import Store
 from mobyshell.core.store.walk import everything, lost
+from mobyshell.core.values import replace, value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Finding:
     """Something that is not as it should be. `remedy`: what a repair does, or a person has to."""
 

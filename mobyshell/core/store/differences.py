@@ -10,7 +10,6 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from enum import StrEnum
 from tempfile import TemporaryDirectory
 
@@ -23,6 +22,7 @@ from mobyshell.core.store.snapshots import mounting
 from mobyshell.core.store.snapshots.idmaps import IdMaps
 from mobyshell.core.store.snapshots.protocol import Form, Mount, Snapshotter
 from mobyshell.core.store.stack import Stack
+from mobyshell.core.values import value
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -36,7 +36,7 @@ class Way(StrEnum):
     REPLACED = "replaced"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Difference:
     """One path, from the root of the tree. `size` in bytes, of files; `mode` as in stat(2), 0 if
     it was deleted."""

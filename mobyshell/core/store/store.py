@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +32,7 @@ from mobyshell.core.store.names import check_identifier
 from mobyshell.core.store.namespaces import Namespaces
 from mobyshell.core.store.root import StoreRoot
 from mobyshell.core.store.scope import Scope
+from mobyshell.core.values import value
 
 if TYPE_CHECKING:
     from mobyshell.core.store.gc.collect import Collected
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from mobyshell.core.store.snapshots.protocol import Snapshotter, Usage
 
 
-@dataclass(frozen=True)
+@value
 class Namespace:
     """What one tenant has. With a lease in its `scope`, everything that is made is held by that."""
 

@@ -11,7 +11,6 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from mobyshell.core.errors import (
@@ -31,11 +30,12 @@ from mobyshell.core.store.snapshots.choose import DRIVERS
 from mobyshell.core.store.snapshots.sameness import difference
 from mobyshell.core.store.stack import Stack
 from mobyshell.core.store.store import Namespace, Store
+from mobyshell.core.values import value
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LayerTree:
     """A committed snapshot that is a layer: its tree's number, where one namespace has it, and the
     blob that it was unpacked from."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +45,7 @@ from mobyshell.core.runtime.kill import name_of
 from mobyshell.core.runtime.runtime import root_path
 from mobyshell.core.runtime.steps import Sleep, Steps
 from mobyshell.core.runtime.values import RootMount
+from mobyshell.core.values import replace
 
 PATIENCE = 120.0
 """Seconds for a call of the runtime."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 
 from mobyshell.core.errors import NotFound
 from mobyshell.core.network import names
@@ -27,12 +26,13 @@ from mobyshell.core.tasks.surroundings import (
     request_of,
 )
 from mobyshell.core.tasks.volume_owners import is_empty
+from mobyshell.core.values import replace, value
 
 Look = Callable[[str], "int | None"]
 """How many entries a directory of the image has; None if there is no such directory."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class VolumeStep:
     """What happens to a volume (or a directory of the host) before it is mounted."""
 
@@ -43,7 +43,7 @@ class VolumeStep:
     options: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Foreseen:
     """`spec`: with the mounts and the network that there will be."""
 

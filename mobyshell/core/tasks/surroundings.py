@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mobyshell.core.errors import MobyshellError, NotFound, UsageError, WrongState
@@ -30,6 +29,7 @@ from mobyshell.core.tasks.listing import list_fields
 from mobyshell.core.tasks.paths import container_dir
 from mobyshell.core.tasks.records import write_atomically
 from mobyshell.core.tasks.volume_owners import eraser, is_empty
+from mobyshell.core.values import replace, value
 from mobyshell.core.volumes.volumes import Volumes
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ _FLAGS = frozenset({
 })  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Volume:
     """A mount that was asked for: `source` is a directory of the host, or a volume's name."""
 
@@ -62,7 +62,7 @@ class Volume:
         return "/" not in self.source
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Wishes:
     """What is asked for. `networks`: names, `none`, `host`, `container:ID`, `pasta` or
     `slirp4netns`; none at all leaves the network to the spec, unless ports are published."""

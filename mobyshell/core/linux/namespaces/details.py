@@ -11,7 +11,6 @@ import pwd
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from mobyshell.core.linux import procfs
 from mobyshell.core.linux.mounts import read_mountinfo
 from mobyshell.core.linux.namespaces import nsfs
 from mobyshell.core.linux.namespaces.values import Namespace, Survey
+from mobyshell.core.values import value
 
 PATIENCE = 60.0
 """Seconds that the helper may take; it reads a few files."""
@@ -27,7 +27,7 @@ PATIENCE = 60.0
 _OVERFLOW = "4294967295"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Fact:
     """One line: what, and how it is."""
 

@@ -10,12 +10,12 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 from mobyshell.core.errors import NotFound, UsageError
 from mobyshell.core.linux.namespaces.kinds import KINDS
 from mobyshell.core.linux.namespaces.values import Door, Namespace, Survey
+from mobyshell.core.values import replace, value
 
 FLAGS = {
     "mnt": "--mount", "uts": "--uts", "ipc": "--ipc", "net": "--net", "pid": "--pid",
@@ -26,7 +26,7 @@ FLAGS = {
 CLONE_NAMES = {kind: f"CLONE_NEW{'NS' if kind == 'mnt' else kind.upper()}" for kind in KINDS}
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Step:
     """One thing that the program does, and because of what."""
 
@@ -35,7 +35,7 @@ class Step:
     man: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Entry:
     """The way in. `targets` in the order they are entered; `root` is the process whose root becomes
     ours, 0 for that of the mount namespace; `added`: user namespaces that nobody asked for."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from mobyshell.core.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Explanation:
     """A kind: `flag` makes one, `isolates` in half a sentence, `text` in a few, `man` in full;
     `try_it` is a command that shows it."""

@@ -12,7 +12,6 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 from mobyshell.core.errors import MobyshellError, NotFound
 from mobyshell.core.linux import procfs
@@ -20,6 +19,7 @@ from mobyshell.core.linux.mounts import parse_line
 from mobyshell.core.linux.namespaces import nsfs
 from mobyshell.core.linux.namespaces.kinds import FOR_CHILDREN, KINDS
 from mobyshell.core.linux.namespaces.values import By, Door, Hold, Namespace, Process, Survey
+from mobyshell.core.values import field, variable
 
 _LINK = re.compile(r"([a-z]+):\[([0-9]+)\]\Z")
 
@@ -29,7 +29,7 @@ _OF_THREADS = ("cgroup", "ipc", "mnt", "net", "time", "uts", *FOR_CHILDREN)
 Key = tuple[str, int]
 
 
-@dataclass(slots=True)
+@variable
 class _Found:
     members: list[int] = field(default_factory=list)
     holds: list[Hold] = field(default_factory=list)

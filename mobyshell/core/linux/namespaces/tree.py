@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from mobyshell.core.linux.namespaces.values import Namespace
+from mobyshell.core.values import value
 
 OWNER, PARENT = "owner", "parent"
 ORDERS = (OWNER, PARENT)
@@ -13,7 +13,7 @@ ORDERS = (OWNER, PARENT)
 pid namespaces within their parents."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Branch:
     """A namespace at its place: `depth` below its root, `stem` the lines that lead to it."""
 

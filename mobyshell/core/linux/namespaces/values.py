@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+
+from mobyshell.core.values import value
 
 
 class By(StrEnum):
@@ -22,7 +23,7 @@ class By(StrEnum):
     """A namespace that it owns, or is the parent of."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Hold:
     """One such reason. `pid` is the process (of a mount: one that sees it), `name` the thread, the
     number of the descriptor, the mount point, or the inode of the relative."""
@@ -45,7 +46,7 @@ class Hold:
                 return f"relative of {self.name}"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Door:
     """A way to a descriptor of a namespace: a file, and the relatives to ask for from there.
 
@@ -57,7 +58,7 @@ class Door:
     steps: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Process:
     """A process with something to see of it. `inner` is its number in its own pid namespace, `uid`
     one of ours; `cgroup` is the path in the hierarchy of version 2, or the longest one in those of
@@ -73,7 +74,7 @@ class Process:
     inner: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Namespace:
     """One namespace. `owner` is the user namespace that owns it, `parent` contains it (pid and user
     only); 0 where the kernel does not tell. `owner_uid` made it (user only). `members` by pid;
@@ -89,7 +90,7 @@ class Namespace:
     door: Door | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Survey:
     """All that could be seen at one moment, by kind and inode. `unreadable`: processes that did not
     let us look at their namespaces, `unsearched`: at their descriptors or mounts."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from mobyshell.core.clock import Clock
 from mobyshell.core.events import ContainerDeleted, ContentDeleted, ImageDeleted, SnapshotRemoved
@@ -34,9 +33,10 @@ from mobyshell.core.store.gc.graph import (
 )
 from mobyshell.core.store.root import StoreRoot
 from mobyshell.core.store.snapshots.protocol import Usage
+from mobyshell.core.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Removed:
     """An object that nothing needed. `size`: its own bytes, which others may have as well."""
 
@@ -44,7 +44,7 @@ class Removed:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Collected:
     """What a collection did. `freed`: bytes that the disk has back; of a dry run, about as many as
     it would. `foreign`: the files are not this database's, so that none was removed (`identity`)."""

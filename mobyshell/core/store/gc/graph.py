@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from mobyshell.core.values import field, value, variable
 
 CONTENT, IMAGE, CONTAINER, LEASE, INGEST = "content", "image", "container", "lease", "ingest"
 SNAPSHOT = "snapshot"
@@ -43,7 +44,7 @@ class Step(NamedTuple):
     why: str
 
 
-@dataclass(slots=True)
+@variable
 class Graph:
     """`nodes`: all there are, with their sizes in bytes where these are their own. `flat`: what is
     kept without what it refers to."""
@@ -58,7 +59,7 @@ class Graph:
         self.edges.setdefault(source, []).append(Edge(target, why, by_nature))
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Marks:
     """What is reached, and how."""
 

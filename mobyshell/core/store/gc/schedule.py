@@ -6,13 +6,13 @@ tells a `Schedule` of every change and asks it when the next collection is due.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from mobyshell.core.values import value
 
 _SHORTEST = 0.1
 """Seconds between two collections, at least."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Policy:
     """containerd's thresholds, with its defaults (plugins/gc). Times in seconds.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
@@ -17,9 +16,10 @@ from mobyshell.core.store.labels import GC_BREF, GC_REF_CONTENT, GC_REF_SNAPSHOT
 from mobyshell.core.store.snapshots.driver import FILES, bind
 from mobyshell.core.store.snapshots.overlay_options import OverlayOptions, escape
 from mobyshell.core.store.snapshots.protocol import INHERITED, Kind, Mount, Snapshot, Usage
+from mobyshell.core.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Step:
     """Something that will be done: what, why, and the calls or commands that do it."""
 
@@ -109,9 +109,9 @@ def attach_steps(mount: Mount, target: str) -> list[Step]:
     settings = [*(word.partition("=")[::2] for word in options.words if word not in ("ro", "rw")),
                 ("workdir", options.work), ("upperdir", options.upper),
                 *(("lowerdir+", one) for one in options.lowers)]  # fmt: skip
-    for name, value in settings:
-        if value:
-            calls.append(f'fsconfig(fs, FSCONFIG_SET_STRING, "{name}", "{value}")')
+    for name, setting in settings:
+        if setting:
+            calls.append(f'fsconfig(fs, FSCONFIG_SET_STRING, "{name}", "{setting}")')
         elif name not in ("workdir", "upperdir"):
             calls.append(f'fsconfig(fs, FSCONFIG_SET_FLAG, "{name}")')
     calls.append("fsconfig(fs, FSCONFIG_CMD_CREATE)")
@@ -187,12 +187,12 @@ def remove_steps(key: str, directory: Path, usage: Usage) -> list[Step]:
 def label_steps(snapshot: Snapshot, changes: Mapping[str, str | None]) -> list[Step]:
     """What label does."""
     steps = []
-    for name, value in changes.items():
+    for name, label in changes.items():
         before = snapshot.labels.get(name)
-        if value is None:
+        if label is None:
             title = f"take {name} away" if before is not None else f"{name} is not there"
         else:
-            title = f"set {name} to {value}" + (f", which was {before}" if before else "")
+            title = f"set {name} to {label}" + (f", which was {before}" if before else "")
         why = next((why for start, why in _LABELS if name.startswith(start)),
                    "filters find it: labels.KEY==VALUE")  # fmt: skip
         steps.append(Step(title, why, (f"UPDATE snapshots SET labels = … "
