@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import pickle
 from typing import Any, ClassVar
 
@@ -48,6 +49,18 @@ class Even:
     def __post_init__(self) -> None:
         if self.number % 2:
             raise ValueError(self.number)
+
+
+@value
+class Asked:
+    """How often what it holds was asked for."""
+
+    times: list[int]
+
+    @functools.cached_property
+    def once(self) -> int:
+        self.times.append(1)
+        return len(self.times)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -177,3 +190,12 @@ def test_a_variable_can_be_changed_and_is_no_key() -> None:
         one.other = 1  # type: ignore[attr-defined]
     assert dataclasses.replace(one, at=3) == Counter(3, [1])
     assert copy.deepcopy(one) == one
+
+
+def test_a_cached_property_is_found_once_and_is_no_field() -> None:
+    one = Asked([])
+    assert (one.once, one.once) == (1, 1)
+    assert names(Asked) == ("times",)
+    assert one == Asked([1])
+    with pytest.raises(AttributeError):
+        one.other = 1  # type: ignore[attr-defined]

@@ -38,6 +38,9 @@ _ITS_FAULT = frozenset((
 ))  # fmt: skip
 """What the kernel says of names, places and attributes that only the archive has chosen."""
 
+_ODD = (b"", b".")
+"""How names may begin that mean something else: none, the directory itself, a whiteout."""
+
 
 @value
 class Outcome:
@@ -110,18 +113,21 @@ class Applier:
         self.entries += 1
         if self.entries > self._limits.entries:
             raise InvalidLayer(f"more than {self._limits.entries} entries")
-        path = _cleaned(entry.name, self._limits)
-        if not path:
-            self._root(entry)
-            return
-        if PREFIX in path and self._whiteout(path):
-            return
+        directory, _, name = entry.name.rpartition(b"/")
+        place = self._places.known(directory)
+        if place is None or not _is_plain(entry.name, name, self._limits):
+            path = _cleaned(entry.name, self._limits)
+            if not path:
+                self._root(entry)
+                return
+            if PREFIX in path and self._whiteout(path):
+                return
+            directory, _, name = path.rpartition(b"/")
+            place = self._places.open(directory)
+            assert place is not None
         make = self._makers.get(entry.type)
         if make is None:
             raise InvalidLayer(f"of type {chr(entry.type)!r}, which layers do not have")
-        directory, _, name = path.rpartition(b"/")
-        place = self._places.open(directory)
-        assert place is not None
         make(place, name, entry)
         if entry.type != DIRECTORY:
             self._whiteouts.added(place, name)
@@ -147,6 +153,17 @@ class Applier:
         else:
             self._whiteouts.hide_all(place)
         return True
+
+
+def _is_plain(path: bytes, name: bytes, limits: Limits) -> bool:
+    """Whether the last part of a path, in a directory that is known by the rest of it, is as `_cleaned`
+    would have it, and no whiteout. (Most are: a file after others of its directory.)"""
+    return (
+        name[:1] not in _ODD
+        and b"\0" not in name
+        and len(path) <= limits.path
+        and path.count(b"/") <= limits.depth
+    )
 
 
 def _cleaned(name: bytes, limits: Limits) -> bytes:

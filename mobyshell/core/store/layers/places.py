@@ -95,6 +95,11 @@ class Places:
         """Whether the layers below are in the tree itself."""
         self.root.node.mtime = os.fstat(root).st_mtime_ns if self.copied else 0
 
+    def known(self, path: bytes) -> Place | None:
+        """The directory `path`, if it is open: by a path in the form that `open` is given, of one that
+        passed the limits. Good until the next call of `open` or `forget`."""
+        return self._open.get(path)
+
     def open(self, path: bytes, *, make: bool = True) -> Place | None:
         """The directory `path`; what is missing of it is made, or with `make` off, None returned.
 

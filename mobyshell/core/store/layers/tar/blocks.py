@@ -63,6 +63,9 @@ class Blocks:
 
     def skip(self, size: int) -> None:
         """Leave out `size` bytes."""
+        if size <= self._end - self._at:
+            self._at += size
+            return
         while size:
             size -= len(self.piece(size))
 

@@ -79,14 +79,15 @@ def parse(block: bytes) -> Entry:
 
 def number(field: bytes, what: str, negative: bool = False) -> int:
     """A numeric field: octal digits, or GNU's base 256 when the highest bit is set."""
-    if field[0] & 0x80:
-        return _base_256(field, what, negative)
     digits = field.strip(b" \0")
-    if not digits.isdigit():  # int() alone would take 0o1_7
+    try:
+        if digits.isdigit():  # int() alone would take 0o1_7
+            return int(digits, 8)
+        if field[0] & 0x80:
+            return _base_256(field, what, negative)
         digits = digits.partition(b"\0")[0].rstrip(b" ")
         if not digits:
             return 0
-    try:
         if digits.isdigit():
             return int(digits, 8)
     except ValueError:

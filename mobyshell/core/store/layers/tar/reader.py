@@ -18,6 +18,7 @@ from mobyshell.core.store.layers.tar.headers import (
 )
 
 _ZEROS = bytes(BLOCK)
+_LAST_TIME = (1 << 62) * 1_000_000_000
 
 
 def read_entries(blocks: Blocks, limit: int, most: int = 0) -> Iterator[Entry]:
@@ -65,7 +66,7 @@ def read_entries(blocks: Blocks, limit: int, most: int = 0) -> Iterator[Entry]:
 def _checked(entry: Entry) -> Entry:
     if entry.uid > LAST_ID or entry.gid > LAST_ID:
         raise InvalidLayer(f"owner {entry.uid}:{entry.gid} out of range", entry=shown(entry.name))
-    if not -(1 << 62) < entry.mtime // 1_000_000_000 < 1 << 62:
+    if not -_LAST_TIME < entry.mtime < _LAST_TIME:
         raise InvalidLayer("its time is out of range", entry=shown(entry.name))
     if entry.type == OLD:  # V7 knows directories by their name only
         return entry._replace(type=DIRECTORY if entry.name.endswith(b"/") else REGULAR)
