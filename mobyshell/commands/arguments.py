@@ -27,6 +27,24 @@ def parse(verb: Verb, words: list[str]) -> dict[str, Any]:
     return reader.finish()
 
 
+def own_words(verb: Verb, given: list[str]) -> tuple[int, bool]:
+    """How many positional words of `verb` stand in `given`, its words so far; and whether the last
+    of them is an option whose value is still to come."""
+    valued = {flag for one in verb.parameters if not one.switch for flag in one.flags}
+    count, waiting = 0, False
+    for word in given:
+        if waiting:
+            waiting = False
+        elif word.startswith("--"):
+            waiting = word in valued
+        elif word.startswith("-") and len(word) > 1:
+            takes = next((at for at in range(1, len(word)) if f"-{word[at]}" in valued), 0)
+            waiting = bool(takes) and takes == len(word) - 1
+        else:
+            count += 1
+    return count, waiting
+
+
 class _Reader:
     def __init__(self, verb: Verb) -> None:
         self.verb = verb

@@ -40,7 +40,7 @@ class Options:
     def take(self, words: list[str]) -> list[str]:
         """`words` without the global options that stand before the verb or among its options.
 
-        A verb that takes a command keeps every word from its first own argument on.
+        What stands in a command to be run inside is that command's: `run IMAGE ls --help`.
         """
         left: list[str] = []
         words = list(words)
@@ -75,13 +75,24 @@ class Options:
 
 
 def _begins_command(left: list[str], word: str) -> bool:
-    """Whether `word` is the id of an exec: what follows belongs to the command inside."""
-    head = 1 if left[:1] == ["exec"] else 2 if left[:2] == ["task", "exec"] else 0
-    if not head or word.startswith("-"):
+    """Whether from `word` on everything belongs to a command that is run inside: the command's
+    first word, or, where what follows is its from there on (`exec`), the id before it."""
+    from mobyshell.commands.registry import NOUNS, SHORTCUTS, lookup
+
+    if word.startswith("-") or not left or (left[0] not in SHORTCUTS and len(left) < 2):
         return False
-    last = left[-1] if len(left) > head else ""
-    takes = ("-e", "--env", "-w", "--cwd", "-u", "--user", "--exec-id")
-    return last not in takes
+    if left[0] not in SHORTCUTS and left[0] not in NOUNS:
+        return False
+    try:
+        verb, given = lookup(left)
+    except UsageError:
+        return False  # what it is about is told when it is run
+    if verb.rest is None or any(one.many for one in verb.positional):
+        return False
+    from mobyshell.commands.arguments import own_words
+
+    count, waiting = own_words(verb, given)
+    return not waiting and count == len(verb.positional) - verb.greedy
 
 
 def run(argv: list[str]) -> int:

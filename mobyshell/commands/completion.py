@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from mobyshell.commands import registry as r
+from mobyshell.commands.arguments import own_words
 from mobyshell.commands.registry import READ, Parameter, Verb, verb
 from mobyshell.commands.results import Text
 from mobyshell.commands.rows import task_row
@@ -128,16 +129,7 @@ def _option_waiting(found: Verb, given: list[str]) -> Parameter | None:
 
 def _position(found: Verb, given: list[str]) -> Parameter | None:
     """The positional parameter that comes next."""
-    valued = {flag for one in found.parameters if not one.switch for flag in one.flags}
-    count = 0
-    skip = False
-    for word in given:
-        if skip:
-            skip = False
-        elif word.startswith("-"):
-            skip = word in valued
-        else:
-            count += 1
+    count, _ = own_words(found, given)
     positional = found.positional
     if count < len(positional):
         return positional[count]

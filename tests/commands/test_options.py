@@ -75,6 +75,32 @@ def test_yes_and_root_are_global(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Context.of(Options()).root == wanted
 
 
+@pytest.mark.parametrize(
+    ("words", "ours"),
+    [
+        ("run IMAGE ls --help", 0),
+        ("container run --rm -it IMAGE ls -q --json", 0),
+        ("run --rm IMAGE --json ls -q", 1),
+        ("run --name one IMAGE ls -q", 0),
+        ("run -e A=1 -p 80:80 IMAGE ls --yes", 0),
+        ("run IMAGE --name one ls --yes", 0),
+        ("run -dp 80:80 IMAGE ls -q", 0),
+        ("task run BUNDLE ls -h", 0),
+        ("bundle plan --json BUNDLE ls --json", 1),
+        ("exec -it ID ls -q", 0),
+        ("task exec -w / ID -q", 0),
+        ("ns enter -t net ID ls --json", 0),
+        ("ns enter --json ID ls --json", 1),
+        ("task ls -q", 1),
+        ("task inspect ID --json", 1),
+        ("image ls --json FILTER -q", 2),
+    ],
+)
+def test_what_a_command_inside_is_given_is_that_commands(words: str, ours: int) -> None:
+    given = words.split()
+    assert len(given) - len(Options().take(given)) == ours
+
+
 @pytest.mark.parametrize("option", ["--root", "--state", "--namespace"])
 def test_an_option_without_its_value(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     for words in ([option], [f"{option}="], [option, ""], [f"{option}=a\0b"]):
