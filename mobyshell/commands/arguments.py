@@ -104,10 +104,16 @@ class _Reader:
     def _find(self, flag: str) -> Parameter:
         parameter = self.flags.get(flag)
         if parameter is None:
+            from mobyshell.commands import foreign
+
             close = [one for one in self.flags if len(flag) > 2 and one.startswith(flag)]
-            hint = f"did you mean {close[0]}?" if close else f"usage: mobyshell {self.verb.usage}"
-            if self.verb.rest is not None and self.loose and not close:
+            hint = foreign.option(self.verb.name, flag)
+            if not hint and close:
+                hint = f"did you mean {close[0]}?"
+            elif not hint and self.verb.rest is not None and self.loose:
                 hint = "an option of the command itself goes after --"
+            elif not hint:
+                hint = f"usage: mobyshell {self.verb.short_usage}"
             raise UsageError(f"{self.verb.name}: unknown option {_show(flag)}", hint=hint)
         return parameter
 
@@ -126,7 +132,7 @@ class _Reader:
 
     def finish(self) -> dict[str, Any]:
         positional, loose = self.verb.positional, list(self.loose)
-        usage = f"usage: mobyshell {self.verb.usage}"
+        usage = f"usage: mobyshell {self.verb.short_usage}"
         for parameter in positional:
             if parameter.many:
                 if parameter.required and not loose:
@@ -231,6 +237,8 @@ def _seconds(parameter: Parameter, word: str) -> float:
 def parse_size(word: str, what: str = "SIZE") -> int:
     """Bytes: 64M, 1.5g, 4096; -1 for no limit. Units are powers of 1024."""
     low = word.lower().removesuffix("ib") if len(word) > 2 else word.lower()
+    if low[-2:-1] in tuple("kmgt"):  # 64mb, as 64m
+        low = low.removesuffix("b")
     unit = low[-1:] if low[-1:].isalpha() else ""
     number = low.removesuffix(unit) if unit else low
     if low == "-1":

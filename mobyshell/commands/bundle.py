@@ -76,7 +76,7 @@ def ls(ctx: Context, *, directory: str) -> Rows:
             row["problem"] = error.message
         rows.append(row)
     columns = (("path", "BUNDLE", "id"), ("program", "PROGRAM", "text"),
-               ("problem", "PROBLEM", "text"))  # fmt: skip
+               ("problem", "PROBLEM", "prose"))  # fmt: skip
     return Rows(columns, rows, "path")
 
 
@@ -146,7 +146,7 @@ def validate(ctx: Context, *, bundle: str) -> Rows | Done:
         for severity, some in (("problem", problems), ("warning", warnings))
         for one in some
     ]  # fmt: skip
-    columns = (("severity", "SEVERITY", "text"), ("path", "PATH", "id"), ("found", "FOUND", "text"),
+    columns = (("severity", "SEVERITY", "text"), ("path", "PATH", "id"), ("found", "FOUND", "prose"),
                ("allowed", "ALLOWED", "text"), ("section", "SPEC", "text"))  # fmt: skip
     if problems:
         raise Problems(f"{path} has {_number(problems, 'problem')}", Rows(columns, rows, "path"))

@@ -90,7 +90,7 @@ def _plan(ctx: Context, *, image: str, command: tuple[str, ...], **how: Any) -> 
         with Stack(layers) as stack:
             return stack.read(path, most)
 
-    id = how["name"] or _new_id(ctx, found.name)
+    id = how["name"] or _new_id(ctx, found.name, how["snapshotter"])
     spec = apply(
         spec_in(ctx.space.scope.root), _options(command, how), Making(id, read, found.config)
     )
@@ -179,7 +179,10 @@ def _run_bundle(
 
 def _image(ctx: Context, word: str, how: dict[str, Any]) -> Image:
     """The image; fetched if it is not here, or always."""
-    elsewhere = ""
+    if word.startswith((".", "/")):  # never an image's name
+        raise NotFound(f"no bundle at {word}",
+                       hint="a bundle has a config.json; `mobyshell bundle new` makes one")  # fmt: skip
+    here = ("", "")
     if how["pull"] != "always":
         try:
             found = find_image(ctx, word, how["platform"])
@@ -189,7 +192,10 @@ def _image(ctx: Context, word: str, how: dict[str, Any]) -> Image:
         except NotFound as error:
             if how["pull"] == "never":
                 raise
-            elsewhere = error.hint  # in another namespace, which is what most people wonder about
+            here = (
+                error.message,
+                error.hint,
+            )  # perhaps another namespace has it, or it is misspelt
     from mobyshell.commands.image_transfer import pull
 
     try:
@@ -197,7 +203,7 @@ def _image(ctx: Context, word: str, how: dict[str, Any]) -> Image:
              snapshotter=how["snapshotter"], user=None, plain_http=False, insecure=False,
              ca=None)  # fmt: skip
     except MobyshellError as error:
-        error.hint = "; ".join(one for one in (elsewhere, error.hint) if one)
+        error.hint = "; ".join(one for one in (*here, error.hint) if one)
         raise
     return find_image(ctx, word, how["platform"])
 
@@ -251,7 +257,7 @@ def _create(ctx: Context, image: Image, command: tuple[str, ...], how: dict[str,
     from mobyshell.moby import around as beside
     from mobyshell.moby import container as made
 
-    id = how["name"] or _new_id(ctx, image.name)
+    id = how["name"] or _new_id(ctx, image.name, how["snapshotter"])
     runtime = "" if how["runtime"] == "mobyshell" else how["runtime"]
     return made.create(
         tenant(ctx), id,
@@ -268,13 +274,14 @@ def _create(ctx: Context, image: Image, command: tuple[str, ...], how: dict[str,
     )  # fmt: skip
 
 
-def _new_id(ctx: Context, name: str) -> str:
+def _new_id(ctx: Context, name: str, snapshotter: str | None) -> str:
     """After the image, with a number if that is taken."""
     from mobyshell.commands.task import first_free
 
     base = name.rpartition("/")[2].partition("@")[0].partition(":")[0][:60]
     taken = {one.id for one in ctx.space.containers.list()} | {one.id for one in ctx.tasks.ls()}
-    return first_free(base, taken)
+    kept = tenant(ctx).snapshotter(snapshotter or "")
+    return first_free(base, taken | {one.name for one in kept.walk()})  # its own has its name
 
 
 def start_container(

@@ -168,7 +168,7 @@ def verify(ctx: Context, *, digests: tuple[str, ...]) -> Rows:
             rows.append({"digest": digest, "ok": True, "problem": ""})
         except StoreDamaged as error:
             rows.append({"digest": digest, "ok": False, "problem": error.message})
-    columns = (("ok", "", "check"), ("digest", "DIGEST", "id"), ("problem", "PROBLEM", "text"))
+    columns = (("ok", "", "check"), ("digest", "DIGEST", "id"), ("problem", "PROBLEM", "prose"))
     found = Rows(columns, rows, "digest")
     bad = sum(not row["ok"] for row in rows)
     if bad:

@@ -54,8 +54,8 @@ def doctor(ctx: Context, *, all: bool, store: bool, repair: bool) -> Rows:
     rows = [one for one in found if all or not one["ok"]]
     works = sum(one["ok"] for one in found)
     said = f"{works} of {len(found)} work here" + ("" if all else "; --all shows them")
-    columns = (("ok", "", "check"), ("feature", "FEATURE", "id"), ("detail", "FOUND", "text"),
-               ("costs", "COSTS", "text"), ("remedy", "HOW TO GET IT", "text"))  # fmt: skip
+    columns = (("ok", "", "check"), ("feature", "FEATURE", "id"), ("detail", "FOUND", "prose"),
+               ("costs", "COSTS", "prose"), ("remedy", "HOW TO GET IT", "prose"))  # fmt: skip
     return Rows(columns, rows, "feature", said)
 
 

@@ -95,7 +95,7 @@ def topics(ctx: Context) -> Rows:
 
     rows = [{"topic": topic, "means": one.means, "whose": one.whose}
             for topic, one in MEANINGS.items()]  # fmt: skip
-    columns = (("topic", "TOPIC", "id"), ("whose", "WHOSE", "text"), ("means", "MEANS", "text"))
+    columns = (("topic", "TOPIC", "id"), ("whose", "WHOSE", "text"), ("means", "MEANS", "prose"))
     return Rows(columns, rows, "topic")
 
 

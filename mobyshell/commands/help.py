@@ -69,7 +69,7 @@ def _noun(noun: str) -> str:
     lines = [f"mobyshell {noun}: {r.NOUNS[noun]}", ""]
     for one in r.verbs_of(noun).values():
         lines.append(f"  {one.name:18} {one.summary}")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + f"\n\n`mobyshell help {noun} VERB` explains one, with its options.\n"
 
 
 def _parameter(one: Parameter) -> tuple[str, str]:
@@ -83,7 +83,7 @@ def _parameter(one: Parameter) -> tuple[str, str]:
 
 
 def _page(verb: Verb, called: str = "") -> str:
-    lines = [f"usage: mobyshell {verb.usage}", ""]
+    lines = [f"usage: mobyshell {verb.short_usage}", ""]
     if called:
         lines.insert(1, f"       (short: mobyshell {called})")
     lines += [verb.description, ""]

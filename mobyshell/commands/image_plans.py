@@ -28,7 +28,7 @@ def rm(ctx: Context, *, images: tuple[str, ...]) -> Rows:
     gone = lost(graph, [Node(space.name, IMAGE, name) for name in names])
     steps.append((_goes(graph, gone), _why(gone)))
     rows = [{"n": number, "what": what, "why": why} for number, (what, why) in enumerate(steps, 1)]
-    return Rows((("n", "", "number"), ("what", "STEP", "text"), ("why", "WHY", "text")), rows, "n")
+    return Rows((("n", "", "number"), ("what", "STEP", "text"), ("why", "WHY", "prose")), rows, "n")
 
 
 def _others(ctx: Context, name: str, going: Sequence[str]) -> str:

@@ -141,7 +141,7 @@ def _plan_rm(ctx: Context, *, name: str) -> Rows:
         steps.insert(0, (f"remove {len(left)} objects that are only left of something",
                          "they hold nobody up: no image, container or lease needs them"))  # fmt: skip
     rows = [{"n": number, "what": what, "why": why} for number, (what, why) in enumerate(steps, 1)]
-    return Rows((("n", "", "number"), ("what", "STEP", "text"), ("why", "WHY", "text")), rows, "n")
+    return Rows((("n", "", "number"), ("what", "STEP", "text"), ("why", "WHY", "prose")), rows, "n")
 
 
 def _refuse_full(ctx: Context, name: str, left: Collection[tuple[str, str]] = ()) -> None:

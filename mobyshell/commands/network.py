@@ -88,7 +88,7 @@ def _choices(
 def _step_rows(steps: Sequence[Operation], said: str) -> Rows:
     from mobyshell.commands.task_surroundings import step_rows
 
-    columns = (("n", "#", "number"), ("phase", "WHERE", "text"), ("title", "OPERATION", "text"))
+    columns = (("n", "#", "number"), ("phase", "WHERE", "text"), ("title", "OPERATION", "prose"))
     return Rows(columns, step_rows(steps), "title", said)
 
 

@@ -183,7 +183,7 @@ def _plan(ctx: Context, *, target: str, kinds: tuple[str, ...], command: tuple[s
         {"n": number, "call": step.call, "why": step.why, "man": step.man}
         for number, step in enumerate(steps(entry, command or ("sh",)), 1)
     ]
-    columns = (("n", "", "number"), ("call", "CALL", "text"), ("why", "WHY", "text"),
+    columns = (("n", "", "number"), ("call", "CALL", "text"), ("why", "WHY", "prose"),
                ("man", "MAN", "text"))  # fmt: skip
     said = f"with util-linux: {shlex.join(nsenter(entry, command or ('sh',)))}"
     return Rows(columns, rows, "n", said=said)

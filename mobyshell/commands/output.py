@@ -13,6 +13,8 @@ TYPE_CHECKING = False  # see commands.registry
 if TYPE_CHECKING:
     from typing import Any
 
+_TIMES = ("created", "updated", "expires")
+"""Fields of records that are nanoseconds since the epoch."""
 _UNITS = ("B", "K", "M", "G", "T", "P")
 
 
@@ -74,6 +76,10 @@ def cell(value: Any, kind: str, now_ns: int | None = None) -> str:
     return clean(str(value))
 
 
+_GAP = 2
+"""Columns between two columns."""
+_NARROWEST = 12
+"""Columns in which prose can be read; where there are fewer for it, it is cut as all else is."""
 _RIGHT = ("number", "bytes", "duration", "age", "percent")
 
 
@@ -83,6 +89,12 @@ def table(rows: Rows, width: int | None = None, now_ns: int | None = None) -> st
     for row in rows.rows:
         lines.append([cell(row.get(key), kind, now_ns) for key, _, kind in rows.columns])
     widths = [max(len(line[index]) for line in lines) for index in range(len(rows.columns))]
+    if width is not None and sum(widths) + _GAP * (len(widths) - 1) > width:
+        prose = [index for index, (_, _, kind) in enumerate(rows.columns) if kind == "prose"]
+        narrowed = _narrowed(widths, prose, width)
+        if prose and all(narrowed[one] >= min(widths[one], _NARROWEST) for one in prose):
+            widths = narrowed
+            lines = [part for line in lines for part in _folded(line, widths, prose)]
     out = []
     for line in lines:
         parts = []
@@ -91,9 +103,30 @@ def table(rows: Rows, width: int | None = None, now_ns: int | None = None) -> st
             right = rows.columns[index][2] in _RIGHT
             wide = widths[index]
             parts.append(text.rjust(wide) if right else text if last else text.ljust(wide))
-        shown = "  ".join(parts).rstrip()
+        shown = (" " * _GAP).join(parts).rstrip()
         out.append(shown if width is None or len(shown) <= width else shown[: width - 1] + "…")
     return "\n".join(out)
+
+
+def _narrowed(widths: list[int], prose: list[int], width: int) -> list[int]:
+    """Widths with which a table fits into `width`, as far as its columns of prose can give it: the
+    widest give first."""
+    left = width - sum(widths) - _GAP * (len(widths) - 1) + sum(widths[one] for one in prose)
+    narrowed = list(widths)
+    for done, one in enumerate(sorted(prose, key=lambda one: widths[one])):
+        narrowed[one] = min(widths[one], left // (len(prose) - done))
+        left -= narrowed[one]
+    return narrowed
+
+
+def _folded(line: list[str], widths: list[int], prose: list[int]) -> list[list[str]]:
+    """One row as the lines it takes when its prose is folded into these widths."""
+    import textwrap
+
+    cells = [textwrap.wrap(text, widths[index]) or [""] if index in prose else [text]
+             for index, text in enumerate(line)]  # fmt: skip
+    return [[cell[at] if at < len(cell) else "" for cell in cells]
+            for at in range(max(map(len, cells)))]  # fmt: skip
 
 
 def record(result: Record, width: int | None = None) -> str:
@@ -118,8 +151,17 @@ def _nested(value: Any, indent: str, lines: list[str]) -> None:
             lines.append(f"{indent}{name}:")
             _nested(one, indent + "  ", lines)
         else:
-            shown = "–" if one is None or one in ((), [], {}) else clean(str(one))
+            shown = "–" if one is None or one in ((), [], {}, "") else clean(str(one))
+            if name in _TIMES and isinstance(one, int):
+                shown = _moment(one)
             lines.append(f"{indent}{name}: {shown}")
+
+
+def _moment(time_ns: int) -> str:
+    """A time of a record, for people; programs get the number."""
+    from mobyshell.core.clock import rfc3339
+
+    return rfc3339(time_ns)
 
 
 def to_plain(value: Any) -> Any:

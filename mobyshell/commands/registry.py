@@ -35,6 +35,10 @@ NETWORK, VOLUME, LEASE, WHERE, PROCESS = "network", "volume", "lease", "ns", "pr
 """Kinds of arguments: how they are completed, and how their words are read (`arguments`)."""
 
 
+_USAGE = 80
+"""Characters of a usage line that can be read at a glance."""
+
+
 class Parameter:
     """One argument of a verb.
 
@@ -148,10 +152,20 @@ class Verb:
     def usage(self) -> str:
         """`task run [-d] … BUNDLE [COMMAND…]`."""
         options = [one.usage for one in self.parameters if one.flags]
+        return " ".join((self.name, *options, *self._words))
+
+    @property
+    def short_usage(self) -> str:
+        """`task run [OPTION…] BUNDLE [COMMAND…]`, where all the options would fill several lines."""
+        short = " ".join((self.name, "[OPTION…]", *self._words))
+        return self.usage if len(self.usage) <= _USAGE else short
+
+    @property
+    def _words(self) -> list[str]:
         words = [one.usage for one in self.parameters if not one.flags]
         if self.greedy:
             words = [word.replace("[COMMAND…]", "COMMAND…") for word in words]
-        return " ".join((self.name, *options, *words))
+        return words
 
     @property
     def positional(self) -> tuple[Parameter, ...]:
@@ -251,8 +265,10 @@ def verb(
 def verbs_of(noun: str) -> dict[str, Verb]:
     """The verbs of a noun, by name, in the order they were declared. UsageError for another word."""
     if noun not in NOUNS:
-        raise UsageError(f"unknown command {noun!r}",
-                         hint=_elsewhere(noun) or _nearest(noun, (*NOUNS, *SHORTCUTS)))  # fmt: skip
+        from mobyshell.commands import foreign
+
+        hint = foreign.word(noun) or _elsewhere(noun) or _nearest(noun, (*NOUNS, *SHORTCUTS))
+        raise UsageError(f"unknown command {noun!r}", hint=hint)
     # not "if it has none yet": a part of a noun may have been imported for something else
     modules = [f"mobyshell.commands.{module}" for module in _MODULES.get(noun, (noun,))]
     for module in modules:
@@ -277,8 +293,11 @@ def find(noun: str, name: str) -> Verb:
             return _VERBS[noun][name]
     table = verbs_of(noun)
     if name not in table:
-        raise UsageError(f"unknown command {f'{noun} {name}'.strip()!r}",
-                         hint=_nearest(name, tuple(table), noun))  # fmt: skip
+        from mobyshell.commands import foreign
+
+        hint = (foreign.word(noun, name, table) or _beside(noun, name)
+                or _nearest(name, tuple(table), noun))  # fmt: skip
+        raise UsageError(f"unknown command {f'{noun} {name}'.strip()!r}", hint=hint)
     return table[name]
 
 
@@ -306,10 +325,16 @@ def _elsewhere(word: str) -> str:
     return " or ".join(found[:3])
 
 
+def _beside(noun: str, name: str) -> str:
+    """The verb of a container's task, or of a task's container: most engines know only one."""
+    other = {"container": "task", "task": "container"}.get(noun, "")
+    return f"`mobyshell {other} {name}`" if other and name in verbs_of(other) else ""
+
+
 def _nearest(word: str, known: tuple[str, ...], noun: str = "") -> str:
     import difflib
 
     close = difflib.get_close_matches(word, known, n=1)
     if close:
         return f"did you mean {f'{noun} {close[0]}'.strip()!r}?"
-    return f"known: {', '.join(one for one in known if one)}"
+    return f"`mobyshell help{f' {noun}' if noun else ''}` lists what there is"

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 
 class Rows:
-    """A table. `columns`: (key, title, kind); kinds are text, id, number, bytes, ago, duration,
+    """A table. `columns`: (key, title, kind); kinds are text, prose (which may
+    be folded), id, number, bytes, ago, duration,
     percent, state, check. `key` names the column that identifies a row (`-q` shows only it);
     `extra` keys of rows that have no column go into JSON and YAML. `said`: narration, as in Done."""
 

@@ -156,5 +156,5 @@ def _free(snapshots: Snapshotter, key: str) -> None:
 def _rows(steps: Sequence[Step], after: int = 0) -> Rows:
     rows = [{"n": number, "what": one.title, "why": one.why, "calls": "; ".join(one.calls)}
             for number, one in enumerate(steps, after + 1)]  # fmt: skip
-    columns = (("n", "", "number"), ("what", "STEP", "text"), ("calls", "CALLS", "text"))
+    columns = (("n", "", "number"), ("what", "STEP", "text"), ("calls", "CALLS", "prose"))
     return Rows(columns, rows, "n")

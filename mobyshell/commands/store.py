@@ -32,7 +32,7 @@ def gc(ctx: Context, *, dry_run: bool, why: bool) -> Rows:
     done = ctx.store.collect(dry_run=dry_run)
     rows = [_row(one.node, one.size, kept=False, why="nothing needs it") for one in done.removed]
     columns = [("kept", "", "check"), ("namespace", "NAMESPACE", "text"), ("kind", "KIND", "text"),
-               ("key", "WHAT", "id"), ("size", "SIZE", "bytes"), ("why", "WHY", "text")]  # fmt: skip
+               ("key", "WHAT", "id"), ("size", "SIZE", "bytes"), ("why", "WHY", "prose")]  # fmt: skip
     said = say_freed(done.freed, len(done.removed)) or "there is no garbage"
     if done.foreign:
         said = FOREIGN
@@ -81,7 +81,7 @@ def why(ctx: Context, *, what: str) -> Rows:
         said = tell(steps) if steps else "nothing needs it: the next collection removes it"
         rows.append(_row(node, graph.nodes[node], kept=bool(steps), why=said))
     columns = (("kept", "", "check"), ("kind", "KIND", "text"), ("key", "WHAT", "id"),
-               ("why", "WHY", "text"))  # fmt: skip
+               ("why", "WHY", "prose"))  # fmt: skip
     return Rows(columns, rows, "key")
 
 
@@ -111,7 +111,7 @@ def plan_of_check(ctx: Context, *, repair: bool, quick: bool = False, **_: objec
     from mobyshell.core.store.check import check_root
 
     found = check_root(Path(ctx.root), hash_blobs=not quick, unpack=not quick)
-    columns = (("kind", "KIND", "text"), ("subject", "WHAT", "id"), ("problem", "PROBLEM", "text"),
+    columns = (("kind", "KIND", "text"), ("subject", "WHAT", "id"), ("problem", "PROBLEM", "prose"),
                ("does", "A REPAIR", "text"))  # fmt: skip
     rows = [{"kind": one.kind, "subject": one.subject, "problem": one.problem,
              "does": one.remedy if one.mendable else f"nothing: {one.remedy}"} for one in found]  # fmt: skip
@@ -145,7 +145,7 @@ def checked(ctx: Context, *, repair: bool, quick: bool = False) -> Rows:
     found = check_root(Path(ctx.root), repair=repair, hash_blobs=not quick, unpack=not quick)
     rows = [_finding(one) for one in found]
     columns = (("repaired", "", "check"), ("kind", "KIND", "text"), ("subject", "WHAT", "id"),
-               ("problem", "PROBLEM", "text"), ("remedy", "REMEDY", "text"))  # fmt: skip
+               ("problem", "PROBLEM", "prose"), ("remedy", "REMEDY", "prose"))  # fmt: skip
     left = [one for one in found if not one.repaired]
     if left:
         problems = f"{len(left)} problem{'s'[: len(left) != 1]}"
@@ -172,7 +172,7 @@ def plan_of_adopt(ctx: Context, *, remove: bool) -> Rows:
 
 
 _ADOPTED = (("kind", "KIND", "text"), ("name", "WHAT", "id"), ("size", "SIZE", "bytes"),
-            ("problem", "PROBLEM", "text"))  # fmt: skip
+            ("problem", "PROBLEM", "prose"))  # fmt: skip
 
 
 @verb(

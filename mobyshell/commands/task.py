@@ -124,10 +124,8 @@ def _bundle(bundle: str) -> str:
     from mobyshell.core.runtime.bundle import load_bundle
 
     if not os.path.isdir(bundle) and "/" not in bundle.rstrip("/").partition("./")[0]:
-        raise NotFound(
-            f"no bundle {bundle!r} here",
-            hint="`mobyshell bundle new NAME` makes one; images come with a later version",
-        )
+        raise NotFound(f"no bundle {bundle!r} here",
+                       hint="`mobyshell bundle new NAME` makes one; `mobyshell run` runs images")  # fmt: skip
     return load_bundle(bundle).directory
 
 
@@ -206,7 +204,7 @@ def run_task(
     switch("-t --tty", "give it a terminal"),
     switch("-i --interactive", "keep its standard input open"),
     option("-e --env", "NAME=VALUE", TEXT, many=True),
-    option("-w --cwd", "its working directory", TEXT, default=""),
+    option("-w --cwd --workdir", "its working directory", TEXT, default=""),
     option("-u --user", "UID[:GID]", TEXT, default=""),
     option("--exec-id", "a name for the process", TASK, default=""),
     _ID,
@@ -306,13 +304,16 @@ def resume(ctx: Context, *, id: tuple[str, ...]) -> Done:
     N, "kill",
     _ID,
     optional("signal", SIGNAL, "a number, or a name such as TERM", default=15),
+    option("-s --signal", "the same, as other engines have it", SIGNAL, name="other"),
     switch("-a --all", "every process in it"),
     option("--exec-id", "only this process of it", TASK, default=""),
     effect=DESTROY, example="task kill up HUP", key="K",
 )  # fmt: skip
-def kill(ctx: Context, *, id: str, signal: int, all: bool, exec_id: str) -> Done:
+def kill(
+    ctx: Context, *, id: str, signal: int, other: int | None, all: bool, exec_id: str
+) -> Done:  # fmt: skip
     """Send a signal to a task (default: TERM)."""
-    ctx.tasks.kill(id, signal, all_processes=all, exec_id=exec_id)
+    ctx.tasks.kill(id, signal if other is None else other, all_processes=all, exec_id=exec_id)
     return Done(id)
 
 

@@ -226,5 +226,5 @@ def diff(ctx: Context, *, id: str, all: bool) -> Rows:
     right = sum(one.agrees is True for one in found)
     said = f"{right} of {len(found)} lines agree" + ("" if all else "; --all shows them")
     columns = (("agrees", "", "check"), ("path", "PATH", "id"), ("wanted", "SPEC", "text"),
-               ("found", "KERNEL", "text"), ("note", "NOTE", "text"))  # fmt: skip
+               ("found", "KERNEL", "text"), ("note", "NOTE", "prose"))  # fmt: skip
     return Rows(columns, rows, "path", said)

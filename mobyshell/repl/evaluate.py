@@ -118,10 +118,12 @@ class Evaluator:
             return r.Text(" ".join(rest) + "\n")
         if name == "set":
             return self._set(rest)
-        if name == "help":
+        if name in ("help", "?"):
             from mobyshell.repl.help import show_help
 
             return r.Text(show_help(rest))
+        if name in self.variables and not rest:
+            raise UsageError(f"{name} is a variable", hint=f"echo ${{{name}}}")
         options = Options()
         return call(self.context, options.take(words), plan=options.plan)
 

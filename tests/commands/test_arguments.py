@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mobyshell.commands.arguments import parse
+from mobyshell.commands.arguments import parse, parse_size
 from mobyshell.commands.registry import lookup
 from mobyshell.core.errors import UsageError
 
@@ -33,3 +33,17 @@ def test_an_option_before_any_command_is_the_verbs_or_nobodys() -> None:
     with pytest.raises(UsageError, match="unknown option '-c'") as caught:
         parse(found, rest)
     assert "--" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("word", "size"),
+    [("64M", 64 << 20), ("64mb", 64 << 20), ("64MiB", 64 << 20), ("1.5g", 3 << 29), ("10b", 10)],
+)
+def test_sizes_are_written_as_other_engines_write_them(word: str, size: int) -> None:
+    assert parse_size(word) == size
+
+
+@pytest.mark.parametrize("word", ["64mbb", "mb", "b", "64bb", "64xb", "64mm"])
+def test_what_is_no_size(word: str) -> None:
+    with pytest.raises(UsageError, match="is not a size"):
+        parse_size(word)

@@ -93,6 +93,16 @@ def test_a_container_lives_on_and_starts_again(place: Workplace) -> None:
     assert left(place) == ("", "", {"committed"})
 
 
+def test_a_name_that_a_snapshot_has_is_not_given_to_a_container(place: Workplace) -> None:
+    for word in ("box", "box-2"):
+        place.ok("snapshot", "prepare", word)
+    assert place.ok("run", "-d", "box", "--", "sleep", "1000") == "box-3\n"
+    place.ok("exec", "--workdir", "/data", "box-3", "cat", "page")
+    place.ok("task", "kill", "-s", "KILL", "box-3")
+    assert place.run("task", "wait", "box-3").returncode == 137
+    assert place.ok("rm", "box-3") == "box-3\n"
+
+
 def task(place: Workplace, id: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(place.ok("task", "inspect", id))
     return found
@@ -174,6 +184,15 @@ def test_what_cannot_be_run_leaves_nothing(place: Workplace) -> None:
     assert place.run("run", "--cpus", "many", "box").returncode == 2
     assert place.run("run", "-v", "relative:path", "box").returncode == 2
     assert left(place) == ("", "", {"committed"})
+
+
+def test_a_path_is_no_name_of_an_image(place: Workplace) -> None:
+    for word in ("./nothing", ".", "/nothing"):
+        done = place.run("run", word)
+        assert (done.returncode, done.stderr.splitlines()[0]) == (
+            3,
+            f"mobyshell: no bundle at {word}",
+        )
 
 
 def test_a_plan_makes_nothing(place: Workplace) -> None:

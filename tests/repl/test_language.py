@@ -367,8 +367,16 @@ def test_help_explains_every_word(moby: Evaluator, capsys: pytest.CaptureFixture
     for word in BUILTINS:
         moby.line(f"help {word}")
         assert capsys.readouterr().out.startswith("usage: ")
-    moby.line("help task kill")
-    assert "usage: mobyshell task kill" in capsys.readouterr().out
+    for word in ("help", "?"):
+        moby.line(f"{word} task kill")
+        assert "usage: mobyshell task kill" in capsys.readouterr().out
+
+
+def test_the_name_of_a_variable_is_no_command(moby: Evaluator) -> None:
+    moby.line("x = task ls -a")
+    with pytest.raises(UsageError, match="x is a variable") as told:
+        moby.line("x")
+    assert told.value.hint == "echo ${x}"
 
 
 def test_ids_are_sorted_as_people_count(moby: Evaluator, tasks: FakeTasks) -> None:

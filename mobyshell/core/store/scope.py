@@ -91,7 +91,8 @@ class Scope:
 
     def missing(self, what: str, name: str, others: list[str]) -> NotFound:
         """The error for what is not in this namespace; `others` are the namespaces that have it."""
-        hint = ""
+        listed = what in ("image", "container", "lease", "snapshot")
+        hint = f"`mobyshell {what} ls` lists those there are" if listed else ""
         if others:
             several = "namespaces" if len(others) > 1 else "namespace"
             shown = ", ".join(others[:5]) + (", …" if len(others) > 5 else "")

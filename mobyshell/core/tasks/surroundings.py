@@ -104,7 +104,8 @@ def read_volume(word: str) -> Volume:
     if source.startswith((".", "~")):
         source = os.path.abspath(os.path.expanduser(source))
     elif "/" in source and not source.startswith("/"):
-        raise UsageError(f"{source!r:.80} is neither a name nor an absolute path")
+        raise UsageError(f"{source!r:.80} is neither a name nor an absolute path",
+                         hint=f"./{source:.80} is one of this directory")  # fmt: skip
     return Volume(source, destination, options)
 
 
