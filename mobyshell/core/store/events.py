@@ -29,6 +29,9 @@ _TIDY_EVERY = 256
 _BATCH = 1000
 _POLL = 0.25
 """Seconds between looks where inotify is not to be had."""
+_COMMITTING = 0.002
+"""Seconds from a write to the log until the first look whether it is committed by then; each next
+one is twice as long after the one before. No write tells of the commit itself: it is in memory."""
 
 
 def record(
@@ -122,12 +125,14 @@ class _Waker:
     def wait(self, timeout: float) -> None:
         """At most so many seconds."""
         deadline = time.monotonic() + timeout
+        pause = timeout if self._watch is not None else _POLL
         while (left := deadline - time.monotonic()) > 0:
-            if self._watch is not None:
-                if not self._watch.wait(left):
-                    return
+            if self._watch is None:
+                time.sleep(min(pause, left))
+            elif self._watch.wait(min(pause, left)):
+                pause = _COMMITTING
             else:
-                time.sleep(min(_POLL, left))
+                pause *= 2
             # the directory changes for other reasons, too; this says whether somebody committed
             version, self._version = self._version, self._database.version()
             if version != self._version:

@@ -100,6 +100,34 @@ def test_another_process_is_followed(
     assert seen == [f"i{number}" for number in range(50)]
 
 
+def test_a_commit_is_seen_at_once_though_the_log_is_written_before_it(
+    scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """inotify tells of the write; that it is committed is in shared memory, a moment later."""
+    waited: list[float] = []
+    committed = threading.Event()
+
+    class Watch:
+        """The log is written; nothing else happens to files."""
+
+        def __init__(self, *_: str) -> None: ...
+
+        def wait(self, timeout: float) -> bool:
+            waited.append(timeout)
+            if len(waited) == 3:
+                emit(Scope(scope.root, Database(scope.root.database), "demo"), "late")
+                committed.set()
+            return len(waited) == 1
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr("mobyshell.core.linux.inotify.Watch", Watch)
+    assert next(events.follow(scope.database, 0)).id == "late"
+    assert committed.is_set()
+    assert len(waited) == 3
+    assert sum(waited[1:]) < 0.1
+
+
 def test_a_follower_starts_where_it_is_told_and_stops(scope: Scope) -> None:
     for name in "abc":
         emit(scope, name)
