@@ -7,7 +7,6 @@ Owns which events are kept, in which order, and which pass the filter. What it s
 from __future__ import annotations
 
 import itertools
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -22,6 +21,7 @@ from textual.timer import Timer
 from mobyshell.commands.event_words import check_filter, is_filter, matcher
 from mobyshell.core.events import Event
 from mobyshell.screens.event_rows import CALLS, EVENTS, event_row
+from mobyshell.screens.held_events import Held, latest, surplus
 from mobyshell.screens.news import Happened
 from mobyshell.screens.session import Session, said
 from mobyshell.widgets.background import Failed, background
@@ -30,7 +30,8 @@ from mobyshell.widgets.resource_table import ResourceTable
 from mobyshell.widgets.sentence import Sentence
 
 KEPT = 2000
-"""Events that are kept; past it, the oldest fifth is let go at once, and never one of the last 1000."""
+"""Kernel calls that are kept, and as many other events; past it, the oldest fifth is let go at once,
+and never one of the last 1000."""
 
 BATCH = 0.25
 """Seconds in which what happens is gathered before it is shown."""
@@ -66,14 +67,13 @@ class EventStream(Vertical):
         self.complaint = ""
         """What is wrong with the filter that was typed."""
         self._events: dict[int, Event] = {}
-        self._held: deque[Event] = deque(maxlen=KEPT)
+        self._held = Held(KEPT)
         self._numbers = itertools.count(1)
         self._soon: Timer | None = None
         self._past: set[tuple[object, ...]] = set()
         self._meant: Callable[[Event], bool] = matches_nothing
         self._rows: dict[int, dict[str, Any]] = {}
         self._unread = ""
-        self._let_go = 0
 
     def compose(self) -> ComposeResult:
         yield Sentence(id="trouble")
@@ -85,6 +85,7 @@ class EventStream(Vertical):
 
     def on_mount(self) -> None:
         self.ager = self.set_interval(AGEING, self._grow_older, pause=True)
+        self.watch(self.table, "scroll_y", self._grow_older, init=False)
         self.session.news.tell(self, "", everywhere=True)
         self.read_recent()  # who follows already on another screen's account begins with no gap
 
@@ -116,7 +117,8 @@ class EventStream(Vertical):
     def state(self) -> str:
         """How it is followed, in a few words."""
         if self.paused:
-            gone = f", {self._let_go} before them let go" if self._let_go else ""
+            let_go = self._held.let_go(calls=self.calls)
+            gone = f", {let_go} before them let go" if let_go else ""
             return f"paused, {self.held} waiting{gone}"
         if not self.following:
             return "not following (f)"
@@ -125,7 +127,7 @@ class EventStream(Vertical):
     @property
     def held(self) -> int:
         """How many wait for the end of a pause."""
-        return len(self._held) if self.paused else 0
+        return self._held.count(calls=self.calls) if self.paused else 0
 
     def look(self, looking: bool) -> None:
         """Whether somebody looks."""
@@ -142,8 +144,7 @@ class EventStream(Vertical):
         if event.event is None:
             self.read_recent()
         else:
-            self._let_go += len(self._held) == self._held.maxlen
-            self._held.append(event.event)
+            self._held.add(event.event)
             if self._soon is None and not self.paused:
                 self._soon = self.set_timer(BATCH, self._take_held)
             elif self.paused:
@@ -152,17 +153,15 @@ class EventStream(Vertical):
     def _take_held(self) -> None:
         self._soon = None
         if not self.paused:
-            new, self._held, self._let_go = list(self._held), deque(maxlen=KEPT), 0
             # what came while the past was read is in both
-            self._add([one for one in new if _name(one) not in self._past])
+            self._add([one for one in self._held.take() if _name(one) not in self._past])
 
     def _add(self, new: list[Event]) -> None:
         for event in new:
             self._events[next(self._numbers)] = event
-        if len(self._events) > KEPT:
-            for number in list(self._events)[: len(self._events) - KEPT * 4 // 5]:
-                del self._events[number]
-                self._rows.pop(number, None)
+        for number in surplus(self._events, KEPT):
+            del self._events[number]
+            self._rows.pop(number, None)
         self.show()
 
     @background(READING)
@@ -175,9 +174,10 @@ class EventStream(Vertical):
         """Put it in order with what has come since."""
         event.stop()
         self._say_trouble("")
-        self._past = {_name(one) for one in event.events[-KEPT:]}
+        past = latest(event.events, KEPT)
+        self._past = {_name(one) for one in past}
         later = [one for one in self._events.values() if _name(one) not in self._past]
-        every = sorted([*event.events, *later], key=lambda one: one.time_ns)[-KEPT:]
+        every = latest([*past, *later], KEPT)
         if [_name(one) for one in every] != [_name(one) for one in self._events.values()]:
             self._events, self._rows = {}, {}
             self._add(every)

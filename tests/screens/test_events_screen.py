@@ -25,7 +25,7 @@ from mobyshell.core.events import (
 from mobyshell.core.tasks.client import TaskClient
 from mobyshell.screens import event_stream
 from mobyshell.screens.app import MobyshellApp
-from mobyshell.screens.event_rows import command_lines
+from mobyshell.screens.event_rows import CALLS, command_lines
 from mobyshell.screens.event_stream import EventStream
 from mobyshell.screens.events import EventsScreen
 from mobyshell.screens.metrics_pane import MetricsPane
@@ -154,6 +154,39 @@ async def test_a_long_pause_says_what_it_let_go(
         assert screen_text(pilot).splitlines()[0].rstrip().endswith("paused, 0 waiting")
 
 
+async def test_kernel_calls_push_nothing_out_that_is_seen(
+    opened: Open, tasks: FakeTasks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container makes hundreds of calls, which are hidden: three of them, and nothing else was left."""
+    monkeypatch.setattr(event_stream, "KEPT", 50)
+    calls = [CallDone("child", 1, 1, "powers", "prctl", [], 0, "", 1, "", "")] * 60
+    async with opened("events") as pilot:
+        for number in range(3):
+            tasks.happen(f"n{number}", TaskPaused())
+            for call in calls:
+                tasks.happen(f"n{number}", call)
+        tasks.happen("last", TaskPaused())
+        await until(pilot, partial(shows, stream(pilot), "last"))
+        assert topics(pilot).count("/tasks/paused") == 4
+        assert f"{len(topics(pilot))} events" in screen_text(pilot).splitlines()[0]
+
+        await pilot.press("p")
+        tasks.happen("held", TaskPaused())
+        for call in calls:
+            tasks.happen("held", call)
+        tasks.happen("held", TaskPaused())
+        await until(pilot, lambda: "paused, 2 waiting" in screen_text(pilot))
+        assert "let go" not in screen_text(pilot).splitlines()[0]
+        await pilot.press("p")
+        await settle(pilot)
+        assert topics(pilot).count("/tasks/paused") == 6
+        await pilot.press("t")
+        await settle(pilot)
+        kept = [one.topic for one in stream(pilot)._events.values()]
+        assert 40 <= kept.count(CALLS) <= 50
+        assert kept[-1] == "/tasks/paused"  # in the order in which they came
+
+
 async def test_a_burst_of_a_thousand_is_all_there(opened: Open, tasks: FakeTasks) -> None:
     async with opened("events") as pilot:
         view = stream(pilot)
@@ -263,6 +296,19 @@ async def test_what_is_kept_is_bounded(
         await until(pilot, lambda: [one.id for one in view._events.values()][-1] == "n204")
         assert len(view._events) == len(view._rows) == len(view.table._rows) <= 50
         assert view.table.shown[-1] == str(max(view._events))
+
+
+async def test_what_comes_into_sight_is_as_old_as_it_is(opened: Open, tasks: FakeTasks) -> None:
+    async with opened("events") as pilot:
+        view = stream(pilot)
+        for number in range(100):
+            tasks.happen(f"n{number}", TaskPaused())
+        await until(pilot, partial(shows, view, "n99"))
+        await settle(pilot)
+        view.ager.pause()
+        tasks.clock.advance(90)
+        await pilot.press("home")
+        await until(pilot, lambda: "1m30s" in screen_text(pilot).splitlines()[2])
 
 
 async def test_a_gap_is_read_up_without_saying_anything_twice(
