@@ -32,6 +32,7 @@ class FakeImages:
                       now - 7200 * SECOND),
         ]  # fmt: skip
         self.broken: Exception | None = None
+        self.lost = [Wasted("/etc/passwd", 2, 318)]
 
     def ls(self) -> list[ImageInfo]:
         if self.broken is not None:
@@ -51,6 +52,8 @@ class FakeImages:
             raise NotFound(f"{WEB} is not unpacked", hint="press u")
         if path == "/data":
             return [entry("/data/a", "file", Way.ADDED, 6), entry("/data/b", "file", None, 80)]
+        if path != "/":
+            return []
         way = Way.ADDED if layer == 0 else None
         return [
             entry("/data", "directory", way, touched=layer == 1),
@@ -63,7 +66,7 @@ class FakeImages:
         return b"hello\n" if path == "/data/a" else b"bin\0ary"
 
     def wasted(self, name: str) -> list[Wasted]:
-        return [Wasted("/etc/passwd", 2, 318)] if name == BOX else []
+        return self.lost if name == BOX else []
 
     def parts(self, name: str) -> list[Part]:
         oci = "application/vnd.oci.image"

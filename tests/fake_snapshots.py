@@ -37,6 +37,7 @@ class FakeSnapshots:
             info(now, "left", "active", "", 10),
         ]
         self.broken: Exception | None = None
+        self.written: list[TreeRow] = []
 
     def ls(self) -> list[SnapshotInfo]:
         if self.broken is not None:
@@ -49,10 +50,13 @@ class FakeSnapshots:
         if path == "/etc":
             return [entry("/etc/motd", "file", Way.CHANGED, 8), entry("/etc/unwanted", "deleted",
                                                                       Way.DELETED)]  # fmt: skip
+        if path != "/":
+            return []
         return [
             entry("/bin", "directory", None, touched=True),
             entry("/etc", "directory", Way.CHANGED, touched=True),
             entry("/sh", "link", Way.ADDED, target="bin/sh"),
+            *self.written,
         ]
 
     def content(self, one: SnapshotInfo, path: str) -> bytes:

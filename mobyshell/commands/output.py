@@ -22,7 +22,12 @@ def clean(text: str) -> str:
     """`text` in one line, with nothing in it that a terminal would obey."""
     if text.isprintable():
         return text
-    return "".join(ch if ch.isprintable() else repr(ch)[1:-1] for ch in text)
+    return "".join(ch if ch.isprintable() else _escaped(ch) for ch in text)
+
+
+def _escaped(ch: str) -> str:
+    """As Python would write it; a byte of a name that is no UTF-8 as that byte."""
+    return f"\\x{ord(ch) - 0xDC00:02x}" if "\udc80" <= ch <= "\udcff" else repr(ch)[1:-1]
 
 
 def size(value: float) -> str:

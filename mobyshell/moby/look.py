@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import stat
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -53,7 +54,8 @@ class FileRow:
 
 @value
 class Wasted:
-    """A file of which more than one layer has a copy. `bytes`: of those that are not seen."""
+    """A file of which a layer has a copy that is not seen, for a later one has another, or has deleted
+    it. `copies`: how many layers have one; `bytes`: of those that are not seen."""
 
     path: str
     copies: int
@@ -110,12 +112,8 @@ def content(
 def wasted(image: Image, *, snapshotter: str = "") -> list[Wasted]:
     """Files that an upper layer replaced or deleted: their bytes are carried along all the same."""
     sizes: dict[str, int] = {}
-    found: dict[str, Wasted] = {}
-
-    def lose(path: str) -> None:
-        size = sizes.pop(path, 0)
-        before = found.get(path, Wasted(path, 1, 0))
-        found[path] = Wasted(path, before.copies + 1, before.bytes + size)
+    copies: Counter[str] = Counter()
+    lost: Counter[str] = Counter()
 
     for number in range(len(image.resolved.layers)):
         for one in changes(image, number, snapshotter=snapshotter):
@@ -123,10 +121,11 @@ def wasted(image: Image, *, snapshotter: str = "") -> list[Wasted]:
                 below = [name for name in sizes if name.startswith(f"{one.path}/")]
                 whole = one.way in (Way.DELETED, Way.REPLACED)
                 for name in ([one.path] if one.path in sizes else []) + (below if whole else []):
-                    lose(name)
+                    lost[name] += sizes.pop(name)
             if stat.S_ISREG(one.mode):
                 sizes[one.path] = one.size
-    return sorted((one for one in found.values() if one.bytes), key=lambda one: -one.bytes)
+                copies[one.path] += 1
+    return [Wasted(path, copies[path], size) for path, size in lost.most_common() if size]
 
 
 @contextmanager

@@ -88,9 +88,12 @@ class MobyScreen(Screen[None]):
         end = "   [read-only]" if self.session.readonly else ""
         if self.session.under_way:
             end += f"   ◌ {self.session.under_way}"
-        text = " › ".join(part for part in parts if part) + end
-        if cell_len(text) > self.size.width - 2:  # whose program it is, is known
-            text = text.partition(" › ")[2]
+        shown = [part for part in parts if part]
+        while cell_len(" › ".join(shown) + end) > self.size.width - 2 and len(shown) > 1:
+            shown.pop(
+                0
+            )  # whose program it is, is known, and then in what; where we are is at the end
+        text = " › ".join(shown) + end
         if text != self._said:
             self._said = text
             self.query_one("#crumbs", Static).update(clean(text))

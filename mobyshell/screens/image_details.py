@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.containers import Vertical
 from textual.message import Message
 from textual.widgets import TabbedContent, TabPane
 
@@ -20,6 +21,7 @@ from mobyshell.screens.image_rows import (
     LAYERS,
     WASTED,
     layer_rows,
+    layer_text,
     parts_text,
     wasted_rows,
     wasted_sum,
@@ -61,7 +63,9 @@ class ImageDetails(TreeTabs):
         self._steps: list[LayerRow] = []
 
     def compose(self) -> ComposeResult:
-        yield Listing(LAYERS, id="layers")
+        with Vertical(id="layering"):
+            yield Listing(LAYERS, id="layers")
+            yield RecordView(id="layer")
         with TabbedContent(initial="tree"):
             yield from self.tree_panes()
             with TabPane("Wasted", id="wasted"):
@@ -100,9 +104,10 @@ class ImageDetails(TreeTabs):
         self.forget()
         if info is None or before is None or info.name != before.name:
             self._steps = []
+            self._say_layer()
             self.steps.say("" if info else "No image is chosen.")
             self.say("")
-            self.forget_file()
+            self.another()
         self.soon(self._read_layers)
 
     def _read_layers(self) -> None:
@@ -120,6 +125,7 @@ class ImageDetails(TreeTabs):
         if self._info is not None and event.name == self._info.name:
             self._steps = event.layers
             self.steps.set_rows(layer_rows(event.layers))
+            self._say_layer()
             self.refresh_tab()
 
     @on(ResourceTable.Chosen)
@@ -127,7 +133,13 @@ class ImageDetails(TreeTabs):
         """Another layer: what did it do?"""
         event.stop()
         if event.table is self.steps.table and self._steps:
+            self._say_layer()
             self.soon(self.refresh_tab)
+
+    def _say_layer(self) -> None:
+        row, view = self.steps.table.row, self.query_one("#layer", RecordView)
+        view.say(layer_text(self._steps[int(row["n"])]) if row is not None and self._steps else "")
+        view.scroll_home(animate=False)
 
     # what the tabs show
 
@@ -150,8 +162,11 @@ class ImageDetails(TreeTabs):
 
             return show
         text = parts_text(name, self._images.parts(name))
-        record = self.query_one(RecordView)
+        record = self.query_one("#explain").query_one(RecordView)
         return lambda: record.say(text)
+
+    def same(self, about: About) -> str:
+        return about[0]
 
     def layer_of(self, about: About) -> str:
         return f"layer {about[1]}"
@@ -164,6 +179,7 @@ class ImageDetails(TreeTabs):
     def say_failed(self, what: str, text: str) -> None:
         if what == LAYERING:
             self._steps = []
+            self._say_layer()
             self.steps.say(text)
         self.say(text)
 

@@ -58,6 +58,8 @@ WASTED = ResourceSpec(
     ),
     health=lambda row: "good",
     empty="Nothing is wasted: no layer hides a file of another.",
+    sort="size",
+    descending=True,
 )  # fmt: skip
 
 
@@ -99,15 +101,29 @@ def wasted_sum(wasted: Sequence[Wasted]) -> str:
     if not wasted:
         return ""
     files = "1 file" if len(wasted) == 1 else f"{len(wasted)} files"
-    return (f"{size(sum(one.bytes for one in wasted))} in {files}: pulled and kept, and never seen, "
-            "for a later layer has another one, or none, in its place.")  # fmt: skip
+    return (f"{size(sum(one.bytes for one in wasted))} in {files}, unpacked: pulled and kept, and "
+            "never seen, for a later layer has another one, or none, in its place.")  # fmt: skip
 
 
-def tree_label(row: TreeRow) -> Text:
-    """How a path stands in the tree of a layer: a mark, its name, and how large it is."""
+def layer_text(one: LayerRow) -> str:
+    """All about a step: which layer it made, by what, in full, and the names of that layer."""
+    none = "It made no layer: it set something in the configuration."
+    lines = [none if one.number < 0 else f"layer {one.number}, {size(one.size)} packed"]
+    for text in (one.created_by, one.comment):
+        lines += ["", *map(clean, text.expandtabs(4).splitlines())] if text else []
+    lines.append("")
+    if one.number >= 0:
+        lines += [f"blob    {one.digest}", f"files   {one.diff_id}",
+                  f"chain   {one.chain_id} (with all below)"]  # fmt: skip
+    return "\n".join([*lines, *([f"made    {clean(one.created)}"] if one.created else [])])
+
+
+def tree_label(row: TreeRow, name: str = "") -> Text:
+    """How a path stands in the tree of a layer: a mark, its `name` (the last of it), and how large
+    it is."""
     sign, colour = _MARKS[row.way] if row.way is not None else ("·" if row.touched else " ", "dim")
     text = Text(f"{sign} ", colour)
-    kind, name = row.file.kind, clean(posixpath.basename(row.file.path))
+    kind, name = row.file.kind, clean(name or posixpath.basename(row.file.path))
     text.append(f"{name}/" if kind == "directory" else name, colour if row.way else "")
     if kind == "link":
         text.append(f" → {clean(row.file.target)}", "dim")
@@ -141,9 +157,37 @@ def parts_text(name: str, parts: Sequence[Part]) -> str:
     return "\n".join(lines)
 
 
-def file_lines(data: bytes, most: int) -> list[str]:
-    """A file's first bytes as lines; of what is no text, only how much there is."""
+_DUMPED = 1 << 16
+"""Bytes of what is no text that are shown."""
+
+_STRANGE = 0.1
+"""The part of its characters that may be none of a text's, in a text."""
+
+
+def is_text(data: bytes) -> bool:
+    """Whether a person could read it: no NUL, and most of it in UTF-8."""
     if b"\0" in data:
-        return [f"{size(len(data))} that are no text"]
+        return False
+    text = data[:_DUMPED].decode("utf-8", "replace")
+    strange = sum(one == "\ufffd" or (one < " " and one not in "\t\n\r\f\b\a\x1b") for one in text)
+    return strange <= len(text) * _STRANGE
+
+
+def dump(data: bytes) -> list[str]:
+    """Bytes as hexdump(1) has them, sixteen a line."""
+    lines = []
+    for at in range(0, len(data), 16):
+        row = data[at : at + 16]
+        halves = f"{row[:8].hex(' '):23}  {row[8:].hex(' '):23}"
+        plain = "".join(chr(one) if 32 <= one < 127 else "." for one in row)
+        lines.append(f"{at:08x}  {halves}  |{plain}|")
+    return lines
+
+
+def file_lines(data: bytes, most: int) -> list[str]:
+    """A file's first bytes as lines; what is no text as the bytes it is made of."""
+    if not is_text(data):
+        more = [f"… (the first {size(_DUMPED)})"] if len(data) > _DUMPED else []
+        return [*dump(data[:_DUMPED]), *more]
     lines = [clean(line.expandtabs(4)) for line in data.decode("utf-8", "replace").splitlines()]
     return [*lines, f"… (the first {size(most)})"] if len(data) >= most else lines

@@ -64,7 +64,7 @@ class ImagesScreen(ListScreen[ImageInfo]):
         self.follow()
         self.details.focus_content()
 
-    def action_back(self) -> None:
+    def back(self) -> None:
         """From a file to the tree, from there to the layers, and from these to the list."""
         if self.details.tab == "file" and not self.details.at_layers and not self.table.has_focus:
             self.details.tab = "tree"
@@ -75,7 +75,7 @@ class ImagesScreen(ListScreen[ImageInfo]):
             self.details.enter()
         else:
             self.remove_class("inside")
-            super().action_back()
+            super().back()
 
     # verbs that want more than their subject
 

@@ -39,7 +39,9 @@ class KernelTerminal(TerminalPane):
             command = program(enter_namespaces(one.look.survey, inodes), ["sh"])
             return LocalTerminal(command, rows=rows, columns=columns)
 
-        self.open(f"a shell in {', '.join(map(str, inodes))}", connect)
+        kinds = {space.inode: space.kind for space in one.look.survey.namespaces}
+        names = (f"{kinds.get(inode, '')} {inode}".strip() for inode in inodes)
+        self.open(f"a shell in {', '.join(names)}", connect)
 
     def parting(self, detached: bool) -> str:
         return (
@@ -92,6 +94,9 @@ class KernelDetails(Tabbed):
             for pane in (*self.query(RecordView), self.members):
                 pane.say("No namespace is chosen.")
             return
+        if before is None or before.namespace.inode != info.namespace.inode:
+            self.members.table.query_text = ""
+            self.from_the_top()
         if before is None or before.namespace != info.namespace:
             self._inside.say("…")
             self._refresh_soon()

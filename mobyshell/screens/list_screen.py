@@ -35,6 +35,7 @@ from mobyshell.screens.live_list import LiveList
 from mobyshell.screens.verb_keys import verb_bindings
 from mobyshell.widgets.confirm import Choose
 from mobyshell.widgets.resource_table import ResourceTable
+from mobyshell.widgets.tabs import Filterable
 from mobyshell.widgets.typed_ahead import TypedAhead
 
 Info = TypeVar("Info")
@@ -49,6 +50,10 @@ class Details(Protocol[Shown]):
 
     def enter(self) -> None:
         """Take the keyboard."""
+
+    @property
+    def filterable(self) -> Filterable | None:
+        """What in it has the keyboard and can be narrowed by a filter."""
 
 
 def list_bindings(noun: str, *more: Binding, shown: Collection[str]) -> list[Binding]:
@@ -73,6 +78,8 @@ class ListScreen(MobyScreen, Generic[Info]):
     """Verbs whose outcome is one more in the list."""
 
     _count = _wanted = ""
+    _within: Filterable | None = None
+    """What the filter that is asked for is of, if not of the list."""
 
     def make_list(self) -> LiveList[Info]:
         """A new list, with the id `list`."""
@@ -153,13 +160,25 @@ class ListScreen(MobyScreen, Generic[Info]):
         known = self.live_list.known if verb in self.MAKES else None
         return partial(self.live_list.choose_new, known) if known is not None else None
 
+    def action_filter(self) -> None:
+        """Ask for a filter: of the list, or of what has the keyboard in the details."""
+        self._within = self.pane.filterable
+        super().action_filter()
+
     @property
     def filter_text(self) -> str:
-        return self.table.query_text
+        return (self._within or self.table).query_text
 
     def set_filter(self, text: str) -> None:
-        self.live_list.filter(text)
+        (self._within or self.live_list).filter(text)
         self.follow()
+        if self._within is not None:
+            self.call_after_refresh(self._keep_keyboard)
+
+    def _keep_keyboard(self) -> None:
+        """What had it is hidden by now, if nothing in it matches."""
+        if self.focused is None:
+            self.pane.enter()
 
     # what happens
 
@@ -176,7 +195,8 @@ class ListScreen(MobyScreen, Generic[Info]):
         self.pane.show(chosen)
         inside = chosen is not None and self.has_class("detailed")
         self.crumb(self._count, *self._narrowed(),
-                   *(self.way_in(chosen) if inside and chosen is not None else []))  # fmt: skip
+                   *(self.way_in(chosen) if inside and chosen is not None else []),
+                   *(self._narrowed_within() if inside else []))  # fmt: skip
 
     def _narrowed(self) -> list[str]:
         """What is not as a person expects a list to be: a filter, and marks."""
@@ -187,6 +207,10 @@ class ListScreen(MobyScreen, Generic[Info]):
             said.append(f"{len(table.marked)} marked")
         return said
 
+    def _narrowed_within(self) -> list[str]:
+        within = self.pane.filterable or self._within
+        return [f"/{within.query_text}"] if within is not None and within.query_text else []
+
     @on(ResourceTable.RowSelected, "#list ResourceTable")
     def action_details(self) -> None:
         """Into the details."""
@@ -195,10 +219,20 @@ class ListScreen(MobyScreen, Generic[Info]):
         self.pane.enter()
 
     def action_back(self) -> None:
-        """Out of the details; in the list, out of its filter, and then no marks any more. What was
+        """Out of the filter of what has the keyboard in the details, or else one step back. What was
         told is read by then."""
         self.app.clear_notifications()
+        within = self.pane.filterable
+        if within is not None and within.query_text:
+            within.filter("")
+            self.follow()
+        else:
+            self.back()
+
+    def back(self) -> None:
+        """Out of the details; in the list, out of its filter, and then no marks any more."""
         if self.table.has_focus and not self.has_class("detailed"):
+            self._within = None
             if self.table.query_text:
                 self.set_filter("")
             else:

@@ -107,6 +107,7 @@ class NetworkDetails(Tabbed):
         elif info != before:
             if before is None or before.name != info.name:
                 self._say_all("…")
+                self.from_the_top()
             self._text("config").say(config_text(info))
             self.soon(self._ask)
         elif self.display and time.monotonic() - self._looked_at > STALE:

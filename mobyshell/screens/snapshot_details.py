@@ -50,7 +50,7 @@ class SnapshotDetails(TreeTabs):
         if info is None or before is None or info.id != before.id:
             self.forget()
             self.say("" if info else "No snapshot is chosen.")
-            self.forget_file()
+            self.another()
         self.soon(self.refresh_tab)
 
     def read_tree(self, about: SnapshotInfo, path: str) -> list[TreeRow]:
@@ -68,6 +68,12 @@ class SnapshotDetails(TreeTabs):
             text = usage_text(about, self._snapshots.makeup(about), self._clock().now_ns())
         record = self.query_one(f"#{tab}", TabPane).query_one(RecordView)
         return lambda: record.say(text)
+
+    def same(self, about: SnapshotInfo) -> str:
+        return about.id
+
+    def changing(self, about: SnapshotInfo) -> bool:
+        return about.kind == "active"
 
     def layer_of(self, about: SnapshotInfo) -> str:
         return "this snapshot"

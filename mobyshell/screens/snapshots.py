@@ -70,13 +70,13 @@ class SnapshotsScreen(ListScreen[SnapshotInfo]):
             by.setdefault(one.snapshotter, []).append(one)
         return [["snapshot", verb, *(one.key for one in of), *_of(of[0])] for of in by.values()]
 
-    def action_back(self) -> None:
+    def back(self) -> None:
         """From a file to the tree, and from the details to the list."""
         if self.details.tab == "file" and self.details.has_focus_within:
             self.details.tab = "tree"
             self.details.focus_content()
         else:
-            super().action_back()
+            super().back()
 
     # verbs that look
 

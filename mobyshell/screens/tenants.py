@@ -38,9 +38,6 @@ class TenantsScreen(ListScreen[TenantInfo]):
         )
     ]
 
-    _within = False
-    """The filter is that of the objects, not of the list."""
-
     def body(self) -> ComposeResult:
         yield ViewBar(self.NAME)
         yield from super().body()
@@ -88,22 +85,6 @@ class TenantsScreen(ListScreen[TenantInfo]):
                                      hint="u, on it in the list, is into it"))  # fmt: skip
         else:
             self.moby.show_in(event.kind, event.name)
-
-    # the filter is of the list, or of the objects while they have the keyboard
-
-    def action_filter(self) -> None:
-        self._within = self.details.objects.table.has_focus
-        super().action_filter()
-
-    @property
-    def filter_text(self) -> str:
-        return self.details.objects.table.query_text if self._within else super().filter_text
-
-    def set_filter(self, text: str) -> None:
-        if self._within:
-            self.details.objects.table.filter(text)
-        else:
-            super().set_filter(text)
 
     # verbs that want more than their subject
 

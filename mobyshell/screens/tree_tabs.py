@@ -6,6 +6,8 @@ picked, each in a thread; an answer about what is not looked at any more is drop
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
@@ -17,23 +19,38 @@ from textual.message import Message
 from textual.widgets import TabbedContent, TabPane
 
 from mobyshell.commands.output import clean, size
+from mobyshell.core.errors import MobyshellError
 from mobyshell.moby.look import LARGEST
 from mobyshell.moby.survey import TreeRow
 from mobyshell.screens.image_rows import file_lines, rights, tree_label
 from mobyshell.screens.session import said
+from mobyshell.screens.tree_search import MOST, sought
 from mobyshell.widgets.background import Failed, background
 from mobyshell.widgets.layer_tree import LayerTree, Leaf
 from mobyshell.widgets.lines import Lines
 from mobyshell.widgets.sentence import Sentence
-from mobyshell.widgets.tabs import Tabbed
+from mobyshell.widgets.tabs import Filterable, Tabbed
 
 READING = "reading about it"
 OPENING = "reading a directory"
 SHOWING = "reading a file"
 
+SEEKING = "looking through the files"
+
+TELLING = 0.3
+"""Seconds after which what is found until then is shown."""
+
+_CALLED = {"character": "character device", "block": "block device"}
+
 NO_FILE = "No file is chosen: enter on one in the tree shows what is in it."
 
 Show = Callable[[], object]
+
+
+def whole(row: TreeRow) -> Leaf[TreeRow]:
+    """A path as a leaf that stands for itself."""
+    label = tree_label(row, row.file.path)
+    return Leaf(row.file.path, label, row.file.kind == "directory", row)
 
 
 def leaf(row: TreeRow) -> Leaf[TreeRow]:
@@ -54,6 +71,15 @@ class TreeTabs(Tabbed):
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
         self._tree_of: Hashable = None
+        self._same: Hashable = None
+        """Whose tree is shown: what is open in it stays open while it is the same thing's."""
+        self._stop = threading.Event()
+        self.query_text = ""
+        """The paths that are shown of the tree; "": all, as they lie in it."""
+
+    def on_unmount(self) -> None:
+        """Nobody waits for what is looked for."""
+        self._stop.set()
 
     # the subclass's
 
@@ -82,6 +108,14 @@ class TreeTabs(Tabbed):
         """Why it has no tree; "" if it has one."""
         return ""
 
+    def same(self, about: Any) -> Hashable:
+        """What stays the same when a tree of it is read anew, as of another of its layers."""
+        raise NotImplementedError
+
+    def changing(self, about: Any) -> bool:
+        """Whether what was read of its tree may be another by now, without any news of it."""
+        return False
+
     def tree_panes(self) -> ComposeResult:
         """The two tabs of files."""
         with TabPane("Tree", id="tree"):
@@ -101,31 +135,105 @@ class TreeTabs(Tabbed):
         """What the tree shows is old."""
         self._tree_of = None
 
-    def forget_file(self) -> None:
-        """No file is shown: it was another thing's."""
+    def enter(self) -> None:
+        """Look, and look again at what may have changed."""
+        super().enter()
+        if self.tab == "tree" and self.about is not None and self.changing(self.about):
+            self.refresh_tab()
+
+    def another(self) -> None:
+        """It is about another thing: no file of it is shown yet, all of its tree, and texts from their
+        beginning."""
         self._content(NO_FILE, [])
+        self.query_text = ""
+        self._stop.set()
+        self.from_the_top()
 
     @on(TabbedContent.TabActivated)
     def refresh_tab(self) -> None:
         """Read what is looked at, unless it is there: who comes back to a tree finds it as it was."""
         about = self.about
-        if about is None or self.tab == "file" or (self.tab == "tree" and self._tree_of == about):
+        if about is None or self.tab == "file":
             return
-        reason = self.why_no_tree(about) if self.tab == "tree" else ""
-        if reason:
-            self.say(reason)
-        else:
+        if self.tab != "tree":
             self._read(about, self.tab)
+        elif self._tree_of != (about, self.query_text) or self.changing(about):
+            reason = self.why_no_tree(about)
+            if reason:
+                self.say(reason)
+            elif self.query_text:
+                self._seek()
+            else:
+                same = self._same == self.same(about)
+                self._read_all(about, self.files.opened if same else [])
 
     @background(READING)
     def _read(self, about: Hashable, tab: str) -> Message:
-        if tab != "tree":
-            return self.Read(about, self.read_tab(about, tab))
+        return self.Read(about, self.read_tab(about, tab))
+
+    @background(READING)
+    def _read_all(self, about: Hashable, opened: list[str]) -> Message:
         rows = self.read_tree(about, "/")
+        below: dict[str, list[TreeRow]] = {}
+        for path in opened:
+            try:
+                below[path] = self.read_tree(about, path)
+            except MobyshellError:  # it is no directory, as of this layer
+                continue
 
         def show() -> None:
-            self.files.show(rows)
-            self._tree_of = about
+            self.files.show(rows, below)
+            self._tree_of, self._same = (about, ""), self.same(about)
+
+        return self.Read(about, show)
+
+    # the filter
+
+    @property
+    def filterable(self) -> Filterable | None:
+        """A tree is narrowed to the paths that match."""
+        return self if self.files.has_focus_within else super().filterable
+
+    def filter(self, query: str) -> None:
+        """Show only paths that match, wherever they lie."""
+        if query != self.query_text:
+            self.query_text, self._same = query, None
+            self._stop.set()
+            self.soon(self.refresh_tab)
+
+    def _seek(self) -> None:
+        self._stop.set()
+        self._stop = threading.Event()
+        if not self.files.opened and self._tree_of is None:
+            self.files.say("Looking through the files …")
+        self._seek_in(self.about, self.query_text, self._stop)
+
+    @background(SEEKING)
+    def _seek_in(self, about: Hashable, query: str, stop: threading.Event) -> Message:
+        found: list[TreeRow] = []
+        told = time.monotonic()
+        for row in sought(lambda path: self.read_tree(about, path), query, stop.is_set):
+            if row is not None:
+                found.append(row)
+            if len(found) > MOST:
+                break
+            if time.monotonic() - told > TELLING:
+                told = time.monotonic()
+                self.post_message(self._found(about, query, found, "… looking on"))
+        more = f"… and more than these {MOST}" if len(found) > MOST else ""
+        return self._found(about, query, found[:MOST], more)
+
+    def _found(self, about: Hashable, query: str, found: list[TreeRow], more: str) -> Message:
+        rows = sorted(found, key=lambda row: row.file.path)
+
+        def show() -> None:
+            if query != self.query_text:
+                return
+            if rows or more:
+                self.files.show_found(rows, whole, more)
+            else:
+                self.files.say(f"No path matches “{query}”: esc shows all.")
+            self._tree_of = (about, query)
 
         return self.Read(about, show)
 
@@ -154,7 +262,9 @@ class TreeTabs(Tabbed):
             self._content(f"{file.path} leads to {file.target}", [])
         else:
             gone = file.kind == "deleted"
-            words = f"was deleted by {layer}" if gone else f"is a {file.kind}"
+            words = (
+                f"was deleted by {layer}" if gone else f"is a {_CALLED.get(file.kind, file.kind)}"
+            )
             self._content(f"{file.path} {words}", [])
         self.focus_content()
 

@@ -55,9 +55,10 @@ def hints_of(screen: Screen[object]) -> list[Hint]:
     focused = screen.focused
     alone = getattr(focused, "takes_every_key", False)
     for node, binding, enabled, _tip in screen.active_bindings.values():
-        if alone and node is not focused:
-            continue
-        if binding.show and enabled and binding.action not in found:
+        if alone and node not in (focused, focused and focused.parent):
+            continue  # what of them is typed is no key
+        idle = binding.action in getattr(node, "idle_actions", ())
+        if binding.show and enabled and not idle and binding.action not in found:
             key = screen.app.get_key_display(binding)
             found[binding.action] = Hint(key, binding.description, binding.action, binding.key)
     return list(found.values())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar
 
 from rich.text import Text
@@ -17,6 +18,7 @@ from mobyshell.widgets.sentence import StandIn
 from mobyshell.widgets.tree_keys import TreeKeys, tree_bindings
 
 T = TypeVar("T")
+EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +66,47 @@ class LayerTree(TreeKeys, Generic[T]):
         self._by_path = {}
         self._sentence(sentence)
 
-    def show(self, values: Sequence[T]) -> None:
-        """Another tree: what its root holds."""
+    @property
+    def opened(self) -> list[str]:
+        """The directories that are open, above before below."""
+        return [path for path, node in self._by_path.items() if node.is_expanded]
+
+    def show(self, values: Sequence[T], below: Mapping[str, Sequence[T]] = EMPTY) -> None:
+        """Another tree: what its root holds, and what the directories that are open in it. The cursor
+        stays on the path it is on, if that is there and anything is open."""
+        tree = self.tree_view
+        one = tree.cursor_node.data if tree.cursor_node is not None and below else None
+        top = tree.scroll_y if below else 0.0
         self.say("" if values else "It is empty.")
-        self._add(self.tree_view.root, values)
+        self._add(tree.root, values)
+        for path, rows in below.items():
+            node = self._by_path.get(path)
+            if node is not None:
+                self._add(node, rows)
+                node.expand()
         if values:
-            self.tree_view.call_after_refresh(self.tree_view.move_cursor_to_line, 0)
+            tree.call_after_refresh(self._go, one.path if one is not None else "", top)
+
+    def _go(self, path: str, top: float) -> None:
+        tree, node = self.tree_view, self._by_path.get(path)
+        tree.scroll_to(y=top, animate=False)
+        if node is not None:
+            tree.move_cursor(node)
+        else:
+            tree.move_cursor_to_line(0)
+
+    def show_found(self, values: Sequence[T], leaf: Callable[[T], Leaf[T]], more: str) -> None:
+        """Paths from anywhere in the tree, one below the other, as `leaf` has them; `more`: what is
+        said below them."""
+        self.say("")
+        for value in values:
+            one = leaf(value)
+            self._by_path[one.path] = self.tree_view.root.add(
+                one.label, data=one, allow_expand=one.opens
+            )
+        if more:
+            self.tree_view.root.add(Text(more, "dim"), allow_expand=False)
+        self.tree_view.call_after_refresh(self.tree_view.move_cursor_to_line, 0)
 
     def fill(self, path: str, values: Sequence[T]) -> None:
         """What the directory at `path` holds."""

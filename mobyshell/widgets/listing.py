@@ -35,7 +35,8 @@ class Listing(Vertical):
         self._sentence("" if rows else self.spec.empty)
 
     def say(self, sentence: str) -> None:
-        """No rows, and why."""
+        """No rows, and why; and no filter, which was of others."""
+        self.table.query_text = ""
         self.table.set_rows([])
         self._sentence(sentence)
 

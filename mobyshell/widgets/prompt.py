@@ -36,14 +36,22 @@ class WordSuggester(Suggester):
         return f"{head}{space}{found[0]}" if found else None
 
 
+class Line(Input):
+    """What is typed."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "submit", "Go", id="prompt.go")]
+
+    takes_every_key = True
+
+
 class Prompt(Horizontal):
     """Asks for one line."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Leave", show=False, id="prompt.leave"),
-        Binding("tab", "complete", "Complete", show=False, id="prompt.complete", priority=True),
-        Binding("up", "older", show=False, id="prompt.older"),
-        Binding("down", "newer", show=False, id="prompt.newer"),
+        Binding("escape", "leave", "Leave", id="prompt.leave"),
+        Binding("tab", "complete", "Complete", id="prompt.complete", priority=True),
+        Binding("up", "older", "The line before", id="prompt.older"),
+        Binding("down", "newer", "The line after", show=False, id="prompt.newer"),
     ]
 
     @dataclass
@@ -76,7 +84,7 @@ class Prompt(Horizontal):
 
     def compose(self) -> ComposeResult:
         yield Label(":", id="sign")
-        yield Input(id="line", select_on_focus=False)
+        yield Line(id="line", select_on_focus=False)
 
     def ask(self, sign: str, value: str = "") -> None:
         """Take the keyboard and ask."""
@@ -116,6 +124,11 @@ class Prompt(Horizontal):
         """Escape."""
         self._done()
         self.post_message(self.Left(self.sign))
+
+    @property
+    def idle_actions(self) -> frozenset[str]:
+        """Actions that do nothing now: a filter has nothing before it, and nothing to complete."""
+        return frozenset() if self.sign == ":" else frozenset(("complete", "older"))
 
     async def action_complete(self) -> None:
         """Take the suggestion."""

@@ -34,8 +34,9 @@ class Column:
 @dataclass(frozen=True, slots=True)
 class ResourceSpec:
     """How one kind of thing is shown. `health` gives good, busy, bad or off for a row; `sort` is
-    the value by which rows are in order at first, if that is not their `key`; `parent`, if there is
-    one, the value that is the key of the row that a row stands upon: they are shown as a tree."""
+    the value by which rows are in order at first, if that is not their `key`, and `descending`
+    whether the largest is the first; `parent`, if there is one, the value that is the key of the row
+    that a row stands upon: they are shown as a tree."""
 
     noun: str
     key: str
@@ -44,6 +45,7 @@ class ResourceSpec:
     empty: str
     sort: str = ""
     parent: str = ""
+    descending: bool = False
 
     @property
     def plural(self) -> str:

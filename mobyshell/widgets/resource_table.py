@@ -63,7 +63,7 @@ class ResourceTable(PaintedOnce, TypedAhead):
         """Whether a row passes a filter: where a list has a language of its own."""
         self.from_end = False
         """Whether the cursor begins on the last row, as where the newest is at the end."""
-        self.sort_key, self.reversed = spec.sort or spec.key, False
+        self.sort_key, self.reversed = spec.sort or spec.key, spec.descending
         self.marked: set[str] = set()
         self._rows: dict[str, Row] = {}
         self._shown: list[str] = []

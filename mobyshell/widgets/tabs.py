@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from textual.binding import Binding
 from textual.containers import Container
 from textual.timer import Timer
 from textual.widgets import TabbedContent, TabPane
+
+from mobyshell.widgets.listing import Listing
+from mobyshell.widgets.record_view import RecordView
 
 PAUSE = 0.15
 """Seconds the cursor must rest on something before it is read."""
@@ -20,6 +23,16 @@ def tab_bindings(name: str) -> list[Binding]:
         Binding("tab", "next_tab", "Next tab", show=False, id=f"{name}.next"),
         Binding("shift+tab", "next_tab(-1)", "Previous tab", show=False, id=f"{name}.previous"),
     ]
+
+
+class Filterable(Protocol):
+    """What shows only a part of itself, if it is asked to."""
+
+    query_text: str
+    """The filter in force; "": none."""
+
+    def filter(self, query: str) -> None:
+        """Show only what matches."""
 
 
 class Tabbed(Container):
@@ -54,6 +67,22 @@ class Tabbed(Container):
         tabs = self.query_one(TabbedContent)
         names = [str(one.id) for one in tabs.query(TabPane)]
         self.tab = names[(names.index(tabs.active) + step) % len(names)]
+
+    def from_the_top(self) -> None:
+        """It is about another thing: nobody begins in the middle of a text."""
+        for one in self.query(RecordView):
+            one.scroll_home(animate=False)
+
+    @property
+    def filterable(self) -> Filterable | None:
+        """What in it has the keyboard and can be narrowed by a filter."""
+        focused = self.screen.focused
+        for one in focused.ancestors_with_self if focused is not None else ():
+            if one is self:
+                break
+            if isinstance(one, Listing) and self in one.ancestors:
+                return one.table
+        return None
 
     def focus_content(self) -> None:
         """Give the keyboard to what the tab shows."""

@@ -15,6 +15,7 @@ import yaml
 from mobyshell.commands import results as r
 from mobyshell.commands.cli import Options, call, show
 from mobyshell.commands.context import Context
+from mobyshell.commands.output import clean
 from mobyshell.commands.registry import READ, Verb, all_verbs
 from mobyshell.core.errors import AlreadyExists
 from mobyshell.core.network.networks import Networks
@@ -106,3 +107,8 @@ def test_json_yaml_table_and_names(
         assert len(lines) == 1
         assert documents[0].keys() == lines[0].keys() == result.fields.keys()
         assert len(shown(quiet=True).splitlines()) == 1
+
+
+def test_a_name_that_is_no_text_shows_the_bytes_it_has() -> None:
+    assert clean(b"bad\xffname".decode("utf-8", "surrogateescape")) == "bad\\xffname"
+    assert clean("a\tb\u202ec") == "a\\tb\\u202ec"

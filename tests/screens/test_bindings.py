@@ -213,6 +213,12 @@ async def _(t: Trial) -> AsyncIterator[Condition]:
     yield lambda: not t.find(Prompt).has_class("asking") and t.table.has_focus
 
 
+@case("prompt.go")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    await t.press("colon", *"tasks")
+    yield lambda: not t.find(Prompt).has_class("asking") and isinstance(t.screen, TasksScreen)
+
+
 @case("prompt.complete")
 async def _(t: Trial) -> AsyncIterator[Condition]:
     await t.press("colon", *"task pau")
@@ -721,9 +727,13 @@ async def _(t: Trial) -> AsyncIterator[Condition]:
     yield lambda: details(t).tab == "tree" and t.find(Tree, "#files").has_focus
 
 
+def explained(t: Trial) -> RecordView:
+    return details(t).query_one("#explain RecordView", RecordView)
+
+
 @case("image.explain", "images")
 async def _(t: Trial) -> AsyncIterator[Condition]:
-    yield lambda: details(t).tab == "explain" and "linux/arm64" in t.find(RecordView).text
+    yield lambda: details(t).tab == "explain" and "linux/arm64" in explained(t).text
 
 
 @case("image.details", "images")
@@ -756,7 +766,7 @@ async def _(t: Trial) -> AsyncIterator[Condition]:
 @case("image-details.previous", "images")
 async def _(t: Trial) -> AsyncIterator[Condition]:
     await t.press("d")
-    yield lambda: details(t).tab == "explain" and t.find(RecordView).has_focus
+    yield lambda: details(t).tab == "explain" and explained(t).has_focus
 
 
 # snapshots
@@ -1352,3 +1362,25 @@ async def test_the_palette_is_on_ctrl_p(opened: Open) -> None:
     async with opened("tasks") as pilot:
         await pilot.press("ctrl+p")
         await until(pilot, lambda: isinstance(pilot.app.screen, CommandPalette))
+
+
+async def test_while_a_line_is_typed_only_its_own_keys_are_named(opened: Open) -> None:
+    """`/` was named as the filter's, where it is a letter."""
+    async with opened("images", size=(80, 24)) as pilot:
+        for sign, named in (
+            ("colon", "⏎ Go  esc Leave  tab Complete"),
+            ("slash", "⏎ Go  esc Leave"),
+        ):
+            await pilot.press(sign)
+            await until(pilot, lambda: screen_text(pilot).splitlines()[-1].strip() == named)  # noqa: B023
+            await pilot.press("escape")
+            await until(pilot, lambda: "? Help" in screen_text(pilot).splitlines()[-1])
+
+
+async def test_where_we_are_is_whole_also_where_the_line_is_short(opened: Open) -> None:
+    async with opened("images", size=(60, 24)) as pilot:
+        await pilot.press("slash", *"box !thing-that-is-not-there", "enter", "enter", "enter")
+        await settle(pilot)
+        line = screen_text(pilot).splitlines()[0].strip()
+        assert "images › 2 images › /box !thing-that-is-not-there: 1 › box › layer 0".endswith(line)
+        assert line.endswith("› box › layer 0")

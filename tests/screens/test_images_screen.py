@@ -7,7 +7,7 @@ import threading
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from textual.pilot import Pilot
@@ -32,10 +32,11 @@ from mobyshell.core.registry.progress import (
 from mobyshell.core.registry.stop import Stop
 from mobyshell.core.store.store import Store
 from mobyshell.moby.client import Moby
+from mobyshell.moby.look import Wasted
 from mobyshell.moby.survey import ImageInfo, Survey
 from mobyshell.screens.image_details import ImageDetails
 from mobyshell.screens.image_list import ImageList
-from mobyshell.screens.image_rows import short
+from mobyshell.screens.image_rows import file_lines, short
 from mobyshell.screens.images import ImagesScreen
 from mobyshell.screens.live_list import SOON
 from mobyshell.screens.transfer_dialog import TransferDialog
@@ -44,7 +45,7 @@ from mobyshell.widgets.lines import Lines
 from mobyshell.widgets.resource_table import ResourceTable
 from tests.core.registry.distribution import distribution
 from tests.core.store import images as made
-from tests.fake_images import BOX, WEB
+from tests.fake_images import BOX, WEB, FakeImages
 from tests.fakes import FakeTasks
 from tests.screens.conftest import HOST, Open, make_app, screen_text, settle, told, until
 
@@ -88,11 +89,88 @@ async def test_into_a_layer_a_directory_and_a_file_and_back(opened: Open) -> Non
         assert "+ a  6B  rwxr-xr-x 0:0" in screen_text(pilot)
         assert pilot.app.screen.query_one("#files", Tree).cursor_line == 1
         await pilot.press("j", "enter")
-        await until(pilot, lambda: list(view.kept) == ["7B that are no text"])
+        await until(pilot, lambda: "|bin.ary|" in "".join(view.kept))
         await pilot.press("escape", "escape")
         assert details(pilot).at_layers
         await pilot.press("escape")
         assert pilot.app.screen.query_one("#images").has_focus
+
+
+async def test_a_filter_in_the_tree_finds_paths_wherever_they_lie(opened: Open) -> None:
+    """It was that of the list, which is not seen there: another image came into the tree."""
+    async with opened("images", size=(80, 24)) as pilot:
+        await pilot.press("enter", "j", "enter")
+        await settle(pilot)
+        await pilot.press("slash", *"data/a", "enter")
+        await until(pilot, lambda: "+ /data/a  6B" in screen_text(pilot))
+        text = screen_text(pilot)
+        assert "busybox" not in text
+        assert "box › layer 1 › /data/a" in text
+        assert pilot.app.screen.query_one("#images", ResourceTable).query_text == ""
+        await pilot.press("enter")
+        view = details(pilot).query_one("#content", Lines)
+        await until(pilot, lambda: list(view.kept) == ["hello"])
+        await pilot.press("escape", "slash", *["backspace"] * 6, *"way=changed !etc", "enter")
+        await until(pilot, lambda: "~ /sh → busybox" in screen_text(pilot))
+        assert "/data" not in screen_text(pilot)
+        await pilot.press("slash", *" nowhere", "enter")
+        await until(pilot, lambda: "No path matches" in screen_text(pilot))
+        await pilot.press("escape")
+        await until(pilot, lambda: "· data/" in screen_text(pilot))
+        assert "› /" not in screen_text(pilot)
+        await pilot.press("slash", *"data", "escape")
+        await until(pilot, lambda: "· data/" in screen_text(pilot))
+        await pilot.press("escape")
+        assert details(pilot).at_layers
+
+
+async def test_a_filter_where_files_are_wasted_is_of_these(opened: Open) -> None:
+    async with opened("images") as pilot:
+        images = cast("FakeImages", pilot.app.session.images)  # type: ignore[attr-defined]
+        images.lost = [Wasted("/small", 2, 5), Wasted("/big", 1, 1 << 20)]
+        await pilot.press("y", "shift+tab")
+        table = details(pilot).query_one("#wasted-files ResourceTable", ResourceTable)
+        await until(pilot, lambda: table.shown == ["/big", "/small"])  # the largest first
+        await pilot.press("slash", *"small", "enter")
+        await until(pilot, lambda: table.shown == ["/small"])
+        assert "box › /small" in screen_text(pilot).splitlines()[0]
+        await pilot.press("escape")
+        await until(pilot, lambda: table.shown == ["/big", "/small"])
+        assert table.has_focus
+
+
+async def test_what_is_open_in_a_tree_stays_open_as_of_another_layer(opened: Open) -> None:
+    async with opened("images") as pilot:
+        await pilot.press("enter", "j", "enter")
+        await settle(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: "+ a  6B" in screen_text(pilot))
+        await pilot.press("j", "escape", "k")
+        await until(pilot, lambda: "+ data/" in screen_text(pilot))
+        assert "+ a  6B" in screen_text(pilot)
+        assert pilot.app.screen.query_one("#files", Tree).cursor_line == 1
+
+
+async def test_a_layer_says_in_full_what_made_it(opened: Open) -> None:
+    async with opened("images", size=(80, 24)) as pilot:
+        await pilot.press("enter", "j")
+        await settle(pilot)
+        text = screen_text(pilot)
+        assert " layer 1, 568B packed" in text
+        assert " RUN echo hello > /data/a; rm /etc/passwd" in text
+        await pilot.press("j")
+        await until(pilot, lambda: "It made no layer" in screen_text(pilot))
+
+
+def test_what_is_no_text_is_shown_as_bytes() -> None:
+    assert file_lines(b"a\tb\nc\x1b[31m \xc3\xbc\n", 99) == ["a   b", "c\\x1b[31m ü"]
+    assert file_lines(b"", 99) == []
+    assert file_lines(b"caf\xe9 in latin one is a text all the same\n", 99)[0].startswith("caf")
+    assert file_lines(bytes(range(128, 145)), 99) == [
+        "00000000  80 81 82 83 84 85 86 87  88 89 8a 8b 8c 8d 8e 8f  |................|",
+        "00000010  90                                                |.|",
+    ]
+    assert file_lines(b"ELF\0" * 50_000, 1 << 20)[-1] == "… (the first 64.0K)"
 
 
 async def test_a_step_without_a_layer_and_a_packed_image_say_so(opened: Open) -> None:
@@ -120,7 +198,7 @@ async def test_80_columns_show_one_pane_at_a_time(opened: Open) -> None:
         await pilot.press("tab", "tab")
         await settle(pilot)
         assert "/etc/passwd" in screen_text(pilot)
-        assert "318B in 1 file: pulled and kept" in screen_text(pilot)
+        assert "318B in 1 file, unpacked: pulled and" in screen_text(pilot)
         await pilot.press("escape")
         # one step at a time also where there is nothing to have the keyboard
         await pilot.press("G", "tab", "tab")

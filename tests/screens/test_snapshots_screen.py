@@ -6,28 +6,32 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import Input
+from textual.widgets import Input, Tree
 
 from mobyshell.commands.context import Context
 from mobyshell.commands.event_sources import of_store
 from mobyshell.commands.image_transfer import tenant
 from mobyshell.commands.results import Rows
 from mobyshell.core.errors import WrongState
+from mobyshell.core.store.differences import Way
 from mobyshell.core.store.leases import Resource
 from mobyshell.core.store.snapshots.choose import snapshotter
 from mobyshell.moby.snapshot_survey import SnapshotSurvey
 from mobyshell.screens.plan_dialog import PlanDialog
 from mobyshell.screens.result import ResultScreen
 from mobyshell.screens.snapshot_details import SnapshotDetails
+from mobyshell.screens.snapshot_list import SnapshotList
 from mobyshell.screens.snapshots import SnapshotsScreen
 from mobyshell.widgets.confirm import Confirm
 from mobyshell.widgets.lines import Lines
+from mobyshell.widgets.record_view import RecordView
 from mobyshell.widgets.resource_table import ResourceTable
-from tests.fake_snapshots import BASE, TOOLS
+from tests.fake_images import entry
+from tests.fake_snapshots import BASE, TOOLS, FakeSnapshots
 from tests.fakes import FakeTasks
 from tests.screens.conftest import HOST, Open, make_app, screen_text, settle, told, until
 
@@ -88,6 +92,43 @@ async def test_into_what_it_changed_and_back(opened: Open) -> None:
         assert "- unwanted" in screen_text(pilot)
         await pilot.press("escape")
         assert table(pilot).has_focus
+
+
+async def test_what_is_being_written_is_read_again_and_stays_open(opened: Open) -> None:
+    async with opened("snapshots") as pilot:
+        snapshots = cast("FakeSnapshots", pilot.app.session.snapshots)  # type: ignore[attr-defined]
+        table(pilot).choose("box-1")
+        await pilot.press("enter")
+        await settle(pilot)
+        await pilot.press("j", "enter")
+        await until(pilot, lambda: "- unwanted" in screen_text(pilot))
+        await pilot.press("j", "j")
+        snapshots.written = [entry("/zz", "file", Way.ADDED, 7)]
+        await pilot.press("escape", "enter")  # nothing has told of it
+        await until(pilot, lambda: "+ zz  7B" in screen_text(pilot))
+        assert "- unwanted" in screen_text(pilot)
+        tree = pilot.app.screen.query_one("#files", Tree)
+        await until(pilot, lambda: tree.cursor_line == 3)
+        # news of it, as a container's writing makes
+        snapshots.written = []
+        snapshots.infos = [replace(one, size=9999) if one.key == "box-1" else one
+                           for one in snapshots.infos]  # fmt: skip
+        pilot.app.screen.query_one(SnapshotList).refresh_list()
+        await until(pilot, lambda: "+ zz" not in screen_text(pilot))
+        assert "- unwanted" in screen_text(pilot)
+        await until(pilot, lambda: tree.cursor_line == 3)
+
+
+async def test_another_ones_mounts_are_read_from_the_top(opened: Open) -> None:
+    async with opened("snapshots", size=(80, 24)) as pilot:
+        await pilot.press("m")
+        await settle(pilot)
+        await pilot.press("G")
+        record = details(pilot).query_one("#mounts").query_one(RecordView)
+        await until(pilot, lambda: record.scroll_y > 0)
+        await pilot.press("escape", "j", "m")
+        await until(pilot, lambda: record.text.startswith(TOOLS))
+        await until(pilot, lambda: record.scroll_y == 0)
 
 
 async def test_its_mounts_are_told_in_every_form_and_explained(opened: Open) -> None:
