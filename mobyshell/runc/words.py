@@ -8,6 +8,7 @@ for people stays in the hint.
 from __future__ import annotations
 
 import errno
+import os
 
 from mobyshell.core.errors import (
     AlreadyExists,
@@ -57,7 +58,7 @@ def _core(error: MobyshellError, command: str) -> str:
         invalid = "invalid configuration: " if "resources.unified" in message else ""
         return invalid + message + (f" ({error.hint})" if error.hint else "")
     if isinstance(error, SyscallFailed) and command in _STARTING:
-        return _in_init(_call(error), command)
+        return _in_init(_call(error, command), command)
     if isinstance(error, SyscallFailed) and command == "update" and error.hint:
         return f"{message} ({error.hint})"
     if "(mounts[" in message and command in _STARTING:
@@ -72,7 +73,7 @@ def _in_init(message: str, command: str) -> str:
     return f"unable to start container process: {where}{what}{message}"
 
 
-def _call(error: SyscallFailed) -> str:
+def _call(error: SyscallFailed, command: str) -> str:
     """Strings such as `no such file or directory` are matched in lower case."""
     if error.syscall == "execve":
         if error.what.startswith("execute "):
@@ -92,10 +93,20 @@ def _call(error: SyscallFailed) -> str:
     if error.what.startswith("change to "):
         reason = error.message.rpartition(": ")[2].lower()
         return f'chdir to cwd ("{error.path}") set in config.json failed: {reason}'
+    if error.what.endswith("(process.apparmorProfile)") and error.syscall == "write":
+        return _profile(error, command)
     head, _, reason = error.message.rpartition(": ")
     # what the hint says is all that some errors say: which power, which other setting is in the way
     said = f" ({error.hint})" if error.hint else ""
     return f"{head}: {reason[:1].lower()}{reason[1:]}{said}"
+
+
+def _profile(error: SyscallFailed, command: str) -> str:
+    """What AppArmor refuses, or does not know."""
+    where = "" if command == "exec" else "unable to apply apparmor profile: "
+    reason = os.strerror(error.errno).lower()
+    said = f" ({error.what}; {error.hint})" if error.hint else f" ({error.what})"
+    return f"{where}apparmor failed to apply profile: write /proc/{error.path}: {reason}{said}"
 
 
 def _taken(error: SyscallFailed) -> str:

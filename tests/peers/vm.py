@@ -53,9 +53,10 @@ class Outcome:
     boots: int
 
 
-def run(script: str, directory: Path) -> Outcome:
+def run(script: str, directory: Path, options: str = "") -> Outcome:
     """Boot, run `script` (POSIX sh, as root, in this machine's files) and wait for its end.
 
+    `options` are more of the kernel's command line.
     VMFailed if it hangs twice, or if the kernel ends otherwise than by the script's end.
     """
     image = KERNEL / "vmlinuz"
@@ -68,7 +69,7 @@ def run(script: str, directory: Path) -> Outcome:
     initrd.write_bytes(_initramfs(script))
     for boots in (1, 2):
         console, results = directory / f"console-{boots}.log", directory / f"results-{boots}.log"
-        ended = _boot(image, initrd, console, results)
+        ended = _boot(image, initrd, console, results, options)
         text = console.read_text(errors="replace")
         lines = tuple(results.read_text(errors="replace").replace("\r", "").splitlines())
         if ended and lines and lines[-1] == "end":
@@ -80,7 +81,7 @@ def run(script: str, directory: Path) -> Outcome:
     raise VMFailed(f"the machine hung twice; its console:\n{text[-4000:]}")
 
 
-def _boot(image: Path, initrd: Path, console: Path, results: Path) -> bool:
+def _boot(image: Path, initrd: Path, console: Path, results: Path, options: str) -> bool:
     """True if the machine ended by itself; False if it had to be stopped."""
     qemu = shutil.which("qemu-system-x86_64")
     if qemu is None:
@@ -93,7 +94,7 @@ def _boot(image: Path, initrd: Path, console: Path, results: Path) -> bool:
         "-kernel", str(image), "-initrd", str(initrd), "-append",
         # v1 must not come back by a mount; a panic ends the machine
         "console=ttyS0 loglevel=4 panic=-1 cgroup_no_v1=all mitigations=off nokaslr "
-        "random.trust_cpu=on no_timer_check",
+        f"random.trust_cpu=on no_timer_check {options}",
         "-serial", f"file:{console}", "-serial", f"file:{results}",
         "-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap",
         "-device", "virtio-9p-pci,fsdev=host,mount_tag=host",

@@ -11,39 +11,51 @@ from mobyshell.core.values import value
 _LIST = "/sys/kernel/security/lsm"
 _FILESYSTEMS = "/proc/filesystems"
 _APPARMOR = "/sys/module/apparmor/parameters/enabled"
+_OWN = "/proc/self/attr/current"
 
 
 @value
 class Module:
     """A module that labels programs. `name` for people, `key` as in lsm=, `file` in /proc where the
-    label of the next execve is asked for, `form` what is written there, `option` setpriv(1)'s."""
+    label of the next execve is asked for, `form` what is written there."""
 
     name: str
     key: str
     file: str
     form: str
-    option: str
 
 
-APPARMOR = Module(
-    "AppArmor", "apparmor", "/proc/self/attr/apparmor/exec", "exec {}", "--apparmor-profile"
-)
-SELINUX = Module("SELinux", "selinux", "/proc/self/attr/exec", "{}", "--selinux-label")
+APPARMOR = Module("AppArmor", "apparmor", "/proc/self/attr/apparmor/exec", "exec {}")
+SELINUX = Module("SELinux", "selinux", "/proc/self/attr/exec", "{}")
+
+KEYS = "/proc/self/attr/keycreate"
+"""Where SELinux is asked for the label of keys that are made from then on."""
+XATTR = "security.selinux"
+"""The extended attribute of a file by which SELinux knows it."""
 
 
 def active() -> tuple[str, ...]:
     """The keys of the modules that run; where securityfs does not list them, of those two that can
-    be seen elsewhere."""
+    be seen elsewhere. SELinux is none of them until it has a policy: it takes any label then, and
+    confines nobody."""
     listed = _read(_LIST)
-    if listed:
-        return tuple(listed.strip().split(","))
+    found = listed.strip().split(",") if listed else _seen()
+    without_policy = _read(_OWN).rstrip("\0\n") == _NO_POLICY
+    return tuple(one for one in found if one != SELINUX.key or not without_policy)
+
+
+_NO_POLICY = "kernel"
+"""SELinux's label of every process before a policy is loaded; those of policies have colons."""
+
+
+def _seen() -> list[str]:
     found = []
     if _read(_APPARMOR).startswith("Y"):
         found.append(APPARMOR.key)
     if "selinuxfs" in _read(_FILESYSTEMS).split():
         # registered only where it was not switched off at boot
         found.append(SELINUX.key)
-    return tuple(found)
+    return found
 
 
 def _read(path: str) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mobyshell.core.errors import MobyshellError, Unsupported
-from mobyshell.core.linux import capabilities, cgroups, device_filter, pidfd, procfs, resctrl
+from mobyshell.core.linux import capabilities, cgroups, device_filter, lsm, pidfd, procfs, resctrl
 from mobyshell.core.linux.namespaces import KINDS
 from mobyshell.core.linux.syscalls import number, syscall
 
@@ -242,16 +242,23 @@ def _security() -> Iterator[Finding]:
         yield Finding("seccomp", True, "libseccomp is there")
     except MobyshellError as error:
         yield Finding("seccomp", False, str(error), "bundles with a filter cannot run", error.hint)
-    try:
-        with open("/sys/kernel/security/lsm") as file:
-            active = file.read().strip()
-    except OSError:
-        active = ""
-    for name in ("apparmor", "selinux"):
-        ok = name in active.split(",")
-        yield _finding(name, ok, "active" if ok else "not active",
-                       f"bundles with an {name} label cannot run",
+    running = lsm.active()
+    for module in (lsm.APPARMOR, lsm.SELINUX):
+        name, ok = module.key, module.key in running
+        yield _finding(name, ok, _mode(module) if ok else "not active",
+                       f"what a spec's {name} labels forbid is not forbidden: a warning tells",
+                       f"boot a kernel that has it with lsm=…,{name}; SELinux needs a policy"
+                       if module is lsm.SELINUX else
                        f"boot a kernel that has it with lsm=…,{name}")  # fmt: skip
+
+
+def _mode(module: lsm.Module) -> str:
+    if module is not lsm.SELINUX:
+        return "active"
+    mode = _number("/sys/fs/selinux/enforce")
+    return {1: "active, enforcing", 0: "active, permissive: nothing is forbidden"}.get(
+        -1 if mode is None else mode, "active"
+    )
 
 
 def _networks() -> Iterator[Finding]:

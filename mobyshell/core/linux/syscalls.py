@@ -35,13 +35,13 @@ _X86_64 = {
     "fchmodat": 268, "unshare": 272, "dup3": 292, "pipe2": 293, "prlimit64": 302, "setns": 308,
     "seccomp": 317, "memfd_create": 319, "bpf": 321, "execveat": 322, "mount": 165, "umount2": 166,
     "inotify_init1": 294, "inotify_add_watch": 254, "inotify_rm_watch": 255, "fstatfs": 138,
-    "getcwd": 79, "set_tid_address": 218, "statx": 332, "faccessat2": 439, "personality": 135,
-    "sched_setaffinity": 203, "set_mempolicy": 238, "ioprio_set": 251, "ioprio_get": 252,
+    "getcwd": 79, "set_tid_address": 218, "fsetxattr": 190, "statx": 332, "faccessat2": 439,
+    "personality": 135, "sched_setaffinity": 203, "set_mempolicy": 238, "ioprio_set": 251, "ioprio_get": 252,
     "sched_setattr": 314, "sched_getattr": 315, "renameat2": 316,
 }  # fmt: skip
 
 _GENERIC = {
-    "getcwd": 17, "dup": 23, "dup3": 24, "fcntl": 25, "inotify_init1": 26,
+    "fsetxattr": 7, "getcwd": 17, "dup": 23, "dup3": 24, "fcntl": 25, "inotify_init1": 26,
     "inotify_add_watch": 27, "inotify_rm_watch": 28, "ioctl": 29, "mknodat": 33, "mkdirat": 34,
     "unlinkat": 35, "symlinkat": 36, "umount2": 39, "mount": 40, "pivot_root": 41, "fstatfs": 44,
     "chdir": 49, "fchdir": 50, "chroot": 51, "fchmod": 52, "fchmodat": 53, "fchownat": 54,

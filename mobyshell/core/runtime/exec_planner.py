@@ -37,12 +37,14 @@ def make_exec_plan(
 ) -> Plan:
     """The plan that runs `process` in the container `id`, which was made from `spec`.
 
-    What `process` leaves open (capabilities, limits, scheduling) is as in the container's own.
+    What `process` leaves open (capabilities, labels, limits, scheduling) is as in the container's own.
     """
     own = spec.process or process
     inherited = replace(
         process,
         capabilities=process.capabilities or own.capabilities,
+        apparmor_profile=process.apparmor_profile or own.apparmor_profile,
+        selinux_label=process.selinux_label or own.selinux_label,
         rlimits=own.rlimits if process.rlimits is None else process.rlimits,
         scheduler=process.scheduler or own.scheduler,
         io_priority=process.io_priority or own.io_priority,

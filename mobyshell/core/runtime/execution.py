@@ -15,9 +15,9 @@ from mobyshell.core.oci import Linux, Process, Spec, User, spec_to_json
 from mobyshell.core.runtime.environment import complete
 from mobyshell.core.runtime.host import Host
 from mobyshell.core.runtime.notification import agent_path
-from mobyshell.core.runtime.operations import identity, process, scheduling
-from mobyshell.core.runtime.plan import Operation
-from mobyshell.core.runtime.refusals import usable_capabilities
+from mobyshell.core.runtime.operations import identity, labels, process, scheduling
+from mobyshell.core.runtime.plan import Operation, Phase
+from mobyshell.core.runtime.refusals import usable_capabilities, usable_labels
 from mobyshell.core.values import replace
 
 NO_ID = 2**32 - 1
@@ -81,13 +81,15 @@ def _refuse_no_id(user: User) -> None:
 
 def confinement(spec: Spec, host: Host, compile_seccomp: CompileSeccomp) -> tuple[Operation, ...]:
     """What a hook that runs inside becomes before its program is executed: all that the container's
-    own does. A filter that asks an agent is left out: it is not for hooks that the agent waits."""
+    own does; its labels, in the phase JOIN, before it is in there. A filter that asks an agent is
+    left out: it is not for hooks that the agent waits."""
     assert spec.process is not None
+    labelled = labels.planned(usable_labels(spec.process, host, []), Phase.JOIN, keyring=False)
     linux = spec.linux or Linux()
     if agent_path(linux):
         linux = replace(linux, seccomp=None)
     becoming, last = execution(spec.process, linux, host, compile_seccomp, [])
-    return (*becoming, *last[:-1])
+    return (*labelled, *becoming, *last[:-1])
 
 
 def _seccomp(

@@ -215,18 +215,20 @@ def filters_devices(groups: Collection[str]) -> bool:
 
 def mount(
     index: int, entry: Mount, linux: Linux, host: Host, groups: dict[str, str], bundle: str,
-    notices: list[str],
+    notices: list[str], label: str | None,
 ) -> Operation:  # fmt: skip
     """The mount of type cgroup: the container's, or those it stays in; an empty tmpfs where there
-    are no cgroups to show."""
+    are no cgroups to show. `label`: as of `mounts.mount`."""
     if shown := groups or dict(host.cgroup_own):
         inside = any(one.type == "cgroup" for one in linux.namespaces or ())
         top = host.cgroup_root("") if "" in shown else ""
-        return cgroup_mounts.mount(index, entry, shown, host.cgroup_mode, top=top, namespace=inside)
+        return cgroup_mounts.mount(
+            index, entry, shown, host.cgroup_mode, top=top, namespace=inside, label=label
+        )
     notices.append(f"{entry.destination}: no cgroup to show, left empty")
     kept = tuple(one for one in entry.options or () if one in ("nosuid", "noexec", "nodev", "ro"))
     empty = replace(entry, type="tmpfs", source="tmpfs", options=kept)
-    return mounts.mount(index, empty, bundle)
+    return mounts.mount(index, empty, bundle, label=label)
 
 
 def _unified(host: Host, path: str, needed: Mapping[str, str]) -> list[Operation]:

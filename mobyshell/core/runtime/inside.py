@@ -53,7 +53,8 @@ class Entered:
 @value
 class Inside:
     """The namespaces (CLONE_NEW* `flags`) of process `pid`; with its root directory too, if `root`,
-    else in `directory`. Before its program is executed, it does `becoming`."""
+    else in `directory`. Before its program is executed, it does `becoming`, what of that is of the
+    phase JOIN before it enters."""
 
     executor: Executor
     pid: int
@@ -69,14 +70,17 @@ class Inside:
 
         SyscallFailed if the process cannot be made or cannot enter.
         """
-        operations = (_settle(self.root, self.directory), *self.becoming, _execute(path, args, env))
+        first = [one for one in self.becoming if one.phase is Phase.JOIN]
+        then = [one for one in self.becoming if one.phase is not Phase.JOIN]
+        entering = (*first, self._enter())
+        operations = (_settle(self.root, self.directory), *then, _execute(path, args, env))
         with ExitStack() as stack:
             held = {
                 "init": os.pidfd_open(self.pid),
                 "root": os.open(f"/proc/{self.pid}/root", os.O_PATH | os.O_CLOEXEC),
                 **dict(zip(_STREAMS, (os.dup(fd) for fd in streams), strict=True)),
             }
-            before = assemble([(0, self._enter())])
+            before = assemble(list(enumerate(entering)))
             stack.callback(before.close)
             main = assemble(list(enumerate(operations)))
             main.set("cwd", -1)
@@ -90,9 +94,11 @@ class Inside:
                 child = self.executor.spawn(main, flags=0, before=before, given=held.values())
             except SyscallFailed:
                 main.close()
-                code = before.report(before.length - 1)[1]
-                if code:
-                    raise SyscallFailed("setns", code, path=f"process {self.pid}") from None
+                if code := _refusal(before, entering):
+                    at, call = _stopped(before, entering)
+                    raise SyscallFailed(
+                        call.name, code, path=f"process {self.pid}", what=at.title
+                    ) from None
                 raise
         return Entered(child, main, operations)
 
@@ -132,12 +138,16 @@ class Inside:
 
 
 def _refusal(program: Program, operations: Sequence[Operation]) -> int:
-    at = stopped_at(program)
-    if at < 0:
+    if stopped_at(program) < 0:
         return 0
-    origin, code = program.origins[at], program.report(at)[1]
-    call = operations[origin.operation].calls[max(origin.call, 0)]
-    return 0 if code in call.tolerate else code
+    code = program.report(stopped_at(program))[1]
+    return 0 if code in _stopped(program, operations)[1].tolerate else code
+
+
+def _stopped(program: Program, operations: Sequence[Operation]) -> tuple[Operation, Call]:
+    origin = program.origins[stopped_at(program)]
+    operation = operations[origin.operation]
+    return operation, operation.calls[max(origin.call, 0)]
 
 
 def _settle(root: bool, directory: str) -> Operation:

@@ -28,6 +28,7 @@ from mobyshell.core.runtime.operations import (
     hooks,
     identity,
     joining,
+    labels,
     mounts,
     namespaces,
     null_streams,
@@ -176,10 +177,8 @@ class Planner:
 
     def _labels(self, phase: Phase) -> list[Operation]:
         """Of the program: asked for before the child, or right after, has left the host's /proc."""
-        return [
-            identity.exec_label(module, label, source, phase)
-            for module, label, source in usable_labels(self.process, self.host, self.notices)
-        ]
+        asked = usable_labels(self.process, self.host, self.notices)
+        return labels.planned(asked, phase, keyring=self.options.keyring)
 
     def _early(self) -> set[str]:
         """New namespaces that the process before the child makes: clocks can be set only until a
@@ -273,6 +272,8 @@ class Planner:
         within = [*joins, scheduling.forget_affinity()]
         within += [namespaces.unshare_cgroup(at) for at, one in self.new if one.type == "cgroup"]
         operations += [] if joins else within
+        if not self.joined:
+            operations += self._labels(Phase.SETUP)
         operations += self._session()
         operations += self._score(Phase.SETUP)
         if self.spec.hostname:
@@ -282,8 +283,6 @@ class Planner:
         if "network" in made:
             operations.append(namespaces.loopback())
         operations += namespaces.sysctls(dict(linux.sysctl or {}))
-        if not self.joined:
-            operations += self._labels(Phase.SETUP)
         operations.append(identity.mask_for_setup())
         spread, root = linux.rootfs_propagation, self.trees.get("root.path")
         if self.own_mounts:
@@ -331,8 +330,9 @@ class Planner:
     def _mount(self, index: int, entry: Mount) -> Operation:
         if entry.type == "cgroup" and not {"bind", "rbind"} & set(entry.options or ()):
             return groups.mount(
-                index, entry, self.linux, self.host, self.groups, self.bundle, self.notices
-            )
+                index, entry, self.linux, self.host, self.groups, self.bundle, self.notices,
+                self.mount_label,
+            )  # fmt: skip
         if within := mounts.below(self.rootfs, entry.destination):
             # a path of the host that leads into the rootfs, as some callers write it
             entry = replace(entry, destination=f"/{within}")
@@ -368,7 +368,7 @@ class Planner:
 
     def _pivot(self) -> list[Operation]:
         linux = self.linux
-        operations = hidden.planned(linux)
+        operations = hidden.planned(linux, self.mount_label)
         if self.own_mounts and not self.options.pivot:
             operations.append(roots.move_root(self.rootfs, self.options.bare))
         elif self.own_mounts:

@@ -24,7 +24,7 @@ from mobyshell.core.oci import Spec
 from mobyshell.core.runtime.operations.calls import quote
 from mobyshell.core.runtime.plan import Actor, Operation, Phase, Plan
 
-_WRAPPERS = frozenset({"unshare", "nsenter", "setpriv", "env", "setarch"})
+_WRAPPERS = frozenset({"unshare", "nsenter", "setpriv", "env", "setarch", "sh"})
 
 _HEAD = """\
 #!/bin/sh
@@ -105,7 +105,7 @@ for one in /lib64/ld-linux-*.so.* /lib/ld-linux-*.so.* /lib/ld-musl-*.so.*; do
     old="$(here "$(readlink -f "$one")") --library-path ${libraries#:}"
     break
 done
-for one in chroot mount prlimit env setpriv setarch; do eval "host_$one=\\$(tool $one)"; done
+for one in chroot mount prlimit env setpriv setarch sh; do eval "host_$one=\\$(tool $one)"; done
 # umount looks things up in /proc and may write to /run: in those of the root that it unmounts
 umount() { $old "$host_chroot" .. umount "$@"; }
 mount() { $old "$host_mount" -n "$@"; }
@@ -345,14 +345,19 @@ def _executes(entry: str) -> bool:
 
 
 def _program(operations: list[Operation]) -> str:
-    """setpriv and env, from the old root; env leaves that one for the new working directory."""
+    """setpriv and env, from the old root; env leaves that one for the new working directory. What is
+    to be said by the process itself, as late as can be (`sh`), a shell says between them."""
     program = next(
         entry.removeprefix("exec ") for one in operations for entry in one.shell if _executes(entry)
     )
+    found, where = _wrappers(operations), ""
+    if said := found.pop("sh", []):
+        found["sh"] = ["-c", quote(" && ".join((*said, 'exec "$@"'))), "sh"]
+        where = "PWD=/proc/self/cwd "  # a shell looks where it is, and complains of a lost root
     # env comes last: with the working directory it leaves the tools behind
-    wrappers = sorted(_wrappers(operations).items(), key=lambda one: one[0] == "env")
+    wrappers = sorted(found.items(), key=lambda one: {"sh": 1, "env": 2}.get(one[0], 0))
     lines = [f'$old "$host_{tool}" {" ".join(words)} \\\n    ' for tool, words in wrappers]
-    return f"exec {''.join(lines)}{program}\n"
+    return f"{where}exec {''.join(lines)}{program}\n"
 
 
 def _launch(plan: Plan) -> str:

@@ -459,7 +459,7 @@ def test_the_plan_tells_how_ids_are_mapped(house: House, owned: Path) -> None:
 
 
 def test_a_label_for_the_files_of_new_filesystems(house: House) -> None:
-    """This kernel has no SELinux, so only the plan can show it."""
+    """The plan of it; tests/peers/selinux sees it on a kernel with SELinux."""
     label = "system_u:object_r:container_file_t:s0:c1,c2"
 
     def change(document: Document) -> None:
@@ -474,10 +474,23 @@ def test_a_label_for_the_files_of_new_filesystems(house: House) -> None:
         if one.source.startswith("mounts[")
     }
     told = f'fsconfig(<context>, FSCONFIG_SET_STRING, "context", "{label}", 0)'
-    # /dev, /dev/pts, /dev/shm, /t; not /proc, /dev/mqueue, /sys, the cgroups, and what is bound
-    assert {source for source, calls in labelled.items() if calls == [told]} == {
+    # /dev, /dev/pts, /dev/shm, /t, where v1 hierarchies lie; not /proc, /sys, and what is bound
+    where = {"mounts[6]"} if host.cgroup_mode != "v2" else set()
+    assert {source for source, calls in labelled.items() if calls == [told]} == where | {
         "mounts[1]", "mounts[2]", "mounts[3]", "mounts[7]",
     }  # fmt: skip
+    # of message queues only the root has one; what hides directories is a file system as well
+    others = {
+        one.source or one.title
+        for one in plan.operations
+        for call in one.calls if label in show_call(call) and not one.source.startswith("mounts[")
+    }  # fmt: skip
+    assert {one.partition("[")[0] for one in others} == {
+        "linux.maskedPaths",
+        "open /dev/null, and make sure that it is the device; make an empty tmpfs",
+    }
+    (mqueue,) = [one for one in plan.operations if one.source == "mounts[4]"]
+    assert [call.name for call in mqueue.calls if label in show_call(call)] == ["fsetxattr"]
     # and where nobody would look at it, it is left out, and that is told
     here = make_plan(house.spec(change), bundle=str(house.bundle), id="c", host=house.runtime.host)
     assert not any('"context"' in show_call(call) for one in here.operations for call in one.calls)

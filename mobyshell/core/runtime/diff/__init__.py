@@ -15,6 +15,7 @@ from mobyshell.core.linux import pidfd as pidfds
 from mobyshell.core.oci import load_spec
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.diff.classes import class_lines
+from mobyshell.core.runtime.diff.labels import label_lines
 from mobyshell.core.runtime.diff.limits import limit_lines
 from mobyshell.core.runtime.diff.mounts import mount_lines
 from mobyshell.core.runtime.diff.namespaces import namespace_lines
@@ -37,12 +38,14 @@ def diff(root: Path, id: str) -> list[Difference]:
             f"container not running: {id}", hint="the kernel forgets a process when it ends"
         )
     spec = load_spec(states.directory(root, id))
+    started = now in (Status.RUNNING, Status.PAUSED)
     try:
         # held while we look: its number can then not be given to another
         init = pidfds.open_verified(state.pid, state.pid_start)
         try:
             lines = [
-                *process_lines(spec, state, started=now in (Status.RUNNING, Status.PAUSED)),
+                *process_lines(spec, state, started=started),
+                *label_lines(spec, state, started=started),
                 *mount_lines(spec, state),
                 *namespace_lines(spec, state),
                 *limit_lines(spec, state),

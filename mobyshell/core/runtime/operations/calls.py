@@ -255,6 +255,12 @@ def new_filesystem(
     ]
 
 
+def context(label: str | None) -> tuple[str, ...]:
+    """The option by which SELinux knows the files of a new filesystem, if there is a label."""
+    # quoted: a label's categories have commas between them
+    return (f'context="{label}"',) if label else ()
+
+
 def configured(option: str) -> tuple[str, str | None]:
     """(name, value or None) of a filesystem's option; without the quotes that mount(2) wants around
     a label with commas in it."""

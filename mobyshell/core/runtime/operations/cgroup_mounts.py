@@ -11,6 +11,7 @@ from mobyshell.core.runtime.operations.calls import (
     attach,
     clone_tree,
     close,
+    context,
     inside,
     new_filesystem,
     quote,
@@ -22,13 +23,15 @@ from mobyshell.core.runtime.plan import Actor, Call, Cell, Operation, Phase, Tex
 
 
 def mount(
-    index: int, entry: Mount, groups: dict[str, str], mode: str, *, top: str, namespace: bool
-) -> Operation:
+    index: int, entry: Mount, groups: dict[str, str], mode: str, *, top: str, namespace: bool,
+    label: str | None = None,
+) -> Operation:  # fmt: skip
     """The mount of type `cgroup`: as the machine has it, with the container's own as the root.
 
     `namespace`: the container has a cgroup namespace, so that a new v2 mount shows only its part.
     Without one its groups have the host's names, and v2 is shown from its `top`, where these are
-    found: node agents, and containers that have containers, are given it for that.
+    found: node agents, and containers that have containers, are given it for that. `label`: what
+    SELinux shall know the tmpfs by in which v1 hierarchies lie.
     """
     whole = mode == "v2" and not namespace
     options = parse_options(entry.options or ())
@@ -64,7 +67,7 @@ def mount(
             f"mount -t cgroup2 -o {quote(words)} cgroup2 {inside(entry.destination)}",
         ]
     else:
-        calls, shell = _mount_v1(entry, groups, attributes)
+        calls, shell = _mount_v1(entry, groups, attributes, label)
     return Operation(
         actor=Actor.CHILD,
         phase=Phase.SETUP,
@@ -81,7 +84,7 @@ def mount(
 
 
 def _mount_v1(
-    entry: Mount, groups: dict[str, str], attributes: int
+    entry: Mount, groups: dict[str, str], attributes: int, label: str | None
 ) -> tuple[list[Call], list[str]]:
     """A tmpfs with one directory per controller, each a bind of the container's own cgroup."""
     group, place = Cell("group"), Cell("place")
@@ -89,15 +92,16 @@ def _mount_v1(
     words = [word for word in entry.options or () if word not in ("ro", "rw")]
     shown = quote(",".join([*(["ro"] if attributes & c.MOUNT_ATTR_RDONLY else []), *words]))
     writable = attributes & ~c.MOUNT_ATTR_RDONLY
+    data = ("mode=755", *context(label))
     calls = [
         *reach_directory(ROOT, entry.destination, TARGET),
-        *new_filesystem("tmpfs", "cgroup", ("mode=755",), writable, MOUNT),
+        *new_filesystem("tmpfs", "cgroup", data, writable, MOUNT),
         attach(MOUNT, TARGET),
         close(TARGET),
     ]
     shell = [
         f"mkdir -p {destination}",
-        f"mount -t tmpfs -o {quote(','.join([*words, 'mode=755']))} cgroup {destination}",
+        f"mount -t tmpfs -o {quote(','.join([*words, *data]))} cgroup {destination}",
     ]
     for controller, path in together(groups).items():
         if not controller:

@@ -14,10 +14,12 @@ from mobyshell.core.runtime.operations.calls import (
     ROOT,
     attach,
     close,
+    context,
     flags,
     in_root,
     inside,
     new_filesystem,
+    quote,
     set_attributes,
 )  # fmt: skip
 from mobyshell.core.runtime.operations.verify import must_be_device
@@ -34,19 +36,20 @@ TARGET = Cell("target")
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EACCES)
 
 
-def planned(linux: Linux) -> list[Operation]:
-    """All that a spec hides, each path once, and then what it makes read-only."""
+def planned(linux: Linux, label: str | None = None) -> list[Operation]:
+    """All that a spec hides, each path once, and then what it makes read-only. `label`: what SELinux
+    shall know the empty directories by."""
     paths = linux.masked_paths or ()
-    operations = [hold_covers()] if paths else []
+    operations = [hold_covers(label)] if paths else []
     operations += [
-        masked(path, index) for index, path in enumerate(paths) if path not in paths[:index]
+        masked(path, index, label) for index, path in enumerate(paths) if path not in paths[:index]
     ]
     return operations + [
         read_only_path(path, index) for index, path in enumerate(linux.readonly_paths or ())
     ]
 
 
-def hold_covers() -> Operation:
+def hold_covers(label: str | None) -> Operation:
     """Open the host's /dev/null, which is laid over files that are to be hidden, and make the empty
     tmpfs that is laid over directories."""
     said = "/dev/null of this machine is not the device c 1:3"
@@ -60,17 +63,21 @@ def hold_covers() -> Operation:
         calls=(
             Call("openat", (CWD, Text("/dev/null"), flags("open", PATH)), result=NULL),
             *must_be_device(NULL, "/dev/null", *devices.NULL, said),
-            *new_filesystem("tmpfs", "tmpfs", ("ro",), c.MOUNT_ATTR_RDONLY, NOTHING),
+            *_empty(label, NOTHING),
         ),
     )
 
 
-def masked(path: str, index: int) -> Operation:
+def _empty(label: str | None, result: Cell) -> list[Call]:
+    return new_filesystem("tmpfs", "tmpfs", ("ro", *context(label)), c.MOUNT_ATTR_RDONLY, result)
+
+
+def masked(path: str, index: int, label: str | None) -> Operation:
     """Hide a file behind /dev/null, or a directory behind an empty read-only tmpfs."""
     over, empty = Cell("over"), Cell("empty")
     how = c.OPEN_TREE_CLONE | c.OPEN_TREE_CLOEXEC | c.AT_EMPTY_PATH
     # before Linux 6.15 what lies nowhere cannot be cloned: then each has one of its own
-    another = new_filesystem("tmpfs", "tmpfs", ("ro",), c.MOUNT_ATTR_RDONLY, empty)
+    another = _empty(label, empty)
     directory = [
         close(over),
         Call(
@@ -101,6 +108,7 @@ def masked(path: str, index: int) -> Operation:
         skip_on_success=len(file) + 1,
     )
     rest = [looked, *file, *directory]
+    options = quote(",".join(("ro", *context(label)))) if label else "ro"
     # a link of the image is covered itself: whoever may change it does not say what is hidden
     how_open = PATH | c.O_NOFOLLOW
     open_target = in_root(ROOT, path, TARGET, how_open, tolerate=_ABSENT, skip_on_error=len(rest))
@@ -114,7 +122,7 @@ def masked(path: str, index: int) -> Operation:
         man="move_mount(2)",
         calls=(open_target, *rest),
         shell=(
-            f"if [ -d {inside(path)} ]; then mount -t tmpfs -o ro tmpfs {inside(path)}; "
+            f"if [ -d {inside(path)} ]; then mount -t tmpfs -o {options} tmpfs {inside(path)}; "
             f"elif [ -e {inside(path)} ]; then mount --bind /dev/null {inside(path)}; fi",
         ),
     )

@@ -8,7 +8,6 @@ import struct
 from mobyshell.core.linux import constants as c
 from mobyshell.core.linux import rlimits
 from mobyshell.core.linux.capabilities import number as capability_number
-from mobyshell.core.linux.lsm import Module
 from mobyshell.core.oci import Capabilities, Rlimit, User
 from mobyshell.core.runtime.operations.calls import (
     AGENT,
@@ -21,7 +20,7 @@ from mobyshell.core.runtime.operations.calls import (
     reach_directory,
     write_file,
 )  # fmt: skip
-from mobyshell.core.runtime.operations.verify import clear_bits, equal, write_proc
+from mobyshell.core.runtime.operations.verify import clear_bits, equal
 from mobyshell.core.runtime.plan import (
     Actor,
     Call,
@@ -76,23 +75,6 @@ def oom_score(value: int, actor: Actor, phase: Phase) -> Operation:
         man="proc_pid_oom_score_adj(5)",
         calls=tuple(calls),
         shell=(f'echo {value} > "{path.replace("{", "$").replace("}", "")}"',),
-    )
-
-
-def exec_label(module: Module, label: str, source: str, phase: Phase) -> Operation:
-    """The label that a security module puts on the program at execve."""
-    return Operation(
-        actor=Actor.CHILD,
-        phase=phase,
-        title=f"ask {module.name} for the label {label} at exec",
-        why="The module confines the program from its first instruction. Asked for while /proc is "
-        "still the host's: that of the container may be missing, or something else.",
-        source=source,
-        spec="config.md#linux-process",
-        man="proc_pid_attr(5)",
-        calls=tuple(write_proc(module.file, module.form.format(label))),
-        hints=((errno.ENOENT, f"is the {module.name} label loaded?"),),
-        shell=(f"setpriv {module.option}={quote(label)}",),
     )
 
 

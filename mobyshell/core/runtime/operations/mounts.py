@@ -20,6 +20,7 @@ from mobyshell.core.runtime.operations.calls import (
     close,
     configure,
     configured,
+    context,
     flags,
     hand_over,
     in_root,
@@ -31,6 +32,7 @@ from mobyshell.core.runtime.operations.calls import (
     reach_mount_point,
     set_attributes,
 )  # fmt: skip
+from mobyshell.core.runtime.operations.labels import of_files
 from mobyshell.core.runtime.operations.mount_script import shell_bind, shell_filesystem
 from mobyshell.core.runtime.operations.trees import Ids, Tree
 from mobyshell.core.runtime.operations.verify import must_not_be_on, must_not_take_away
@@ -62,8 +64,8 @@ _MAY_COVER = frozenset(
 )  # fmt: skip
 
 
-# the kernel labels these itself, or not at all
-_UNLABELLED = ("proc", "sysfs", "mqueue", "cgroup", "cgroup2")
+UNLABELLED = ("proc", "sysfs", "cgroup", "cgroup2", "mqueue")
+"""The kernel labels these itself, or not at all; the last has a label on its root, and no option."""
 
 
 def mount(
@@ -74,9 +76,11 @@ def mount(
     has opened it. `label`: what SELinux shall know the files of a new filesystem by. `ids`: how
     they are mapped, if this is left to be done here: of what lies in `rootfs`."""
     options = parse_options(entry.options or ())
-    if label and not options.bind and entry.type not in _UNLABELLED:
-        # quoted: a label's categories have commas between them
-        options = replace(options, data=(*options.data, f'context="{label}"'))
+    if options.bind or options.remount:
+        label = None
+    if label and entry.type not in UNLABELLED:
+        entry = replace(entry, options=(*(entry.options or ()), *context(label)))
+        options = parse_options(entry.options or ())
     words = ",".join(entry.options or ())
     kind = entry.type or "none"
     origin = os.path.join(bundle, entry.source or "")
@@ -93,7 +97,7 @@ def mount(
         man = "open_tree(2), mount_setattr(2), move_mount(2)"
         shell = shell_bind(entry, options, origin)
     else:
-        made = _filesystem(entry, options, kind)
+        made = _filesystem(entry, options, kind, label if kind == "mqueue" else None)
         title = f"mount {kind} on {entry.destination}"
         man = "fsopen(2), fsconfig(2), fsmount(2), move_mount(2)"
         shell = shell_filesystem(entry, options, kind)
@@ -263,11 +267,12 @@ def read_only_at_last(index: int, entry: Mount) -> Operation:
     )
 
 
-def _filesystem(entry: Mount, options: MountOptions, kind: str) -> list[Call]:
+def _filesystem(entry: Mount, options: MountOptions, kind: str, label: str | None) -> list[Call]:
+    """`label`: of its root, where the options have none."""
     origin = entry.source or kind
     values = [origin, *(value for _, value in map(configured, options.data) if value)]
     if options.old_flags or any(len(one.encode()) > LONGEST_VALUE for one in values):
-        return _old_filesystem(entry, options, kind, origin)
+        return _old_filesystem(entry, options, kind, origin, label)
     copied = kind == "tmpfs" and "tmpcopyup" in options.extensions
     # as mount(2) does it: a new filesystem is read-only itself, not only this mount of it;
     # but not before what it covers has been copied
@@ -278,6 +283,7 @@ def _filesystem(entry: Mount, options: MountOptions, kind: str) -> list[Call]:
     split = len(made) - 3
     late = c.MOUNT_ATTR_RDONLY if copied and options.read_only else 0
     before = [*made[split:], *(hand_over(b"c", TARGET, MOUNT) if copied else ())]
+    before += of_files(MOUNT, label) if label else []
     target = _target(entry, options, kind)
     return [*made[:split], *_finish(
         options, target, attributes=(late, 0), before=before, destination=entry.destination
@@ -304,7 +310,9 @@ def _ordinary(entry: Mount, kind: str) -> list[Call]:
     return reach_directory(ROOT, entry.destination, TARGET, links=False, otherwise=said)
 
 
-def _old_filesystem(entry: Mount, options: MountOptions, kind: str, origin: str) -> list[Call]:
+def _old_filesystem(
+    entry: Mount, options: MountOptions, kind: str, origin: str, label: str | None
+) -> list[Call]:
     """By mount(2), on the working directory: for what fsconfig(2) has no room or no word for."""
     given, data = options.as_flags()
     target = _ordinary(entry, kind)
@@ -320,10 +328,11 @@ def _old_filesystem(entry: Mount, options: MountOptions, kind: str, origin: str)
         ),
         Call("chdir", (Text("/"),)),
     ]
-    if options.propagation:
+    if options.propagation or label:
         # it has no descriptor: looked up once more, and at worst another mount in there is spread
         again = in_root(ROOT, entry.destination, TARGET, DIRECTORY)
-        calls += [again, *_spread(options, TARGET), close(TARGET)]
+        labelled = of_files(TARGET, label) if label else []
+        calls += [again, *labelled, *_spread(options, TARGET), close(TARGET)]
     return calls
 
 
