@@ -178,7 +178,8 @@ class ResourceTable(PaintedOnce, TypedAhead):
         place = len(wanted) - 1 if fresh else kept_place(self._shown, self.cursor_row, wanted)
         if self._begin_on in wanted:
             place, self._begin_on = wanted.index(self._begin_on), ""
-        self._stale = set()  # to clear it is to scroll it
+        # to clear it is to scroll it, and who hears of that finds no row
+        self._stale, self._cells, self._shown = set(), {}, []
         with self.prevent(DataTable.RowHighlighted):
             self.clear(columns=True)
             for one in self._columns:
@@ -187,7 +188,6 @@ class ResourceTable(PaintedOnce, TypedAhead):
                 if one.kind in _RIGHT:
                     title = title.rjust(one.width)
                 self.add_column(title, width=one.width, key=one.key)
-            self._cells, self._shown = {}, []
             for key in wanted:
                 self._append(key)
             if place > 0:

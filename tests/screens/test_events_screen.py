@@ -309,6 +309,12 @@ async def test_what_comes_into_sight_is_as_old_as_it_is(opened: Open, tasks: Fak
         tasks.clock.advance(90)
         await pilot.press("home")
         await until(pilot, lambda: "1m30s" in screen_text(pilot).splitlines()[2])
+        # a filter makes the table anew, which is scrolled by that
+        await pilot.press("G")
+        await settle(pilot)
+        tasks.clock.advance(90)
+        assert await filtered(pilot, "n1") != []
+        assert len(await filtered(pilot, "")) >= 100
 
 
 async def test_a_gap_is_read_up_without_saying_anything_twice(
