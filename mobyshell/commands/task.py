@@ -304,16 +304,16 @@ def resume(ctx: Context, *, id: tuple[str, ...]) -> Done:
     N, "kill",
     _ID,
     optional("signal", SIGNAL, "a number, or a name such as TERM", default=15),
-    option("-s --signal", "the same, as other engines have it", SIGNAL, name="other"),
+    option("-s --signal", "the same, as other engines have it", SIGNAL, name="sig"),
     switch("-a --all", "every process in it"),
     option("--exec-id", "only this process of it", TASK, default=""),
     effect=DESTROY, example="task kill up HUP", key="K",
 )  # fmt: skip
 def kill(
-    ctx: Context, *, id: str, signal: int, other: int | None, all: bool, exec_id: str
+    ctx: Context, *, id: str, signal: int, sig: int | None, all: bool, exec_id: str
 ) -> Done:  # fmt: skip
     """Send a signal to a task (default: TERM)."""
-    ctx.tasks.kill(id, signal if other is None else other, all_processes=all, exec_id=exec_id)
+    ctx.tasks.kill(id, signal if sig is None else sig, all_processes=all, exec_id=exec_id)
     return Done(id)
 
 
