@@ -15,9 +15,10 @@ from mobyshell.bench.workshop import Workshop, program
 from mobyshell.core.errors import Unsupported
 from mobyshell.core.oci import load_spec
 from mobyshell.core.runtime import Runtime
+from mobyshell.core.runtime.assembly import assemble
 from mobyshell.core.runtime.plan import Actor, Phase
 from mobyshell.core.runtime.prepared import CHILD
-from mobyshell.core.runtime.program import HEADER_BYTES, Program, assemble
+from mobyshell.core.runtime.program import HEADER_BYTES, Program
 
 _CELLS = ("stdin", "stdout", "stderr", "sync", "fifo")
 

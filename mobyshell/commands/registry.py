@@ -27,8 +27,8 @@ READ, WRITE, DESTROY = "read", "write", "destroy"
 RUNNABLE = "runnable"
 """A container or a task, which have the same id where they are the same thing."""
 TASK, BUNDLE, FILE, SIGNAL, TEXT, NUMBER = "task", "bundle", "file", "signal", "text", "number"
-SIZE, SECONDS, SOURCE, NAMESPACE_KIND, SHELL, PID, SNAPSHOT = (
-    "size", "seconds", "source", "namespace-kind", "shell", "pid", "snapshot",
+SIZE, SECONDS, SOURCE, NAMESPACE_KIND, PID, SNAPSHOT = (
+    "size", "seconds", "source", "namespace-kind", "pid", "snapshot",
 )  # fmt: skip
 IMAGE, CONTAINER, BLOB, TENANT = "image", "container", "blob", "namespace"
 NETWORK, VOLUME, LEASE, WHERE, PROCESS = "network", "volume", "lease", "ns", "process"

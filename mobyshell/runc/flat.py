@@ -16,6 +16,7 @@ from mobyshell.core.linux import constants as c
 from mobyshell.core.linux.syscalls import number
 from mobyshell.core.oci import Process, Spec
 from mobyshell.core.runtime import state as states
+from mobyshell.core.runtime.assembly import assemble
 from mobyshell.core.runtime.environment import home
 from mobyshell.core.runtime.plan import (
     HOME,
@@ -28,7 +29,7 @@ from mobyshell.core.runtime.plan import (
     Plan,
 )
 from mobyshell.core.runtime.prepared import CHILD
-from mobyshell.core.runtime.program import HEADER_BYTES, WORDS, Header, Program, assemble
+from mobyshell.core.runtime.program import HEADER_BYTES, WORDS, Header, Program
 from mobyshell.core.runtime.runtime import Runtime
 from mobyshell.core.values import names
 from mobyshell.runc import launch, stored

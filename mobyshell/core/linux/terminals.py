@@ -11,9 +11,6 @@ import struct
 TIOCSCTTY, TIOCGPGRP, TIOCGWINSZ, TIOCSWINSZ = 0x540E, 0x540F, 0x5413, 0x5414
 TIOCSPTLCK, TIOCGPTPEER = 0x40045431, 0x5441
 
-MULTIPLEXER = "/dev/pts/ptmx"
-"""Of the devpts that is mounted in a container: its terminals are that container's."""
-
 UNLOCKED = b"\0\0\0\0"
 """What TIOCSPTLCK takes, so that the other end can be opened."""
 

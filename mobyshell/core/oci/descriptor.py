@@ -26,7 +26,6 @@ from mobyshell.core.values import named_value
 _SECTION = "descriptor.md#properties"
 MEDIA_TYPE = formatted(media_types.is_media_type, "a media type such as application/json")
 SIZE = integer(0, 2**63 - 1)
-TITLE = "org.opencontainers.image.title"
 REFERENCE_TYPE = "vnd.docker.reference.type"
 """BuildKit's annotation of what it puts into an index beside images."""
 

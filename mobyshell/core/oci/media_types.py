@@ -42,8 +42,6 @@ CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 DOCUMENTS = (OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST)
 """What a registry is asked for when a name is resolved, best first."""
 
-IN_TOTO = "application/vnd.in-toto+json"
-
 _LONGEST = 255
 _FORM = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
 

@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 from mobyshell.core.errors import MobyshellError, UsageError
 from mobyshell.core.linux.syscalls import MACHINE
+from mobyshell.core.runtime.assembly import assemble
 from mobyshell.core.runtime.executor import Executor
 from mobyshell.core.runtime.plan import Actor, Call, Operation, Phase
-from mobyshell.core.runtime.program import assemble
 
 VARIABLE = "MOBYSHELL_EXECUTOR"
 KINDS = ("native", "portable")

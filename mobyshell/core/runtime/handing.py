@@ -12,10 +12,10 @@ from contextlib import ExitStack, contextmanager
 from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.linux import constants as c
 from mobyshell.core.linux.memory import FIRST_FD
+from mobyshell.core.runtime.assembly import assemble
 from mobyshell.core.runtime.executor import Executor
 from mobyshell.core.runtime.operations.trees import MAKE_USER_NAMESPACE
 from mobyshell.core.runtime.plan import Actor, Call, Cell, Data, Operation, Phase, Plan, Text
-from mobyshell.core.runtime.program import assemble
 
 __all__ = ["make_user_namespace", "starting_in", "user_namespaces"]
 

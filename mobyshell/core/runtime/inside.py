@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.linux import constants as c
 from mobyshell.core.linux.memory import moved
+from mobyshell.core.runtime.assembly import assemble
 from mobyshell.core.runtime.executor import Executor, Spawned
 from mobyshell.core.runtime.operations.calls import flags
 from mobyshell.core.runtime.plan import (
@@ -28,7 +29,7 @@ from mobyshell.core.runtime.plan import (
     Text,
     Vector,
 )
-from mobyshell.core.runtime.program import Program, assemble
+from mobyshell.core.runtime.program import Program
 from mobyshell.core.runtime.report import stopped_at
 from mobyshell.core.values import value
 

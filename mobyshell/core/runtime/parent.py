@@ -6,9 +6,10 @@ import os
 
 from mobyshell.core.events import EventSink
 from mobyshell.core.runtime import report
+from mobyshell.core.runtime.assembly import assemble
 from mobyshell.core.runtime.executor import Executor
 from mobyshell.core.runtime.plan import Operation, Plan
-from mobyshell.core.runtime.program import Program, assemble
+from mobyshell.core.runtime.program import Program
 
 
 def run_here(

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mobyshell.core.runtime.assembly import assemble
 from mobyshell.core.runtime.plan import SNAPSHOT, Actor, Operation, Phase, Plan, Text, named
-from mobyshell.core.runtime.program import ID, Program, assemble
+from mobyshell.core.runtime.program import ID, Program
 from mobyshell.core.values import replace
 
 KEPT_PROGRAMS = 4

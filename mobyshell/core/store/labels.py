@@ -32,8 +32,6 @@ UNCOMPRESSED = "containerd.io/uncompressed"
 """The diff id of a layer."""
 DISTRIBUTION_SOURCE = "containerd.io/distribution.source"
 """`….<registry>`: the repositories there that have the blob."""
-SNAPSHOT_PREFIX = "containerd.io/snapshot/"
-"""What begins with it is inherited by what is prepared from a snapshot."""
 
 _parse = json.JSONDecoder().raw_decode  # of what we wrote; a third quicker than `loads`
 

@@ -31,7 +31,6 @@ from mobyshell.core.tasks.service import ExecInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from types import TracebackType
     from typing import Any
 
     from mobyshell.core.events import Event
@@ -65,12 +64,7 @@ class TaskClient:
     def __enter__(self) -> TaskClient:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

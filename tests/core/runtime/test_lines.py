@@ -13,10 +13,11 @@ import pytest
 from mobyshell.core.oci import default_spec, spec_to_json
 from mobyshell.core.oci.spec import spec_of
 from mobyshell.core.runtime import Runtime
+from mobyshell.core.runtime.assembly import assemble
 from mobyshell.core.runtime.lines import Run, read
 from mobyshell.core.runtime.plan import Actor, Phase, Plan, named
 from mobyshell.core.runtime.prepared import CHILD
-from mobyshell.core.runtime.program import ID, REPORT, Program, assemble
+from mobyshell.core.runtime.program import ID, REPORT, Program
 from mobyshell.core.runtime.report import events
 
 PARTS = ((Actor.PARENT, (Phase.PREPARE,)), (Actor.CHILD, CHILD), (Actor.PARENT, (Phase.ATTACH,)))

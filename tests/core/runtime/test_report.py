@@ -10,11 +10,12 @@ import pytest
 from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.events import CallDone, Payload
 from mobyshell.core.runtime import report
+from mobyshell.core.runtime.assembly import assemble
 from mobyshell.core.runtime.operations.calls import CWD, write_file
 from mobyshell.core.runtime.parent import run_here
 from mobyshell.core.runtime.plan import Actor, Call, Operation, Phase, Plan, Text
 from mobyshell.core.runtime.portable import PortableExecutor
-from mobyshell.core.runtime.program import REPORT, Program, assemble
+from mobyshell.core.runtime.program import REPORT, Program
 
 
 def test_a_refused_write_names_the_process_it_was_for() -> None:

@@ -8,7 +8,6 @@ from mobyshell.core.linux.namespaces.values import Namespace
 from mobyshell.core.values import value
 
 OWNER, PARENT = "owner", "parent"
-ORDERS = (OWNER, PARENT)
 """`owner`: user namespaces with those they own below them. `parent`: each kind by itself, user and
 pid namespaces within their parents."""
 

@@ -12,7 +12,6 @@ import shutil
 import socket
 import stat
 import tempfile
-from types import TracebackType
 
 from mobyshell.core.errors import MobyshellError, SyscallFailed, TimedOut
 from mobyshell.core.runtime.steps import Readable, Steps, run
@@ -55,12 +54,7 @@ class ConsoleSocket:
     def __enter__(self) -> ConsoleSocket:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def receive(self, timeout: float | None = 60.0) -> int:

@@ -1,7 +1,7 @@
 """When to collect, for who runs for long: containerd's scheduler and its values. Pure.
 
-Whoever lives shortly (a command) collects after it has removed something; whoever serves (the API)
-tells a `Schedule` of every change and asks it when the next collection is due.
+Whoever lives shortly (a command) collects after it has removed something; a program of a user's
+that serves tells a `Schedule` of every change and asks it when the next collection is due.
 """
 
 from __future__ import annotations
