@@ -8,7 +8,7 @@ from dataclasses import replace
 from mobyshell.core.oci import Capabilities, Process, Spec, User, load_spec
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.create import Stdio
-from mobyshell.core.runtime.exec import check_running
+from mobyshell.core.runtime.exec import ExecProcess, check_running
 from mobyshell.core.runtime.host import Host
 from mobyshell.core.runtime.refusals import usable_capabilities, usable_labels
 from mobyshell.core.runtime.steps import run as steps
@@ -38,27 +38,16 @@ def run(call: Call) -> int:
     if taken.environment:
         process = replace(process, env=(*(process.env or ()), *taken.environment))
     _warn(call, process, spec, runtime.host)
+    _tell_before(call, process)
     rows, columns = streams.size(call)
     options = Options(kept=taken.kept, find_program=True)
-    affinity = process.exec_cpu_affinity
-    if affinity is not None and affinity.initial:
-        mask = sum(1 << number for number in _numbers(affinity.initial))
-        call.log.debug(f"nsexec[{os.getpid()}]: affinity: {mask:#x}")
-    call.log.debug("nsexec container setup: the container's namespaces are entered")
+    groups = _cgroups(flags.list("cgroup"), state.cgroups) if flags.given("cgroup") else None
     made = steps(
         runtime.exec(
-            call.id,
-            process,
-            stdio=Stdio(0, 1, 2),
-            rows=rows,
-            columns=columns,
-            cgroups=_cgroups(flags.list("cgroup"), state.cgroups)
-            if flags.given("cgroup")
-            else None,
-            ignore_paused=flags.on("ignore-paused"),
-            options=options,
+            call.id, process, stdio=Stdio(0, 1, 2), rows=rows, columns=columns, cgroups=groups,
+            ignore_paused=flags.on("ignore-paused"), options=options,
         )
-    )
+    )  # fmt: skip
     call.log.debug("child process in init(): it is in the container")
     call.log.debug("setns_init: about to exec")
     try:
@@ -67,19 +56,39 @@ def run(call: Call) -> int:
                 list(flags.words[1:]), ""
             )  # fmt: skip
             remember_exec(runtime, call.id, process, options, described)
-        if made.master is not None and flags.text("console-socket"):
-            streams.send(flags.text("console-socket"), made.master, "console socket")
-        if flags.text("pidfd-socket"):
-            streams.send(flags.text("pidfd-socket"), made.pidfd, "pidfd-socket")
-        if flags.text("pid-file"):
-            streams.write_pid(flags.text("pid-file"), made.pid)
+        _hand_over(call, made)
     except OSError:
+        from signal import SIGKILL
+
         from mobyshell.core.linux import pidfd as pidfds
 
-        pidfds.send(made.pidfd, 9)
+        pidfds.send(made.pidfd, SIGKILL)
         raise
-    if detached:
-        return 0
+    return 0 if detached else _follow(made)
+
+
+def _tell_before(call: Call, process: Process) -> None:
+    """What runc's log says before the container is entered, in its words: its suite reads them."""
+    affinity = process.exec_cpu_affinity
+    if affinity is not None and affinity.initial:
+        mask = sum(1 << number for number in _numbers(affinity.initial))
+        call.log.debug(f"nsexec[{os.getpid()}]: affinity: {mask:#x}")
+    call.log.debug("nsexec container setup: the container's namespaces are entered")
+
+
+def _hand_over(call: Call, made: ExecProcess) -> None:
+    """Terminal, pidfd and number of the process, to whom the flags say. OSError."""
+    flags = call.flags
+    if made.master is not None and flags.text("console-socket"):
+        streams.send(flags.text("console-socket"), made.master, "console socket")
+    if flags.text("pidfd-socket"):
+        streams.send(flags.text("pidfd-socket"), made.pidfd, "pidfd-socket")
+    if flags.text("pid-file"):
+        streams.write_pid(flags.text("pid-file"), made.pid)
+
+
+def _follow(made: ExecProcess) -> int:
+    """Stay with the process until it ends; its status."""
     from mobyshell.core.linux import pidfd as pidfds
     from mobyshell.runc.foreground import Follower
 

@@ -54,24 +54,8 @@ def start(
     container is killed, if a hook fails. `bounds`: what hooks inside become. `meanwhile` is told
     that it runs while it gets there, and perhaps does not.
     """
-    state = states.read(root, id)
-    now = states.status(root, state)
-    if now is Status.STOPPED:
-        raise WrongState(f"cannot start a container that has stopped: {id}")
-    if now is Status.CREATING:
-        raise WrongState(f"cannot start a container that is still being created: {id}")
+    state = _startable(root, id, spec)
     path = states.directory(root, id)
-    if now is Status.PAUSED and states.waits(path):
-        raise WrongState(f"cannot start a container in the paused state: {id}",
-                         hint="`mobyshell task resume` it first")  # fmt: skip
-    if now is not Status.CREATED:
-        raise WrongState(f"cannot start an already running container: {id}")
-    if spec.process is None:
-        raise InvalidSpec(
-            "process: found nothing: such a container can be created, and not be started",
-            hint="delete it, and create it anew from a config.json with a process",
-            problems=["process: found nothing, allowed: it is required to start a container"],
-        )
     given = spec.hooks
     try:
         if given is not None and given.start_container:
@@ -111,6 +95,28 @@ def start(
         except MobyshellError as error:
             sink(id, Failed(verb="start", error=error.to_wire()))
             raise
+    return state
+
+
+def _startable(root: Path, id: str, spec: Spec) -> states.State:
+    """The state of a container that may be started now; else the error says what keeps it."""
+    state = states.read(root, id)
+    now = states.status(root, state)
+    if now is Status.STOPPED:
+        raise WrongState(f"cannot start a container that has stopped: {id}")
+    if now is Status.CREATING:
+        raise WrongState(f"cannot start a container that is still being created: {id}")
+    if now is Status.PAUSED and states.waits(states.directory(root, id)):
+        raise WrongState(f"cannot start a container in the paused state: {id}",
+                         hint="`mobyshell task resume` it first")  # fmt: skip
+    if now is not Status.CREATED:
+        raise WrongState(f"cannot start an already running container: {id}")
+    if spec.process is None:
+        raise InvalidSpec(
+            "process: found nothing: such a container can be created, and not be started",
+            hint="delete it, and create it anew from a config.json with a process",
+            problems=["process: found nothing, allowed: it is required to start a container"],
+        )
     return state
 
 

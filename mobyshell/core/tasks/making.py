@@ -81,11 +81,10 @@ def remake_task(
     """
     record, directory = before.record, before.directory
     spec = load_spec(container_dir(house.state, record.namespace, record.id))
-    rootfs = None
-    if record.rootfs:
-        rootfs = RootMount(record.rootfs[0], record.rootfs[1], tuple(record.rootfs[2:]))
-        if spec.root is not None:  # another runtime was given the whole path
-            spec = replace(spec, root=replace(spec.root, path=os.path.basename(spec.root.path)))
+    kind, source, *options = record.rootfs or ("", "")
+    rootfs = RootMount(kind, source, tuple(options)) if kind else None
+    if rootfs is not None and spec.root is not None:  # another runtime was given the whole path
+        spec = replace(spec, root=replace(spec.root, path=os.path.basename(spec.root.path)))
     yield from runtime.delete(record.id, force=True, keep=KEPT)
     before.drain()
     before.close()
@@ -112,16 +111,8 @@ def remake_task(
         health="", failing=0,
     )  # fmt: skip
     write_record(directory, record)
-    process = Process(
-        house,
-        record.namespace,
-        directory,
-        record,
-        container.pidfd,
-        ends.ours,
-        tables.ended,
-        kept=ends.kept,
-    )
+    process = Process(house, record.namespace, directory, record, container.pidfd, ends.ours,
+                      tables.ended, kept=ends.kept)  # fmt: skip
     tables.add(process)
     return process
 

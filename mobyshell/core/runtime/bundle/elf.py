@@ -6,6 +6,7 @@ import os
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import BinaryIO
 
 LARGEST_TABLE = 1 << 20
 LARGEST_NAMES = 64 << 20
@@ -35,59 +36,16 @@ _DT_NEEDED, _DT_STRTAB, _DT_STRSZ, _DT_RPATH, _DT_RUNPATH = 1, 5, 10, 15, 29
 def read_elf(path: str) -> Elf:
     """Read the dynamic section of `path`. ElfError if it is not ELF, OSError if not readable."""
     with open(path, "rb") as file:
-        head = file.read(64)
-        if len(head) < 52 or head[:4] != b"\x7fELF":
-            raise ElfError(f"{path} is not an ELF file")
-        bits = {1: 32, 2: 64}.get(head[4])
-        order = {1: "<", 2: ">"}.get(head[5])
-        if bits is None or order is None:
-            raise ElfError(f"{path}: unknown ELF class")
-        (machine,) = struct.unpack_from(order + "H", head, 18)
-        if bits == 64:
-            (table,) = struct.unpack_from(order + "Q", head, 32)
-            size, count = struct.unpack_from(order + "HH", head, 54)
-        else:
-            (table,) = struct.unpack_from(order + "I", head, 28)
-            size, count = struct.unpack_from(order + "HH", head, 42)
-        if size < (56 if bits == 64 else 32) or size * count > LARGEST_TABLE:
-            raise ElfError(f"{path}: bad program headers")
-
-        def at(offset: int, length: int, most: int = LARGEST_TABLE) -> bytes:
-            if length > most:
-                raise ElfError(f"{path}: a table of {length} bytes")
-            try:
-                file.seek(offset)
-                data = file.read(length)
-            except (OSError, ValueError):  # an offset no file can have
-                data = b""
-            if len(data) < length:
-                raise ElfError(f"{path} is cut short")
-            return data
-
-        segments = []
-        headers = at(table, size * count)
-        for index in range(count):
-            start = index * size
-            if bits == 64:
-                kind, _, offset, address, _, length = struct.unpack_from(
-                    order + "IIQQQQ", headers, start
-                )
-            else:
-                kind, offset, address, _, length = struct.unpack_from(
-                    order + "IIIII", headers, start
-                )
-            segments.append((kind, offset, address, length))
+        source = _Source(path, file)
+        segments = source.segments()
         interpreter = None
         dynamic: list[tuple[int, int]] = []
         for kind, offset, _, length in segments:
             if kind == _PT_INTERP:
-                interpreter = os.fsdecode(at(offset, length).rstrip(b"\0"))
+                interpreter = os.fsdecode(source.at(offset, length).rstrip(b"\0"))
             elif kind == _PT_DYNAMIC:
-                data = at(offset, length)
-                pair = struct.Struct(order + ("QQ" if bits == 64 else "II"))
-                usable = len(data) - len(data) % pair.size
-                dynamic = [(one[0], one[1]) for one in pair.iter_unpack(data[:usable])]
-        names = _strings(dynamic, segments, at)
+                dynamic = source.pairs(offset, length)
+        names = _strings(dynamic, segments, source.at)
         origin = os.path.dirname(os.path.realpath(path))
         needed = tuple(names(value) for tag, value in dynamic if tag == _DT_NEEDED)
         paths = tuple(
@@ -96,7 +54,66 @@ def read_elf(path: str) -> Elf:
             if tag in (_DT_RPATH, _DT_RUNPATH)
             for one in names(value).split(":")
         )
-        return Elf(bits, machine, interpreter, needed, paths)
+        return Elf(source.bits, source.machine, interpreter, needed, paths)
+
+
+class _Source:
+    """An ELF file, read by its own word size and byte order, never further than its end."""
+
+    def __init__(self, path: str, file: BinaryIO) -> None:
+        self._path, self._file = path, file
+        head = file.read(64)
+        if len(head) < 52 or head[:4] != b"\x7fELF":
+            raise ElfError(f"{path} is not an ELF file")
+        bits = {1: 32, 2: 64}.get(head[4])
+        order = {1: "<", 2: ">"}.get(head[5])
+        if bits is None or order is None:
+            raise ElfError(f"{path}: unknown ELF class")
+        self.bits, self._order, self._head = bits, order, head
+        (self.machine,) = struct.unpack_from(order + "H", head, 18)
+
+    def at(self, offset: int, length: int, most: int = LARGEST_TABLE) -> bytes:
+        """`length` bytes from `offset` on. ElfError if they are too many, or not all there."""
+        if length > most:
+            raise ElfError(f"{self._path}: a table of {length} bytes")
+        try:
+            self._file.seek(offset)
+            data = self._file.read(length)
+        except (OSError, ValueError):  # an offset no file can have
+            data = b""
+        if len(data) < length:
+            raise ElfError(f"{self._path} is cut short")
+        return data
+
+    def segments(self) -> list[tuple[int, int, int, int]]:
+        """The program headers: kind, offset in the file, address, length in the file."""
+        order, wide = self._order, self.bits == 64
+        (table,) = struct.unpack_from(
+            order + ("Q" if wide else "I"), self._head, 32 if wide else 28
+        )
+        size, count = struct.unpack_from(order + "HH", self._head, 54 if wide else 42)
+        if size < (56 if wide else 32) or size * count > LARGEST_TABLE:
+            raise ElfError(f"{self._path}: bad program headers")
+        headers = self.at(table, size * count)
+        found = []
+        for start in range(0, size * count, size):
+            if wide:
+                kind, _, offset, address, _, length = struct.unpack_from(
+                    order + "IIQQQQ", headers, start
+                )
+            else:
+                kind, offset, address, _, length = struct.unpack_from(
+                    order + "IIIII", headers, start
+                )
+            found.append((kind, offset, address, length))
+        return found
+
+    def pairs(self, offset: int, length: int) -> list[tuple[int, int]]:
+        """The entries of a dynamic section: tag and value; what is left at the end is none."""
+        data = self.at(offset, length)
+        pair = struct.Struct(self._order + ("QQ" if self.bits == 64 else "II"))
+        usable = len(data) - len(data) % pair.size
+        return [(one[0], one[1]) for one in pair.iter_unpack(data[:usable])]
 
 
 def _strings(

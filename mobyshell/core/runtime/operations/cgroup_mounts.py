@@ -34,40 +34,12 @@ def mount(
     SELinux shall know the tmpfs by in which v1 hierarchies lie.
     """
     whole = mode == "v2" and not namespace
-    options = parse_options(entry.options or ())
-    attributes = options.attr_set
-    calls: list[Call]
     if whole:
-        calls = [
-            *reach_directory(ROOT, entry.destination, TARGET),
-            clone_tree(top, MOUNT, recursive=False),
-            set_attributes(MOUNT, attributes),
-            attach(MOUNT, TARGET),
-            close(MOUNT),
-            close(TARGET),
-        ]
-        place = inside(entry.destination)
-        words = ",".join(entry.options or ()) or "rw"
-        shell = [
-            f"mkdir -p {place}",
-            f"mount --bind {quote(top)} {place}",
-            f"mount -o {quote(f'remount,bind,{words}')} {place}",
-        ]
+        calls, shell = _bind_v2(entry, top)
     elif mode == "v2":
-        calls = [
-            *reach_directory(ROOT, entry.destination, TARGET),
-            *new_filesystem("cgroup2", entry.source or "cgroup2", options.data, attributes, MOUNT),
-            attach(MOUNT, TARGET),
-            close(MOUNT),
-            close(TARGET),
-        ]
-        words = ",".join(entry.options or ()) or "defaults"
-        shell = [
-            f"mkdir -p {inside(entry.destination)}",
-            f"mount -t cgroup2 -o {quote(words)} cgroup2 {inside(entry.destination)}",
-        ]
+        calls, shell = _mount_v2(entry)
     else:
-        calls, shell = _mount_v1(entry, groups, attributes, label)
+        calls, shell = _mount_v1(entry, groups, label)
     return Operation(
         actor=Actor.CHILD,
         phase=Phase.SETUP,
@@ -83,10 +55,49 @@ def mount(
     )
 
 
+def _bind_v2(entry: Mount, top: str) -> tuple[list[Call], list[str]]:
+    """The host's tree from `top` on."""
+    place = inside(entry.destination)
+    words = ",".join(entry.options or ()) or "rw"
+    calls = [
+        *reach_directory(ROOT, entry.destination, TARGET),
+        clone_tree(top, MOUNT, recursive=False),
+        set_attributes(MOUNT, parse_options(entry.options or ()).attr_set),
+        *_placed(),
+    ]
+    return calls, [
+        f"mkdir -p {place}",
+        f"mount --bind {quote(top)} {place}",
+        f"mount -o {quote(f'remount,bind,{words}')} {place}",
+    ]
+
+
+def _mount_v2(entry: Mount) -> tuple[list[Call], list[str]]:
+    """A new mount, which the cgroup namespace lets begin at the container's group."""
+    options = parse_options(entry.options or ())
+    source = entry.source or "cgroup2"
+    calls = [
+        *reach_directory(ROOT, entry.destination, TARGET),
+        *new_filesystem("cgroup2", source, options.data, options.attr_set, MOUNT),
+        *_placed(),
+    ]
+    words = ",".join(entry.options or ()) or "defaults"
+    return calls, [
+        f"mkdir -p {inside(entry.destination)}",
+        f"mount -t cgroup2 -o {quote(words)} cgroup2 {inside(entry.destination)}",
+    ]
+
+
+def _placed() -> tuple[Call, ...]:
+    """The mount comes to its target, and both descriptors go."""
+    return attach(MOUNT, TARGET), close(MOUNT), close(TARGET)
+
+
 def _mount_v1(
-    entry: Mount, groups: dict[str, str], attributes: int, label: str | None
+    entry: Mount, groups: dict[str, str], label: str | None
 ) -> tuple[list[Call], list[str]]:
     """A tmpfs with one directory per controller, each a bind of the container's own cgroup."""
+    attributes = parse_options(entry.options or ()).attr_set
     group, place = Cell("group"), Cell("place")
     destination = inside(entry.destination)
     words = [word for word in entry.options or () if word not in ("ro", "rw")]

@@ -198,31 +198,26 @@ def _join_keyring(identifier: str) -> Call:
 
 def host_name(name: str) -> Operation:
     """sethostname in the new UTS namespace."""
-    return Operation(
-        actor=Actor.CHILD,
-        phase=Phase.SETUP,
-        title=f"set the host name to {name}",
-        why="The UTS namespace has its own; the host keeps its name.",
-        source="hostname",
-        spec="config.md#hostname",
-        man="sethostname(2)",
-        calls=(Call("sethostname", (Text(name), len(name.encode()))),),
-        shell=(f"hostname {quote(name)}",),
-    )
+    return _name("host", name, "The UTS namespace has its own; the host keeps its name.")
 
 
 def domain_name(name: str) -> Operation:
     """setdomainname in the new UTS namespace."""
+    return _name("domain", name, "The UTS namespace has its own NIS domain name.")
+
+
+def _name(which: str, name: str, why: str) -> Operation:
+    member = f"{which}name"  # of the spec, as the system calls and the programs are called
     return Operation(
         actor=Actor.CHILD,
         phase=Phase.SETUP,
-        title=f"set the domain name to {name}",
-        why="The UTS namespace has its own NIS domain name.",
-        source="domainname",
-        spec="config.md#domainname",
-        man="setdomainname(2)",
-        calls=(Call("setdomainname", (Text(name), len(name.encode()))),),
-        shell=(f"domainname {quote(name)}",),
+        title=f"set the {which} name to {name}",
+        why=why,
+        source=member,
+        spec=f"config.md#{member}",
+        man=f"set{member}(2)",
+        calls=(Call(f"set{member}", (Text(name), len(name.encode()))),),
+        shell=(f"{member} {quote(name)}",),
     )
 
 
