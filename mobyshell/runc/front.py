@@ -13,7 +13,7 @@ from mobyshell.core.runtime.native.assembler import assemble
 from mobyshell.core.runtime.native.image import elf
 
 PARTS = ("front.s", "looks.s", "texts.s", "children.s", "pid_file.s", "removal.s")
-SOURCES = (generate.SOURCE, *(Path(__file__).with_name(one) for one in PARTS))
+SOURCES = (*generate.SOURCES, *(Path(__file__).with_name(one) for one in PARTS))
 TARGET = Path(__file__).parents[2] / "scripts/mobyshell-runc-x86_64"
 
 

@@ -1,4 +1,5 @@
-"""Make `code.py` from `stub.s`: `python -m mobyshell.core.runtime.native.generate`, by `make native`."""
+"""Make `code.py` of `stub.s` and what is behind it: `python -m mobyshell.core.runtime.native.generate`,
+by `make native`. Not loaded at run time."""
 
 from __future__ import annotations
 
@@ -7,12 +8,17 @@ from pathlib import Path
 
 from mobyshell.core.runtime.native.assembler import assemble
 
-SOURCE = Path(__file__).with_name("stub.s")
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("stub.s", "launcher.s"))
 TARGET = Path(__file__).with_name("code.py")
 ENTRIES = ("spawn", "run", "start")
 
 
-def generated(source: str, entries: Sequence[str] = ENTRIES, made_of: str = SOURCE.name) -> str:
+def source() -> str:
+    """What is assembled."""
+    return "".join(one.read_text() for one in SOURCES)
+
+
+def generated(source: str, entries: Sequence[str] = ENTRIES, made_of: str = SOURCES[0].name) -> str:
     """The text of `code.py` for the assembly `source`."""
     code, labels = assemble(source)
     text = code.hex()
@@ -32,4 +38,4 @@ def generated(source: str, entries: Sequence[str] = ENTRIES, made_of: str = SOUR
 
 
 if __name__ == "__main__":
-    TARGET.write_text(generated(SOURCE.read_text()))
+    TARGET.write_text(generated(source()))

@@ -11,7 +11,7 @@ import pytest
 
 from mobyshell.core.runtime.native.assembler import AssemblyError, assemble
 from mobyshell.core.runtime.native.code import CODE, RUN, SPAWN, START
-from mobyshell.core.runtime.native.generate import SOURCE, TARGET, generated
+from mobyshell.core.runtime.native.generate import TARGET, generated, source
 from mobyshell.core.runtime.native.image import ADDRESS, elf
 from mobyshell.core.runtime.program import COOKIE, HEADER_BYTES, REPORT, WORDS, Header
 
@@ -27,8 +27,8 @@ def by_gnu_as(source: str, directory: Path) -> bytes:
 
 @pytest.mark.peer
 def test_the_stub_is_what_gnu_as_makes_of_it(tmp_path: Path) -> None:
-    source = SOURCE.read_text()
-    assert assemble(source)[0] == by_gnu_as(source, tmp_path)
+    text = source()
+    assert assemble(text)[0] == by_gnu_as(text, tmp_path)
 
 
 @pytest.mark.peer
@@ -89,8 +89,8 @@ def test_every_form_is_encoded_as_gnu_as_does(tmp_path: Path) -> None:
     for count in range(120, 136):
         lines += [f"before{count}:", f"je after{count}", *["syscall"] * (count // 2), "ret"]
         lines += [f"after{count}:", f"jmp before{count}", "call before120"]
-    source = "\n".join(lines) + "\n"
-    assert assemble(source)[0] == by_gnu_as(source, tmp_path)
+    text = "\n".join(lines) + "\n"
+    assert assemble(text)[0] == by_gnu_as(text, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -103,12 +103,12 @@ def test_what_is_unknown_is_refused(line: str) -> None:
 
 
 def test_the_code_is_what_its_source_says() -> None:
-    assert TARGET.read_text() == generated(SOURCE.read_text()), "run `make native`"
+    assert TARGET.read_text() == generated(source()), "run `make native`"
 
 
 def test_stub_and_program_agree_on_the_layout() -> None:
     constants = {}
-    for line in SOURCE.read_text().splitlines():
+    for line in source().splitlines():
         if line.startswith(".set "):
             name, value = line[5:].partition("#")[0].split(",")
             constants[name] = int(value, 0)
