@@ -44,7 +44,8 @@ def with_network(*names: str) -> Around:
 
 def with_port(*published: str) -> Around:
     """Ports of the host that lead to it: `[[IP:]HOST:]CONTAINER[/udp]`, as `mobyshell run -p` has
-    them. Without `with_network` it is on the bridge."""
+    them. Without `with_network` it is on the bridge, or has pasta's or slirp4netns'
+    network where we are not root."""
     return _with("publish", published)
 
 

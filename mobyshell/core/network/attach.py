@@ -28,7 +28,7 @@ from mobyshell.core.network.config import DATA_DIRECTORY, RESERVED, Network, Net
 from mobyshell.core.network.files import locked
 from mobyshell.core.network.leaving import plan_detach
 from mobyshell.core.network.networks import DEFAULT, Networks
-from mobyshell.core.network.planner import Identity, Terms, Wanted, plan_attach
+from mobyshell.core.network.planner import Identity, Terms, Wanted, plan_attach, unused
 from mobyshell.core.network.records import ADDRESSES, Records
 from mobyshell.core.network.values import (
     HOST,
@@ -67,7 +67,8 @@ class Networking:
         mode, chosen = mode_of(request), self.choose_ports(request.ports)
         if mode in slirp.PROGRAMS and os.geteuid() != 0:
             directory = self.records.directory(self.namespace, request.id)
-            return NetworkPlan((slirp_operation(mode, chosen, "/proc/PID/ns/net", "", directory),))
+            one = slirp_operation(mode, chosen, "/proc/PID/ns/net", "", directory)
+            return NetworkPlan((*((unused(chosen),) if chosen else ()), one))
         if mode in ("none", "host"):
             return NetworkPlan()
         identity = self.identity(request.id)
@@ -90,7 +91,8 @@ class Networking:
         users = self.userns(request) or (request.users or Users()).path
         directory = self.records.directory(self.namespace, request.id)
         carried = slirp_operation(mode, chosen, netns, users, directory)
-        return NetworkPlan((*first.operations, carried))
+        free = (unused(chosen),) if chosen else ()
+        return NetworkPlan((*first.operations, *free, carried))
 
     # attaching
 

@@ -15,7 +15,7 @@ from mobyshell.core.errors import MobyshellError, SyscallFailed, Unsupported, Us
 from mobyshell.core.network import cni, names, slirp
 from mobyshell.core.network.asked import parse
 from mobyshell.core.network.files import locked
-from mobyshell.core.network.planner import HOLDER_PID, SLIRP_PID, Wanted, join
+from mobyshell.core.network.planner import HOLDER_PID, SLIRP_PID, Wanted, join, unused
 from mobyshell.core.network.servers import names_of
 from mobyshell.core.network.values import (
     HOST,
@@ -120,8 +120,10 @@ class Attaching:
         (pid,) = work([hold], host=self._home.host, lock=self._fd)
         netns, userns = f"/proc/{pid}/ns/net", f"/proc/{pid}/ns/user"
         self._record(netns=netns, userns=userns)
-        one = slirp_operation(self._mode, self.attachment.ports, netns, userns, directory)
-        work([one], host=self._home.host, lock=self._fd)
+        published = self.attachment.ports
+        one = slirp_operation(self._mode, published, netns, userns, directory)
+        work([*([unused(published)] if published else []), one], host=self._home.host,
+             lock=self._fd)  # fmt: skip
 
     def _join(self, netns: str) -> None:
         home = self._home

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from mobyshell.core.errors import (
     AlreadyExists,
     MobyshellError,
+    Refused,
     SyscallFailed,
     TimedOut,
     Unsupported,
@@ -213,6 +214,12 @@ def ports(places: Places, *, ports: Sequence[Mapping[str, Any]]) -> None:
                     raise AlreadyExists(
                         f"port {one.host_port}/{one.protocol} of the host is in use by a program",
                         hint=f"`ss -lptun sport = {one.host_port}` says which",
+                    ) from None
+                if error.errno == errno.EACCES:
+                    raise Refused(
+                        f"port {one.host_port}/{one.protocol} of the host is for root",
+                        hint="choose a higher one; or, as root: sysctl "
+                        f"net.ipv4.ip_unprivileged_port_start={one.host_port}",
                     ) from None
                 raise SyscallFailed.of(error, "bind", path=str(one)) from None
 

@@ -31,9 +31,24 @@ _READY_WITHIN = 30.0
 _PLACES = "/usr/local/bin:/usr/bin:/bin"
 
 
+def default() -> str:
+    """The program for who names none: pasta, else slirp4netns. Unsupported if neither is installed."""
+    for program in PROGRAMS:
+        if _where(program) is not None:
+            return program
+    raise Unsupported(
+        "without root a program carries what goes to published ports, and none is installed",
+        hint="apt install passt (for pasta), or slirp4netns",
+    )
+
+
+def _where(program: str) -> str | None:
+    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:{_PLACES}")
+
+
 def find(program: str) -> str:
     """The path of a program. Unsupported, with its package, if it is not installed."""
-    found = shutil.which(program, path=f"{os.environ.get('PATH', '')}:{_PLACES}")
+    found = _where(program)
     if found is None:
         raise Unsupported(f"{program} is not installed", hint=f"apt install {PROGRAMS[program]}")
     return found

@@ -13,9 +13,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from mobyshell.core.errors import MobyshellError, NotFound, UsageError, WrongState
-from mobyshell.core.network import connecting, names, ports
+from mobyshell.core.network import connecting, names, ports, slirp
 from mobyshell.core.network.attach import Networking, mode_of
 from mobyshell.core.network.keeping import Process
+from mobyshell.core.network.networks import DEFAULT
 from mobyshell.core.network.values import (
     Attachment,
     Joined,
@@ -78,15 +79,20 @@ class Wishes:
     def read(
         cls, networks: Sequence[str] = (), publish: Sequence[str] = (), volumes: Sequence[str] = ()
     ) -> Wishes:
-        """From the words of `--network`, `-p` and `-v`. UsageError."""
+        """From the words of `--network`, `-p` and `-v`. UsageError; Unsupported if ports are published
+        by a user for whom nothing can carry them."""
         mapped = tuple(one for word in publish for one in ports.parse(word))
-        chosen = tuple(networks) or (("bridge",) if mapped else ())
+        chosen = tuple(networks) or ((_for_ports(),) if mapped else ())
         if len(chosen) > 1 and any(one.startswith(CONTAINER) for one in chosen):
             raise UsageError("--network container:ID cannot be combined with others")
         if mapped and chosen[0].startswith(CONTAINER):
             raise UsageError("ports are published by the container whose network it is",
                              hint="leave -p away here")  # fmt: skip
         return cls(chosen, mapped, tuple(read_volume(word) for word in volumes))
+
+
+def _for_ports() -> str:
+    return DEFAULT if os.geteuid() == 0 else slirp.default()
 
 
 def read_volume(word: str) -> Volume:

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from mobyshell.core.errors import MobyshellError
+from mobyshell.core.errors import MobyshellError, Unsupported
 from mobyshell.core.network import attach, ports
 from mobyshell.core.network.values import Attachment, Request
+from mobyshell.core.tasks.surroundings import Wishes
 from tests.core.network.conftest import Home, asking
 from tests.netns import Netns, connect_hosts
+from tests.users import package_for_all, python_for
 
 pytestmark = pytest.mark.root
 
@@ -152,3 +154,42 @@ def test_what_a_program_says_is_passed_on(home: Home, outside: Netns) -> None:
     with pytest.raises(MobyshellError, match="pasta: External interface not usable"):
         home.net.attach(Request("one", ("pasta",)))
     assert home.leftovers()["records"] == []
+
+
+def test_whoever_is_not_root_publishes_by_the_program_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mobyshell.core.network.slirp._PLACES", "")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert Wishes.read(publish=["8080:80"]).networks == ("bridge",)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(Unsupported, match="none is installed") as failed:
+        Wishes.read(publish=["8080:80"])
+    assert "apt install passt" in failed.value.hint
+    assert Wishes.read(networks=["none"], publish=["8080:80"]).networks == ("none",)
+    assert Wishes.read().networks == ()
+    for program in ("slirp4netns", "pasta"):
+        (tmp_path / program).touch(0o755)
+        assert Wishes.read(publish=["8080:80"]).networks == (program,)
+
+
+_BIND = """
+import sys
+sys.path[:0] = [sys.argv.pop(1)]
+from mobyshell.core.errors import Refused
+from mobyshell.core.network.operations import ports
+try:
+    ports(None, ports=[{"hostPort": 80, "containerPort": 80, "protocol": "tcp"}])
+except Refused as error:
+    print(error, error.hint)
+"""
+
+
+def test_a_port_for_root_is_refused_with_the_way_to_have_it(host: Netns) -> None:
+    def ask() -> str:
+        return host.run("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+                        python_for(65534), "-c", _BIND, package_for_all(), cwd="/").stdout  # fmt: skip
+
+    assert "port 80/tcp of the host is for root" in ask()
+    host.run("sysctl", "-w", "net.ipv4.ip_unprivileged_port_start=80")
+    assert ask() == ""

@@ -125,14 +125,15 @@ def test_a_user_without_privileges_has_tasks_too(home: Path, bundle: Path, runti
 
 
 @pytest.mark.peer
-@pytest.mark.parametrize("program", ["pasta", "slirp4netns"])
+@pytest.mark.parametrize("program", ["pasta", "slirp4netns", ""])  # the last: whichever there is
 def test_a_user_without_privileges_has_a_network(home: Path, bundle: Path, program: str) -> None:
     python = python_for(NOBODY)
     variables = {
         "XDG_RUNTIME_DIR": str(home / "run"), "MOBYSHELL_ROOT": str(home / "store"),
         "PATH": environment()["PATH"], "MOBYSHELL_LINGER": "0.2", "HOME": str(home),
     }  # fmt: skip
-    words = [python, "-c", _MAIN, package_for_all(), "run", "--rm", "--network", program,
+    network = ["--network", program] if program else []
+    words = [python, "-c", _MAIN, package_for_all(), "run", "--rm", *network,
              "-p", "18080:80", str(bundle), "--", "sh", "-c",
              "ip route; until wget -qO- http://198.51.100.2:9/page; do sleep 0.1; done"]  # fmt: skip
     with Netns() as host, Netns() as outside:
