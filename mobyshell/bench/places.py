@@ -15,6 +15,7 @@ import signal
 import stat
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -40,7 +41,8 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 @contextmanager
 def place(kind: str, parent: str | None = None) -> Iterator[Path]:
     """A directory `mobyshell-KIND.…` in `parent` (by default where temporary files are). What killed
-    benches of this kind have left there goes first, and all of this one's at the end."""
+    benches of this kind have left there goes first, and all of this one's at the end, also if that is
+    by TERM or HUP, which interrupt as Ctrl-C does."""
     above = parent or tempfile.gettempdir()
     clear_killed(kind, above)
     # under its name only once it is locked: without a lock it is taken for a dead one's
@@ -49,12 +51,27 @@ def place(kind: str, parent: str | None = None) -> Iterator[Path]:
     try:
         fcntl.flock(held, fcntl.LOCK_EX)
         directory = new.rename(new.with_name(f"{_PREFIX}{kind}.{new.name.removeprefix(_NEW)}"))
-        try:
-            yield directory
-        finally:
-            clear(directory)
+        with _interrupted_by(signal.SIGTERM, signal.SIGHUP):
+            try:
+                yield directory
+            finally:
+                clear(directory)
     finally:
         os.close(held)
+
+
+@contextmanager
+def _interrupted_by(*numbers: signal.Signals) -> Iterator[None]:
+    """These signals raise KeyboardInterrupt, where they would have ended the process without a word."""
+    mine = threading.current_thread() is threading.main_thread()
+    usual = [one for one in numbers if mine and signal.getsignal(one) is signal.SIG_DFL]
+    for one in usual:
+        signal.signal(one, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for one in usual:
+            signal.signal(one, signal.SIG_DFL)
 
 
 def clear_killed(kind: str, parent: str) -> list[Path]:

@@ -56,7 +56,8 @@ def test_images_that_come_from_a_registry_go_again(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_control_c_ends_it_with_all_checks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_it_with_all_checks(tmp_path: Path, number: signal.Signals) -> None:
     with subprocess.Popen(
         [PROGRAM, "bench", "stress", "--for", "1h", "-c", "2", "--json"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -69,7 +70,7 @@ def test_control_c_ends_it_with_all_checks(tmp_path: Path) -> None:
         ):
             assert time.monotonic() < deadline  # containers come and go
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=240)
     assert process.returncode == 130, err
     assert "nothing was left" in err

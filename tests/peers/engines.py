@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket as socket_module
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -76,16 +77,19 @@ def containerd(directory: Path, group: str) -> Iterator[Engine]:
     """A containerd with the image loaded into namespace `group`; its client is ctr."""
     with _room(directory, group):
         socket, log = directory / "c.sock", directory / "containerd.log"
+        metrics = f"127.0.0.1:{_free_port()}"
         config = directory / "config.toml"
         config.write_text(
             f'version = 2\nroot = "{directory}/root"\nstate = "{directory}/state"\n'
             'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
             f'[grpc]\naddress = "{socket}"\n[ttrpc]\naddress = "{socket}.ttrpc"\n'
+            f'[metrics]\naddress = "{metrics}"\n'
         )
         env = environment(
             CONTAINERD_NAMESPACE=group,
             CONTAINERD_SNAPSHOTTER="native",
             CONTAINERD_ADDRESS=str(socket),
+            CONTAINERD_METRICS=f"http://{metrics}/v1/metrics",  # for tests, nobody else reads it
         )
         engine = Engine("containerd", ("ctr",), env, directory, group, log)
 
@@ -94,6 +98,13 @@ def containerd(directory: Path, group: str) -> Iterator[Engine]:
 
         with daemon(["containerd", "-c", str(config)], env, log, answers):
             yield engine
+
+
+def _free_port() -> int:
+    with socket_module.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
 
 
 @contextmanager

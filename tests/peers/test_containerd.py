@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.peers.counted import compare
 from tests.peers.engines import NAME, RUNTIME, Engine, limit
 from tests.waiting import eventually
 
@@ -205,6 +206,10 @@ def test_metrics_count(ctr: Engine) -> None:
     text = json.dumps(document).lower()
     assert str(64 << 20) in text
     assert "pids" in text
+
+
+def test_we_count_what_containerd_counts(ctr: Engine) -> None:
+    compare(ctr, ctr.env["CONTAINERD_METRICS"])
 
 
 def test_the_state_of_the_runtime_is_ours(ctr: Engine) -> None:

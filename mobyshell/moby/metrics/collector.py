@@ -1,6 +1,6 @@
 """Everything that is measured, asked anew for each scrape, by Prometheus' own client library.
 
-container_…{container_id, namespace}     by containerd's names
+container_…{container_id, namespace, runtime}    by containerd's names
 mobyshell_store_…{namespace}             images, containers, content, snapshots
 mobyshell_shim_…, mobyshell_tasks        the shim of the state root
 """
@@ -21,7 +21,7 @@ from mobyshell.core.tasks.connect import dial
 from mobyshell.core.tasks.view import list_tasks, namespaces
 from mobyshell.moby.metrics.containers import samples
 
-_OWN = ("container_id", "namespace")
+_OWN = ("container_id", "namespace", "runtime")
 
 
 class Everything(Collector):
@@ -51,8 +51,8 @@ class Everything(Collector):
                     if name not in families:
                         labels_of[name] = (*_OWN, *one.labels)
                         families[name] = GaugeMetricFamily(name, one.help, labels=labels_of[name])
-                    values = [task.id, namespace, *(one.labels.get(key, "")
-                                                    for key in labels_of[name][2:])]  # fmt: skip
+                    values = [task.id, namespace, task.runtime, *(one.labels.get(key, "")
+                                                    for key in labels_of[name][len(_OWN):])]  # fmt: skip
                     families[name].add_metric(values, one.value)
         yield from families.values()
 

@@ -94,19 +94,47 @@ def _memory_v1(files: ControlFiles) -> Iterator[Sample]:
         yield Sample("memory_oom_total", "Processes killed for want of memory", kills["oom_kill"])
 
 
+_BLKIO = {
+    "io_service_bytes_recursive": "bytes", "io_serviced_recursive": "total",
+    "io_queued_recursive": "total", "io_service_time_recursive": "total",
+    "io_wait_time_recursive": "total", "io_merged_recursive": "total", "io_time_recursive": "total",
+    "sectors_recursive": "total",
+}  # fmt: skip
+_SCHEDULERS = ("blkio.", "blkio.bfq.", "blkio.throttle.")
+"""Who counts: CFQ, BFQ, else the throttling, whichever has seen anything."""
+
+
 def _blkio(files: ControlFiles) -> Iterator[Sample]:
-    kinds = (("io_service_bytes_recursive", "bytes"), ("io_serviced_recursive", "total"))
-    for name, unit in kinds:
-        text = files.text("blkio", f"blkio.bfq.{name}") or files.text(
-            "blkio", f"blkio.throttle.{name}"
-        )
-        for line in text.splitlines():
-            words = line.split()
-            if len(words) != 3 or not words[2].isdecimal():
-                continue
-            major, _, minor = words[0].partition(":")
-            labels = {"op": words[1].lower(), "major": major, "minor": minor, "device": ""}
-            yield Sample(f"blkio_{name}_{unit}", f"The blkio {name}", int(words[2]), labels)
+    devices = _devices()
+    for name, unit in _BLKIO.items():
+        for scheduler in _SCHEDULERS:
+            found = list(_of_devices(files.text("blkio", f"{scheduler}{name}")))
+            for device, op, value in found:
+                major, _, minor = device.partition(":")
+                labels = {"op": op, "device": devices.get(device, ""), "major": major,
+                          "minor": minor}  # fmt: skip
+                yield Sample(f"blkio_{name}_{unit}", f"The blkio {name}", value, labels)
+            if found:
+                break
+
+
+def _of_devices(text: str) -> Iterator[tuple[str, str, int]]:
+    """(device, operation or "", number) of the lines of one of blkio's files."""
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) in (2, 3) and ":" in words[0] and words[-1].isdecimal():
+            yield words[0], words[1] if len(words) == 3 else "", int(words[-1])
+
+
+def _devices() -> dict[str, str]:
+    """The files of the machine's block devices, by their numbers."""
+    try:
+        with open("/proc/partitions") as file:
+            lines = [line.split() for line in file]
+    except OSError:
+        return {}
+    return {f"{one[0]}:{one[1]}": f"/dev/{one[3]}" for one in lines
+            if len(one) == 4 and one[0].isdecimal()}  # fmt: skip
 
 
 def _hugetlb(files: ControlFiles) -> Iterator[Sample]:
@@ -152,9 +180,9 @@ def _v2(files: ControlFiles) -> Iterator[Sample]:
     ):  # fmt: skip
         if files.text("", file):
             yield Sample(f"memory_{name}_bytes", file, files.limit("", file))
-    kills = files.fields("", "memory.events")
-    if "oom_kill" in kills:
-        yield Sample("memory_oom_total", "Processes killed for want of memory", kills["oom_kill"])
+    events = files.fields("", "memory.events")
+    if "oom" in events:
+        yield Sample("memory_oom_total", "How often memory could not be had", events["oom"])
     yield from _pids(files, "")
     for line in files.text("", "io.stat").splitlines():
         device, _, rest = line.partition(" ")
@@ -174,5 +202,7 @@ def _pids(files: ControlFiles, controller: str) -> Iterator[Sample]:
             "pids_current", "The current number of pids", files.number(controller, "pids.current")
         )
         limit = files.text(controller, "pids.max")
-        yield Sample("pids_limit", "The limit to the number of pids allowed",
-                     int(limit) if limit.isdecimal() else 0)  # fmt: skip
+        most = int(limit) if limit.isdecimal() else 0
+        if not controller:  # no limit is the largest number of v2, and none of v1
+            most = files.limit("", "pids.max")
+        yield Sample("pids_limit", "The limit to the number of pids allowed", most)

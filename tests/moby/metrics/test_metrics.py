@@ -35,7 +35,7 @@ def test_a_container_is_counted_by_containerds_names(moby: Moby) -> None:
     with container.new_task() as task:
         task.start()
         found = parsed(text(moby.root, moby.state))
-        own = (("container_id", "c"), ("namespace", "demo"))
+        own = (("container_id", "c"), ("namespace", "demo"), ("runtime", "mobyshell"))
         assert found["container_pids_current", own] >= 1
         assert found["container_pids_limit", own] == 9
         limit = next(
@@ -80,7 +80,7 @@ def test_cgroup_v2_by_its_files(tmp_path: Path) -> None:
     for name, content in {
         "cpu.stat": "usage_usec 10\nuser_usec 4\nnr_throttled 2\nthrottled_usec 3\n",
         "memory.stat": "anon 100\nfile 200\npgfault 5\n", "memory.current": "4096\n",
-        "memory.max": "max\n", "memory.events": "oom 1\noom_kill 1\n", "pids.current": "3\n",
+        "memory.max": "max\n", "memory.events": "oom 1\noom_kill 4\n", "pids.current": "3\n",
         "pids.max": "max\n", "io.stat": "8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0\nbroken\n",
     }.items():  # fmt: skip
         (tmp_path / name).write_text(content)
@@ -94,7 +94,28 @@ def test_cgroup_v2_by_its_files(tmp_path: Path) -> None:
     assert found["memory_usage_limit_bytes", ()] == (1 << 64) - 1
     assert found["memory_oom_total", ()] == 1
     assert found["pids_current", ()] == 3
-    assert found["pids_limit", ()] == 0
+    assert found["pids_limit", ()] == (1 << 64) - 1
     device = (("major", "8"), ("minor", "0"))
     assert (found["io_rbytes_bytes", device], found["io_wios_total", device]) == (1, 4)
     assert list(samples({"": str(tmp_path / "gone")})) == []
+
+
+def test_what_disks_did_is_told_by_whoever_counted_it(tmp_path: Path) -> None:
+    for name, content in {
+        "blkio.bfq.io_serviced_recursive": "Total 0\n", "blkio.io_serviced_recursive": "",
+        "blkio.throttle.io_serviced_recursive": "7:3 Read 5\n7:3 Total 5\nTotal 5\nbroken\n",
+        "blkio.bfq.io_service_bytes_recursive": "7:3 Write 9\nTotal 9\n",
+        "blkio.throttle.io_service_bytes_recursive": "7:3 Write 8\nTotal 8\n",
+        "blkio.bfq.sectors_recursive": "7:3 6\n",
+    }.items():  # fmt: skip
+        (tmp_path / name).write_text(content)
+    found = [
+        (one.name, one.labels["op"], one.labels["major"], one.labels["minor"], one.value)
+        for one in samples({"blkio": str(tmp_path), "pids": str(tmp_path)})
+    ]
+    assert found == [
+        ("blkio_io_service_bytes_recursive_bytes", "Write", "7", "3", 9),
+        ("blkio_io_serviced_recursive_total", "Read", "7", "3", 5),
+        ("blkio_io_serviced_recursive_total", "Total", "7", "3", 5),
+        ("blkio_sectors_recursive_total", "", "7", "3", 6),
+    ]

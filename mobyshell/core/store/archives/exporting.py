@@ -116,9 +116,9 @@ class _Export:
         if reference.tag:
             names[REF_NAME] = reference.tag
         self._index.append({**entry, "annotations": {**entry.get("annotations", {}), **names}})
-        self._add_for_docker(image, reference.familiar)
+        self._add_for_docker(image)
 
-    def _add_for_docker(self, image: Image, name: str) -> None:
+    def _add_for_docker(self, image: Image) -> None:
         try:
             found: Resolved = resolve(self._content, image.target, self._platform)
         except NotFound:
@@ -130,8 +130,10 @@ class _Export:
             "Config": _place(digest), "RepoTags": [],
             "Layers": [_place(one.digest) for one in found.layers],
         })  # fmt: skip
-        # it takes names with a tag only
-        entry["RepoTags"].append(name if ":" in name.rpartition("/")[2] else f"{name}:latest")
+        # it takes names with a tag only; whole ones, as podman takes short ones for localhost's
+        reference = parse_reference(image.name)
+        if reference.tag or not reference.digest:
+            entry["RepoTags"].append(f"{reference.name}:{reference.tag or 'latest'}")
 
     def write(self, file: BinaryIO) -> None:
         self.write_to(_Archive(file))

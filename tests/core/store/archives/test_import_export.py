@@ -335,6 +335,9 @@ def test_a_directory_that_skopeo_reads(namespace: Namespace, tmp_path: Path) -> 
     assert {path.name for path in place.iterdir()} == {
         "oci-layout", "index.json", "manifest.json", "blobs",
     }  # fmt: skip
+    # podman takes a short name for one of localhost
+    (entry,) = json.loads((place / "manifest.json").read_text())
+    assert entry["RepoTags"] == ["docker.io/library/made:1"]
     inspected = json.loads(run("skopeo", "inspect", "--config", f"oci:{place}:1"))
     assert inspected["config"]["Cmd"] == ["/a"]
     (again,) = load(namespace, place, name="again:1")
