@@ -73,13 +73,17 @@ def label(ctx: Context, *, id: str, labels: tuple[str, ...]) -> Done:
     N, "rm",
     argument("ids", RUNNABLE, "of containers, or of tasks of bundles", many=True),
     switch("-f --force", "kill what runs first"),
+    switch("-v --volumes", "and their volumes that were given no name"),
     effect=DESTROY, example="container rm web",
 )  # fmt: skip
-def rm(ctx: Context, *, ids: tuple[str, ...], force: bool) -> Done:
+def rm(ctx: Context, *, ids: tuple[str, ...], force: bool, volumes: bool) -> Done:
     """Remove containers with their stopped tasks, and the snapshots that only they have.
 
     A task that belongs to no container is forgotten, as `task delete` does it.
     """
+    from mobyshell.commands import volume
+    from mobyshell.moby.volumes import names_of
+
     tasks = {one.id for one in ctx.every_task() if one.namespace == ctx.namespace}
     kept = {one.id for one in ctx.space.containers.list()} if ctx.has_store else set()
 
@@ -89,7 +93,9 @@ def rm(ctx: Context, *, ids: tuple[str, ...], force: bool) -> Done:
         if id in tasks:
             ctx.tasks.delete(id, force=force)
         if id in kept:
+            names = names_of(ctx.space.containers.get(id)) if volumes else ()
             ctx.space.containers.delete(id)
+            volume.forget(ctx, names)
 
     done = done_each(ids, remove)
     return Done(done.id, said=collect(ctx) if kept.intersection(ids) else "")

@@ -304,9 +304,14 @@ def start_container(
 
 
 def _forget(ctx: Context, container: Container) -> None:
+    from mobyshell.commands import volume
     from mobyshell.moby.container import with_snapshot_cleanup
+    from mobyshell.moby.volumes import names_of
 
+    names: tuple[str, ...] = ()
     with suppress(NotFound):
+        names = names_of(container.info)
         ctx.tasks.delete(container.id, force=True)
     with suppress(NotFound):
         container.delete(with_snapshot_cleanup)
+    volume.forget(ctx, names)

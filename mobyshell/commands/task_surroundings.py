@@ -20,7 +20,7 @@ OPTIONS = (
            "of a network (default: what the config says)", NETWORK, many=True),
     option("-p --publish", "[[IP:]HOST:]CONTAINER[/udp]: a port of the host that leads to the task",
            TEXT, many=True),
-    option("-v --volume", "NAME:/path[:ro,nocopy] or /directory:/path[:ro]", VOLUME, many=True),
+    option("-v --volume", "NAME:/path[:ro,nocopy], /directory:/path[:ro], or /path", VOLUME, many=True),
 )  # fmt: skip
 
 

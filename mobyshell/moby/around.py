@@ -51,8 +51,11 @@ def with_port(*published: str) -> Around:
 
 def with_volume(*volumes: str) -> Around:
     """Volumes and directories of the host: `NAME:/path[:ro,nocopy]`, `/directory:/path[:ro]`. A
-    volume is made when it is first used, and filled with what the image has there."""
-    return _with("volume", volumes)
+    volume is made when it is first used, and filled with what the image has there. `/path`: one of
+    its own, whose name is made here."""
+    from mobyshell.core.tasks.surroundings import with_name
+
+    return _with("volume", tuple(with_name(one) for one in volumes))
 
 
 def with_restart_policy(policy: str) -> Around:

@@ -285,3 +285,45 @@ def test_a_platform_that_is_not_here_is_asked_for(place: Workplace) -> None:
     )
     assert "no image for linux/s390x" in done.stderr
     assert done.returncode == 3
+
+
+def volumes(place: Workplace) -> dict[str, str]:
+    """Who has each."""
+    rows = [json.loads(line) for line in place.ok("volume", "ls").splitlines()]
+    return {row["name"]: row["used"] for row in rows}
+
+
+def test_a_volume_of_a_container_without_a_task_stays(place: Workplace) -> None:
+    place.ok(
+        "container", "create", "--name", "c", "-v", "kept:/data", "box", "--", "cat", "/data/page"
+    )
+    place.ok("container", "start", "c")
+    place.ok("task", "delete", "c")
+    assert volumes(place) == {"kept": "c"}
+    refused = place.run("volume", "rm", "--yes", "kept")
+    assert refused.returncode == 3
+    assert "in use by c" in refused.stderr
+    assert place.ok("volume", "prune", "--all", "--yes") == ""
+    place.ok("container", "rm", "--volumes", "c")
+    assert volumes(place) == {"kept": ""}  # it has a name, so it is somebody's
+    assert place.ok("volume", "prune", "--yes") == ""
+    assert json.loads(place.ok("volume", "prune", "--all", "--yes")) == {"name": "kept"}
+    assert volumes(place) == {}
+
+
+def test_a_volume_without_a_name_is_its_containers(place: Workplace) -> None:
+    more = "cat /data/page; echo more >> /data/page"
+    place.ok("container", "create", "--name", "c", "-v", "/data", "box", "--", "sh", "-c", more)
+    assert place.ok("container", "start", "c") == "from the image"
+    assert place.ok("container", "start", "c") == "from the imagemore\n"
+    ((name, used),) = volumes(place).items()
+    assert (len(name), used) == (64, "c")
+    assert place.ok("volume", "prune", "--yes") == ""
+    place.ok("rm", "c")
+    assert volumes(place) == {name: ""}
+    assert name in place.ok("--plan", "volume", "prune")
+    assert json.loads(place.ok("volume", "prune", "--yes")) == {"name": name}
+    place.ok("run", "--rm", "-v", "/data", "box")
+    place.ok("run", "-d", "--name", "d", "-v", "/data", "box", "--", "sleep", "1000")
+    place.ok("rm", "-f", "-v", "d")
+    assert volumes(place) == {}

@@ -31,7 +31,7 @@ def compare(ctr: Engine, metrics: str) -> None:
     assert set(theirs) - set(ours) == set()
     for series, value in theirs.items():
         if series[0] in _STEADY:
-            assert ours[series] == value, (series, ours[series], value)
+            assert float(ours[series]) == value, (series, ours[series], value)
     assert (
         any(name.startswith(("blkio_", "io_")) for name, _ in theirs)
         or not Path("/sys/block/vda").exists()

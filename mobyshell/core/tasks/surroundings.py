@@ -31,7 +31,7 @@ from mobyshell.core.tasks.paths import container_dir
 from mobyshell.core.tasks.records import write_atomically
 from mobyshell.core.tasks.volume_owners import eraser, is_empty
 from mobyshell.core.values import replace, value
-from mobyshell.core.volumes.volumes import Volumes
+from mobyshell.core.volumes.volumes import Volumes, new_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,8 +96,8 @@ def _for_ports() -> str:
 
 
 def read_volume(word: str) -> Volume:
-    """`NAME:/PATH[:OPTIONS]` or `/HOST:/PATH[:OPTIONS]`. UsageError."""
-    source, _, rest = word.partition(":")
+    """`NAME:/PATH[:OPTIONS]` or `/HOST:/PATH[:OPTIONS]`; `/PATH`: a new volume. UsageError."""
+    source, _, rest = with_name(word).partition(":")
     destination, _, flags = rest.partition(":")
     options = tuple(flags.split(",")) if flags else ()
     unknown = [one for one in options if one not in _FLAGS]
@@ -105,7 +105,7 @@ def read_volume(word: str) -> Volume:
         raise UsageError(
             f"{word!r:.100} is no volume"
             + (f": {unknown[0]!r:.20} is no option" if unknown else ""),
-            hint="NAME:/path[:ro] or /directory:/path[:ro]",
+            hint="NAME:/path[:ro], /directory:/path[:ro], or /path for a volume of its own",
         )
     if source.startswith((".", "~")):
         source = os.path.abspath(os.path.expanduser(source))
@@ -113,6 +113,11 @@ def read_volume(word: str) -> Volume:
         raise UsageError(f"{source!r:.80} is neither a name nor an absolute path",
                          hint=f"./{source:.80} is one of this directory")  # fmt: skip
     return Volume(source, destination, options)
+
+
+def with_name(word: str) -> str:
+    """The words of a volume, with a new name if they are a path alone."""
+    return f"{new_name()}:{word}" if word.startswith("/") and ":" not in word else word
 
 
 class Surroundings:

@@ -32,6 +32,7 @@ from mobyshell.core.oci.safejson import read_json
 DATA, _RECORD, _LOCK = "data", "volume.json", "lock"
 _MAKING, _GONE = ".making-", ".gone-"
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+_HEXADECIMAL = frozenset("0123456789abcdef")
 _MORE = _LETTERS | frozenset("_.-")
 
 
@@ -52,6 +53,16 @@ def check_name(name: str) -> str:
         raise UsageError(f"{name!r:.80} is no name of a volume",
                          hint="letters, digits and _ . -, beginning with a letter or digit")  # fmt: skip
     return name
+
+
+def new_name() -> str:
+    """A name for a volume that is given none, as Docker has them: 64 hexadecimal digits."""
+    return os.urandom(32).hex()
+
+
+def is_anonymous(name: str) -> bool:
+    """Whether nobody has chosen a volume's name (`new_name`)."""
+    return len(name) == 64 and _HEXADECIMAL.issuperset(name)
 
 
 class Volumes:
