@@ -38,7 +38,6 @@ _SAID = {
     "compose": "`mobyshell repl FILE` runs lines; tasks of one network find each other by name",
     "pod": "`mobyshell run --network container:ID` shares the network of another",
     "container prune": "mobyshell repl -c 'task ls -a | where status=stopped | each rm'",
-    "volume prune": "mobyshell repl -k -c 'volume ls | where tasks=0 | each volume rm'",
     "network prune": "mobyshell repl -c 'network ls | where tasks=0 | each network rm'",
 }
 """Foreign commands for which a sentence is needed."""
@@ -82,8 +81,6 @@ _OPTIONS = {
     "image ls -a": "all are listed", "container ls -a": "all are listed",
     "container ls --all": "all are listed", "image rm -f": "leave it away: only names are removed",
     "image rm --force": "leave it away: only names are removed",
-    "container rm -v": "volumes outlive containers: `mobyshell volume rm`",
-    "container rm --volumes": "volumes outlive containers: `mobyshell volume rm`",
     "task exec --privileged": "`mobyshell ns enter ID` keeps all capabilities",
 }  # fmt: skip
 """Foreign options, alone or behind the verb of ours they were given to, and what to say instead."""

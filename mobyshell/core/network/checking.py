@@ -7,7 +7,6 @@ who calls it names all whom a network has, and other engines of the machine use 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mobyshell.core.errors import MobyshellError
@@ -17,12 +16,13 @@ from mobyshell.core.network.config import NetworkConfig
 from mobyshell.core.network.planner import Terms, by_plugins
 from mobyshell.core.network.values import Attachment, Joined, Operation
 from mobyshell.core.network.work import work
+from mobyshell.core.values import value
 
 if TYPE_CHECKING:
     from mobyshell.core.network.attach import Networking
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Broken:
     """A container's place in a network that a plugin finds changed, and what it says."""
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from mobyshell.core.network.values import Joined
+from mobyshell.core.values import value
 
 _WORD = re.compile(r"[A-Za-z0-9_.:-]{1,255}")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Names:
     """What a resolv.conf is to say; empty where the host's words stay."""
 
