@@ -25,18 +25,13 @@ DIRECTORIES = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
 _ARGS = "IgnoreUnknown=1"
 """CNI_ARGS: none, and a plugin that wants some shall do without (as nerdctl has it)."""
 
-_OTHER_VERSION = 1
-"""The code of an error: the plugin does not speak this version, and has done nothing."""
-
 _SECONDS = 110.0
 # plugins call iptables, which is where a user's $PATH may not lead
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class PluginFailed(MobyshellError):
-    """A plugin answered with an error. `code`: the spec's, 0 if it is not said."""
-
-    code = 0
+    """A plugin answered with an error."""
 
 
 def directories() -> tuple[str, ...]:
@@ -80,7 +75,8 @@ def delete(
 ) -> None:  # fmt: skip
     """Run the plugins of a list with DEL, the last first, each although another failed.
 
-    One that cannot speak the list's version could not do it at ADD either, which then had no result.
+    Where ADD has not come to its end, there is no result, and a plugin that cannot undo it is not
+    asked for ever: it may never have been able to (a daemon or a device that is not there).
     """
     there = netns if os.path.exists(netns) else ""
     failed: MobyshellError | None = None
@@ -90,7 +86,7 @@ def delete(
         try:
             _run(one["type"], "DEL", config, container, there, interface, plugins)
         except MobyshellError as error:
-            if result or not isinstance(error, PluginFailed) or error.code != _OTHER_VERSION:
+            if result or not isinstance(error, PluginFailed):
                 failed = failed or error
     if failed is not None:
         raise failed
@@ -155,10 +151,7 @@ def _run(
     except OSError as error:
         raise MobyshellError(f"the CNI plugin {path} cannot be run: {error.strerror}") from None
     if done.returncode:
-        code, said = _said(done)
-        failed = PluginFailed(f"the CNI plugin {kind} failed to {command}: {said}")
-        failed.code = code
-        raise failed
+        raise PluginFailed(f"the CNI plugin {kind} failed to {command}: {_said(done)}")
     if command != "ADD" or not done.stdout.strip():
         return None
     result = read_json(done.stdout, f"the result of the CNI plugin {kind}")
@@ -167,21 +160,20 @@ def _run(
     return result
 
 
-def _said(done: subprocess.CompletedProcess[bytes]) -> tuple[int, str]:
+def _said(done: subprocess.CompletedProcess[bytes]) -> str:
     """What a plugin says of its failure: the error object of the spec, else its last line."""
     try:
         told = read_json(done.stdout, "the error")
         words = [str(told[key]) for key in ("msg", "details") if told.get(key)]
         if words:
-            code = told.get("code")
-            return code if isinstance(code, int) else 0, ": ".join(words)[:400]
+            return ": ".join(words)[:400]
     except (InvalidSpec, AttributeError, TypeError):
         pass  # some write text
     lines = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
     if not lines:
-        return 0, f"exit status {done.returncode}"
+        return f"exit status {done.returncode}"
     died = [one for one in lines if one.startswith("panic: ")]  # Go says where only after why
-    return 0, (died or lines)[-1][:400]
+    return (died or lines)[-1][:400]
 
 
 def addresses(result: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -163,6 +163,7 @@ printf '%s\\n' "$CNI_COMMAND" "$CNI_ARGS" "$CNI_IFNAME" "${MARK-}" >>LOG
 cat >>LOG
 echo >>LOG
 [ "$CNI_COMMAND" = CHECK ] && [ -e LOG.broken ] && { echo '{"code": 100, "msg": "not as it was"}'; exit 1; }
+[ -e LOG.$CNI_COMMAND ] && { echo '{"code": 11, "msg": "there is no daemon"}'; exit 1; }
 [ "$CNI_COMMAND" = ADD ] && cat LOG.result || :
 """
 
@@ -273,6 +274,27 @@ def test_a_version_that_a_plugin_does_not_speak_leaves_nothing(home: Home) -> No
     else:
         home.delete("one")  # these plugins are newer
     assert home.net.stale() == []
+
+
+def test_what_can_be_undone_never_is_not_tried_for_ever(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = _logger(home, monkeypatch, cniVersion="1.0.0")
+    _machine(home, "away", [{"type": "logger"}])
+    for command in ("ADD", "DEL"):
+        Path(f"{log}.{command}").touch()
+    with pytest.raises(MobyshellError, match="failed to ADD: there is no daemon"):
+        home.attach("one", "away")
+    assert home.net.stale() == []
+    Path(f"{log}.ADD").unlink()
+    home.attach("two", "away")
+    (home.state / "default" / "two").rmdir()
+    told: list[str] = []
+    home.net.reconcile(told=lambda whose, error: told.append(f"{whose}: {error}"))
+    assert told == ["default/two: the CNI plugin logger failed to DEL: there is no daemon"]
+    assert home.net.stale() == ["default/two"]
+    Path(f"{log}.DEL").unlink()
+    assert home.net.reconcile() == ["default/two"]
 
 
 def test_a_network_that_cannot_be_read_says_why(home: Home) -> None:
