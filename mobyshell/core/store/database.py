@@ -74,9 +74,13 @@ class Database:
         self._mine = threading.local()
         self._all: list[tuple[threading.Thread, Connection]] = []
         self._guard = threading.Lock()
-        self._migrate()
-        if marking is not None:
-            self._place(marking)
+        try:
+            self._migrate()
+            if marking is not None:
+                self._place(marking)
+        except BaseException:
+            self.close()
+            raise
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -310,7 +311,7 @@ def test_a_page_that_is_lost_costs_what_stood_on_it(tmp_path: Path) -> None:
         with store.database.write():  # one transaction, which is quicker
             for number in range(2000):
                 demo.images.create(f"image-{number:04}", target)
-    with sqlite3.connect(path / "meta.db") as sql:
+    with closing(sqlite3.connect(path / "meta.db")) as sql:
         (page,) = (
             sql.execute(
                 "SELECT pageno FROM dbstat WHERE name = 'images' AND pagetype = 'leaf'"
@@ -343,7 +344,7 @@ def _has_dbstat(sql: sqlite3.Connection) -> bool:
 def test_nothing_is_done_to_a_newer_store(tmp_path: Path) -> None:
     path = tmp_path / "store"
     Store.open(path).close()
-    with sqlite3.connect(path / "meta.db") as sql:
+    with closing(sqlite3.connect(path / "meta.db")) as sql:
         sql.execute("PRAGMA user_version = 99")
     with pytest.raises(Unsupported):
         check_root(path, repair=True)

@@ -180,8 +180,8 @@ def test_a_lookup_among_many_takes_no_longer(tmp_path: Path) -> None:
             times.append(time.perf_counter() - began)
         return min(times)
 
-    few, many = fill(50), fill(20_000)
-    assert best(many) < 5 * best(few)
+    with fill(50) as few, fill(20_000) as many:
+        assert best(many) < 5 * best(few)
 
 
 def test_specs_are_not_read_for_a_list(store: Store) -> None:

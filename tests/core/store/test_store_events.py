@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,10 +33,11 @@ for number in range(int(sys.argv[2])):
 
 
 @pytest.fixture
-def scope(tmp_path: Path) -> Scope:
+def scope(tmp_path: Path) -> Iterator[Scope]:
     root = StoreRoot(tmp_path / "store")
     root.make()
-    return Scope(root, Database(root.database), "demo", clock=ManualClock())
+    with Database(root.database) as database:
+        yield Scope(root, database, "demo", clock=ManualClock())
 
 
 def emit(scope: Scope, name: str) -> None:

@@ -37,7 +37,7 @@ from mobyshell.core.store.gc.collect import collect
 from mobyshell.core.store.snapshots.choose import snapshotter
 from mobyshell.core.store.stack import Stack
 from mobyshell.core.store.store import Namespace, Store
-from mobyshell.core.store.walk import resolve
+from mobyshell.core.store.walk import Resolved, resolve
 from tests.core.store import images
 
 pytestmark = pytest.mark.root
@@ -56,26 +56,35 @@ def namespace(store: Store) -> Namespace:
     return store.namespace("test")
 
 
-def layout(tmp_path: Path, name: str = "docker.io/library/made:1") -> tuple[Path, Store]:
+def layout(tmp_path: Path, name: str = "docker.io/library/made:1") -> Path:
     """A layout in a directory, of an image for two platforms, made by another store."""
-    other = Store.open(tmp_path / "other")
-    made = other.namespace("x")
-    target = images.index(
-        made.content,
-        images.image(made.content, [{"a": b"arm\n"}], architecture="arm64", platform=ARM64),
-        images.image(made.content, [{"a": b"below\n", "gone": b"x"}, {"a": b"above\n", ".wh.gone": b""}],
-                     platform=AMD64, config={"Cmd": ["/a"]}),
-    )  # fmt: skip
-    made.images.put(name, target)
+    with Store.open(tmp_path / "other") as other:
+        made = other.namespace("x")
+        target = images.index(
+            made.content,
+            images.image(made.content, [{"a": b"arm\n"}], architecture="arm64", platform=ARM64),
+            images.image(made.content, [{"a": b"below\n", "gone": b"x"}, {"a": b"above\n", ".wh.gone": b""}],
+                         platform=AMD64, config={"Cmd": ["/a"]}),
+        )  # fmt: skip
+        made.images.put(name, target)
+        with open(tmp_path / "layout.tar", "wb") as file:
+            export_images(made, made.images.list(), file)
     place = tmp_path / "layout"
-    with open(tmp_path / "layout.tar", "wb") as file:
-        export_images(made, made.images.list(), file)
     with tarfile.open(tmp_path / "layout.tar") as archive:
         archive.extraction_filter = getattr(
             tarfile, "data_filter", None
         )  # Debian's Python has none
         archive.extractall(place)
-    return place, other
+    return place
+
+
+def for_amd64(tmp_path: Path) -> tuple[Resolved, dict[Digest, bytes]]:
+    """The image of the layout for that, and the bytes of its parts."""
+    with Store.open(tmp_path / "other") as other:
+        made = other.namespace("x")
+        found = resolve(made.content, made.images.list()[0].target, matcher(AMD64))
+        parts = (found.descriptor, found.manifest.config, *found.layers)
+        return found, {one.digest: made.content.read(one.digest) for one in parts}
 
 
 def load(namespace: Namespace, path: Path, **more: Any) -> list[Imported]:
@@ -93,7 +102,7 @@ def seen(namespace: Namespace, chain_id: str) -> dict[str, str]:
 def test_a_directory_and_its_archive_are_the_same_image(
     namespace: Namespace, tmp_path: Path
 ) -> None:
-    place, _ = layout(tmp_path)
+    place = layout(tmp_path)
     (one,) = load(namespace, place)
     assert one.image.name == "docker.io/library/made:1"
     assert seen(namespace, one.chain_id) == {"a": "above\n"}
@@ -108,7 +117,7 @@ def test_a_directory_and_its_archive_are_the_same_image(
 
 
 def test_of_an_index_only_what_is_asked_for(namespace: Namespace, tmp_path: Path) -> None:
-    place, _ = layout(tmp_path)
+    place = layout(tmp_path)
     (one,) = load(namespace, place, platform=matcher(AMD64), unpacked=False)
     assert one.chain_id == ""
     assert (
@@ -123,7 +132,7 @@ def test_of_an_index_only_what_is_asked_for(namespace: Namespace, tmp_path: Path
 def test_what_is_exported_is_the_same_each_time_and_comes_back(
     store: Store, namespace: Namespace, tmp_path: Path
 ) -> None:
-    place, _ = layout(tmp_path)
+    place = layout(tmp_path)
     load(namespace, place)
     written = [io.BytesIO(), io.BytesIO()]
     for file in written:
@@ -210,34 +219,29 @@ def rewritten(place: Path, digest: Digest, data: bytes) -> None:
 def test_bytes_that_are_not_what_their_name_says(
     namespace: Namespace, tmp_path: Path, part: str
 ) -> None:
-    place, other = layout(tmp_path)
-    content = other.namespace("x").content
-    target = other.namespace("x").images.list()[0].target
-    found = resolve(content, target, matcher(AMD64))
+    place = layout(tmp_path)
+    found, content = for_amd64(tmp_path)
     victim = {"manifest": found.descriptor, "config": found.manifest.config,
               "layer": found.layers[1]}[part]  # fmt: skip
-    data = bytearray(content.read(victim.digest))
+    data = bytearray(content[victim.digest])
     data[len(data) // 2] ^= 4
     rewritten(place, victim.digest, bytes(data))
     with nothing_is_left(namespace), pytest.raises((InvalidImage, InvalidLayer)):
         load(namespace, place)
-    rewritten(place, victim.digest, content.read(victim.digest))
+    rewritten(place, victim.digest, content[victim.digest])
     assert load(namespace, place)[0].chain_id
 
 
 def test_a_layer_that_is_missing(namespace: Namespace, tmp_path: Path) -> None:
-    place, other = layout(tmp_path)
-    found = resolve(
-        other.namespace("x").content, other.namespace("x").images.list()[0].target, matcher(AMD64)
-    )
-    digest = found.layers[0].digest
+    place = layout(tmp_path)
+    digest = for_amd64(tmp_path)[0].layers[0].digest
     (place / "blobs/sha256" / digest.hex).unlink()
     with nothing_is_left(namespace), pytest.raises(NotFound, match=digest.hex):
         load(namespace, place)
 
 
 def test_links_in_a_directory_lead_nowhere(namespace: Namespace, tmp_path: Path) -> None:
-    place, _ = layout(tmp_path)
+    place = layout(tmp_path)
     (place / "manifest.json").unlink()
     (tmp_path / "secret").write_text((place / "index.json").read_text())
     (place / "index.json").unlink()
@@ -288,7 +292,7 @@ def test_what_is_no_archive_of_images(namespace: Namespace, tmp_path: Path, kind
 def test_documents_that_break_the_format(
     namespace: Namespace, tmp_path: Path, name: str, text: str
 ) -> None:
-    place, _ = layout(tmp_path)
+    place = layout(tmp_path)
     (place / name).write_text(text)
     with nothing_is_left(namespace), pytest.raises(MobyshellError):
         load(namespace, place)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,8 +35,9 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def store(tmp_path: Path, clock: ManualClock) -> Store:
-    return Store.open(tmp_path / "store", clock=clock)
+def store(tmp_path: Path, clock: ManualClock) -> Iterator[Store]:
+    with Store.open(tmp_path / "store", clock=clock) as store:
+        yield store
 
 
 def put(namespace: Namespace, data: bytes, labels: dict[str, str] | None = None) -> Digest:
