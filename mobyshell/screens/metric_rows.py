@@ -59,15 +59,20 @@ def meter_rows(sampler: Sampler) -> list[dict[str, Any]]:
         row |= {name: number(series[name].last) for name in ("cpu", "memory", "io", "stall")}
         row["pids"] = None if pids is None else int(pids)
         row["cpu_spark"] = spark(series["cpu"].newest(SPARK), SPARK, top=_top("cpu", series))
-        row["memory_spark"] = spark(series["memory"].newest(SPARK), SPARK)
+        row["memory_spark"] = spark(
+            series["memory"].newest(SPARK), SPARK, top=_top("memory", series)
+        )
         row["io_spark"] = spark(series["io"].newest(SPARK), SPARK)
         rows.append(row)
     return rows
 
 
 def _top(name: str, series: Series) -> float:
-    """The value that is as high as a graph: of shares of time 100 %, of others what was."""
-    least = 100.0 if name in ("cpu", "stall") else 0.0
+    """The value that is as high as a graph: of shares of time 100 %, of what has a limit that limit,
+    of others what was."""
+    stats = series.latest.stats if series.latest else None
+    limits = {"memory": stats.memory_limit, "pids": stats.pids_limit} if stats is not None else {}
+    least = 100.0 if name in ("cpu", "stall") else limits.get(name) or 0.0
     return max(ceiling(list(series[name])), least)
 
 

@@ -451,6 +451,11 @@ async def test_rows_and_graphs(opened: Open) -> None:
         assert "of a processor, most 90.0 %" in shown
         assert "of 64.0M" in shown
         assert "Processes: 3 of 44 (7 %)" in shown
+        graphs = shown.splitlines()
+        at = next(number for number, one in enumerate(graphs) if "Processes: 3 of 44" in one)
+        # as high as its share of the limit, not as what is
+        assert "█" not in graphs[at + 1][:40]
+        assert "▁" in graphs[at + 2] or "▂" in graphs[at + 2] or "▃" in graphs[at + 2]
         await pilot.press("k")
         await settle(pilot)
         assert "Memory: 8.0M, without a limit" in screen_text(pilot)
