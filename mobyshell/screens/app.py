@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import PurePath
 from typing import Any, ClassVar
 
-from textual import events, on
+from textual import constants, events, on
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
@@ -29,6 +29,10 @@ from mobyshell.screens.session import AT_ONCE, Session, tell
 from mobyshell.styles.themes import DARK, THEMES, default_theme
 from mobyshell.widgets.background import Failed
 from mobyshell.widgets.terminal import TerminalView
+
+ESCAPE = 0.04
+"""Seconds that an escape waits for the rest of a key's sequence, where ESCDELAY does not say it: these
+come together, and who goes back shall not wait for Textual's tenth of a second."""
 
 
 class MobyshellApp(Keyboard):
@@ -279,6 +283,8 @@ def run(context: Context) -> int:
     try:
         app = MobyshellApp(context)
         app.first_theme = default_theme(app.console.color_system)
-        return app.run() or 0
+        if "ESCDELAY" not in os.environ:
+            constants.ESCAPE_DELAY = ESCAPE  # type: ignore[misc]  # who reads it reads it each time
+        return app.run() or app.return_code or 0
     finally:
         context.close()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual import constants
 
 from mobyshell.commands.context import Context
 from mobyshell.core.errors import ShimLost, WrongState
@@ -130,3 +131,18 @@ def test_whatever_happens_the_connection_is_closed(monkeypatch: pytest.MonkeyPat
     with pytest.raises(RuntimeError, match="no terminal"):
         app_module.run(Context(tasks=tasks))
     assert tasks.closed
+
+
+def test_the_workbench_that_failed_says_so_by_its_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was 0, as of one that was left. And what `run` settles is settled by then."""
+
+    def run(app: app_module.MobyshellApp) -> None:
+        assert constants.ESCAPE_DELAY == app_module.ESCAPE
+        app._return_code = 1
+
+    monkeypatch.delenv("ESCDELAY", raising=False)
+    monkeypatch.setattr(constants, "ESCAPE_DELAY", 0.1)
+    monkeypatch.setattr(app_module.MobyshellApp, "run", run)
+    assert app_module.run(Context(root=str(tmp_path / "root"), state=str(tmp_path / "state"))) == 1
