@@ -81,6 +81,10 @@ class FakeTenants:
         blob = Digest.of(b"blob")
         self.held = [
             ObjectInfo("tasks", "web", "running sleep 2", None, now - 90 * SECOND),
+            ObjectInfo("containers", "web", "docker.io/library/box:latest", 4096,
+                       now - 90 * SECOND),
+            ObjectInfo("containers", "idle", "docker.io/library/box:latest", 4096,
+                       now - 95 * SECOND),
             ObjectInfo("images", "docker.io/library/box:latest", blob, 1_200_000,
                        now - 3600 * SECOND),
             ObjectInfo("content", blob, "", 714, now - 3600 * SECOND),
@@ -93,7 +97,7 @@ class FakeTenants:
     def ls(self) -> list[TenantInfo]:
         if self.broken is not None:
             raise self.broken
-        counts = {"tasks": 1, "images": 1, "content": 2, "volumes": 1}
+        counts = {"tasks": 1, "containers": 2, "images": 1, "content": 2, "volumes": 1}
         return [
             TenantInfo("default", True, True, {}, self.now - 7200 * SECOND, counts, 1_200_000),
             TenantInfo("empty", False, True, {"team": "blue"}, self.now - 60 * SECOND),

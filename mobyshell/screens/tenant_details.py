@@ -54,6 +54,7 @@ class TenantDetails(Tabbed):
         super().__init__(**more)
         self._tenants, self._now_ns = tenants, now_ns
         self._one: TenantInfo | None = None
+        self._tasks: frozenset[str] = frozenset()
 
     def compose(self) -> ComposeResult:
         with TabbedContent(initial="holds"):
@@ -110,6 +111,7 @@ class TenantDetails(Tabbed):
         """Show it, unless another one is looked at by now."""
         event.stop()
         if self._one is not None and event.name == self._one.name:
+            self._tasks = frozenset(one.name for one in event.objects if one.kind == "tasks")
             self.holds.set_rows(holding_rows(event.objects))
             self.objects.set_rows(object_rows(event.objects, self._now_ns()))
             self.labels.say(labels_text(self._one, event.objects))
@@ -137,11 +139,12 @@ class TenantDetails(Tabbed):
 
     @on(ResourceTable.RowSelected, "#objects ResourceTable")
     def pick(self, event: ResourceTable.RowSelected) -> None:
-        """To the screen of its kind."""
+        """To the screen of its kind; of a container, to its task."""
         event.stop()
         row = self.objects.table.row
         if row is not None:
-            self.post_message(self.Picked(row["kind"], row["name"]))
+            lives = row["kind"] == "containers" and row["name"] in self._tasks
+            self.post_message(self.Picked("tasks" if lives else row["kind"], row["name"]))
 
     def leave_objects(self) -> bool:
         """Back to the kinds, and say whether that was so."""

@@ -78,8 +78,8 @@ class TenantsScreen(ListScreen[TenantInfo]):
         """To the screen of its kind, if there is one, and if the session can see it."""
         chosen = self.live_list.chosen
         if chosen is None or event.kind not in {one.name for one in PLACES}:
-            tell(self.moby, NotFound(f"{event.name} has no screen of its own",
-                                     hint="its verbs: :help"))  # fmt: skip
+            why = "has no task" if event.kind == "containers" else "has no screen of its own"
+            tell(self.moby, NotFound(f"{event.name} {why}", hint="its verbs: :help"))
         elif not chosen.used:
             tell(self.moby, NotFound(f"{event.name} is in namespace {chosen.name}",
                                      hint="u, on it in the list, is into it"))  # fmt: skip

@@ -20,6 +20,7 @@ from mobyshell.screens.app import MobyshellApp
 from mobyshell.screens.images import ImagesScreen
 from mobyshell.screens.kernel_details import KernelDetails
 from mobyshell.screens.session import Session
+from mobyshell.screens.tasks import TasksScreen
 from mobyshell.screens.tenant_details import TenantDetails
 from mobyshell.widgets.record_view import RecordView
 from mobyshell.widgets.resource_table import ResourceTable
@@ -186,6 +187,21 @@ async def test_what_a_tenant_holds_kind_by_kind_and_one_by_one(opened: Open) -> 
         assert "1 image" in pilot.app.screen.query_one("#labels RecordView", RecordView).text
         await pilot.press("enter", "enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, ImagesScreen))
+
+
+async def test_from_a_container_to_its_task(opened: Open) -> None:
+    async with opened("namespaces") as pilot:
+        await pilot.press("enter")
+        await settle(pilot)
+        objects = pilot.app.screen.query_one(TenantDetails).objects.table
+        await pilot.press("tab", "slash", *"kind=containers", "enter")
+        await until(pilot, lambda: len(objects.shown) == 2)
+        await pilot.press("home", "enter")
+        await until(pilot, lambda: "idle has no task" in told(pilot))
+        await pilot.press("j", "enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, TasksScreen))
+        table = pilot.app.screen.query_one("#tasks", ResourceTable)
+        await until(pilot, lambda: table.chosen == "web")
 
 
 async def test_an_unfinished_download_is_told_beside_the_size(opened: Open) -> None:
