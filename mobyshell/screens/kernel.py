@@ -15,7 +15,7 @@ from mobyshell.core.linux.namespaces.tree import OWNER
 from mobyshell.screens.base import number_of
 from mobyshell.screens.kernel_details import KernelDetails
 from mobyshell.screens.kernel_list import KernelList
-from mobyshell.screens.kernel_rows import Seen, commands
+from mobyshell.screens.kernel_rows import Seen, commands, names_of
 from mobyshell.screens.list_screen import ListScreen, list_bindings
 from mobyshell.screens.live_list import LiveList
 from mobyshell.screens.session import suspended, tell
@@ -115,11 +115,13 @@ class KernelScreen(ListScreen[Seen]):
 
     def verb_enter(self) -> None:
         """A shell in what is marked, full screen; in a tab where the terminal cannot be handed over."""
-        if not self.subjects:
+        chosen = self.live_list.chosen
+        if chosen is None:
             return
         if self.moby.can_suspend:
             words = ["ns", "enter", ",".join(self.subjects), "sh"]
-            suspended(self.moby, self.session.command_line(words))
+            names = names_of(chosen.look, map(int, self.subjects))
+            suspended(self.moby, self.session.command_line(words), f"a shell in {names}")
             self.reread()
         else:
             self.action_enter_tab()

@@ -15,7 +15,14 @@ from mobyshell.core.linux.local_terminal import LocalTerminal
 from mobyshell.core.linux.namespaces.details import Fact
 from mobyshell.core.linux.namespaces.entry import enter_namespaces, program
 from mobyshell.moby.kernel import Kernel
-from mobyshell.screens.kernel_rows import MEMBERS, Seen, explain_text, inside_text, member_rows
+from mobyshell.screens.kernel_rows import (
+    MEMBERS,
+    Seen,
+    explain_text,
+    inside_text,
+    member_rows,
+    names_of,
+)
 from mobyshell.screens.session import said
 from mobyshell.screens.terminal_pane import TerminalPane
 from mobyshell.widgets.background import Failed, background
@@ -39,9 +46,7 @@ class KernelTerminal(TerminalPane):
             command = program(enter_namespaces(one.look.survey, inodes), ["sh"])
             return LocalTerminal(command, rows=rows, columns=columns)
 
-        kinds = {space.inode: space.kind for space in one.look.survey.namespaces}
-        names = (f"{kinds.get(inode, '')} {inode}".strip() for inode in inodes)
-        self.open(f"a shell in {', '.join(names)}", connect)
+        self.open(f"a shell in {names_of(one.look, inodes)}", connect)
 
     def parting(self, detached: bool) -> str:
         return (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,12 @@ class Seen:
     namespace: Namespace
     within: int
     look: Look
+
+
+def names_of(look: Look, inodes: Iterable[int]) -> str:
+    """Namespaces by kind and inode, as a person calls them."""
+    kinds = {one.inode: one.kind for one in look.survey.namespaces}
+    return ", ".join(f"{kinds.get(inode, '')} {inode}".strip() for inode in inodes)
 
 
 def kernel_health(row: Row) -> str:

@@ -288,8 +288,8 @@ class _ByNow:
         return getattr(self._session.tasks, name)
 
 
-def suspended(app: MobyshellApp, command: list[str]) -> None:
-    """Give the terminal to a program, and take it back when it ends."""
+def suspended(app: MobyshellApp, command: list[str], what: str = "") -> None:
+    """Give the terminal to a program, and take it back when it ends. `what` it is, is said first."""
     if not app.can_suspend:
         tell(app, UsageError("this terminal cannot be handed over", hint="use the terminal tab"))
         return
@@ -298,6 +298,8 @@ def suspended(app: MobyshellApp, command: list[str]) -> None:
     before = signal.signal(signal.SIGINT, lambda number, frame: None)
     try:
         with app.suspend():
+            if what:
+                print(f"[{output.clean(what)}: exit leads back]", flush=True)
             try:
                 code = subprocess.run(command, check=False).returncode
             except OSError as error:

@@ -136,7 +136,8 @@ class TasksScreen(ListScreen[TaskInfo]):
         if id is None:
             return
         if self.moby.can_suspend:
-            suspended(self.moby, self.session.command_line(["task", "exec", "-ti", id, "sh"]))
+            words = ["task", "exec", "-ti", id, "sh"]
+            suspended(self.moby, self.session.command_line(words), f"a shell in {id}")
             self.reread()
         else:
             self.action_exec_tab()
