@@ -1,6 +1,7 @@
 """From words to a verb's arguments. Owns the grammar of options, and how each kind is read.
 
-`--name value`, `--name=value`, `-n value`, `-nvalue`, `-dt` for switches together; options stand
+`--name value`, `--name=value`, `-n value`, `-nvalue`, `-dt` for switches together (and `-9`, `-KILL`
+where a verb sends signals, as kill(1) has it); options stand
 anywhere before a command. That begins after `--`, or with the first word after the positional ones
 (`run IMAGE sh -c …`), and has its options to itself; for greedy verbs (`task exec ID COMMAND…`) it
 begins after the positional words even if it looks like an option.
@@ -49,6 +50,9 @@ class _Reader:
     def __init__(self, verb: Verb) -> None:
         self.verb = verb
         self.flags = {flag: one for one in verb.parameters for flag in one.flags}
+        self.signal = next(
+            (one for one in verb.parameters if one.flags and one.kind == r.SIGNAL), None
+        )
         self.values: dict[str, Any] = {}
         self.loose: list[str] = []
         self.rest: list[str] = []
@@ -63,6 +67,8 @@ class _Reader:
                 return
             if word.startswith("--"):
                 self._long(word, words)
+            elif self.signal is not None and _is_signal(word):
+                self.values[self.signal.name] = convert(self.signal, word[1:])
             elif word.startswith("-") and len(word) > 1 and not _is_number(word):
                 self._short(word, words)
             elif self.verb.rest is not None and not endless and len(self.loose) == needed:
@@ -162,6 +168,11 @@ class _Reader:
 
 def _is_number(word: str) -> bool:
     return _is_digits(word[1:])
+
+
+def _is_signal(word: str) -> bool:
+    """Whether it is one as kill(1) takes it: -9, -KILL."""
+    return word[:1] == "-" and (_is_digits(word[1:]) or (word[1:].isupper() and len(word) > 2))
 
 
 def _is_digits(word: str) -> bool:

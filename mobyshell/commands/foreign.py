@@ -62,7 +62,7 @@ _IN_PYTHON = {
 """Foreign options that only the library has."""
 
 _OPTIONS = {
-    "-n": "--namespace NAME", "--format": "--json, --yaml, --table or -q",
+    "-n": "--namespace NAME", "-q": "by itself, as in ps -a -q", "--format": "--json, --yaml, --table or -q",
     "--no-trunc": "nothing is cut where the output is no terminal, as in … | cat",
     "--bundle": "the bundle is a word: mobyshell task run BUNDLE",
     "-b": "the bundle is a word: mobyshell task run BUNDLE",

@@ -312,7 +312,7 @@ def resume(ctx: Context, *, id: tuple[str, ...]) -> Done:
 def kill(
     ctx: Context, *, id: str, signal: int, sig: int | None, all: bool, exec_id: str
 ) -> Done:  # fmt: skip
-    """Send a signal to a task (default: TERM)."""
+    """Send a signal to a task (default: TERM); `-9` and `-KILL` are understood as by kill(1)."""
     ctx.tasks.kill(id, signal if sig is None else sig, all_processes=all, exec_id=exec_id)
     return Done(id)
 

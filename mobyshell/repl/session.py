@@ -121,7 +121,7 @@ def hint(text: str) -> str:
         for one in verb.parameters:
             if rest[-1] in one.flags:
                 return f"{one.usage.strip('[]')}: {one.help}"
-    return f"{verb.usage}   {verb.summary}"
+    return f"{verb.short_usage}   {verb.summary}"
 
 
 def history() -> History:

@@ -47,3 +47,21 @@ def test_sizes_are_written_as_other_engines_write_them(word: str, size: int) -> 
 def test_what_is_no_size(word: str) -> None:
     with pytest.raises(UsageError, match="is not a size"):
         parse_size(word)
+
+
+@pytest.mark.parametrize(
+    ("words", "sent"),
+    [("-9 up", 9), ("-KILL up", 9), ("-SIGHUP up", 1), ("up -9", 9), ("-s HUP up", 1),
+     ("--signal=9 up", 9), ("-a -9 up", 9)],
+)  # fmt: skip
+def test_a_signal_is_written_as_kill_takes_it(words: str, sent: int) -> None:
+    verb, rest = lookup(["task", "kill", *words.split()])
+    values = parse(verb, rest)
+    assert (values["id"], values["sig"]) == ("up", sent)
+
+
+@pytest.mark.parametrize("words", ["-NONSENSE up", "-99 up", "-x up", "-9"])
+def test_what_kill_does_not_take(words: str) -> None:
+    verb, rest = lookup(["task", "kill", *words.split()])
+    with pytest.raises(UsageError):
+        parse(verb, rest)

@@ -40,6 +40,7 @@ def test_foreign_commands_lead_to_ours(words: str, hint: str) -> None:
         ("run --mount x box", "-v NAME:/path"),
         ("run --pid host box", "with_host_namespace"),
         ("task ls -n other", "--namespace NAME"),
+        ("ps -aq", "by itself"),
         ("task ls --filter x", "where status="),
         ("image rm -f box", "leave it away"),
         ("task run -b box", "the bundle is a word"),

@@ -109,6 +109,7 @@ def test_a_created_container_can_be_deleted_and_a_paused_one_by_force(ours: Mach
     ours.background("c")
     ours.ok("pause", "c")
     ours.ok("delete", "--force", "c")
+    assert ours.ok("list", "--quiet") == ""
 
 
 def test_without_a_pid_namespace_the_last_signal_reaches_everybody(ours: Machine) -> None:

@@ -237,11 +237,19 @@ def test_wrong_states(house: House) -> None:
     run(house.runtime.delete("c"))
 
 
+def killed(house: House, pidfd: int) -> None:
+    """It was KILL that ended the container's process, and nothing of the container is left."""
+    ended = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
+    os.close(pidfd)
+    assert ended is not None
+    assert (ended.si_code, ended.si_status) == (os.CLD_KILLED, signal.SIGKILL)
+    assert house.runtime.list() == []
+
+
 def test_delete_kills_a_created_container(house: House) -> None:
     container = house.create("c", house.spec(None, "true"))
     run(house.runtime.delete("c"))
-    os.waitid(os.P_PIDFD, container.pidfd, os.WEXITED)
-    os.close(container.pidfd)
+    killed(house, container.pidfd)
 
 
 def test_pause_and_resume(house: House) -> None:
@@ -267,8 +275,7 @@ def test_force_delete_of_a_paused_container(house: House) -> None:
     run(house.runtime.start("c"))
     run(house.runtime.pause("c"))
     run(house.runtime.delete("c", force=True))
-    os.waitid(os.P_PIDFD, container.pidfd, os.WEXITED)
-    os.close(container.pidfd)
+    killed(house, container.pidfd)
 
 
 def test_exec_is_inside(house: House) -> None:
