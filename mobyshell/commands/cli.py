@@ -180,11 +180,12 @@ def _dispatch(words: list[str], options: Options) -> int:
         from mobyshell.commands import faces
 
         return faces.repl(words[1:], options)
-    if not words or words[0] == "help" or options.help:
+    if not words or words[0] == "help" or options.help or _asks_for_help(words):
         from mobyshell.commands.help import show_help
 
-        rest = words[1:] if words[:1] == ["help"] else words
-        print(show_help(rest), end="")
+        if "help" in words[:2]:
+            words.remove("help")
+        print(show_help(words), end="")
         return 0
     context = Context.of(options)
     try:
@@ -192,6 +193,13 @@ def _dispatch(words: list[str], options: Options) -> int:
         return show(result, options)
     finally:
         context.close()
+
+
+def _asks_for_help(words: list[str]) -> bool:
+    """`image help`, `image help pull`; behind a shortcut it would be the name of something."""
+    from mobyshell.commands.registry import NOUNS
+
+    return words[1:2] == ["help"] and words[0] in NOUNS
 
 
 def call(context: Context, words: list[str], *, plan: bool = False) -> Result:

@@ -267,6 +267,11 @@ def verbs_of(noun: str) -> dict[str, Verb]:
     if noun not in NOUNS:
         from mobyshell.commands import foreign
 
+        if noun.startswith("-"):
+            raise UsageError(
+                f"unknown option {noun!r}",
+                hint=foreign.option("", noun) or "`mobyshell help` lists those there are",
+            )
         hint = foreign.word(noun) or _elsewhere(noun) or _nearest(noun, (*NOUNS, *SHORTCUTS))
         raise UsageError(f"unknown command {noun!r}", hint=hint)
     # not "if it has none yet": a part of a noun may have been imported for something else

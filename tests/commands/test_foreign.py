@@ -10,6 +10,7 @@ import mobyshell
 from mobyshell.commands import foreign
 from mobyshell.commands import registry as r
 from mobyshell.commands.arguments import parse
+from mobyshell.commands.cli import run
 from mobyshell.core.errors import UsageError
 
 
@@ -62,3 +63,17 @@ def test_hints_name_what_there_is() -> None:
             assert r.lookup(ours.split())
     for name in foreign._IN_PYTHON.values():
         assert callable(getattr(mobyshell, name))
+
+
+@pytest.mark.parametrize("words", ["help image pull", "image help pull", "image pull --help"])
+def test_help_is_asked_for_in_any_place(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(words.split()) == 0
+    assert capsys.readouterr().out.startswith("usage: mobyshell image pull ")
+    assert run(["image", "help"]) == 0
+
+
+def test_an_option_before_the_verb_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--log-level", "task", "ls"]) == 2
+    told = capsys.readouterr().err
+    assert "unknown option '--log-level'" in told
+    assert "hint: --debug" in told

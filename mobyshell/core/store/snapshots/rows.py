@@ -94,7 +94,9 @@ def get(sql: sqlite3.Connection, place: Place, key: str) -> Row:
     elsewhere = ", ".join(f"namespace {one} ({snapshotter})" for one, snapshotter in others)
     raise NotFound(
         f"no snapshot {key!r} of {place.snapshotter} in namespace {place.namespace}",
-        hint=f"it is in {elsewhere}" if elsewhere else "",
+        hint=f"it is in {elsewhere}"
+        if elsewhere
+        else "`mobyshell snapshot ls` lists those there are",
     )
 
 
