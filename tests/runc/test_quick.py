@@ -124,7 +124,8 @@ def steady(text: str) -> list[str]:
         if " - " in line:  # mountinfo: without the mounts' and filesystems' numbers
             words = words[3:]
         elif words[0][0] in "-dlcs" and len(words) > 8:  # ls -l: without times
-            words = [words[0], *words[2:5], *words[8:]]
+            size = 2 if words[0][0] == "c" else 1  # a device has two numbers instead
+            words = [words[0], *words[2 : 4 + size], *words[7 + size :]]
         elif (len(words) > 7 and words[1][-1:] == "Q") or "keyring" in words:
             words = words[-2:]  # /proc/keys
         kept.append(" ".join(word for word in words if "pipe:" not in word))
