@@ -68,7 +68,8 @@ if turn() == 0:
     holder.drop_later("gone later")
     child = os.fork()
     if child == 0:
-        time.sleep(0.3)
+        while not os.path.exists(directory + "/seen"):
+            time.sleep(0.01)
         os._exit(7)
     holder.watch(child, directory)
     other = os.fork()
@@ -85,7 +86,10 @@ note(" ".join(watched.values()))
 note(os.read(holder.take("pipe/r"), 99).decode())
 note(repr(holder.take("pipe/r")))
 note(" ".join(holder.leftovers()))
-time.sleep(0.6)
+open(directory + "/seen", "w").close()
+while not os.path.exists(directory + "/exit"):
+    time.sleep(0.01)
+os.unlink(directory + "/seen")
 end()
 """
 
