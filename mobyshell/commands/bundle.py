@@ -225,7 +225,11 @@ def plan_rows(plan: Plan, calls: bool = False) -> Rows:
     effect=READ, example="bundle plan first", key="p",
 )  # fmt: skip
 def plan(ctx: Context, *, bundle: str, calls: bool, command: tuple[str, ...]) -> Rows:
-    """Print what running a bundle would do, one kernel operation a line, without doing it."""
+    """Print what running a bundle would do, one kernel operation a line, without doing it.
+
+    A futex among the calls waits for nobody: the kernel masks or compares a word of memory by it,
+    as there is no program yet that could. What differs is an error, or says what is skipped.
+    """
     made = plan_of(ctx, bundle, args=command)
     return plan_rows(made, calls)
 

@@ -205,7 +205,7 @@ def trace(ctx: Context, *, id: str, failed: bool, slowest: int | None) -> Rows:
     if slowest is not None:
         rows = sorted(rows, key=lambda row: -row["ns"])[: max(slowest, 0)]
     columns = (("operation", "#", "number"), ("actor", "WHO", "text"), ("ns", "TIME", "duration"),
-               ("call", "CALL", "text"), ("result", "RESULT", "text"))  # fmt: skip
+               ("call", "CALL", "prose"), ("result", "RESULT", "text"))  # fmt: skip
     return Rows(columns, rows, "call")
 
 

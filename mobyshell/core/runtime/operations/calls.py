@@ -44,6 +44,11 @@ def flags(family: str, value: int) -> Flags:
     return Flags(value, show_flags(family, value))
 
 
+def permissions(mode: int) -> Flags:
+    """A file's mode or a mask of them, which everybody writes in octal."""
+    return Flags(mode, f"0{mode:o}" if mode else "0")
+
+
 def close(held: Cell | Flags) -> Call:
     return Call("close", (held,))
 
@@ -82,7 +87,7 @@ def make_directories(root: Cell, path: str, mode: int = 0o755) -> list[Call]:
     calls: list[Call] = []
     parts = [part for part in path.split("/") if part and part != "."]
     for depth, part in enumerate(parts):
-        make = Call("mkdirat", (root, Text(part), mode), tolerate=(errno.EEXIST,))
+        make = Call("mkdirat", (root, Text(part), permissions(mode)), tolerate=(errno.EEXIST,))
         if depth == 0:
             calls.append(make)
             continue
@@ -97,7 +102,7 @@ def make_directories(root: Cell, path: str, mode: int = 0o755) -> list[Call]:
                 tolerate=(errno.ENOENT,),
                 skip_on_error=2,
             ),
-            Call("mkdirat", (parent, Text(part), mode), tolerate=(errno.EEXIST,)),
+            Call("mkdirat", (parent, Text(part), permissions(mode)), tolerate=(errno.EEXIST,)),
             close(parent),
         ]
     return calls

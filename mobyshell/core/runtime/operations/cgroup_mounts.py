@@ -14,6 +14,7 @@ from mobyshell.core.runtime.operations.calls import (
     context,
     inside,
     new_filesystem,
+    permissions,
     quote,
     reach_directory,
     set_attributes,
@@ -120,7 +121,7 @@ def _mount_v1(
         name = controller.removeprefix("name=")
         links = name.split(",") if "," in name else []
         calls += [
-            Call("mkdirat", (MOUNT, Text(name), 0o755)),
+            Call("mkdirat", (MOUNT, Text(name), permissions(0o755))),
             clone_tree(path, group, recursive=False),
             set_attributes(group, attributes),
             Call("openat", (MOUNT, Text(name), c.O_PATH | c.O_CLOEXEC), result=place),

@@ -13,6 +13,7 @@ from mobyshell.core.runtime.operations.calls import (
     SYNC,
     close,
     flags,
+    permissions,
     quote,
     write_file,
 )  # fmt: skip
@@ -76,7 +77,7 @@ def level(path: str) -> Operation:
         source="linux.cgroupsPath",
         spec="config-linux.md#cgroups-path",
         man="cgroups(7)",
-        calls=(Call("mkdirat", (CWD, Text(path), 0o755), tolerate=(errno.EEXIST,)),),
+        calls=(Call("mkdirat", (CWD, Text(path), permissions(0o755)), tolerate=(errno.EEXIST,)),),
         shell=(f"[ -d {quote(path)} ] || mkdir {quote(path)}",),
     )
 

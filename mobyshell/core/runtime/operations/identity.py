@@ -16,6 +16,7 @@ from mobyshell.core.runtime.operations.calls import (
     close,
     flags,
     inside,
+    permissions,
     quote,
     reach_directory,
     write_file,
@@ -88,7 +89,7 @@ def mask(value: int) -> Operation:
         source="process.user.umask",
         spec="config.md#user",
         man="umask(2)",
-        calls=(Call("umask", (value,)),),
+        calls=(Call("umask", (permissions(value),)),),
         shell=(f"umask {value:04o}",),
     )
 
@@ -101,7 +102,7 @@ def mask_for_setup() -> Operation:
         title="clear the umask",
         why="Modes in the spec are meant literally.",
         man="umask(2)",
-        calls=(Call("umask", (0,)),),
+        calls=(Call("umask", (permissions(0),)),),
     )
 
 

@@ -7,7 +7,7 @@ import errno
 from mobyshell.core.linux import constants as c
 from mobyshell.core.linux.resctrl import Resctrl
 from mobyshell.core.oci.linux import IntelRdt
-from mobyshell.core.runtime.operations.calls import CWD, close, flags, quote
+from mobyshell.core.runtime.operations.calls import CWD, close, flags, permissions, quote
 from mobyshell.core.runtime.plan import Actor, Call, Cell, Data, Operation, Phase, Text
 
 _SPEC = "config-linux.md#intelrdt"
@@ -61,7 +61,7 @@ def _made(path: str, *, own: bool) -> Operation:
         source=f"{_SOURCE}.closID",
         spec=_SPEC,
         man=_MAN,
-        calls=(Call("mkdirat", (CWD, Text(path), 0o755), tolerate=(errno.EEXIST,)),),
+        calls=(Call("mkdirat", (CWD, Text(path), permissions(0o755)), tolerate=(errno.EEXIST,)),),
         shell=(f"mkdir -p {quote(path)}", *last),
         hints=((errno.ENOSPC, "the processor has no more classes: see info/*/num_closids"),),
     )
@@ -116,7 +116,7 @@ def _group(path: str) -> Operation:
         source=f"{_SOURCE}.enableMonitoring",
         spec=_SPEC,
         man=_MAN,
-        calls=(Call("mkdirat", (CWD, Text(path), 0o755), tolerate=(errno.EEXIST,)),),
+        calls=(Call("mkdirat", (CWD, Text(path), permissions(0o755)), tolerate=(errno.EEXIST,)),),
         shell=(f"mkdir -p {quote(path)}",),
     )
 

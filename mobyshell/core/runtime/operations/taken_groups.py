@@ -5,14 +5,15 @@ from __future__ import annotations
 import errno
 
 from mobyshell.core.linux import constants as c
-from mobyshell.core.runtime.operations.calls import CWD, close, flags
+from mobyshell.core.runtime.operations.calls import CWD, close, flags, permissions
 from mobyshell.core.runtime.operations.verify import clear_bits, equal
 from mobyshell.core.runtime.plan import Call, Cell, Scratch, Text
 
 
 def made(path: str, skip: int = 0) -> Call:
     """Unless it is there already."""
-    return Call("mkdirat", (CWD, Text(path), 0o755), tolerate=(errno.EEXIST,), skip_on_success=skip)
+    return Call("mkdirat", (CWD, Text(path), permissions(0o755)), tolerate=(errno.EEXIST,),
+                skip_on_success=skip)  # fmt: skip
 
 
 def taken_over(controller: str, path: str) -> list[Call]:

@@ -25,6 +25,7 @@ from mobyshell.core.runtime.operations.calls import (
     close,
     flags,
     new_filesystem,
+    permissions,
     set_attributes,
 )  # fmt: skip
 from mobyshell.core.runtime.plan import Actor, Call, Cell, Data, Flags, Operation, Phase, Text
@@ -170,7 +171,7 @@ def make_node(tree: Tree, node: Node) -> Operation:
                  Flags(nodes.number(node.major, node.minor), f"makedev({node.major}, {node.minor})")),
             ),
             # not what the umask of the runtime leaves of it
-            Call("fchmodat", (apart, name, node.mode)),
+            Call("fchmodat", (apart, name, permissions(node.mode))),
             Call("fchownat", (apart, name, *node.owner, flags("at", c.AT_SYMLINK_NOFOLLOW))),
             Call(
                 "open_tree",
