@@ -9,6 +9,7 @@ from email.utils import mktime_tz, parsedate_tz
 from mobyshell.core.errors import MobyshellError
 from mobyshell.core.registry.progress import Progress, Retrying
 from mobyshell.core.registry.stop import Stop
+from mobyshell.core.registry.transport import NoSuchHost
 from mobyshell.core.registry.values import Limits
 
 
@@ -25,11 +26,12 @@ class Patience:
     def spend(self, error: MobyshellError, pause: float | None = None) -> None:
         """That try failed. Wait `pause` seconds, or longer each time; raise it if it was the last.
 
-        A server that wants us to wait longer than we ever do has said no.
+        A server that wants us to wait longer than we ever do has said no, as has a name without a host.
         """
         self._left -= 1
         self._spent += 1
-        if self._left <= 0 or (pause or 0) > self._limits.longest_backoff:
+        final = isinstance(error, NoSuchHost) or (pause or 0) > self._limits.longest_backoff
+        if self._left <= 0 or final:
             raise error
         seconds = self._limits.backoff * 2 ** (self._spent - 1) * random.uniform(0.75, 1.25)
         seconds = min(max(seconds, pause or 0), self._limits.longest_backoff)

@@ -35,6 +35,9 @@ _LITTLE = 64 << 10  # bytes that are rather read than a connection given up
 _BRIEF = 2.0  # seconds for that
 _NO_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_EOF", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")
 """How OpenSSL calls an answer that is no TLS."""
+_NO_HOST = "no such host"
+_UNKNOWN = (socket.EAI_NONAME, socket.EAI_NODATA)
+"""getaddrinfo(3): it is known that there is none; EAI_AGAIN says that nobody could be asked."""
 
 
 class Body(Protocol):
@@ -45,6 +48,10 @@ class Body(Protocol):
 
 class Unreachable(RegistryFailed):
     """No whole answer came: trying again may help."""
+
+
+class NoSuchHost(Unreachable):
+    """There is none of this name: trying again does not help."""
 
 
 class NotTLS(RegistryFailed):
@@ -220,7 +227,8 @@ class Transport:
                 f"{host}: {reason}", host=host,
                 hint="its authority is believed by --ca FILE, ca in hosts.toml, or *.crt in certs.d",
             )  # fmt: skip
-        return Unreachable(f"{host}: {reason}", host=host)
+        kind = NoSuchHost if reason == _NO_HOST else Unreachable
+        return kind(f"{host}: {reason}", host=host)
 
     def _manager(self, location: Location) -> urllib3.PoolManager:
         proxy = proxy_for(location)
@@ -309,7 +317,7 @@ def _reason(error: BaseException) -> str:
             break
         error = inner
     if isinstance(error, socket.gaierror):
-        return "no such host"
+        return _NO_HOST if error.errno in _UNKNOWN else "no name server answers for it"
     if isinstance(error, (urllib3.exceptions.TimeoutError, TimeoutError)):
         return "it does not answer in time"
     if isinstance(error, OSError) and error.strerror:

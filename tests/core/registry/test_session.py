@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+from typing import NoReturn
+
 import pytest
 
 from mobyshell.core.errors import Interrupted, NotFound, RegistryFailed
+from mobyshell.core.oci.reference import parse_reference
 from mobyshell.core.registry import Client, OneKeyring, Stop
 from mobyshell.core.registry.ping import ping
 from mobyshell.core.registry.pull import pull
@@ -47,6 +51,27 @@ def test_a_pull_that_failed_can_be_tried_again(
         pull(here, shelf)
     pull(here, shelf)
     assert shelf.blobs == there.blobs
+
+
+@pytest.mark.parametrize(("code", "asked", "told"), [
+    (socket.EAI_NONAME, 1, "no such host"),
+    (socket.EAI_AGAIN, QUICK.attempts, "no name server"),
+])  # fmt: skip
+def test_a_name_without_a_host_is_not_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch, shelf: Shelf, code: int, asked: int, told: str
+) -> None:
+    asks = []
+
+    def getaddrinfo(host: str, *_: object, **__: object) -> NoReturn:
+        asks.append(host)
+        raise socket.gaierror(code, "as the resolver says it")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    with Client(certs_d=(), plain_http=True, limits=QUICK) as client:
+        here = client.repository(parse_reference("registry.invalid/a/b:1"))
+        with pytest.raises(RegistryFailed, match=told):
+            pull(here, shelf)
+    assert asks == ["registry.invalid"] * asked
 
 
 def test_what_is_stopped_stays_so(registry: Registry, client: Client, shelf: Shelf) -> None:

@@ -60,7 +60,9 @@ class Ingests:
             # not while the sweep looks for directories that nobody has locked
             with Blobs(self._scope.root).door.shared():
                 try:
-                    directory.mkdir(mode=0o700, exist_ok=True)
+                    os.mkdir(directory, 0o700)
+                except FileExistsError:
+                    pass  # it may be gone by now: `Path.mkdir` would look, and take that for a file
                 except OSError as error:
                     raise SyscallFailed.of(error, "mkdir", path=str(directory)) from error
                 fd = lock_directory(directory)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -364,3 +365,22 @@ def test_the_row_of_an_ingest_is_there_only_when_its_directory_is_on_the_disk(
             demo.content.writer("ref")
     assert demo.content.statuses() == []
     assert put(demo) == DIGEST
+
+
+def test_a_directory_that_goes_while_it_is_made_is_made_again(
+    demo: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has just committed the same removes it, between the two."""
+    plain, left = os.mkdir, [2]
+
+    def mkdir(path: Any, *rest: Any, **more: Any) -> None:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        plain(path, *rest, **more)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    with demo.content.writer("layer") as ingest:
+        ingest.write(b"x")
+        assert ingest.commit().size == 1
+    assert left[0] < 0
