@@ -59,6 +59,8 @@ def _core(error: MobyshellError, command: str) -> str:
         return invalid + message + (f" ({error.hint})" if error.hint else "")
     if isinstance(error, SyscallFailed) and command in _STARTING:
         return _in_init(_call(error, command), command)
+    if isinstance(error, SyscallFailed) and error.syscall == "pidfd_send_signal" and error.hint:
+        return f"unable to signal init: {os.strerror(error.errno).lower()} ({error.hint})"
     if isinstance(error, SyscallFailed) and command == "update" and error.hint:
         return f"{message} ({error.hint})"
     if "(mounts[" in message and command in _STARTING:

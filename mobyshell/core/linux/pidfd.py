@@ -40,14 +40,22 @@ def open_verified(pid: int, start: int) -> int:
 
 
 def send(fd: int, number: int) -> bool:
-    """Send a signal; False if the process has ended already."""
+    """Send a signal; False if the process has ended already. SyscallFailed with EACCES where a
+    security module does not let it take signals from here."""
     try:
         signal.pidfd_send_signal(fd, number)
     except ProcessLookupError:
         return False
     except OSError as error:
-        raise SyscallFailed.of(error, "pidfd_send_signal") from None
+        hint = _DEAF if error.errno == errno.EACCES else ""
+        raise SyscallFailed.of(error, "pidfd_send_signal", hint=hint) from None
     return True
+
+
+_DEAF = (
+    "the profile of that process lets it take no signal from here; to kill all there is by the "
+    "cgroup, or to delete by force, needs none"
+)
 
 
 def has_ended(fd: int) -> bool:
