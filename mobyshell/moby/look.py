@@ -117,11 +117,13 @@ def wasted(image: Image, *, snapshotter: str = "") -> list[Wasted]:
 
     for number in range(len(image.resolved.layers)):
         for one in changes(image, number, snapshotter=snapshotter):
-            if one.way is not Way.ADDED:
-                below = [name for name in sizes if name.startswith(f"{one.path}/")]
-                whole = one.way in (Way.DELETED, Way.REPLACED)
-                for name in ([one.path] if one.path in sizes else []) + (below if whole else []):
-                    lost[name] += sizes.pop(name)
+            gone: list[str] = []
+            if one.path in sizes:
+                gone = [one.path]
+            elif one.way in (Way.DELETED, Way.REPLACED):  # a directory, with all below it
+                gone = [name for name in sizes if name.startswith(f"{one.path}/")]
+            for name in gone:
+                lost[name] += sizes.pop(name)
             if stat.S_ISREG(one.mode):
                 sizes[one.path] = one.size
                 copies[one.path] += 1
