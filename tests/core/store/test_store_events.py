@@ -117,7 +117,8 @@ def test_a_commit_is_seen_at_once_though_the_log_is_written_before_it(
         def wait(self, timeout: float) -> bool:
             waited.append(timeout)
             if len(waited) == 3:
-                emit(Scope(scope.root, Database(scope.root.database), "demo"), "late")
+                with Database(scope.root.database) as other:
+                    emit(Scope(scope.root, other, "demo"), "late")
                 committed.set()
             return len(waited) == 1
 
