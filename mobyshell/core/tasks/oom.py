@@ -49,11 +49,12 @@ class OutOfMemory:
         self._modified: Modified | None = None
         house.endings.append(self._ended)
 
-    def begin(self, process: Process) -> None:
-        """Listen to a task, if it is still there in a moment."""
-        self._house.loop.call_later(_MOMENT, lambda: self._listen(process))
+    def begin(self, process: Process, *, adopted: bool = False) -> None:
+        """Listen to a task, if it is still there in a moment; what its group has lost by then is told,
+        unless it was `adopted`, and its first shim has told it."""
+        self._house.loop.call_later(_MOMENT, lambda: self._listen(process, adopted))
 
-    def _listen(self, process: Process) -> None:
+    def _listen(self, process: Process, adopted: bool) -> None:
         key = process.namespace, process.record.id
         if not process.alive or key in self._heard:
             return
@@ -61,12 +62,15 @@ class OutOfMemory:
         if place is None:
             return
         group, file = place
-        heard = _Heard(process, group, file, kills(group, file))
+        heard = _Heard(process, group, file, kills(group, file) if adopted else 0)
         try:
             heard.close = self._by_eventfd(heard) if file == V1 else self._by_inotify(heard)
         except (OSError, MobyshellError):
             pass  # no descriptor or watch is left: it is asked at its end
         self._heard[key] = heard
+        if not adopted:
+            # killed already, and its end is not heard of yet: on a loaded machine a moment is long
+            self._ask(heard)
 
     def _place(self, record: Record) -> tuple[str, str] | None:
         """The group of a task's memory, and the file that tells; None where there is none."""

@@ -85,7 +85,7 @@ class Shim:
         lost = adopt.adopt_all(self.house, self.tables, self._runtimes)
         for process in list(self.tables.processes()):
             self._restarter.due(process)
-            self._started(process)
+            self._started(process, adopted=True)
         if any(process.record.runtime_path for process in self.tables.processes()):
             self._strays.begin()
         self.holder.leftovers(lost)
@@ -111,12 +111,12 @@ class Shim:
     def _ended(self, process: Process) -> None:
         self._restarter.due(process)
 
-    def _started(self, process: Process) -> None:
+    def _started(self, process: Process, *, adopted: bool = False) -> None:
         """A task runs, or a process was adopted: has it enough memory, and is there anybody to ask
         whether it is well?"""
         record = process.record
         if not record.exec_id and record.started_ns:
-            self._memory.begin(process)
+            self._memory.begin(process, adopted=adopted)
         left = record.exec_id.startswith(PROBE)
         if not left and (record.exec_id or HEALTHCHECK not in record.annotations):
             return

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from mobyshell.core.oci import Spec
 from mobyshell.core.oci.resources import Memory, Resources
+from mobyshell.core.runtime.out_of_memory import V2
+from mobyshell.core.tasks import oom
+from mobyshell.core.tasks.oom import OutOfMemory
 from tests.core.tasks.conftest import House, kill_now, make_bundle
 from tests.runtimes import runtime_path
 from tests.waiting import eventually
@@ -101,6 +107,28 @@ def test_a_task_that_is_killed_at_once(house: House) -> None:
 @pytest.mark.parametrize("runtime", ["mobyshell", pytest.param("runc", marks=pytest.mark.peer)])
 def test_a_process_of_a_task_that_goes_on(house: House, runtime: str) -> None:
     while_it_goes_on(house, runtime)
+
+
+def test_what_was_killed_before_anybody_listened_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A moment is long on a loaded machine: the kernel may have killed, and nobody yet have looked at
+    who ended. What a task that is adopted has lost, its first shim has told."""
+    later: list[Callable[[], None]] = []
+    house = SimpleNamespace(
+        endings=[], loop=SimpleNamespace(call_later=lambda _, what: later.append(what))
+    )
+    monkeypatch.setattr(OutOfMemory, "_place", lambda *_: ("/group", V2))
+    monkeypatch.setattr(OutOfMemory, "_by_inotify", lambda *_: lambda: None)
+    monkeypatch.setattr(oom, "kills", lambda *_: 1)
+    for adopted, events in ((False, ["/tasks/oom"]), (True, [])):
+        heard: list[str] = []
+        process = SimpleNamespace(
+            namespace="n", record=SimpleNamespace(id=f"c{adopted}"), alive=True,
+            announce=lambda event, heard=heard: heard.append(event.topic),
+        )  # fmt: skip
+        memory = OutOfMemory(cast(Any, house))
+        memory.begin(cast(Any, process), adopted=adopted)
+        later.pop()()
+        assert heard == events
 
 
 def test_who_is_killed_by_somebody_has_not_run_out_of_memory(house: House) -> None:
