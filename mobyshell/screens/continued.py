@@ -7,6 +7,7 @@ supervisor): then there would be a second thread that reads the keys, and each w
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from types import FrameType
 
@@ -15,15 +16,23 @@ from textual.drivers.linux_driver import LinuxDriver
 
 
 def continue_well(driver: Driver | None) -> None:
-    """Give the terminal back first, if nobody has: whoever had it meanwhile may have changed it."""
+    """Give the terminal back first, if nobody has: whoever had it meanwhile may have changed it.
+
+    Not where the signal comes: that may be in the middle of writing to the terminal, whose thread
+    would be waited for with its queue's lock in hand.
+    """
+    loop = asyncio.get_running_loop()
     known = signal.getsignal(signal.SIGCONT)
     if not isinstance(driver, LinuxDriver) or not callable(known):
         return
 
-    def continued(number: int, frame: FrameType | None) -> None:
+    def again(number: int) -> None:
         if driver._auto_restart and not driver._must_signal_resume:
             driver.suspend_application_mode()
             driver._must_signal_resume = True  # all is painted anew
-        known(number, frame)
+        known(number, None)
+
+    def continued(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(again, number)
 
     signal.signal(signal.SIGCONT, continued)
