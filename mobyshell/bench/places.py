@@ -19,11 +19,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from glob import glob
 from pathlib import Path
 
 import psutil
 
 from mobyshell.core.errors import MobyshellError
+from mobyshell.core.linux import cgroups
 from mobyshell.core.linux import constants as c
 from mobyshell.core.linux import pidfd as pidfds
 from mobyshell.core.linux.mounts import read_mountinfo
@@ -99,7 +101,7 @@ def clear(directory: Path) -> None:
     """Take `directory` away with all that goes on in it. What cannot be taken away stays."""
     for lock in (*directory.glob(LOCK), *directory.glob(f"*/{LOCK}")):
         _end_tasks(lock.parent)
-    _kill(f"{directory}/")
+    _kill(directory)
     _unmount(directory)
     shutil.rmtree(directory, ignore_errors=True)
 
@@ -114,12 +116,42 @@ def processes(*needles: str) -> list[int]:
     return found
 
 
-def _kill(name: str) -> None:
-    """Kill whoever has `name` in the command line, and wait until they are gone. All are stopped before
-    one is killed: a keeper and its shim make the other anew, and who is just being executed has no
-    command line to be found by."""
+def _of(directory: Path) -> list[int]:
+    """The pids whose command line has the directory in it, or whose own root is of it: a container of
+    another engine's, whose program says nothing."""
+    found = processes(f"{directory}/")
+    for pid in psutil.pids():
+        try:
+            mounts = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
+        except OSError:
+            continue  # gone, or not ours to look at
+        if any(one.split(" ")[4] == "/" and f"/{directory.name}/" in one for one in mounts):
+            found.append(pid)
+    return found
+
+
+def _groups(pid: int) -> list[str]:
+    """The cgroups of a process, and those above them that a bench has made (`engine`)."""
+    try:
+        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    found = []
+    for path in {line.split(":", 2)[2] for line in lines} - {"/"}:
+        above = os.path.dirname(path)
+        for one in (path, *([above] if above.startswith(f"/{_PREFIX}bench-") else [])):
+            found += [*glob(f"/sys/fs/cgroup/*{one}"), f"/sys/fs/cgroup{one}"]
+    return found
+
+
+def _kill(directory: Path) -> None:
+    """Kill whoever is of it, and wait until they are gone, with the cgroups that are empty then. All are
+    stopped before one is killed: a keeper and its shim make the other anew, and who is just being
+    executed has no command line to be found by."""
     deadline = time.monotonic() + _PATIENCE
-    while (pids := processes(name)) and time.monotonic() < deadline:
+    groups: list[str] = []
+    while (pids := _of(directory)) and time.monotonic() < deadline:
+        groups += [one for pid in pids for one in _groups(pid)]
         with ExitStack() as opened:
             held = []
             for pid in pids:
@@ -128,13 +160,14 @@ def _kill(name: str) -> None:
                 except OSError:
                     continue  # it has just ended
                 opened.callback(os.close, held[-1])
-            if not set(pids) <= set(processes(name)):
+            if not set(pids) <= set(_of(directory)):
                 continue  # one of the numbers may be somebody else's now
             for one in (signal.SIGSTOP, signal.SIGKILL):
                 for pidfd in held:
                     pidfds.send(pidfd, one)
             for pidfd in held:
                 select.select([pidfd], [], [], max(0.0, deadline - time.monotonic()))
+    cgroups.remove_empty(sorted(set(groups), key=len, reverse=True))
 
 
 def _end_tasks(state: Path) -> None:

@@ -15,7 +15,7 @@ from mobyshell.bench.places import clear_killed, place, processes
 from mobyshell.core.linux import cgroups
 
 KILLED = """
-import subprocess, sys, time
+import json, subprocess, sys, time
 from pathlib import Path
 from mobyshell.bench.places import place
 from mobyshell.core.runtime.bundle import new_bundle
@@ -28,13 +28,21 @@ with place("test", sys.argv[1]) as directory:
     tasks.start(sys.argv[2])
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)", f"{directory}/daemon"],
                      stdout=subprocess.DEVNULL)
+    config = directory / "bundle" / "config.json"
+    spec = json.loads(config.read_text())
+    spec["process"] |= {"terminal": False, "args": ["sleep", "1000"]}
+    spec["linux"]["cgroupsPath"] = f"/mobyshell-bench-{sys.argv[2]}/other"
+    config.write_text(json.dumps(spec))
+    runc = [Path(sys.executable).parent / "mobyshell-runc", "--root", directory / "runc", "run", "--detach",
+            "--bundle", directory / "bundle", "--pid-file", directory / "pid", f"other-{sys.argv[2]}"]
+    subprocess.run(runc, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     (directory / "disk").write_bytes(bytes(1 << 20))
     run = lambda *words: subprocess.run(words, check=True, capture_output=True, text=True).stdout
     run("mke2fs", "-q", "-F", str(directory / "disk"))
     device = run("losetup", "--find", "--show", str(directory / "disk")).strip()
     (directory / "mounted").mkdir()
     run("mount", device, str(directory / "mounted"))
-    print(directory, tasks.get(sys.argv[2]).pid, device, flush=True)
+    print(directory, tasks.get(sys.argv[2]).pid, (directory / "pid").read_text(), device, flush=True)
     time.sleep(1000)
 """
 
@@ -71,21 +79,22 @@ def test_the_next_bench_clears_what_a_killed_one_left(tmp_path: Path) -> None:
     try:
         assert bench.stdout is not None
         said = bench.stdout.readline().split()
-        assert len(said) == 3
+        assert len(said) == 4
         bench.send_signal(signal.SIGKILL)
         bench.wait()
         bench.stdout.close()
-        left, pid, device = Path(said[0]), int(said[1]), said[2]
+        left, pid, other, device = Path(said[0]), int(said[1]), int(said[2]), said[3]
         assert str(left) in Path("/proc/self/mountinfo").read_text()
         assert processes(f"{left}/daemon")
         with place("test", str(tmp_path)) as directory:
             assert list(tmp_path.iterdir()) == [directory]
         assert str(left) not in Path("/proc/self/mountinfo").read_text()
         assert not _alive(pid)
+        assert not _alive(other)
         assert not any(_alive(one) for one in processes(f"{left}/"))
         assert str(left) not in _backing(device)
-        groups = [one for top in set(cgroups.detect().own.values()) for one in os.listdir(top)]
-        assert not [one for one in groups if id in one]
+        tops = {"/sys/fs/cgroup", *cgroups.detect().own.values()}
+        assert not [one for top in tops for one in os.listdir(top) if id in one]
     finally:
         bench.kill()
         bench.wait()
