@@ -21,6 +21,12 @@ from mobyshell.core.tasks.client import TaskClient
 settings.register_profile("suite", deadline=None, database=None)
 settings.load_profile("suite")
 
+# what is started in the background, or by nohup, ignores these, and so would the programs that are
+# interrupted here: a handler goes with execve(2), and does as little until then
+for _one in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(_one) is signal.SIG_IGN:
+        signal.signal(_one, lambda *_: None)
+
 PROGRAM = str(Path(sys.executable).parent / "mobyshell")
 
 
