@@ -44,7 +44,9 @@ def nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize("engine", ["library", "mobyshell-runc", "runc", "crun", "ctr", "podman"])
 def test_an_engine_does_it_all(engine: str) -> None:
     operations = ("create", "start", "exec", "pause", "resume", "state", "list", "kill", "delete")
-    job = Job((EngineJob(engine, (2,), 1),), operations)
+    # runc's list fails in the moment in which another of its containers is removed
+    threads, each = (1, 2) if engine == "runc" else (2, 1)
+    job = Job((EngineJob(engine, (threads,), each),), operations)
     report = run_job(job, silent)
     assert not report.missing
     assert not report.failures
@@ -52,7 +54,7 @@ def test_an_engine_does_it_all(engine: str) -> None:
     assert [line.operation for line in run.lines] == [ALL, *operations]
     assert all(line.count == 2 and line.median > 0 for line in run.lines)
     assert run.lines[0].rate
-    assert f"| {engine} | 2 | exec | 2 | 0 |" in page(job, report)
+    assert f"| {engine} | {threads} | exec | 2 | 0 |" in page(job, report)
 
 
 def test_failures_are_counted_by_their_reason_and_the_rest_goes_on() -> None:

@@ -40,7 +40,7 @@ def test_it_is_told_how_it_ended_and_what_it_said(house: House) -> None:
     ended = whole(house, "sh", "-c", "printf 'one\\rtwo'; echo; echo three >&2; exit 7")
     assert ended is not None
     assert ended.exit_status == 7
-    said = sorted((line.stream, content(line)) for line in ended.lines)
+    said = [(line.stream, content(line)) for line in ended.lines]
     assert b"".join(data for stream, data in said if stream == "stdout") == b"one\rtwo\n"
     assert b"".join(data for stream, data in said if stream == "stderr") == b"three\n"
     assert house.client.ls() == []
