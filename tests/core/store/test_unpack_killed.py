@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from mobyshell.core.store.snapshots.choose import DRIVERS
+from tests.core.store.test_power_cut import cut
 from tests.core.store.unpack_actor import judge
 from tests.faults.record import note
 from tests.faults.strace import ALL, HERE, points, some, strike
@@ -107,7 +108,7 @@ def test_the_power_is_cut(tmp_path: Path, name: str) -> None:
                 os.kill(process.pid, signal.SIGSTOP)  # while its disk is copied
                 there = [int(one) for one in said.read_text().split()]
                 copy = tmp_path / f"cut-{number}"
-                subprocess.run(["cp", "--sparse=always", image, copy], check=True)
+                cut(image, copy)
                 cuts.append((copy, there))
                 os.kill(process.pid, signal.SIGCONT)
         finally:
