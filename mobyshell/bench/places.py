@@ -122,10 +122,11 @@ def _of(directory: Path) -> list[int]:
     found = processes(f"{directory}/")
     for pid in psutil.pids():
         try:
-            mounts = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
-        except OSError:
+            mounts = read_mountinfo(pid)
+        except (MobyshellError, OSError):
             continue  # gone, or not ours to look at
-        if any(one.split(" ")[4] == "/" and f"/{directory.name}/" in one for one in mounts):
+        roots = [(one.root, *one.super_options) for one in mounts if one.mount_point == "/"]
+        if any(f"/{directory.name}/" in f"{word}/" for root in roots for word in root):
             found.append(pid)
     return found
 

@@ -131,7 +131,7 @@ def _create(call: Call, runtime: Runtime, bundle: str, spec: Spec, options: Opti
 
 def _go_on(call: Call, runtime: Runtime, container: Container, detached: bool) -> int:
     """Hand out what the caller asked for; for `run`, start it, and wait unless detached."""
-    hand_out(call, container)
+    streams.hand_out(call, container)
     if call.command == "create":
         return 0
     if detached:
@@ -142,17 +142,6 @@ def _go_on(call: Call, runtime: Runtime, container: Container, detached: bool) -
     from mobyshell.runc.foreground import attend
 
     return attend(call, runtime, container)
-
-
-def hand_out(call: Call, container: Container) -> None:
-    """What the caller asked for: the terminal, a pidfd, a file with the pid."""
-    flags = call.flags
-    if container.master is not None and flags.text("console-socket"):
-        streams.send(flags.text("console-socket"), container.master, "console socket")
-    if flags.text("pidfd-socket"):
-        streams.send(flags.text("pidfd-socket"), container.pidfd, "pidfd-socket")
-    if flags.text("pid-file"):
-        streams.write_pid(flags.text("pid-file"), container.pid)
 
 
 def undo(runtime: Runtime, id: str) -> None:

@@ -56,7 +56,7 @@ def run(call: Call) -> int:
                 list(flags.words[1:]), ""
             )  # fmt: skip
             remember_exec(runtime, call.id, process, options, described)
-        _hand_over(call, made)
+        streams.hand_out(call, made)
     except OSError:
         from signal import SIGKILL
 
@@ -74,17 +74,6 @@ def _tell_before(call: Call, process: Process) -> None:
         mask = sum(1 << number for number in _numbers(affinity.initial))
         call.log.debug(f"nsexec[{os.getpid()}]: affinity: {mask:#x}")
     call.log.debug("nsexec container setup: the container's namespaces are entered")
-
-
-def _hand_over(call: Call, made: ExecProcess) -> None:
-    """Terminal, pidfd and number of the process, to whom the flags say. OSError."""
-    flags = call.flags
-    if made.master is not None and flags.text("console-socket"):
-        streams.send(flags.text("console-socket"), made.master, "console socket")
-    if flags.text("pidfd-socket"):
-        streams.send(flags.text("pidfd-socket"), made.pidfd, "pidfd-socket")
-    if flags.text("pid-file"):
-        streams.write_pid(flags.text("pid-file"), made.pid)
 
 
 def _follow(made: ExecProcess) -> int:

@@ -10,7 +10,7 @@ from mobyshell.core.runtime.steps import run as steps
 from mobyshell.runc import bundle as bundles
 from mobyshell.runc import streams
 from mobyshell.runc.call import Call
-from mobyshell.runc.create import check_place, hand_out, undo
+from mobyshell.runc.create import check_place, undo
 
 
 def restore(call: Call, settings: Settings) -> int:
@@ -30,7 +30,7 @@ def restore(call: Call, settings: Settings) -> int:
         )
     )
     try:
-        hand_out(call, container)
+        streams.hand_out(call, container)
         if detached:
             return 0
         from mobyshell.runc.foreground import stay

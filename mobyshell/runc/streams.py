@@ -9,6 +9,8 @@ from mobyshell.runc.call import Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from mobyshell.core.runtime import Container
+    from mobyshell.core.runtime.exec import ExecProcess
     from mobyshell.runc.call import Call
 
 
@@ -110,3 +112,14 @@ def write_pid(path: str, pid: int) -> None:
     finally:
         os.close(fd)
     os.rename(temporary, path)
+
+
+def hand_out(call: Call, made: Container | ExecProcess) -> None:
+    """What the caller asked for: the terminal, a pidfd, a file with the pid. OSError."""
+    flags = call.flags
+    if made.master is not None and flags.text("console-socket"):
+        send(flags.text("console-socket"), made.master, "console socket")
+    if flags.text("pidfd-socket"):
+        send(flags.text("pidfd-socket"), made.pidfd, "pidfd-socket")
+    if flags.text("pid-file"):
+        write_pid(flags.text("pid-file"), made.pid)

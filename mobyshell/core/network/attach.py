@@ -23,12 +23,12 @@ from mobyshell.core.errors import (
 from mobyshell.core.network import cni, connecting, peers, ports, slirp
 from mobyshell.core.network.addresses import Addresses
 from mobyshell.core.network.asked import Asked, parse
-from mobyshell.core.network.attaching import Attaching, has_nftables, slirp_operation
+from mobyshell.core.network.attaching import Attaching, by_program, has_nftables
 from mobyshell.core.network.config import DATA_DIRECTORY, RESERVED, Network, NetworkConfig
 from mobyshell.core.network.files import locked
 from mobyshell.core.network.leaving import plan_detach
 from mobyshell.core.network.networks import DEFAULT, Networks
-from mobyshell.core.network.planner import Identity, Terms, Wanted, plan_attach, unused
+from mobyshell.core.network.planner import Identity, Terms, Wanted, plan_attach
 from mobyshell.core.network.records import ADDRESSES, Records
 from mobyshell.core.network.values import (
     HOST,
@@ -67,8 +67,7 @@ class Networking:
         mode, chosen = mode_of(request), self.choose_ports(request.ports)
         if mode in slirp.PROGRAMS and os.geteuid() != 0:
             directory = self.records.directory(self.namespace, request.id)
-            one = slirp_operation(mode, chosen, "/proc/PID/ns/net", "", directory)
-            return NetworkPlan((*((unused(chosen),) if chosen else ()), one))
+            return NetworkPlan(by_program(mode, chosen, "/proc/PID/ns/net", "", directory))
         if mode in ("none", "host"):
             return NetworkPlan()
         identity = self.identity(request.id)
@@ -90,9 +89,7 @@ class Networking:
         first = plan_attach(identity, (), self.terms(request, netns, ()))
         users = self.userns(request) or (request.users or Users()).path
         directory = self.records.directory(self.namespace, request.id)
-        carried = slirp_operation(mode, chosen, netns, users, directory)
-        free = (unused(chosen),) if chosen else ()
-        return NetworkPlan((*first.operations, *free, carried))
+        return NetworkPlan((*first.operations, *by_program(mode, chosen, netns, users, directory)))
 
     # attaching
 

@@ -120,10 +120,8 @@ class Attaching:
         (pid,) = work([hold], host=self._home.host, lock=self._fd)
         netns, userns = f"/proc/{pid}/ns/net", f"/proc/{pid}/ns/user"
         self._record(netns=netns, userns=userns)
-        published = self.attachment.ports
-        one = slirp_operation(self._mode, published, netns, userns, directory)
-        work([*([unused(published)] if published else []), one], host=self._home.host,
-             lock=self._fd)  # fmt: skip
+        todo = by_program(self._mode, self.attachment.ports, netns, userns, directory)
+        work(todo, host=self._home.host, lock=self._fd)
 
     def _join(self, netns: str) -> None:
         home = self._home
@@ -159,10 +157,10 @@ class Attaching:
                     own_loopback=self._mode != "host")  # fmt: skip
 
 
-def slirp_operation(
+def by_program(
     program: str, chosen: Sequence[PortMapping], netns: str, userns: str, directory: str
-) -> Operation:
-    """The one operation of a user-mode network."""
+) -> tuple[Operation, ...]:
+    """The operations of a user-mode network: the ports are nobody's, and a program carries packets."""
     pidfile = f"{directory}/{SLIRP_PID}"
     arguments = {"program": program, "netns": netns, "userns": userns, "pidfile": pidfile,
                  "ports": [one.to_json() for one in chosen]}  # fmt: skip
@@ -170,8 +168,9 @@ def slirp_operation(
         words = slirp.pasta_words(program, netns, userns, chosen, pidfile)
     else:
         words = slirp.slirp_words(program, netns, userns, 1, f"{pidfile}.api")
-    return Operation("slirp", HOST, arguments, "a program carries the container's packets",
-                     " ".join(words))  # fmt: skip
+    carry = Operation("slirp", HOST, arguments, "a program carries the container's packets",
+                      " ".join(words))  # fmt: skip
+    return (unused(chosen), carry) if chosen else (carry,)
 
 
 def has_nftables() -> bool:

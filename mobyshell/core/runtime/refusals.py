@@ -51,17 +51,22 @@ def _refuse_class(asked: IntelRdt, host: Host) -> None:
             )
 
 
+def asked_labels(process: Process) -> list[tuple[Module, str, str]]:
+    """The program's labels, each with the module that it is for, and the name of its member."""
+    given = (
+        (APPARMOR, process.apparmor_profile, "process.apparmorProfile"),
+        (SELINUX, process.selinux_label, "process.selinuxLabel"),
+    )
+    return [(module, label, name) for module, label, name in given if label]
+
+
 def usable_labels(
     process: Process, host: Host, notices: list[str]
 ) -> list[tuple[Module, str, str]]:
     """The program's labels that a module of this kernel looks at: each with its module and the name
     of its member. What no module looks at is told and left out, as crun and the validation suite of
     the specification have it; runc refuses. Who must not run unconfined reads the notice."""
-    given = (
-        (APPARMOR, process.apparmor_profile, "process.apparmorProfile"),
-        (SELINUX, process.selinux_label, "process.selinuxLabel"),
-    )
-    asked = [(module, label, name) for module, label, name in given if label]
+    asked = asked_labels(process)
     notices += [
         f"ignoring {name}: this kernel does not run {module.key}, the program is not confined by it"
         for module, _, name in asked

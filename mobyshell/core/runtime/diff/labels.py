@@ -11,6 +11,7 @@ from mobyshell.core.linux.mounts import MountInfo, read_mountinfo
 from mobyshell.core.oci import Spec
 from mobyshell.core.runtime.diff.words import line, listed, unknown
 from mobyshell.core.runtime.operations.mounts import UNLABELLED
+from mobyshell.core.runtime.refusals import asked_labels
 from mobyshell.core.runtime.state import State
 from mobyshell.core.runtime.values import Difference
 
@@ -19,20 +20,16 @@ def label_lines(spec: Spec, state: State, *, started: bool) -> Iterator[Differen
     """Only of labels that the spec has. `started`: its program runs, and has its own."""
     running = lsm.active()
     process = spec.process
-    given = (
-        (lsm.APPARMOR, process.apparmor_profile, "process.apparmorProfile"),
-        (lsm.SELINUX, process.selinux_label, "process.selinuxLabel"),
-    ) if process and started else ()  # fmt: skip
-    for module, label, path in given:
-        if label and module.key not in running:
+    for module, label, path in asked_labels(process) if process and started else ():
+        if module.key not in running:
             yield unknown(path, label, f"this kernel does not run {module.key}")
-        elif label:
+        else:
             yield _of_program(module, label, path, state.pid)
-    label = spec.linux.mount_label if spec.linux is not None else None
-    if label and lsm.SELINUX.key not in running:
-        yield unknown("linux.mountLabel", label, "this kernel does not run selinux")
-    elif label:
-        yield _of_files(label, spec, state)
+    mounted = spec.linux.mount_label if spec.linux is not None else None
+    if mounted and lsm.SELINUX.key not in running:
+        yield unknown("linux.mountLabel", mounted, "this kernel does not run selinux")
+    elif mounted:
+        yield _of_files(mounted, spec, state)
 
 
 def _of_program(module: lsm.Module, label: str, path: str, pid: int) -> Difference:
