@@ -69,6 +69,22 @@ class Result:
         return statistics.median(ours / theirs for ours, theirs in pairs)
 
 
+def in_a_row(contestant: Contestant, times: int) -> Contestant:
+    """The same one, `times` runs of which follow one another, and one more before them that is not
+    counted; what one of them took."""
+
+    def run() -> int:
+        contestant.run()
+        spent = 0
+        for _ in range(times):
+            start = time.perf_counter_ns()
+            told = contestant.run()
+            spent += time.perf_counter_ns() - start if told is None else told
+        return spent // times
+
+    return Contestant(contestant.name, run)
+
+
 def alternate(
     contestants: Sequence[Contestant],
     rounds: int,
@@ -76,11 +92,13 @@ def alternate(
     warm_up: int = 1,
     now: Callable[[], int] = time.perf_counter_ns,
     shuffle: Callable[[list[Contestant]], None] | None = None,
+    rest: Callable[[], None] = lambda: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Result:
     """Run every contestant once per round, in random order, `rounds` times.
 
-    `warm_up` rounds come first and are not counted (page cache, lazily started daemons).
+    `warm_up` rounds come first and are not counted (page cache, lazily started daemons). `rest`: before
+    each run, and not counted either.
     """
     mix = shuffle or random.Random(0).shuffle
     times: Mapping[str, list[int]] = {contestant.name: [] for contestant in contestants}
@@ -88,6 +106,7 @@ def alternate(
         order = list(contestants)
         mix(order)
         for contestant in order:
+            rest()
             start = now()
             told = contestant.run()
             elapsed = now() - start

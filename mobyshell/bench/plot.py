@@ -29,7 +29,8 @@ def page(contests: Sequence[Contest], missing: Sequence[str]) -> str:
         f"Python {platform.python_version()}.", "", "![The medians as bars](compare.svg)",
     ]  # fmt: skip
     for contest in contests:
-        lines += ["", f"## {contest.title}", "", "| | median | quartiles | best | rounds |",
+        lines += ["", f"## {contest.title}", *(("", contest.note) if contest.note else ()), "",
+                  "| | median | quartiles | best | rounds |",
                   "|---|---|---|---|---|"]  # fmt: skip
         for one in contest.result.series:
             low, high = one.quartiles

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mobyshell.bench.contest import Contestant, alternate
+from mobyshell.bench.contest import Contestant, alternate, in_a_row
 
 
 class Stopwatch:
@@ -66,3 +66,26 @@ def test_who_knows_its_own_time_is_believed() -> None:
 
     result = alternate([Contestant("a", run)], 2, now=lambda: watch.time)
     assert result["a"].times == (7, 7)
+
+
+def test_the_rest_before_each_run_is_not_counted() -> None:
+    watch = Stopwatch()
+
+    def rest() -> None:
+        watch.log.append("rest")
+        watch.time += 1000
+
+    one = watch.contestant("a", [3, 3, 3])
+    result = alternate([one], 2, now=lambda: watch.time, rest=rest)
+    assert result["a"].times == (3, 3)
+    assert watch.log == ["rest", "a"] * 3
+
+
+def test_of_several_in_a_row_the_first_is_not_counted() -> None:
+    spent = iter([1000, 10, 20, 30])
+    assert in_a_row(Contestant("a", lambda: next(spent)), 3).run() == 20
+    runs: list[int] = []
+    took = in_a_row(Contestant("b", lambda: runs.append(1)), 4).run()
+    assert len(runs) == 5
+    assert took is not None
+    assert took >= 0
