@@ -129,11 +129,11 @@ class Planner:
 
     def plan(self) -> Plan:
         refuse(self.spec, self.host)
-        early = self._early()
+        early, late = self._early(), self._late()
         becoming, executing = self._exec(Status.CREATING) if self.spec.process else ([], [])
         kept = self._kept(len(self.trees))
         flags = 0
-        for kind in self.made - {"cgroup"} - early:
+        for kind in self.made - early - late:
             flags |= namespaces.CLONE_FLAG[kind]
         operations = [
             *self._prepare(),
@@ -141,7 +141,7 @@ class Planner:
             *(self._labels(Phase.JOIN) if self.joined else ()),
             *joining.join(self.joined),
             *([joining.offset_clocks(self.linux.time_offsets or {}, early)] if early else []),
-            namespaces.clone([(i, n) for i, n in self.new if n.type != "cgroup"], flags),
+            namespaces.clone([(i, n) for i, n in self.new if n.type not in late], flags),
             *self._attach(),
             *self._score(Phase.ATTACH),
             *(
@@ -186,6 +186,11 @@ class Planner:
         if "time" not in self.made or not self.linux.time_offsets:
             return set()
         return {"time", "user"} & self.made
+
+    def _late(self) -> set[str]:
+        """New namespaces that the child makes, of what it is by then: its cgroups are the root of one,
+        and as whom it is known inside it owns what is in the other."""
+        return {"cgroup", "ipc"} if self.user_namespace else {"cgroup"}
 
     def _score(self, phase: Phase, *, exec: bool = False) -> list[Operation]:
         """The out-of-memory score, in the phase in which it can be written: before any namespace
@@ -268,6 +273,9 @@ class Planner:
             )
             if self.user_namespace:
                 operations.append(namespaces.become_root_inside())
+                operations += [
+                    namespaces.unshare_ipc(at) for at, one in self.new if one.type == "ipc"
+                ]
         joins = [] if self.attended else entering(self.groups)
         within = [*joins, scheduling.forget_affinity()]
         within += [namespaces.unshare_cgroup(at) for at, one in self.new if one.type == "cgroup"]

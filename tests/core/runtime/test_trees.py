@@ -11,6 +11,7 @@ import pytest
 
 from mobyshell.core.errors import SyscallFailed
 from tests.core.runtime.conftest import House, descriptors
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
 
@@ -47,6 +48,10 @@ def mapped(private: Path) -> Any:
     return change
 
 
+def in_another_user_namespace(process: subprocess.Popen[bytes]) -> bool:
+    return os.readlink(f"/proc/{process.pid}/ns/user") != os.readlink("/proc/self/ns/user")
+
+
 def test_a_bundle_that_only_root_may_enter(house: House, private: Path) -> None:
     here = os.getcwd()
     lines = house.sh(
@@ -64,8 +69,7 @@ def test_a_bundle_that_only_root_may_enter(house: House, private: Path) -> None:
 def test_a_joined_user_namespace(house: House, private: Path) -> None:
     holder = subprocess.Popen(["unshare", "--user", "sleep", "1000"])
     try:
-        while os.readlink(f"/proc/{holder.pid}/ns/user") == os.readlink("/proc/self/ns/user"):
-            pass
+        eventually(lambda: in_another_user_namespace(holder))
         for kind in ("uid", "gid"):
             Path(f"/proc/{holder.pid}/{kind}_map").write_text("0 100000 65536\n")
 
@@ -89,3 +93,31 @@ def test_a_tree_that_is_not_there_leaves_no_descriptor(house: House, private: Pa
     with pytest.raises(SyscallFailed, match="/no/such/place"):
         house.run("true", change=change)
     assert descriptors() == before
+
+
+@pytest.mark.parametrize("joined", [False, True], ids=["made", "joined"])
+def test_message_queues_belong_to_root_of_the_user_namespace(
+    house: House, private: Path, joined: bool
+) -> None:
+    """Not to whoever made the IPC namespace before there were maps: nobody inside is that."""
+    holder = None
+
+    def change(document: Document) -> None:
+        mapped(private)(document)
+        if holder is not None:
+            document["linux"]["namespaces"][-1]["path"] = f"/proc/{holder.pid}/ns/user"
+            del document["linux"]["uidMappings"], document["linux"]["gidMappings"]
+
+    try:
+        if joined:
+            holder = subprocess.Popen(["unshare", "--user", "sleep", "1000"])
+            eventually(lambda: in_another_user_namespace(holder))
+            for kind in ("uid", "gid"):
+                Path(f"/proc/{holder.pid}/{kind}_map").write_text("0 100000 65536\n")
+        said = house.sh("stat -c '%u %g' /dev/mqueue; readlink /proc/self/ns/ipc", change)
+    finally:
+        if holder is not None:
+            holder.kill()
+            holder.wait()
+    assert said[0] == "0 0"
+    assert said[1] != os.readlink("/proc/self/ns/ipc")

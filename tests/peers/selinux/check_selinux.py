@@ -191,6 +191,13 @@ def test_file_systems_that_are_made_for_it_are_its_own(labels: House) -> None:
             }  # fmt: skip
 
 
+def test_message_queues_are_its_own_in_a_user_namespace(labels: House) -> None:
+    with running(labels, change=both(labelled, in_user_namespace)) as state:
+        queues = f"/proc/{state.pid}/root/dev/mqueue"
+        assert os.stat(queues).st_uid == 100000
+        assert os.getxattr(queues, "security.selinux") == FILES.encode() + b"\0"
+
+
 def test_a_hook_inside_is_confined_as_the_program(labels: House) -> None:
     look = {"path": "/bin/sh", "args": ["sh", "-c", LOOK]}
     outside = {"path": "/bin/cat", "args": ["cat", "/proc/self/attr/current"]}

@@ -77,16 +77,38 @@ def enter(kinds: tuple[str, ...]) -> Operation:
 
 def unshare_cgroup(index: int) -> Operation:
     """The cgroup namespace comes last: its root is the cgroup the process is in at that moment."""
+    return _unshare(
+        index,
+        "cgroup",
+        "make the cgroup namespace",
+        "Made only now, when the process is in its cgroups, because they become its root.",
+        "cgroup_namespaces(7)",
+    )
+
+
+def unshare_ipc(index: int) -> Operation:
+    """In a user namespace: whoever makes an IPC namespace owns the root of its message queues, and
+    before there are maps that is nobody inside (ipc/mqueue.c, mqueue_get_inode)."""
+    return _unshare(
+        index,
+        "ipc",
+        "make the IPC namespace",
+        "Made only now, by root of the user namespace, who owns its message queues then.",
+        "ipc_namespaces(7)",
+    )
+
+
+def _unshare(index: int, kind: str, title: str, why: str, man: str) -> Operation:
     return Operation(
         actor=Actor.CHILD,
         phase=Phase.SETUP,
-        title="make the cgroup namespace",
-        why="Made only now, when the process is in its cgroups, because they become its root.",
+        title=title,
+        why=why,
         source=f"linux.namespaces[{index}]",
         spec="config-linux.md#namespaces",
-        man="cgroup_namespaces(7)",
-        calls=(Call("unshare", (flags("clone", c.CLONE_NEWCGROUP),)),),
-        shell=("unshare --cgroup",),
+        man=man,
+        calls=(Call("unshare", (flags("clone", CLONE_FLAG[kind]),)),),
+        shell=(f"unshare {_UNSHARE[kind]}",),
     )
 
 
