@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from mobyshell.core.errors import MobyshellError
+from mobyshell.core.linux import pidfd as pidfds
 from mobyshell.core.runtime.steps import Sleep, Steps
-from mobyshell.core.tasks.process import House
+from mobyshell.core.tasks.process import House, Process
 from mobyshell.core.tasks.restarting import VERB, Restarter
 from mobyshell.core.tasks.restarts import is_stop, parse
 from mobyshell.core.tasks.runtimes import Runtimes
@@ -64,7 +65,7 @@ class RestartVerbs:
         process = self._tables.process(namespace, id)
         record = process.record
         stops = bool(record.restart) and is_stop(number, record.annotations)
-        before = record.stopped
+        before, lived = record.stopped, process.alive
         if stops and not before:
             record.stopped = True  # before it ends of this, which may be at once
             process.save()
@@ -72,7 +73,14 @@ class RestartVerbs:
             try:
                 yield from self._runtimes.of(record).kill(id, number, all_processes=every)
             except MobyshellError:
-                record.stopped = before
-                raise
+                # it may have ended by itself in this moment: then it is not started again, as was meant
+                if not (stops and lived and _has_ended(process)):
+                    record.stopped = before
+                    raise
         self._tables.look()
         return {"store": record.store} if stops else {}
+
+
+def _has_ended(process: Process) -> bool:
+    """Whether it has, be it written down or not."""
+    return not process.alive or (process.pidfd >= 0 and pidfds.has_ended(process.pidfd))

@@ -90,7 +90,13 @@ def parent_of(pid: int) -> int:
 
 
 def _stands_still(pid: int) -> bool:
-    return _state(pid) in "TZ"
+    return state_of(pid) in "TZ"
+
+
+def stand_still(pid: int) -> None:
+    """SIGSTOP, and that it has taken effect."""
+    os.kill(pid, signal.SIGSTOP)
+    eventually(partial(_stands_still, pid))
 
 
 def kill_now(*pids: int) -> None:
@@ -103,7 +109,7 @@ def kill_now(*pids: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def _state(pid: int) -> str:
+def state_of(pid: int) -> str:
     """The letter of proc_pid_stat(5)."""
     with open(f"/proc/{pid}/stat") as file:
         return file.read().rpartition(") ")[2][:1]

@@ -14,8 +14,9 @@ import pytest
 
 from mobyshell.core.errors import MobyshellError, NotFound, WrongState
 from mobyshell.core.runtime.values import Status
+from mobyshell.core.tasks.connect import connect
 from mobyshell.core.tasks.records import read_record
-from tests.core.tasks.conftest import House, kill_now
+from tests.core.tasks.conftest import House, kill_now, stand_still, state_of
 from tests.core.tasks.test_snapshots import document, layered
 from tests.runtimes import NAMES, runtime_path
 from tests.undertaker import bury
@@ -106,6 +107,29 @@ def test_what_somebody_ends_stays_ended(house: House) -> None:
         assert status(house, id) == "stopped"
         assert runs(house, id) == 1
         house.client.delete(id)
+
+
+def test_who_ends_what_has_just_ended_by_itself_has_ended_it(house: House, runtime: str) -> None:
+    """The shim stands still when it is asked, and has not seen the end: it hears of both at once."""
+    go = house.bundle / "rootfs" / "go"
+    script = "echo run; while [ ! -e /go ]; do sleep 0.05; done; exit 3"
+    id = run(house, "always", "sh", "-c", script, runtime=runtime)
+    eventually(lambda: runs(house, id) == 1)
+    pid, (_, shim) = house.task_pid(id), house.pids()
+    with closing(connect(str(house.state))) as connection:
+        stand_still(shim)
+        try:
+            number = connection.send("kill", "default", {"id": id, "signal": signal.SIGTERM})
+            go.touch()
+            eventually(lambda: state_of(pid) == "Z")
+        finally:
+            os.kill(shim, signal.SIGCONT)
+        connection.answer(number, 60)
+    assert house.client.wait(id, timeout=60) == 3
+    eventually(lambda: status(house, id) == "stopped")
+    assert runs(house, id) == 1
+    with pytest.raises(MobyshellError):  # and now it is known
+        house.client.kill(id, signal.SIGTERM)
 
 
 def test_a_signal_that_tells_something_does_not_end_the_policy(house: House) -> None:
