@@ -84,6 +84,7 @@ def push(
     from mobyshell.core.registry.client import Client
     from mobyshell.core.registry.progress import quiet
     from mobyshell.core.registry.push import push as send
+    from mobyshell.moby.trust import push_signatures
 
     found = tenant.store.images.get(str(parse_reference(name)))
     image = Image(tenant, found.name, found.target, platform)
@@ -96,7 +97,7 @@ def push(
         repository = client.repository(reference, progress=progress or quiet, stop=stop)
         with tenant.leased() as held:
             send(repository, StoreSource(held.store), top)
-            _push_signatures(held, parse_reference(name), repository, top.digest)
+            push_signatures(held, parse_reference(name), repository, top.digest)
     finally:
         if own is not None:
             own.close()
@@ -153,20 +154,6 @@ def policy_file(tenant: Tenant) -> Path | None:
         if path.exists():
             return path
     return None
-
-
-def _push_signatures(held: Tenant, name: Reference, repository: Repository, digest: Digest) -> None:
-    from mobyshell.core.registry.push import push as send
-    from mobyshell.moby.trust import signature_reference
-
-    try:
-        found = held.store.images.get(str(signature_reference(name, digest)))
-    except NotFound:
-        return
-    beside = repository.client.repository(
-        signature_reference(repository.reference, digest), stop=repository.stop
-    )
-    send(beside, StoreSource(held.store), found.target)
 
 
 def import_images(

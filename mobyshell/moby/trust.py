@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from mobyshell.core.errors import AlreadyExists, MobyshellError, NotFound
+from mobyshell.core.errors import AlreadyExists, InvalidImage, MobyshellError, NotFound
 from mobyshell.core.oci.descriptor import Descriptor
 from mobyshell.core.oci.digest import Digest
+from mobyshell.core.oci.image_spec import parse_document, parse_manifest
 from mobyshell.core.oci.manifest import Manifest
 from mobyshell.core.oci.reference import Reference, parse_reference
 from mobyshell.core.store.references import child_labels
@@ -45,19 +46,24 @@ def sign(tenant: Tenant, image: Image, key: PrivateKey, annotations: dict[str, s
     reference = parse_reference(image.name)
     digest = image.target.digest
     made = sig.sign(key, reference, digest, annotations)
-    others = [one for one in local_signatures(tenant, reference, digest)
-              if not key.public.verifies(one.signature, one.payload)]  # fmt: skip
+    where = signature_reference(reference, digest)
     with tenant.leased() as held:
-        _keep(held, signature_reference(reference, digest), [*others, made])
+        content = held.store.content
+        others = []
+        for layer in _layers(held, where):
+            one = sig.from_layer(layer, lambda known: content.read(known.digest))
+            if one is None or not key.public.verifies(one.signature, one.payload):
+                others.append(layer)
+        held.store.images.put(str(where), _keep(held, *sig.to_image([made], others)))
     return made
 
 
-def _keep(held: Tenant, reference: Reference, signed: Iterable[sig.Signed]) -> None:
-    manifest, parts = sig.to_image(signed)
+def _keep(held: Tenant, manifest: sig.Document, parts: list[sig.Document]) -> Descriptor:
+    """Have an image of signatures in the content."""
     content = held.store.content
+    children = parse_manifest(manifest.content, manifest.descriptor.media_type).children
     for one in (*parts, manifest):
-        children = tuple(part.descriptor for part in parts) if one is manifest else ()
-        labels = child_labels(children)
+        labels = child_labels(children if one is manifest else ())
         with suppress(AlreadyExists):
             with content.writer(f"signature-{one.descriptor.digest}",
                                 expected=one.descriptor.digest, patience=60) as ingest:  # fmt: skip
@@ -66,7 +72,16 @@ def _keep(held: Tenant, reference: Reference, signed: Iterable[sig.Signed]) -> N
             continue
         if labels:
             content.update(one.descriptor.digest, dict(labels))
-    held.store.images.put(str(reference), manifest.descriptor)
+    return manifest.descriptor
+
+
+def _layers(tenant: Tenant, where: Reference) -> tuple[Descriptor, ...]:
+    """The layers of the signatures that are here; none where there is nothing that reads as some."""
+    try:
+        manifest = document(tenant.store.content, tenant.store.images.get(str(where)).target)
+    except MobyshellError:
+        return ()
+    return manifest.layers if isinstance(manifest, Manifest) else ()
 
 
 def local_signatures(tenant: Tenant, reference: Reference, digest: Digest) -> list[sig.Signed]:
@@ -110,12 +125,53 @@ def admit(
 
 
 def fetch_signatures(tenant: Tenant, repository: Repository, digest: Digest) -> None:
-    """Have the signatures of a manifest from its registry, if there are any."""
+    """Have the signatures of a manifest from its registry, if there are any, beside those that are
+    here. InvalidImage for what cannot be signatures."""
+    where = signature_reference(repository.reference, digest)
+    with tenant.leased() as held:
+        target, theirs = _fetched(held, repository, where)
+        ours = _layers(held, where)
+        if target is None or (ours and not sig.missing(theirs, ours)):
+            return
+        if sig.missing(ours, theirs):
+            both = (*ours, *sig.missing(theirs, ours))
+            target = _keep(held, *sig.to_image((), both))
+        held.store.images.put(str(where), target)
+
+
+def push_signatures(held: Tenant, name: Reference, repository: Repository, digest: Digest) -> None:
+    """Bring the signatures that a manifest has here, under `name`, to where it was pushed, beside those
+    that others have left there."""
+    from mobyshell.core.registry.push import push
+    from mobyshell.core.store.transfer import StoreSource
+
+    ours = _layers(held, signature_reference(name, digest))
+    if not ours:
+        return
+    where = signature_reference(repository.reference, digest)
+    _, theirs = _fetched(held, repository, where)
+    if sig.missing(ours, theirs):
+        both = (*ours, *sig.missing(theirs, ours))
+        beside = repository.client.repository(where, stop=repository.stop)
+        push(beside, StoreSource(held.store), _keep(held, *sig.to_image((), both)))
+
+
+def _fetched(
+    held: Tenant, repository: Repository, where: Reference
+) -> tuple[Descriptor | None, tuple[Descriptor, ...]]:
+    """The image of signatures that a registry has, held here: what it is, its layers. Nothing is
+    fetched that is too large to be one."""
+    from mobyshell.core.registry.manifests import fetch, resolve
     from mobyshell.core.registry.pull import pull
 
-    client = repository.client
-    reference = signature_reference(repository.reference, digest)
-    with tenant.leased() as held, suppress(NotFound):
-        beside = client.repository(reference, stop=repository.stop)
-        target = pull(beside, StoreSink(held.store), None)
-        held.store.images.put(str(reference), target)
+    beside = repository.client.repository(where, stop=repository.stop)
+    try:
+        target = resolve(beside)
+    except NotFound:
+        return None, ()
+    manifest = parse_document(fetch(beside, target), target.media_type, str(where))
+    if not isinstance(manifest, Manifest):
+        raise InvalidImage(f"{where} is an index, and no signatures")
+    sig.check_size(manifest, str(where))
+    pull(beside, StoreSink(held.store), None, descriptor=target)
+    return target, manifest.layers

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from mobyshell.core.errors import InvalidSpec, MobyshellError
+from mobyshell.core.errors import InvalidImage, InvalidSpec, MobyshellError
 from mobyshell.core.oci import media_types
 from mobyshell.core.oci.descriptor import Descriptor, describe
 from mobyshell.core.oci.digest import Digest
@@ -64,8 +64,13 @@ class Document:
 
 
 def tag_of(digest: Digest) -> str:
-    """Under which tag, in the image's repository, its signatures are."""
-    return f"{digest.algorithm}-{digest.hex}.sig"
+    """Under which tag, in the image's repository, its signatures are.
+
+    A tag has 128 characters at most, which sha512's digits alone are: of those there are as many as
+    in the tag that lists referrers (distribution-spec 1.1, "Referrers Tag Schema"). The whole digest
+    is in what is signed.
+    """
+    return f"{digest.algorithm}-{digest.hex[:64]}.sig"
 
 
 def sign(
@@ -119,9 +124,12 @@ def verified(
     return found
 
 
-def to_image(signatures: Iterable[Signed]) -> tuple[Document, list[Document]]:
-    """The image that holds signatures: (its manifest, what it refers to)."""
-    layers, documents = [], []
+def to_image(
+    signatures: Iterable[Signed], others: Iterable[Descriptor] = ()
+) -> tuple[Document, list[Document]]:
+    """The image that holds signatures: (its manifest, what it refers to). `others`: layers that stand
+    before them, and whose bytes are known."""
+    layers, documents = list(others), []
     for one in signatures:
         descriptor = describe(
             one.payload, PAYLOAD,
@@ -148,13 +156,35 @@ def to_image(signatures: Iterable[Signed]) -> tuple[Document, list[Document]]:
 def from_image(manifest: Manifest, read: Callable[[Descriptor], bytes]) -> Iterator[Signed]:
     """The signatures in an image; what is none of them is left out. `read`: verified bytes."""
     for layer in manifest.layers[:MOST]:
-        text = (layer.annotations or {}).get(SIGNATURE)
-        if layer.media_type != PAYLOAD or text is None or layer.size > LARGEST:
-            continue
-        try:
-            signature = base64.b64decode(text, validate=True)
-        except (binascii.Error, ValueError):
-            continue
-        payload = read(layer)
-        if layer.digest.verifies(payload):
-            yield Signed(payload, signature)
+        found = from_layer(layer, read)
+        if found is not None:
+            yield found
+
+
+def from_layer(layer: Descriptor, read: Callable[[Descriptor], bytes]) -> Signed | None:
+    """The signature in a layer, if it is one."""
+    text = (layer.annotations or {}).get(SIGNATURE)
+    if layer.media_type != PAYLOAD or text is None or layer.size > LARGEST:
+        return None
+    try:
+        signature = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    payload = read(layer)
+    return Signed(payload, signature) if layer.digest.verifies(payload) else None
+
+
+def check_size(manifest: Manifest, what: str) -> None:
+    """InvalidImage for what is too large to hold signatures."""
+    if len(manifest.layers) > MOST or any(one.size > LARGEST for one in manifest.children):
+        raise InvalidImage(f"{what} is too large to be signatures")
+
+
+def missing(here: Iterable[Descriptor], there: Iterable[Descriptor]) -> list[Descriptor]:
+    """The layers of `here` that are not `there`: of other bytes, or signed by others."""
+    known = {_identity(one) for one in there}
+    return [one for one in here if _identity(one) not in known]
+
+
+def _identity(layer: Descriptor) -> tuple[Digest, str]:
+    return layer.digest, (layer.annotations or {}).get(SIGNATURE, "")

@@ -87,6 +87,14 @@ def test_they_are_kept_as_an_image_and_read_back() -> None:
     assert sig.tag_of(DIGEST) == f"sha256-{DIGEST.hex}.sig"
 
 
+def test_sha512_has_a_tag_too() -> None:
+    """With all of its digits it would be too long for one."""
+    digest = Digest.of(b"", "sha512")
+    where = REFERENCE.with_tag(sig.tag_of(digest))
+    assert where.tag == f"sha512-{digest.hex[:64]}.sig"
+    assert by(sig.sign(KEY, REFERENCE, digest), digest=digest) == {KEY.public.id}
+
+
 def test_an_image_of_signatures_by_a_stranger() -> None:
     manifest, _ = sig.to_image([sig.sign(KEY, REFERENCE, DIGEST)])
     read = parse_manifest(manifest.content, manifest.descriptor.media_type)
