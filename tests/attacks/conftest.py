@@ -16,7 +16,8 @@ from tests.core.runtime.conftest import House, Result, busybox, house
 __all__ = ["busybox", "house"]
 
 Document = dict[str, Any]
-APPLETS = "sh cat cp cut dd grep head ls mkdir mknod mount readlink sleep stat touch true umount wc"
+APPLETS = """sh cat chmod chown cp cut dd grep head ls mkdir mknod mount readlink sleep stat touch true
+    umount wc"""
 SECRET = "what no container may read"
 
 

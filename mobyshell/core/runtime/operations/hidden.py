@@ -95,6 +95,8 @@ def masked(path: str, index: int, label: str | None) -> Operation:
     place = attach(over, TARGET)
     file = [
         Call("open_tree", (NULL, EMPTY, flags("open_tree", how)), result=over),
+        # it is the host's own file: whoever is root inside must not change its mode, owner or times
+        set_attributes(over, c.MOUNT_ATTR_RDONLY),
         # a file cannot be mounted on a directory (EINVAL): then the tmpfs takes its place
         Call(place.name, place.args, tolerate=(errno.EINVAL, errno.ENOTDIR), skip_on_error=2),
         close(over),
@@ -123,7 +125,7 @@ def masked(path: str, index: int, label: str | None) -> Operation:
         calls=(open_target, *rest),
         shell=(
             f"if [ -d {inside(path)} ]; then mount -t tmpfs -o {options} tmpfs {inside(path)}; "
-            f"elif [ -e {inside(path)} ]; then mount --bind /dev/null {inside(path)}; fi",
+            f"elif [ -e {inside(path)} ]; then mount -o bind,ro /dev/null {inside(path)}; fi",
         ),
     )
 
