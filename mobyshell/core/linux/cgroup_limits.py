@@ -144,15 +144,13 @@ def _memory_v1(memory: Mapping[str, Any]) -> list[Write]:
         "reservation": "memory.soft_limit_in_bytes", "swappiness": "memory.swappiness",
     }  # fmt: skip
     order = ["limit", "swap", "reservation", "swappiness"]
-    if memory.get("limit") == -1 and memory.get("swap") is None and "swap" in memory:
-        order = order[:1] + order[2:]
     if memory.get("swap") == -1:
         # memory + swap may never be below memory: the wider one is opened first
         order = ["swap", "limit", "reservation", "swappiness"]
     writes = [
         Write("memory", names[key], _limit(memory[key]), f"{_R}.memory.{key}")
         for key in order
-        if memory.get(key) is not None
+        if memory.get(key) or (key == "swappiness" and memory.get(key) == 0)
     ]
     if memory.get("kernelTCP"):
         # a kernel without the file limits nothing, which is as good as no limit only if that is asked
@@ -172,6 +170,25 @@ def _memory_v1(memory: Mapping[str, Any]) -> list[Write]:
 
 _ZERO = ("idle", "burst")
 """For these 0 is a value; for the others it is the absence of one, as with runc."""
+
+_ABSENT: Mapping[str, tuple[str, ...]] = {
+    "memory": ("limit", "reservation", "swap", "kernel", "kernelTCP"),
+    "cpu": ("shares", "quota", "period", "realtimeRuntime", "realtimePeriod"),
+    "blockIO": ("weight", "leafWeight"),
+}
+
+
+def given(resources: Mapping[str, Any]) -> dict[str, Any]:
+    """`resources` without the members whose 0 says that nothing is given.
+
+    dockerd sends a 0 for each limit of its own that an update leaves alone, and runc takes it so.
+    """
+    return {
+        family: {key: one for key, one in value.items() if one != 0 or key not in _ABSENT[family]}
+        if family in _ABSENT and isinstance(value, Mapping)
+        else value
+        for family, value in resources.items()
+    }
 
 
 def _cpu_v1(cpu: Mapping[str, Any]) -> list[Write]:

@@ -25,7 +25,7 @@ from mobyshell.core.errors import (
 )
 from mobyshell.core.events import EventSink, TaskUpdated
 from mobyshell.core.linux import cgroups
-from mobyshell.core.linux.cgroup_limits import DEFAULT_RULES
+from mobyshell.core.linux.cgroup_limits import DEFAULT_RULES, given
 from mobyshell.core.oci import Resources, Spec, dump_spec, load_spec, parse_spec, spec_to_json
 from mobyshell.core.oci.kinds import table
 from mobyshell.core.runtime import groups
@@ -40,7 +40,8 @@ def update(
 ) -> Steps[None]:
     """Write `resources` (`linux.resources` of the runtime spec, as JSON values) over what is set.
 
-    Only members that are given change. A write that the kernel refuses undoes those before it.
+    Only members that are given change, and a 0 gives nothing where it is no limit.
+    A write that the kernel refuses undoes those before it.
     WrongState, UsageError for nothing at all, InvalidSpec,
     Unsupported for a controller that this machine lacks, SyscallFailed for what the kernel refuses.
     """
@@ -53,7 +54,7 @@ def update(
         raise UsageError("no limit is given", hint="for example --memory 64M or --pids-limit 100")
     path = states.directory(root, id)
     spec = load_spec(path)
-    resources = _without_limit(spec, resources)
+    resources = _without_limit(spec, given(resources))
     merged = _merge(spec, resources)
     writes = groups.checked(_with_partners(resources, merged), host, state.cgroups)
     _check_usage(state.cgroups, resources)
@@ -98,14 +99,14 @@ def _tell_systemd(state: states.State, host: Host, resources: Mapping[str, Any])
 def _with_partners(resources: Mapping[str, Any], merged: Spec) -> dict[str, Any]:
     """What is given, and what shares a control file of v2 with it: quota and period are one value
     of cpu.max, and what memory.swap means depends on memory.limit."""
-    given = dict(resources)
+    whole = dict(resources)
     known = groups.resources_of(merged.linux) if merged.linux else {}
     for family, partners in (("cpu", {"quota", "period"}), ("memory", {"limit", "swap"})):
-        one = given.get(family)
+        one = whole.get(family)
         if isinstance(one, Mapping) and partners & set(one):
             before = known.get(family, {})
-            given[family] = {**{key: before[key] for key in partners & set(before)}, **one}
-    return given
+            whole[family] = {**{key: before[key] for key in partners & set(before)}, **one}
+    return whole
 
 
 def _merge(spec: Spec, resources: Mapping[str, Any]) -> Spec:

@@ -415,6 +415,34 @@ def test_limits_change_and_are_kept(house: House) -> None:
         assert all(one.agrees is not False for one in house.runtime.diff("c"))
 
 
+def test_a_zero_is_no_limit(house: House) -> None:
+    """dockerd's update has one for all that it leaves alone; runc takes it so, in a spec as well."""
+    nothing = {
+        "memory": {"limit": 0, "reservation": 0, "swap": 0, "kernel": 0},
+        "cpu": {"shares": 0, "quota": 0, "period": 0, "realtimeRuntime": 0, "realtimePeriod": 0},
+        "blockIO": {"weight": 0},
+    }
+    begin = house.spec(
+        lambda document: document["linux"]["resources"].update(nothing), "sleep", "1000"
+    )
+    house.create("c", begin)
+    run(house.runtime.start("c"))
+    state = states.read(house.runtime.root, "c")
+    assert int(value(state, "memory", "memory.limit_in_bytes")) > 1 << 60
+    run(house.runtime.update("c", {"memory": {"limit": 64 << 20}, "cpu": {"quota": 40000}}))
+    run(house.runtime.update("c", {**nothing, "cpu": {**nothing["cpu"], "shares": 200}}))
+    assert value(state, "cpu", "cpu.shares") == "200"
+    assert value(state, "cpu", "cpu.cfs_quota_us") == "40000"
+    assert value(state, "memory", "memory.limit_in_bytes") == str(64 << 20)
+    linux = load_spec(house.runtime.root / "c").linux
+    assert linux is not None
+    assert linux.resources is not None
+    assert linux.resources.memory is not None
+    assert linux.resources.memory.limit == 64 << 20  # what later updates build upon
+    assert all(one.agrees is not False for one in house.runtime.diff("c"))
+    run(house.runtime.delete("c", force=True))
+
+
 def test_kernel_memory_of_tcp_is_limited_where_linux_can(house: House) -> None:
     limits = {"memory": {"kernelTCP": 8 << 20, "kernel": 9 << 20}}
     with running(house, "sleep", "1000") as state:
