@@ -12,9 +12,11 @@ import errno
 import lzma
 import os
 import stat
+import sys
 import tarfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,7 @@ def fill(rootfs: Path, words: str, notice: Callable[[str], None]) -> str | None:
         raise NotFound(f"no file {words}", hint="--from tar:FILE")
     root = os.open(rootfs, c.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with _open(words) as archive:
+        with _opened(words) as archive:
             _Unpacking(root, archive, notice).run()
             _check_end(archive)
     except _DAMAGED as error:
@@ -54,18 +56,30 @@ def fill(rootfs: Path, words: str, notice: Callable[[str], None]) -> str | None:
     return _shell(rootfs)
 
 
-def _open(path: str) -> tarfile.TarFile:
+@contextmanager
+def _opened(path: str) -> Iterator[tarfile.TarFile]:
+    """The archive in this file, whatever it is compressed by. Unsupported."""
+    with open(path, "rb") as file:
+        compressed = file.read(4) == _ZSTD
+    if not compressed:
+        with tarfile.open(path, "r:*") as archive:
+            yield archive
+        return
+    # tarfile itself knows this form from Python 3.14 on
     try:
-        return tarfile.open(path, "r:*")
-    except tarfile.TarError:
-        with open(path, "rb") as file:
-            compressed = file.read(4) == _ZSTD
-        if compressed:
-            raise Unsupported(
-                f"{path} is compressed by zstd, which this Python cannot read",
-                hint=f"zstd -d {path}, or run mobyshell with Python 3.14",
-            ) from None
-        raise
+        if sys.version_info >= (3, 14):
+            from compression import zstd
+        else:
+            from backports import zstd
+    except ImportError:
+        raise Unsupported(
+            f"{path} is compressed by zstd, which this Python cannot read", hint=f"zstd -d {path}"
+        ) from None
+    try:
+        with zstd.ZstdFile(path) as plain, tarfile.open(fileobj=plain, mode="r:") as archive:
+            yield archive
+    except zstd.ZstdError as error:
+        raise ValueError(str(error)) from None
 
 
 def _unusable(path: str, why: str) -> InvalidSpec:
@@ -80,6 +94,8 @@ def _check_end(archive: tarfile.TarFile) -> None:
     block = archive.fileobj.read(tarfile.BLOCKSIZE)
     if block.strip(b"\0"):
         raise ValueError(f"damaged at byte {archive.offset}")
+    while archive.fileobj.read(_CHUNK):  # what is compressed has its checksum behind all of it
+        pass
 
 
 def _shell(rootfs: Path) -> str | None:
