@@ -128,6 +128,10 @@ def _asked(call: Call, own: Process) -> Process:
     if flags.on("no-new-privs"):
         changes["no_new_privileges"] = True
     if flags.given("env"):
+        for one in flags.list("env"):
+            if one.find("=") < 1:
+                said = f'unable to start container process: invalid environment variable: "{one}"'
+                raise Failure(f"exec failed: {said}", FAILED)
         changes["env"] = (*(own.env or ()), *flags.list("env"))
     if flags.given("cap"):
         changes["capabilities"] = _more(own.capabilities, tuple(flags.list("cap")))

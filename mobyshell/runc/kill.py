@@ -18,7 +18,7 @@ _LAST = 64
 def run(call: Call) -> int:
     """`kill`."""
     words, root = call.flags.words, call.root()
-    number = parse_signal(words[1] if len(words) > 1 else "SIGTERM")
+    number = parse_signal((words[1] if len(words) > 1 else "") or "SIGTERM")
     if not 0 <= number <= _LAST:
         state = states.read(root, call.id)
         stopped = states.status(root, state) is Status.STOPPED

@@ -48,6 +48,14 @@ def test_what_flags_change(running: Machine) -> None:
     assert more ^ plain == 1 << 21 | 1 << 25
 
 
+@pytest.mark.parametrize("word", ["NAME", "=value", ""])
+def test_what_is_no_variable_is_refused(running: Machine, word: str) -> None:
+    """As in a config.json, and by runc: no program expects such strings in its environment."""
+    done = running.call("exec", "--env", word, "c", "true")
+    assert done.returncode == 255
+    assert f'invalid environment variable: "{word}"'.replace('"', '\\"') in done.stderr
+
+
 def test_capabilities_that_are_left_out_are_a_warning_each_time(
     running: Machine, tmp_path: Path
 ) -> None:

@@ -90,6 +90,7 @@ def test_a_whole_life_needs_no_python(ours: Machine, installed: Machine) -> None
     assert same_state(ours, installed) == "paused"
     ours.ok("resume", "c")
     installed.ok("kill", "c", "0")
+    ours.ok("kill", "c", "")  # as without a word: TERM, for which this process 1 has no handler
     installed.ok("kill", "c", "SIGKILL")
     eventually(partial(stopped, installed))
     assert same_state(ours, installed) == "stopped"

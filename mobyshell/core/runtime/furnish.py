@@ -28,8 +28,8 @@ from mobyshell.core.values import value
 
 ASKED = (b"m", b"c", b"d", b"f", b"i")
 """The words. m: the mode of a directory, as text into the memory that is named; c: a directory's
-entries and mode into a mount; d, f: a directory, a file is made at the path that follows, beneath
-the root; i: a mount's ids are mapped as `Ids.as_word` says."""
+entries into a mount, and with o its owner; d, f: a directory, a file is made at the path that
+follows, beneath the root; i: a mount's ids are mapped as `Ids.as_word` says."""
 
 TOGETHER = 64
 """So many files are copied before others have their turn."""
@@ -53,13 +53,13 @@ def furnish(word: bytes, handed: tuple[int, ...], asking: Asking) -> Steps[None]
     SyscallFailed with what the child is at, and with the path that could not be made or copied.
     """
     try:
-        if len(handed) != (2 if word == b"c" else 1):
+        copying = word[:1] == b"c"
+        if len(handed) != (2 if copying else 1):
             raise SyscallFailed("recvmsg", errno.EBADF, what=asking.what)
         try:
             yield from _answer(word[:1], word[1:], handed, asking)
         except OSError as error:
             path = os.fsdecode(word[1:])
-            copying = word == b"c"
             raise SyscallFailed(
                 "copy" if copying else "mkdirat", error.errno or 0,
                 path=str(error.filename or ".") if copying else path, what=asking.what,
@@ -77,7 +77,8 @@ def furnish(word: bytes, handed: tuple[int, ...], asking: Asking) -> Steps[None]
 def _answer(kind: bytes, argument: bytes, handed: tuple[int, ...], asking: Asking) -> Steps[None]:
     held = handed[0]
     if kind == b"c":
-        _own_and_mode(held, handed[1])
+        if argument == b"o":
+            _own(handed[1], os.fstat(held))
         yield from _copy_all(held, handed[1])
     elif kind == b"m":
         mode = stat.S_IMODE(os.fstat(held).st_mode)
@@ -117,13 +118,18 @@ def _at(fd: int) -> str:
     return f"/proc/self/fd/{fd}"
 
 
-def _own_and_mode(old: int, new: int) -> None:
-    there, here = os.fstat(old), os.fstat(new)
+def _own(new: int, there: os.stat_result) -> None:
+    here = os.fstat(new)
     if (there.st_uid, there.st_gid) != (here.st_uid, here.st_gid):
         try:
             os.chown(_at(new), there.st_uid, there.st_gid)
         except PermissionError:
             pass  # of a user whom this one may not make files for: they are then this one's
+
+
+def _own_and_mode(old: int, new: int) -> None:
+    there = os.fstat(old)
+    _own(new, there)
     os.chmod(_at(new), stat.S_IMODE(there.st_mode))
 
 

@@ -303,6 +303,24 @@ def test_a_tmpfs_keeps_the_mode_of_what_it_covers(house: House, rootfs: Path) ->
     assert lines == ["7751", "700", "1777"]
 
 
+def test_copying_up_leaves_the_mode_that_is_asked_for(house: House, rootfs: Path) -> None:
+    """One that was not there has a tmpfs's own, as under runc and crun: podman copies up by itself,
+    and not only root shall write to what it made. Its owner is that of what it covers."""
+    for name in ("kept", "given", "owned"):
+        (rootfs / name).mkdir()
+        (rootfs / name).chmod(0o2751)
+        os.chown(rootfs / name, 7, 8)
+    lines = house.sh(
+        "stat -c '%a %u:%g' /kept /given /owned /new /strict",
+        with_mounts(
+            tmpfs("/kept", "tmpcopyup"), tmpfs("/given", "tmpcopyup", "mode=700"),
+            tmpfs("/owned", "tmpcopyup", "uid=3", "gid=4"), tmpfs("/new", "tmpcopyup"),
+            tmpfs("/strict", "tmpcopyup", "mode=750"), rootfs=rootfs,
+        ),
+    )  # fmt: skip
+    assert lines == ["2751 7:8", "700 7:8", "2751 3:4", "1777 0:0", "750 0:0"]
+
+
 def test_copying_up(house: House, rootfs: Path) -> None:
     top = rootfs / "data"
     (top / "deep" / "er").mkdir(parents=True)

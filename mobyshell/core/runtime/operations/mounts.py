@@ -282,7 +282,9 @@ def _filesystem(entry: Mount, options: MountOptions, kind: str, label: str | Non
     # the mount point first: a tmpfs takes the mode of what it covers
     split = len(made) - 3
     late = c.MOUNT_ATTR_RDONLY if copied and options.read_only else 0
-    before = [*made[split:], *(hand_over(b"c", TARGET, MOUNT) if copied else ())]
+    owned = any(word.startswith(("uid=", "gid=")) for word in options.data)
+    copy = hand_over(b"c" if owned else b"co", TARGET, MOUNT) if copied else ()
+    before = [*made[split:], *copy]
     before += of_files(MOUNT, label) if label else []
     target = _target(entry, options, kind)
     return [*made[:split], *_finish(
