@@ -247,6 +247,8 @@ def show(result: Result, options: Options) -> int:
         return result.code
     if isinstance(result, r.Text):
         write(_harmless(result.text) if tty else result.text)
+    elif isinstance(result, r.Bytes):
+        _bytes(result, tty)
     elif isinstance(result, r.Rows):
         _say(result.said, options)
         _rows(result, form, options.quiet, write, tty)
@@ -256,6 +258,14 @@ def show(result: Result, options: Options) -> int:
         _stream(result, options.form or ("table" if result.document else form), write)
     sys.stdout.flush()
     return 0
+
+
+def _bytes(result: Any, tty: bool) -> None:
+    if tty or not hasattr(sys.stdout, "buffer"):
+        raise result.refused()
+    sys.stdout.flush()
+    for piece in result.pieces:
+        sys.stdout.buffer.write(piece)
 
 
 def _harmless(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
 
 from mobyshell.commands.registry import (
@@ -17,9 +18,10 @@ from mobyshell.commands.registry import (
     optional,
     verb,
 )
-from mobyshell.commands.results import Done, Rows, Text
+from mobyshell.commands.results import Bytes, Done, Rows, Text
 from mobyshell.commands.stored import changes_of, collect, digest_of, kept_labels, ns, plain
-from mobyshell.core.errors import AlreadyExists, StoreDamaged, SyscallFailed, UsageError
+from mobyshell.commands.written import output_file
+from mobyshell.core.errors import AlreadyExists, StoreDamaged, SyscallFailed
 from mobyshell.core.oci.digest import Digest
 from mobyshell.core.oci.safejson import show
 
@@ -71,27 +73,32 @@ def active(ctx: Context, *, filters: tuple[str, ...]) -> Rows:
 @verb(
     N, "get",
     _BLOB,
-    option("-o --output", "the file to write it to; /dev/stdout for a pipe", FILE),
+    option("-o --output", "the file to write it to; - for standard output", FILE),
     effect=READ, example="content get sha256:2cf24dba",
 )  # fmt: skip
-def get(ctx: Context, *, digest: str, output: str | None) -> Text | Done:
-    """Print a blob, if it is text, or write it to a file."""
+def get(ctx: Context, *, digest: str, output: str | None) -> Text | Bytes | Done:
+    """Print a blob, or write it to a file. What is no text is not shown on a terminal."""
     content = ctx.space.content
     with content.open(digest_of(ctx.space, digest)) as blob:
         if output is not None:
-            try:
-                with open(output, "wb") as file:
-                    for piece in blob.pieces():
-                        file.write(piece)
-            except OSError as error:
-                raise SyscallFailed.of(error, "write", path=output) from error
+            with output_file(output) as file:
+                for piece in blob.pieces():
+                    file.write(piece)
             return Done(said=f"{blob.size} bytes in {output}")
         if blob.size > _LONGEST_TEXT:
-            raise UsageError(f"{blob.digest} has {blob.size} bytes", hint="-o FILE")
+            return _unshown(ctx.space, blob.digest, f"has {blob.size} bytes")
         try:
             return Text(blob.read().decode())
         except UnicodeDecodeError:
-            raise UsageError(f"{blob.digest} is no text", hint="-o FILE") from None
+            return _unshown(ctx.space, blob.digest, "is no text")
+
+
+def _unshown(space: Namespace, digest: Digest, why: str) -> Bytes:
+    def pieces() -> Iterator[bytes]:
+        with space.content.open(digest) as blob:
+            yield from blob.pieces()
+
+    return Bytes(pieces(), f"{digest} {why}", "-o FILE")
 
 
 @verb(

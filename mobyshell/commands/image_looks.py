@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from mobyshell.commands.image_transfer import find_image
@@ -19,8 +20,7 @@ from mobyshell.commands.registry import (
     switch,
     verb,
 )  # fmt: skip
-from mobyshell.commands.results import Done, Record, Rows, Text
-from mobyshell.core.errors import UsageError
+from mobyshell.commands.results import Bytes, Done, Record, Rows, Text
 
 if TYPE_CHECKING:
     from mobyshell.commands.context import Context
@@ -125,17 +125,25 @@ def diff(
     N, "cat", _IMAGE, argument("path", TEXT, "a file in it"), _LAYER, _PLATFORM,
     effect=READ, example="image cat alpine /hello",
 )  # fmt: skip
-def cat(ctx: Context, *, image: str, path: str, layer: int | None, platform: str | None) -> Text:
-    """Show a text file of an image; of a layer, as it was then."""
-    from mobyshell.moby.look import LARGEST, content
+def cat(
+    ctx: Context, *, image: str, path: str, layer: int | None, platform: str | None
+) -> Text | Bytes:
+    """Print a file of an image; of a layer, as it was then. What is no text is not shown on a terminal."""
+    from mobyshell.moby.look import LARGEST, pieces
 
-    data = content(find_image(ctx, image, platform), path, layer=layer, most=LARGEST + 1)
+    found = pieces(find_image(ctx, image, platform), path, layer=layer)
+    first = next(found, b"")
+    second = next(found, b"") if first else b""
     hint = f"`image unpack {image} DIRECTORY` has it as a file"
-    if b"\0" in data:
-        raise UsageError(f"{clean(path)} is no text", hint=hint)
-    if len(data) > LARGEST:
-        raise UsageError(f"{clean(path)} is longer than {size(LARGEST)}", hint=hint)
-    return Text(data.decode("utf-8", "replace"))
+    if second:
+        why = f"is longer than {size(LARGEST)}"
+        return Bytes(chain((first, second), found), f"{clean(path)} {why}", hint)
+    try:
+        if b"\0" not in first:
+            return Text(first.decode())
+    except UnicodeDecodeError:
+        pass
+    return Bytes((first,), f"{clean(path)} is no text", hint)
 
 
 @verb(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,8 @@ from mobyshell.commands.registry import (
 )
 from mobyshell.commands.results import Done, Rows
 from mobyshell.commands.stored import image_name
-from mobyshell.core.errors import SyscallFailed, UsageError
+from mobyshell.commands.written import output_file
+from mobyshell.core.errors import UsageError
 from mobyshell.core.oci.reference import parse_reference
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def import_(
 @verb(
     N, "export",
     argument("images", IMAGE, "the images", many=True),
-    option("-o --output", "the file to write (default: standard output)", FILE),
+    option("-o --output", "the file to write (default, and -: standard output)", FILE),
     _PLATFORM,
     effect=READ, example="image export alpine -o out.tar", asks="-o ",
 )  # fmt: skip
@@ -221,28 +221,13 @@ def export(
     from mobyshell.moby.transfer import export_images, export_layout
 
     names = [image_name(ctx.space, one) for one in images]
-    if output is None:
-        if sys.stdout.isatty():
-            raise UsageError("an archive is nothing to look at", hint="-o FILE, or > FILE")
-        export_images(tenant(ctx), names, sys.stdout.buffer, platform=_platform(platform))
-        return Done()
-    if output.endswith("/") or os.path.isdir(output):
+    if output is not None and (output.endswith("/") or os.path.isdir(output)):
         place = Path(os.path.abspath(output))
         export_layout(tenant(ctx), names, place, platform=_platform(platform))
         return Done(said=f"wrote {output}")
-    temporary = f"{output}.{os.getpid()}.new"
-    try:
-        with open(temporary, "xb") as file:
-            export_images(tenant(ctx), names, file, platform=_platform(platform))
-            os.fsync(file.fileno())
-        os.rename(temporary, output)
-    except OSError as error:
-        _remove(temporary)
-        raise SyscallFailed.of(error, "write", path=output) from None
-    except BaseException:
-        _remove(temporary)
-        raise
-    return Done(said=f"wrote {output}")
+    with output_file(output or "-") as file:
+        export_images(tenant(ctx), names, file, platform=_platform(platform))
+    return Done(said=f"wrote {output}" if output else "")
 
 
 def tenant(ctx: Context) -> Tenant:
@@ -291,10 +276,3 @@ def _password(ctx: Context, user: str, host: str) -> str:
     if not ctx.interactive:
         raise UsageError(f"no password for {user} at {host}", hint="set MOBYSHELL_PASSWORD")
     return ctx.secret(f"Password of {user} at {host}")
-
-
-def _remove(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass

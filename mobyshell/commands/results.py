@@ -7,6 +7,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any, TypeAlias
 
+    from mobyshell.core.errors import UsageError
+
     Row: TypeAlias = Mapping[str, Any]
 
 
@@ -41,6 +43,21 @@ class Text:
 
     def __init__(self, text: str) -> None:
         self.text = text
+
+
+class Bytes:
+    """A document that is no text: for a pipe or a file. Whoever can only show text says `why` not."""
+
+    __slots__ = ("hint", "pieces", "why")
+
+    def __init__(self, pieces: Iterable[bytes], why: str, hint: str) -> None:
+        self.pieces, self.why, self.hint = pieces, why, hint
+
+    def refused(self) -> UsageError:
+        """The error where there is nobody who takes bytes."""
+        from mobyshell.core.errors import UsageError
+
+        return UsageError(self.why, hint=self.hint)
 
 
 class Stream:
@@ -82,4 +99,4 @@ def done_each(subjects: Sequence[str], do: Callable[[str], object]) -> Done:
 
 
 if TYPE_CHECKING:
-    Result: TypeAlias = Rows | Record | Text | Stream | Done
+    Result: TypeAlias = Rows | Record | Text | Bytes | Stream | Done

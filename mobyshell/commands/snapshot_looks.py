@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mobyshell.commands.output import clean, size
 from mobyshell.commands.registry import FILE, READ, SNAPSHOT, option, optional, verb
-from mobyshell.commands.results import Record, Rows, Text
+from mobyshell.commands.results import Done, Record, Rows, Text
 from mobyshell.commands.snapshot import KEY, SNAPSHOTTER, mount_rows, record_of, snapshots_of
 from mobyshell.core.errors import UsageError
 
@@ -88,12 +88,12 @@ def tree(ctx: Context, *, snapshotter: str | None) -> Text:
 @verb(
     N, "diff", KEY,
     option("--from", "compare with this one, instead of with its parent", SNAPSHOT, name="other"),
-    option("-o --output", "write it as a layer, a tar with whiteouts", FILE),
+    option("-o --output", "write it as a layer, a tar with whiteouts; - for standard output", FILE),
     SNAPSHOTTER, effect=READ, example="snapshot diff layer-key", key="d",
 )  # fmt: skip
 def diff(
     ctx: Context, *, key: str, other: str | None, output: str | None, snapshotter: str | None
-) -> Rows | Record:
+) -> Rows | Record | Done:
     """Show what a snapshot has added, changed and deleted of its parent's files, or of another's."""
     from mobyshell.core.store import owners
     from mobyshell.core.store.differences import differences
@@ -129,12 +129,16 @@ def _differences(found: Iterable[Difference]) -> Rows:
     return Rows(columns, rows, "path")
 
 
-def _write(snapshots: Snapshotter, key: str, output: str, enter: Sequence[str]) -> Record:
+def _write(snapshots: Snapshotter, key: str, output: str, enter: Sequence[str]) -> Record | Done:
     import os
 
+    from mobyshell.commands.written import standard_output
     from mobyshell.core.errors import SyscallFailed
     from mobyshell.core.store.differences import write_layer
 
+    if output == "-":
+        write_layer(snapshots, key, standard_output().fileno(), enter=enter)
+        return Done()
     try:
         fd = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     except OSError as error:

@@ -6,6 +6,7 @@ show of images is here, as values.
 
 from __future__ import annotations
 
+import os
 import posixpath
 import stat
 from collections import Counter
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mobyshell.core.errors import NotFound
+from mobyshell.core.linux.paths import read_most
 from mobyshell.core.oci.digest import Digest
 from mobyshell.core.store.differences import Difference, Way, differences
 from mobyshell.core.store.stack import Entry, Stack
@@ -107,6 +109,19 @@ def content(
     """The first bytes of a file of the image."""
     with stack(image, layer, snapshotter) as (opened, _):
         return opened.read(path, most)
+
+
+def pieces(
+    image: Image, path: str, *, layer: int | None = None, snapshotter: str = ""
+) -> Iterator[bytes]:
+    """All bytes of a file of the image, in pieces of `LARGEST`; NotFound before the first."""
+    with stack(image, layer, snapshotter) as (opened, _):
+        fd = opened.open(path)
+    try:
+        while piece := read_most(fd, LARGEST):
+            yield piece
+    finally:
+        os.close(fd)
 
 
 def wasted(image: Image, *, snapshotter: str = "") -> list[Wasted]:

@@ -25,6 +25,8 @@ def plain(result: r.Result) -> Any:
             return dict(result.fields)
         case r.Text():
             return result.text.rstrip("\n")
+        case r.Bytes():
+            raise result.refused()
         case r.Done():
             return result.id
         case r.Stream():

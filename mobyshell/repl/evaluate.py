@@ -57,6 +57,8 @@ class Evaluator:
         result = self._run(pipeline)
         if isinstance(result, r.Stream):
             self._stream(pipeline, result)
+        elif isinstance(result, r.Bytes) and not pipeline.assign:
+            self._give(pipeline, result)  # nothing to remember
         else:
             self.variables["_"] = plain(result)
             self._give(pipeline, result)
@@ -221,6 +223,9 @@ def _pieces(result: r.Result) -> Iterator[bytes]:
     """A result for a command's standard input: a document as it is, else one JSON object a line."""
     if isinstance(result, r.Text):
         yield result.text.encode("utf-8", "surrogateescape")
+        return
+    if isinstance(result, r.Bytes):
+        yield from result.pieces
         return
     rows = result.items if isinstance(result, r.Stream) else rows_of(result)
     for row in rows:

@@ -351,6 +351,8 @@ def show(app: MobyshellApp, wanted: Request, result: r.Result) -> None:
             app.notify(f"{words}{code}", title=wanted.verb.name, markup=False)
         case r.Text():
             app.push_screen(ResultScreen(title, result.text.splitlines()))
+        case r.Bytes():
+            app.notify(f"{result.why}\n{result.hint}", severity="error", markup=False)
         case r.Rows():
             lines = output.table(result).splitlines() if result.rows else ["nothing"]
             said = textwrap.wrap(result.said, 76)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import stat
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import Workplace
+from tests.conftest import PROGRAM, Workplace
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
@@ -268,12 +270,61 @@ def test_an_image_of_another_namespace_is_not_only_looked_for_at_a_registry(
     assert "it is in namespace default: --namespace default" in done.stderr
 
 
-def test_what_cat_cannot_show_is_an_error(place: Workplace) -> None:
+def test_what_cat_cannot_show_goes_to_a_pipe_as_it_is(place: Workplace) -> None:
     assert place.ok("image", "cat", "box", "/data/page") == "from the image"
-    done = place.run("image", "cat", "box", "/bin/busybox")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "/bin/busybox is no text" in done.stderr
-    assert "image unpack box DIRECTORY" in done.stderr
+    words = [PROGRAM, "image", "cat", "box", "/bin/busybox"]
+    done = subprocess.run(words, check=True, capture_output=True, env=place.environment)
+    assert (done.stdout, done.stderr) == (Path("/bin/busybox").read_bytes(), b"")
+    ours, theirs = os.openpty()
+    shown = subprocess.run(words, check=False, stdout=theirs, stderr=subprocess.PIPE,
+                           env=place.environment)  # fmt: skip
+    os.close(theirs)
+    os.close(ours)
+    assert shown.returncode == 2
+    assert b"/bin/busybox is longer than" in shown.stderr
+    assert b"image unpack box DIRECTORY" in shown.stderr
+    assert "busybox is longer" in place.run("repl", input="x = image cat box /bin/busybox\n").stderr
+    assert place.run("repl", input="image cat box /bin/busybox |! wc -c\n").stdout.strip() == str(
+        len(done.stdout)
+    )
+
+
+def test_what_is_no_utf8_is_not_changed_in_a_pipe(place: Workplace) -> None:
+    (place.directory / "old").mkdir()
+    (place.directory / "old/latin1").write_bytes(b"caf\xe9\r\n")
+    (place.directory / "old/Dockerfile").write_text("FROM scratch\nCOPY latin1 /\n")
+    place.ok("image", "build", "-t", "old", "old")
+    done = subprocess.run([PROGRAM, "image", "cat", "old", "/latin1"], check=True,
+                          capture_output=True, env=place.environment)  # fmt: skip
+    assert done.stdout == b"caf\xe9\r\n"
+
+
+def test_where_an_export_goes(place: Workplace) -> None:
+    """Into a pipe, through a link, into a device: nothing but a file is replaced by one."""
+    words = [PROGRAM, "image", "export", "box"]
+    made = subprocess.run(words, check=True, capture_output=True, env=place.environment).stdout
+    for name in ("-", "/dev/stdout"):
+        done = subprocess.run([*words, "-o", name], check=True, capture_output=True,
+                              env=place.environment, cwd=place.directory)  # fmt: skip
+        assert done.stdout == made
+    pipe, link, file = (place.directory / name for name in ("pipe", "link", "real.tar"))
+    os.mkfifo(pipe)
+    file.write_bytes(b"old")
+    link.symlink_to("real.tar")
+    with subprocess.Popen([*words, "-o", pipe], env=place.environment) as writer:
+        assert pipe.read_bytes() == made
+        assert writer.wait() == 0
+    assert pipe.is_fifo()
+    place.ok("image", "export", "box", "-o", str(link))
+    assert (link.is_symlink(), file.read_bytes()) == (True, made)
+    null = place.directory / "null"
+    os.mknod(null, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    place.ok("image", "export", "box", "-o", str(null))
+    assert null.is_char_device()
+    assert (
+        place.run("image", "export", "box", "-o", str(place.directory / "no/such")).returncode == 1
+    )
+    assert not [one for one in os.listdir(place.directory) if one == "-" or one.endswith(".new")]
 
 
 def test_a_platform_that_is_not_here_is_asked_for(place: Workplace) -> None:

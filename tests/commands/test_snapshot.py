@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Workplace
+from tests.conftest import PROGRAM, Workplace
 
 pytestmark = pytest.mark.root
 
@@ -47,6 +47,9 @@ def test_what_mount_is_told_works(workplace: Workplace, snapshotter: str) -> Non
     with tarfile.open(workplace.directory / "layer.tar") as archive:
         assert {".wh.file", "new"} <= set(archive.getnames())
     assert workplace.run("snapshot", "diff", "box", "-o", "layer.tar", *which).returncode == 1
+    piped = subprocess.run([PROGRAM, "snapshot", "diff", "box", "-o", "-", *which], check=True,
+                           capture_output=True, env=workplace.environment)  # fmt: skip
+    assert piped.stdout == (workplace.directory / "layer.tar").read_bytes()
     assert workplace.run("snapshot", "rm", "base", *which).returncode == 3
     workplace.ok("snapshot", "rm", "box", "base", *which)
     assert rows(workplace, "snapshot", "ls", *which) == []
