@@ -115,6 +115,8 @@ class _Importing:
         """Have all of it; the chain id of the snapshot made of it. `snapshotter` None: make none."""
         needed = self._needed(target, 0)
         if not needed:
+            if self._platform is None:
+                raise NotFound(f"of what {target.digest} names, nothing is in it")
             raise NotFound(f"there is no image for {self._platform} in it")
         ours = self._ours(needed) if snapshotter is not None else None
         labels: dict[Digest, dict[str, str]] = {}

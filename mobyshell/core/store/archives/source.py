@@ -20,6 +20,7 @@ from typing import Protocol
 
 from mobyshell.core.errors import InvalidImage, InvalidLayer, NotFound, SyscallFailed
 from mobyshell.core.linux.paths import open_beneath
+from mobyshell.core.store.archives.foreign import BZIP2, XZ, Damaged, plainer
 from mobyshell.core.store.layers import Compression, Region
 from mobyshell.core.store.layers.compression import Unpacked, detect, peeked
 from mobyshell.core.store.layers.tar.blocks import BLOCK, Blocks
@@ -68,7 +69,7 @@ def open_source(path: str | os.PathLike[str] | int, spool: Path) -> Iterator[Ima
             yield DirectorySource(fd, opened)
             return
         start = os.pread(fd, 8, 0) if stat.S_ISREG(kind) else b""
-        if not stat.S_ISREG(kind) or detect(start) is not Compression.NONE:
+        if not stat.S_ISREG(kind) or _is_packed(start):
             fd = _spooled(fd, spool)
             opened.append(fd)
         yield ArchiveSource(fd)
@@ -112,7 +113,7 @@ class ArchiveSource:
         try:
             self._list()
         except InvalidLayer as error:
-            raise InvalidImage(f"this is no archive of images: {error}") from None
+            raise _no_archive(error) from None
         if not self._members:
             raise InvalidImage("there is nothing in this archive")
 
@@ -194,21 +195,29 @@ def _spooled(fd: int, spool: Path) -> int:
     spool.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = os.open(spool, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
     try:
-        start, chunks = peeked(_chunks(fd))
+        start, chunks = peeked(plainer(_chunks(fd)))
         compression = detect(start)
-        if compression is not Compression.NONE:
-            chunks = iter(Unpacked(chunks, compression, Limits()))
-        for chunk in chunks:
+        for chunk in Unpacked(chunks, compression, Limits()):
             view = memoryview(chunk)
             while view:
                 view = view[os.write(file, view) :]
-    except InvalidLayer as error:
+    except (InvalidLayer, Damaged) as error:
         os.close(file)
-        raise InvalidImage(f"this is no archive of images: {error}") from None
+        raise _no_archive(error) from None
     except BaseException:
         os.close(file)
         raise
     return file
+
+
+def _is_packed(start: bytes) -> bool:
+    return start.startswith((BZIP2, XZ)) or detect(start) is not Compression.NONE
+
+
+def _no_archive(error: InvalidLayer | Damaged) -> InvalidImage:
+    why = error.reason if isinstance(error, InvalidLayer) else error
+    return InvalidImage(f"this is no archive of images: {why}",
+                        hint="`docker save`, `podman save` and `image export` write some")  # fmt: skip
 
 
 def _chunks(fd: int) -> Iterator[bytes]:

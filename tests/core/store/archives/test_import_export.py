@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import os
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -261,9 +263,46 @@ HOSTILE = {
     "zeros": bytes(10240),
     "cut": None,
     "xz": b"\xfd7zXZ\0" + bytes(100),
+    "xz of noise": lzma.compress(os.urandom(4096)),
+    "xz cut": lzma.compress(os.urandom(4096))[:-20],
+    "bzip2": b"BZh9" + bytes(100),
+    "bzip2 cut": bz2.compress(os.urandom(4096))[:-20],
+    "lz4": b"\x04\x22\x4d\x18" + bytes(100),
     "gzip of noise": gzip.compress(os.urandom(4096)),
     "gzip cut": gzip.compress(bytes(100000))[:50],
 }
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_an_archive_may_be_compressed_as_a_whole(
+    namespace: Namespace, tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    """Also in several streams, as pbzip2 and pixz write them, with zeros behind, and through a pipe."""
+    layout(tmp_path)
+    plain = (tmp_path / "layout.tar").read_bytes()
+    half = len(plain) // 2
+    packed = tmp_path / "packed"
+    packed.write_bytes(pack(plain[:half]) + pack(plain[half:]) + bytes(512))
+    (one,) = load(namespace, packed, name="packed")
+    assert seen(namespace, one.chain_id) == {"a": "above\n"}
+    with subprocess.Popen(["cat", packed], stdout=subprocess.PIPE) as cat:
+        assert cat.stdout is not None
+        with open_source(cat.stdout.fileno(), namespace.scope.root.ingests) as source:
+            (again,) = import_images(namespace, source, name="again")
+    assert again.image.target == one.image.target
+
+
+def test_an_index_of_which_nothing_is_there(namespace: Namespace, tmp_path: Path) -> None:
+    place = layout(tmp_path)
+    top = json.loads((place / "index.json").read_text())["manifests"][0]["digest"].partition(":")[2]
+    for blob in (place / "blobs/sha256").iterdir():
+        if blob.name != top:
+            blob.unlink()
+    with (
+        nothing_is_left(namespace),
+        pytest.raises(NotFound, match=f"sha256:{top} names, nothing is"),
+    ):
+        load(namespace, place)
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
