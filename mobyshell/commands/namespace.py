@@ -120,13 +120,24 @@ def use(ctx: Context, *, name: str, create: bool) -> Done:
     """
     from mobyshell.core.tasks.paths import DEFAULT_NAMESPACE, keep_default_namespace
 
-    if name not in (DEFAULT_NAMESPACE, *_tasks(ctx)):
-        if create and name not in {one.name for one in ctx.store.namespaces.list()}:
+    if name != DEFAULT_NAMESPACE:
+        if create and not _is_there(ctx, name):
             ctx.store.namespaces.create(name)
-        ctx.store.namespaces.get(name)
+        _require(ctx, name)
     keep_default_namespace(name)
     ctx.move(name)
     return Done(said=f"in namespace {name} from now on")
+
+
+def _is_there(ctx: Context, name: str) -> bool:
+    """Whether there is such a namespace, or something in it that the store knows nothing of."""
+    return any(one.name == name and (one.made or not one.empty) for one in tenants_of(ctx).ls())
+
+
+def _require(ctx: Context, name: str) -> None:
+    """NotFound if there is none; UsageError if there can be none of that name."""
+    if not _is_there(ctx, name):
+        ctx.store.namespaces.get(name)
 
 
 def _plan_rm(ctx: Context, *, name: str) -> Rows:
@@ -148,8 +159,7 @@ def _refuse_full(ctx: Context, name: str, left: Collection[tuple[str, str]] = ()
     """WrongState with what is in it, but for the garbage `left`; NotFound if there is none."""
     from mobyshell.moby.tenants import named
 
-    if not _tasks(ctx).get(name):
-        ctx.store.namespaces.get(name)
+    _require(ctx, name)
     found = tenants_of(ctx).objects(name, measured=False)
     inside = [one for one in found if (one.kind, one.name) not in left]
     if inside:
@@ -171,8 +181,8 @@ def rm(ctx: Context, *, name: str) -> Done:
     """
     from mobyshell.commands.stored import collect
 
+    _require(ctx, name)
     if not _tasks(ctx).get(name):
-        ctx.store.namespaces.get(name)
         collect(ctx)  # what is only left of something holds nobody up
     _refuse_full(ctx, name)
     ctx.store.namespaces.delete(name)

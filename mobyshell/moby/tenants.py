@@ -35,7 +35,8 @@ Objects = Iterator["ObjectInfo"]
 @value
 class TenantInfo:
     """A tenant. `counts` by kind, of those it has any of; `bytes` of its blobs and committed
-    snapshots; `used`: the session is in it; `made`: the store knows it (else only tasks do)."""
+    snapshots; `used`: the session is in it; `made`: the store knows it (else it has tasks, networks or
+    volumes alone)."""
 
     name: str
     used: bool
@@ -86,13 +87,14 @@ class LiveTenants:
         self._store, self._tasks, self._root, self._here = store, tasks, root, here
 
     def ls(self) -> list[TenantInfo]:
-        """See `Tenants.ls`: also those that only have tasks, and the one that the session is in."""
+        """See `Tenants.ls`: also those that only have tasks, networks or volumes, which the store does not
+        know, and the one that the session is in."""
         known = {one.name: one for one in self._store().namespaces.list(count=True)}
         alive: dict[str, int] = {}
         for task in self._tasks():
             alive[task.namespace] = alive.get(task.namespace, 0) + 1
         found = []
-        for name in sorted({*known, *alive, self._here()}):
+        for name in sorted({*known, *alive, *self._of_files(), self._here()}):
             one = known.get(name)
             counts = {"tasks": alive.get(name, 0), **(one.inside if one is not None else {}),
                       "networks": len(self._networks(name)), "volumes": len(self._volumes(name))}  # fmt: skip
@@ -117,6 +119,12 @@ class LiveTenants:
             if one.namespace == name:
                 about = f"{one.status} {' '.join(one.args)}".strip()
                 yield ObjectInfo("tasks", one.id, about, None, one.created_ns)
+
+    def _of_files(self) -> set[str]:
+        """Namespaces with networks or volumes: these are directories."""
+        places = [f"{self._root()}/{kind}" for kind in ("networks", "volumes")]
+        names = {name for place in places if os.path.isdir(place) for name in os.listdir(place)}
+        return {one for one in names if self._networks(one) or self._volumes(one)}
 
     def _networks(self, name: str) -> list[ObjectInfo]:
         return [

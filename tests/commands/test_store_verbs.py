@@ -173,6 +173,16 @@ def test_the_namespace_in_use_holds_for_all_verbs(place: Workplace) -> None:
     assert done.returncode == 3
     for what in ("1 container (web), 1 image (docker.io/library/alpine", f"1 blob ({HELLO[:20]}…)"):
         assert what in done.stderr
+    # one that the store knows nothing of is made by what is put into it, too
+    place.ok("volume", "create", "--namespace", "files", "kept")
+    place.ok("network", "create", "--namespace", "files", "lan")
+    assert "files" in [one["name"] for one in rows(place, "namespace", "ls")]
+    refused = place.run("namespace", "rm", "files")
+    assert (refused.returncode, "1 network (lan), 1 volume (kept)" in refused.stderr) == (3, True)
+    place.ok("network", "rm", "--namespace", "files", "lan")
+    place.ok("volume", "rm", "--namespace", "files", "kept")
+    assert "files" not in [one["name"] for one in rows(place, "namespace", "ls")]
+    assert place.run("namespace", "rm", "files").returncode == 3
     place.ok("volume", "create", "--namespace", "made", "kept")
     place.ok("namespace", "use", "default")
     refused = place.run("namespace", "rm", "made")
