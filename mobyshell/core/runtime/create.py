@@ -14,13 +14,14 @@ from mobyshell.core.clock import Clock
 from mobyshell.core.errors import MobyshellError, NotFound, SyscallFailed
 from mobyshell.core.events import EventSink, Failed, TaskCreated
 from mobyshell.core.linux import procfs
+from mobyshell.core.linux.working_directory import starting_in
 from mobyshell.core.oci import Spec
 from mobyshell.core.runtime import directories, hooks, out_of_memory, own_groups, report
 from mobyshell.core.runtime import state as states
 from mobyshell.core.runtime.environment import home
 from mobyshell.core.runtime.executor import Executor, Spawned
 from mobyshell.core.runtime.furnish import ASKED, Asking, furnish
-from mobyshell.core.runtime.handing import starting_in, user_namespaces
+from mobyshell.core.runtime.handing import user_namespaces
 from mobyshell.core.runtime.host_root import HostRoot
 from mobyshell.core.runtime.inside import Inside
 from mobyshell.core.runtime.launch import Container as Container
@@ -342,21 +343,19 @@ class _Creation:
     def _hooks(self) -> Steps[None]:
         assert self.state is not None
         assert self.spec.hooks is not None
-        given_hooks = self.spec.hooks
+        given = self.spec.hooks
         document = states.oci_state(self.state, Status.CREATING)
         self.hooked = True
         # what was before there was a state `creating` is told as it was then
         earlier = {**document, "status": str(Status.CREATED)}
-        yield from hooks.run("prestart", given_hooks.prestart or (), earlier, sink=self.sink)
-        yield from hooks.run(
-            "createRuntime", given_hooks.create_runtime or (), document, sink=self.sink
-        )
+        yield from hooks.run("prestart", given.prestart or (), earlier, sink=self.sink)
+        yield from hooks.run("createRuntime", given.create_runtime or (), document, sink=self.sink)
         inside = Inside(
             self.executor, self.state.pid, namespace_flags(self.state), root=False,
             directory=self.rootfs,  # where runc has them begin
         )  # fmt: skip
         yield from hooks.run(
-            "createContainer", given_hooks.create_container or (), document, sink=self.sink,
+            "createContainer", given.create_container or (), document, sink=self.sink,
             enter=inside,
         )  # fmt: skip
 

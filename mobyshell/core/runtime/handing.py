@@ -6,8 +6,7 @@ import fcntl
 import os
 import signal
 import socket
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 from mobyshell.core.errors import SyscallFailed
 from mobyshell.core.linux import constants as c
@@ -17,24 +16,7 @@ from mobyshell.core.runtime.executor import Executor
 from mobyshell.core.runtime.operations.trees import MAKE_USER_NAMESPACE
 from mobyshell.core.runtime.plan import Actor, Call, Cell, Data, Operation, Phase, Plan, Text
 
-__all__ = ["make_user_namespace", "starting_in", "user_namespaces"]
-
-
-@contextmanager
-def starting_in(directory: int | None) -> Iterator[None]:
-    """Make `directory` (a descriptor) the working directory while a child is cloned."""
-    if directory is None:
-        yield
-        return
-    here = os.open(".", c.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fchdir(directory)
-        try:
-            yield
-        finally:
-            os.fchdir(here)
-    finally:
-        os.close(here)
+__all__ = ["make_user_namespace", "user_namespaces"]
 
 
 def user_namespaces(plan: Plan, executor: Executor, held: ExitStack) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """Running hooks: programs beside the container's life (config.md#posix-platform-hooks).
 
-Owns how one is run: the container's state as JSON on standard input, its own environment, a
-timeout after which it is killed, what it says captured. A hook that must run inside the
+Owns how one is run: in the bundle, the container's state as JSON on standard input, its own
+environment, a timeout after which it is killed, what it says captured. A hook that must run inside the
 container's namespaces is started by a process that enters them (`inside`); this one never does.
 """
 
@@ -12,12 +12,14 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from mobyshell.core.errors import HookFailed, MobyshellError, SyscallFailed
 from mobyshell.core.events import EventSink, Failed, HookDone
 from mobyshell.core.linux import interpreter
 from mobyshell.core.linux.subids import advice
+from mobyshell.core.linux.working_directory import starting_in
 from mobyshell.core.oci import Hook
 from mobyshell.core.runtime.inside import Entered, Inside
 from mobyshell.core.runtime.steps import Readable, Steps
@@ -67,7 +69,8 @@ def _run_one(
     )
     env = dict(one.split("=", 1) for one in own if "=" in one)
     begun = time.monotonic_ns()
-    process = _Process(hook.path, args, env, json.dumps(state).encode(), enter)
+    document = json.dumps(state).encode()
+    process = _Process(hook.path, args, env, document, enter, str(state["bundle"]))
     timeout = hook.timeout
     try:
         timed_out = yield from process.finish(timeout)
@@ -104,7 +107,7 @@ class _Process:
 
     def __init__(
         self, path: str, args: list[str], env: dict[str, str], stdin: bytes,
-        enter: Inside | None = None,
+        enter: Inside | None = None, directory: str = "",
     ) -> None:  # fmt: skip
         self.status, self.signal = -1, 0
         self.output = [bytearray(), bytearray()]
@@ -121,7 +124,7 @@ class _Process:
             os.set_blocking(end, True)
         try:
             if enter is None:
-                self.pid = _spawn(path, args, env, (given, *ends))
+                self.pid = _spawn(path, args, env, (given, *ends), directory)
                 self.pidfd = os.pidfd_open(self.pid)
             else:
                 pairs = [f"{name}={value}" for name, value in env.items()]
@@ -192,20 +195,31 @@ class _Process:
             self._entered.program.close()
 
 
-def _spawn(path: str, args: list[str], env: dict[str, str], streams: tuple[int, int, int]) -> int:
-    """A program of the host, in a session of its own. SyscallFailed if it cannot be executed."""
-    try:
-        return os.posix_spawn(
-            path,
-            args,
-            env,
-            file_actions=[(os.POSIX_SPAWN_DUP2, fd, place) for place, fd in enumerate(streams)],
-            setsid=True,
-            setsigmask=(),
-            setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
-        )
-    except OSError as error:
-        raise SyscallFailed.of(error, "execve", path=path, hint="the hook's path") from None
+def _spawn(
+    path: str, args: list[str], env: dict[str, str], streams: tuple[int, int, int], directory: str
+) -> int:
+    """A program of the host, in a session of its own. SyscallFailed if it cannot be executed.
+
+    `directory`: where it begins, as with runc and crun in the bundle; if that is gone, where we are.
+    """
+    with ExitStack() as held:
+        if directory:
+            with suppress(OSError):
+                place = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+                held.callback(os.close, place)
+                held.enter_context(starting_in(place))
+        try:
+            return os.posix_spawn(
+                path,
+                args,
+                env,
+                file_actions=[(os.POSIX_SPAWN_DUP2, fd, place) for place, fd in enumerate(streams)],
+                setsid=True,
+                setsigmask=(),
+                setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
+            )
+        except OSError as error:
+            raise SyscallFailed.of(error, "execve", path=path, hint="the hook's path") from None
 
 
 def run_helper(words: list[str], what: str) -> Steps[None]:

@@ -366,6 +366,21 @@ def test_hooks_of_the_namespaces_begin_in_the_root_filesystem(house: House) -> N
     assert done.stdout.strip() == str(house.bundle / "rootfs")
 
 
+def test_hooks_of_the_host_begin_in_the_bundle(house: House) -> None:
+    """Those of runc and crun do: there a hook finds its container's files by names alone."""
+    kinds = ("prestart", "createRuntime", "poststart", "poststop")
+
+    def change(document: dict[str, Any]) -> None:
+        say = {"path": "/bin/sh", "args": ["sh", "-c", "pwd"], "env": ["PATH=/usr/bin:/bin"]}
+        document["hooks"] = {kind: [say] for kind in kinds}
+
+    here = os.getcwd()
+    assert house.run("true", change=change).status == 0
+    said = {event.kind: event.stdout for event in house.events if isinstance(event, HookDone)}
+    assert said == dict.fromkeys(kinds, f"{house.bundle}\n")
+    assert os.getcwd() == here
+
+
 def test_hooks_run_in_order_with_the_state_on_stdin(house: House, tmp_path: Path) -> None:
     log = tmp_path / "hooks"
     kinds = (
