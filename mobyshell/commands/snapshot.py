@@ -97,9 +97,12 @@ def commit(
 ) -> Done:
     """Make of an active snapshot a committed one, which never changes any more.
 
-    Its key ceases to be. Unmount it first.
+    Its key ceases to be, and a stopped container whose root it was has none any more. Unmount it
+    first; refused while such a container's task is not stopped.
     """
-    snapshots_of(ctx, snapshotter).commit(name, key, kept_labels(ctx, labels))
+    snapshots = snapshots_of(ctx, snapshotter)
+    plans.refuse_running(ctx, snapshots, key)
+    snapshots.commit(name, key, kept_labels(ctx, labels))
     return Done(name)
 
 
@@ -158,8 +161,9 @@ def unmount(ctx: Context, *, directory: str, snapshotter: str | None) -> Done:
     confirm="its files are deleted, if nothing else has them",
 )  # fmt: skip
 def rm(ctx: Context, *, keys: tuple[str, ...], snapshotter: str | None) -> Done:
-    """Remove snapshots. One that has children is refused."""
+    """Remove snapshots. One that has children, or is the root of a container, is refused."""
     snapshots = snapshots_of(ctx, snapshotter)
+    plans.refuse_roots(ctx, snapshots, keys)
     for key in keys:
         snapshots.remove(key)
     return Done(keys[0] if len(keys) == 1 else "")

@@ -5,6 +5,7 @@ A plan refuses what its verb would refuse, with the same words.
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from mobyshell.commands.results import Rows
@@ -36,6 +37,34 @@ def to_look_at(snapshots: Snapshotter, key: str) -> str:
     return found.parent if found.kind == "view" else found.name
 
 
+def refuse_roots(ctx: Context, snapshots: Snapshotter, keys: Sequence[str]) -> None:
+    """WrongState if one of `keys` is what a container's tasks have as their root: it would be
+    without one, and what runs in it would see its files vanish."""
+    for key in keys:
+        snapshots.stat(key)
+        for one in _whose_root(ctx, snapshots, key):
+            raise WrongState(f"snapshot {key!r} is the root of container {one}",
+                             hint=f"`rm {shlex.quote(one)}` removes both")  # fmt: skip
+
+
+def refuse_running(ctx: Context, snapshots: Snapshotter, key: str) -> None:
+    """WrongState if a task may still write to the active snapshot `key`: what is committed never
+    changes."""
+    from mobyshell.commands.rows import task_row
+
+    rows = map(task_row, ctx.listed())
+    running = {row["id"] for row in rows if row["status"] != "stopped"}
+    for one in _whose_root(ctx, snapshots, key):
+        if one in running:
+            raise WrongState(f"snapshot {key!r} is the root of container {one}, which has a task "
+                             "that may write to it", hint=f"`stop {shlex.quote(one)}` first")  # fmt: skip
+
+
+def _whose_root(ctx: Context, snapshots: Snapshotter, key: str) -> list[str]:
+    return [one.id for one in ctx.space.containers.list()
+            if (one.snapshotter, one.snapshot_key) == (snapshots.name, key)]  # fmt: skip
+
+
 def prepare(ctx: Context, *, key: str, parent: str, snapshotter: str | None, **_: Any) -> Rows:
     """The steps of `snapshot prepare`."""
     from mobyshell.core.store.snapshots.protocol import Kind
@@ -58,6 +87,7 @@ def commit(ctx: Context, *, name: str, key: str, snapshotter: str | None, **_: A
     found = snapshots.stat(key)
     if found.kind != "active":
         raise WrongState(f"snapshot {key!r} is {found.kind}, not active")
+    refuse_running(ctx, snapshots, key)
     if name != key:
         _free(snapshots, name)
     files = snapshots.directories(key).directory
@@ -78,10 +108,10 @@ def rm(ctx: Context, *, keys: tuple[str, ...], snapshotter: str | None) -> Rows:
     from mobyshell.core.store.snapshots.explained import remove_steps
 
     snapshots = snapshots_of(ctx, snapshotter)
+    refuse_roots(ctx, snapshots, keys)
     steps: list[Step] = []
     gone: set[str] = set()
     for key in keys:
-        snapshots.stat(key)
         children = [one.name for one in snapshots.walk()
                     if one.parent == key and one.name not in gone]  # fmt: skip
         if children:

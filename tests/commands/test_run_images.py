@@ -378,3 +378,23 @@ def test_a_volume_without_a_name_is_its_containers(place: Workplace) -> None:
     place.ok("run", "-d", "--name", "d", "-v", "/data", "box", "--", "sleep", "1000")
     place.ok("rm", "-f", "-v", "d")
     assert volumes(place) == {}
+
+
+def test_the_root_of_a_container_is_not_taken_away_beneath_it(place: Workplace) -> None:
+    place.ok("run", "-d", "--name", "up", "box", "--", "sleep", "1000")
+    try:
+        for words in (("rm", "up"), ("commit", "saved", "up")):
+            for plan in ([], ["--plan"]):
+                done = place.run("snapshot", *words, *plan)
+                assert (done.returncode, "root of container up" in done.stderr) == (3, True), words
+        assert "`rm up` removes both" in place.run("snapshot", "rm", "up").stderr
+        assert "`stop up` first" in place.run("snapshot", "commit", "saved", "up").stderr
+        assert place.ok("exec", "up", "cat", "/data/page") == "from the image"
+    finally:
+        place.ok("task", "kill", "up", "KILL")
+        place.run("task", "wait", "up")
+    assert place.run("snapshot", "rm", "up").returncode == 3  # it may be started again
+    place.ok("snapshot", "commit", "saved", "up")  # what it wrote is kept
+    place.ok("rm", "up")
+    place.ok("snapshot", "rm", "saved")
+    place.ok("store", "check")
