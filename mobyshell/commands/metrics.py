@@ -39,13 +39,15 @@ def serve(ctx: Context, *, address: str, duration: float | None) -> Stream:
     if not host or not port.isdecimal() or int(port) > 65535:
         raise UsageError(f"{address!r:.60} is no address", hint="such as 127.0.0.1:1234")
 
-    def served() -> Iterator[str]:
-        import threading
+    import threading
 
+    ended = threading.Event()
+
+    def served() -> Iterator[str]:
         from mobyshell.moby.metrics.serve import serving
 
         with serving(Path(ctx.root), ctx.state, host.strip("[]"), int(port)) as url:
             yield url
-            threading.Event().wait(duration)
+            ended.wait(duration)
 
-    return Stream(served())
+    return Stream(served(), leave=ended.set)

@@ -62,13 +62,17 @@ class Bytes:
 
 class Stream:
     """Things that come one by one, perhaps for ever. `show` makes a line of text of one;
-    `document`: the text is what is wanted, also where it does not go to a terminal (`logs`)."""
+    `document`: the text is what is wanted, also where it does not go to a terminal (`logs`);
+    `leave` ends them while somebody else waits for the next one."""
 
-    __slots__ = ("document", "items", "show")
+    __slots__ = ("document", "items", "leave", "show")
 
-    def __init__(self, items: Iterable[Any], show: Any = str, *, document: bool = False) -> None:
+    def __init__(
+        self, items: Iterable[Any], show: Any = str, *, document: bool = False,
+        leave: Callable[[], object] | None = None,
+    ) -> None:  # fmt: skip
         self.items: Iterator[Any] = iter(items)
-        self.show, self.document = show, document
+        self.show, self.document, self.leave = show, document, leave
 
 
 class Done:

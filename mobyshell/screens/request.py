@@ -84,6 +84,14 @@ def question(wanted: Sequence[Request]) -> str:
     return f"{verb} {names}?"
 
 
+def summary_of(wanted: Sequence[Request]) -> str:
+    """What the verb does, and what being forced adds to that."""
+    verb = wanted[0].verb
+    forced = [one.help for one in verb.parameters if one.name == "force"]
+    more = [f"--force: {one}." for one in forced if wanted[0].arguments.get("force")]
+    return " ".join([verb.summary, *more])
+
+
 def plan_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """The steps of a plan: what is done (`what`; or `where` what, `verb`), by which `calls` (or
     `shell`), and `why`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -27,8 +27,13 @@ class ResultScreen(Dialog[None]):
         Binding("c", "copy", "Copy", id="result.copy"),
     ]
 
-    def __init__(self, title: str, lines: Iterable[str], *, wrap: bool = True) -> None:
+    def __init__(
+        self, title: str, lines: Iterable[str], *, wrap: bool = True,
+        leave: Callable[[], object] | None = None,
+    ) -> None:  # fmt: skip
+        """`leave` is called when the screen is left, and ends the lines."""
         super().__init__()
+        self._leave = leave
         self.heading, self._wrap = title, wrap
         self._source = lines
         self._left = threading.Event()
@@ -82,6 +87,8 @@ class ResultScreen(Dialog[None]):
     def action_leave(self) -> None:
         """Back to where we were."""
         self._left.set()
+        if self._leave is not None:
+            self._leave()
         close = getattr(self._source, "close", None)
         if close is not None and not isinstance(self._source, list):
             try:

@@ -40,7 +40,14 @@ from mobyshell.moby.survey import Images, Survey
 from mobyshell.moby.tenants import Tenants
 from mobyshell.screens.narration import Narration
 from mobyshell.screens.news import Follow, News
-from mobyshell.screens.request import Request, plan_text, question, request, word_to_type
+from mobyshell.screens.request import (
+    Request,
+    plan_text,
+    question,
+    request,
+    summary_of,
+    word_to_type,
+)
 from mobyshell.screens.result import ResultScreen
 from mobyshell.widgets.ask import Ask
 from mobyshell.widgets.background import Failed, in_thread
@@ -179,7 +186,7 @@ class Session:
                 go()
 
         def ask(plan: str) -> None:
-            summary = wanted[0].verb.summary
+            summary = summary_of(wanted)
             asked = Confirm(question(wanted), summary, plan=plan, typed=word_to_type(wanted))
             app.push_screen(asked, answered)
 
@@ -360,4 +367,5 @@ def show(app: MobyshellApp, wanted: Request, result: r.Result) -> None:
         case r.Record():
             app.push_screen(ResultScreen(title, output.record(result).splitlines()))
         case r.Stream():
-            app.push_screen(ResultScreen(title, (result.show(item) for item in result.items)))
+            coming = (result.show(item) for item in result.items)
+            app.push_screen(ResultScreen(title, coming, leave=result.leave))

@@ -531,3 +531,10 @@ async def test_an_error_of_many_words_has_a_page(opened: Open) -> None:
         await until(pilot, lambda: isinstance(pilot.app.screen, ResultScreen))
         await until(pilot, lambda: "thing-59" in screen_text(pilot))
         assert "go" in screen_text(pilot)
+
+
+async def test_who_runs_is_said_to_be_killed_before_it_is_forgotten(opened: Open) -> None:
+    async with opened("tasks", size=(80, 24)) as pilot:
+        await pilot.press("j", "D")
+        await until(pilot, lambda: "task delete --force web?" in screen_text(pilot))
+        assert "--force: kill it first, if it runs." in " ".join(screen_text(pilot).split())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import socket
 import threading
 from typing import Any
 
@@ -94,3 +96,23 @@ async def test_what_has_nothing_to_say_says_what_was_asked_for(
     async with opened("images", size=(80, 24)) as pilot:
         await pilot.press("colon", *"image build x", "enter")
         await until(pilot, lambda: "image build: x" in told(pilot))
+
+
+async def test_what_is_served_ends_when_its_page_is_left(opened: Open) -> None:
+    async with opened("images", size=(80, 24)) as pilot:
+        await pilot.press("colon", *"metrics serve --address 127.0.0.1:0", "enter")
+        await until(pilot, lambda: "/v1/metrics" in screen_text(pilot))
+        found = re.search(r"http://127\.0\.0\.1:(\d+)/", screen_text(pilot))
+        assert found is not None
+        port = int(found[1])
+        socket.create_connection(("127.0.0.1", port)).close()
+        await pilot.press("escape")
+
+        def served() -> bool:
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+            except ConnectionRefusedError:
+                return False
+            return True
+
+        await until(pilot, lambda: not served())

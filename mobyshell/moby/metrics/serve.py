@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EADDRINUSE
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
@@ -26,7 +27,9 @@ def serving(root: Path, state: str, address: str = ADDRESS, port: int = PORT) ->
     try:
         server, thread = start_http_server(port, address, _registry(root, state))
     except OSError as error:
-        raise SyscallFailed.of(error, "bind", path=f"{address}:{port}") from None
+        taken = error.errno == EADDRINUSE
+        hint = f"`ss -lptn sport = {port}` says who has it; or another --address" if taken else ""
+        raise SyscallFailed.of(error, "bind", path=f"{address}:{port}", hint=hint) from None
     try:
         yield f"http://{address}:{server.server_port}/v1/metrics"
     finally:

@@ -65,10 +65,11 @@ def test_it_is_served(moby: Moby) -> None:
             )
         port = int(url.rpartition(":")[2].partition("/")[0])
         with (
-            pytest.raises(SyscallFailed, match=r"127\.0\.0\.1"),
+            pytest.raises(SyscallFailed, match=r"127\.0\.0\.1") as refused,
             serving(moby.root, moby.state, port=port),
         ):
             pass
+        assert "another --address" in refused.value.hint
 
 
 def test_to_look_makes_nothing(tmp_path: Path) -> None:
