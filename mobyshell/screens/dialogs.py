@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,7 +16,9 @@ from textual.widgets import Button, Input, Label, RadioSet
 
 from mobyshell.core.errors import UsageError
 from mobyshell.widgets.dialog import Dialog
-from mobyshell.widgets.tick import Choice
+from mobyshell.widgets.tick import Choice, Choices
+
+SHELLS = frozenset(("sh", "bash", "ash", "dash", "ksh", "zsh", "fish"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class NewBundleDialog(Dialog[NewBundle | None]):
             yield Label("Name (a directory here)")
             yield Input(self.offered, id="name", placeholder="a name")
             yield Label("Root filesystem from")
-            with RadioSet(id="kind"):
+            with Choices(id="kind"):
                 yield Choice("a static busybox of this machine", value=True, id="busybox")
                 yield Choice("programs of this machine: bash,ls,…", id="host")
                 yield Choice("a tarball", id="tar")
@@ -97,6 +100,11 @@ class RunBundle:
     terminal: bool
 
 
+def is_a_shell(args: Sequence[str]) -> bool:
+    """Whether a command by itself ends at once where it has no terminal to read from."""
+    return len(args) == 1 and os.path.basename(args[0]) in SHELLS
+
+
 def run_line(subject: str, wanted: RunBundle, noun: str = "task") -> list[str]:
     """The words that run a bundle (as a task) or an image (as a container) so. UsageError for a
     command with an open quote."""
@@ -125,7 +133,7 @@ class RunDialog(Dialog[RunBundle | None]):
             yield Input(id="id")
             yield Label("Command (empty: as it says itself)")
             yield Input(id="args", placeholder=self.args)
-            with RadioSet(id="terminal"):
+            with Choices(id="terminal"):
                 yield Choice("with a terminal", value=self.with_terminal, id="with")
                 yield Choice("without one", value=not self.with_terminal, id="without")
             with Horizontal(classes="buttons"):

@@ -12,7 +12,7 @@ from textual.widget import Widget
 
 from mobyshell.core.errors import MobyshellError
 from mobyshell.moby.survey import ImageInfo
-from mobyshell.screens.dialogs import RunBundle, RunDialog, run_line
+from mobyshell.screens.dialogs import RunBundle, RunDialog, is_a_shell, run_line
 from mobyshell.screens.image_details import ImageDetails
 from mobyshell.screens.image_list import ImageList
 from mobyshell.screens.list_screen import ListScreen, list_bindings
@@ -134,7 +134,8 @@ class ImagesScreen(ListScreen[ImageInfo]):
             if wanted is not None:
                 self._run(info.name, wanted)
 
-        self.app.push_screen(RunDialog(info.familiar, shlex.join(info.args), False), answered)
+        dialog = RunDialog(info.familiar, shlex.join(info.args), is_a_shell(info.args))
+        self.app.push_screen(dialog, answered)
 
     def _run(self, name: str, wanted: RunBundle) -> None:
         try:

@@ -27,6 +27,7 @@ class TerminalPane(Vertical):
     def __init__(self, nothing: str, **more: Any) -> None:
         super().__init__(**more)
         self._nothing = nothing
+        self._what = ""
 
     def compose(self) -> ComposeResult:
         yield Static(self._nothing, id="terminal-title", markup=False)
@@ -44,6 +45,8 @@ class TerminalPane(Vertical):
 
     def open(self, what: str, connect: Callable[[], Attachment]) -> None:
         """Attach to what `connect` makes, in a thread."""
+
+        self._what = what
 
         async def opening() -> None:
             try:
@@ -71,8 +74,8 @@ class TerminalPane(Vertical):
             self.post_message(self.Left())
 
     def parting(self, detached: bool) -> str:
-        """What is said then."""
-        return "detached: it runs on" if detached else "the process has ended"
+        """What is said then; and of whom, who may not be looked at any more."""
+        return f"{self._what}: " + ("detached, it runs on" if detached else "the process has ended")
 
     @on(TerminalView.Released)
     def released(self) -> None:

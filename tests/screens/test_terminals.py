@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from textual.widgets import Input
@@ -14,6 +15,7 @@ from mobyshell.screens.tenants import TenantsScreen
 from mobyshell.screens.views import ViewBar
 from mobyshell.widgets.ask import Ask
 from mobyshell.widgets.resource_table import ResourceTable
+from tests.fake_images import FakeImages
 from tests.fakes import FakeTasks
 from tests.screens.conftest import Open, make_app, screen_text, settle, told, until
 
@@ -92,3 +94,40 @@ async def test_a_password_is_asked_for_on_the_screen(
         else:
             await until(pilot, lambda: "keep" in told(pilot))
             assert (b"ENCRYPTED" in (tmp_path / "mine.key").read_bytes()) is bool(answer)
+
+
+async def test_the_cursor_of_a_choice_is_where_the_choice_is(opened: Open) -> None:
+    async with opened("images") as pilot:
+        await pilot.press("r")
+        await settle(pilot)
+        await pilot.press("tab", "tab", "up", "space")
+        await settle(pilot)
+        assert "▐●▌ with a terminal" in screen_text(pilot)
+
+
+@pytest.mark.parametrize(
+    ("args", "chosen"),
+    [(("sh",), "with a terminal"), (("/bin/bash",), "with a terminal"),
+     (("sh", "-c", "x"), "without one"), (("httpd",), "without one"), ((), "without one")],
+)  # fmt: skip
+async def test_a_shell_by_itself_is_offered_a_terminal(
+    tasks: FakeTasks, args: tuple[str, ...], chosen: str
+) -> None:
+    app = make_app(tasks, "images")
+    images = cast("FakeImages", app.session.images)
+    images.infos = [replace(one, args=args) for one in images.infos]
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("r")
+        await settle(pilot)
+        assert f"▐●▌ {chosen}" in screen_text(pilot)
+
+
+async def test_a_terminal_that_has_ended_says_whose_it_was(opened: Open, tasks: FakeTasks) -> None:
+    async with opened("tasks") as pilot:
+        await pilot.press("j", "a")
+        await until(pilot, lambda: "the streams of web: ctrl+]" in screen_text(pilot))
+        tasks.attachment.end()
+        await until(
+            pilot, lambda: "the streams of web: the process has ended" in screen_text(pilot)
+        )
