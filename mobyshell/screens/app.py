@@ -20,7 +20,7 @@ from mobyshell.commands.registry import all_verbs, find
 from mobyshell.core.errors import MobyshellError, UsageError
 from mobyshell.screens import bindings, journal, settings
 from mobyshell.screens.base import MobyScreen
-from mobyshell.screens.continued import continue_well
+from mobyshell.screens.continued import continue_well, has_a_shell
 from mobyshell.screens.help import HelpScreen, live_keys
 from mobyshell.screens.keyboard import Keyboard
 from mobyshell.screens.leader import Leader
@@ -50,6 +50,7 @@ class MobyshellApp(Keyboard):
         Binding("ctrl+r", "readonly", "Read-only", show=False, id="readonly"),
         Binding("left_square_bracket", "history(-1)", "Back", show=False, id="history.back"),
         Binding("right_square_bracket", "history(1)", "Forward", show=False, id="history.forward"),
+        Binding("ctrl+z", "suspend_process", "To the shell", show=False, id="suspend"),
         Binding("q", "quit", "Quit", id="quit"),
         Binding("ctrl+q", "quit", "Quit", show=False, id="quit.always", priority=True),
     ]
@@ -223,6 +224,13 @@ class MobyshellApp(Keyboard):
             if isinstance(screen, MobyScreen):
                 screen.readonly_changed()
         self.notify("read-only" if self.session.readonly else "changes are allowed")
+
+    def action_suspend_process(self) -> None:
+        """Stop, for the shell to have the terminal until it says `fg`."""
+        if has_a_shell():
+            super().action_suspend_process()
+        else:
+            self.notify("no shell is there that could continue it", severity="warning")
 
     async def action_quit(self) -> None:
         """Leave. Tasks live on."""

@@ -195,3 +195,31 @@ def test_stopped_and_continued_it_reads_the_keyboard_once(
     while threads() > before + 1:  # and not two more for each time
         assert time.monotonic() < deadline, terminal.screen
         time.sleep(0.1)
+
+
+def test_the_shell_has_the_terminal_until_it_says_fg(workplace: Workplace) -> None:
+    terminal = Tmux(workplace, 100, 30, "PS1='$ ' bash --norc -i")
+    try:
+        terminal.type(f"{PROGRAM}\n")
+        terminal.wait("✓ first", "parent · prepare")
+        terminal.press("C-z")
+        terminal.wait("Stopped", "$ ", absent="parent · prepare")
+        terminal._call("resize-window", "-x", "80", "-y", "24")
+        terminal.type("fg\n")
+        terminal.wait("✓ first", "? Help", absent="Stopped")
+        terminal.type("?")
+        terminal.wait("Keys here")
+        terminal.press("Escape")
+        terminal.wait("✓ first", absent="Keys here")
+        terminal.type("q")
+        terminal.wait("$ ", absent="? Help")
+    finally:
+        terminal.close()
+
+
+def test_without_a_shell_to_go_back_to_it_is_not_stopped(terminal: Tmux) -> None:
+    terminal.wait("✓ first")
+    terminal.press("C-z")
+    terminal.wait("no shell is there")
+    terminal.type("?")
+    terminal.wait("Keys here")
