@@ -38,6 +38,9 @@ from mobyshell.widgets.resource_table import ResourceTable
 from mobyshell.widgets.tabs import Filterable
 from mobyshell.widgets.typed_ahead import TypedAhead
 
+ON_ROW = frozenset(("run", "explain", "menu", "copy", "exec_tab", "kept", "tab", "task"))
+"""Actions of screens, other than verbs, that are about what is under the cursor."""
+
 Info = TypeVar("Info")
 Shown = TypeVar("Shown", contravariant=True)
 
@@ -108,6 +111,7 @@ class ListScreen(MobyScreen, Generic[Info]):
 
     def on_mount(self) -> None:
         super().on_mount()
+        self.table.needs_row = self.needs_row
         self.table.focus()
         if self._wanted:
             self.choose(self._wanted)
@@ -119,6 +123,15 @@ class ListScreen(MobyScreen, Generic[Info]):
     def on_screen_suspend(self) -> None:
         """Nobody looks: nothing is read."""
         self.live_list.look(False)
+
+    def needs_row(self, binding: Binding) -> bool:
+        """Whether a key of the screen is about what is under the cursor."""
+        action, _, names = binding.action.partition("(")
+        if action != "verb":
+            return action in ON_ROW
+        known = verbs_of(self.NOUN)
+        return any(one.kind == self.NOUN for name in names.strip("')").split()
+                   for one in known[name].positional)  # fmt: skip
 
     @property
     def live_list(self) -> LiveList[Info]:

@@ -182,6 +182,7 @@ class LiveList(Vertical, Generic[Info]):
             return
         event.stop()
         self._was_read()
+        self.table.is_bare()
         if repr(event.error) != self._trouble:
             self._trouble = repr(event.error)
             text = f"✗ the {self.SPEC.plural} cannot be listed: {said(self.app, event)}"
@@ -202,6 +203,8 @@ class LiveList(Vertical, Generic[Info]):
         self.infos = {}
         self._show(event.infos)
         self.shown()
+        if not event.infos:
+            self.table.is_bare()
         if self._wanted in self.infos:
             self.table.choose(self._wanted)
             self._wanted = ""  # from now on the person moves the cursor

@@ -4,9 +4,10 @@ have been read."""
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from textual import events
+from textual.binding import Binding
 from textual.widget import Widget
 
 MOST = 100
@@ -14,8 +15,10 @@ MOST = 100
 
 
 class TypedAhead(Widget):
-    """Keeps the keys of its own bindings (and of `keys_of`) until it `is_filled`, and does them then."""
+    """Keeps the keys of its own bindings (and of `keys_of`, and those of the screen that it
+    `needs_row` for) until it `is_filled`, and does them then."""
 
+    needs_row: Callable[[Binding], bool] = staticmethod(lambda binding: False)
     _ahead: deque[str] | None = None
     _filled = False
 
@@ -30,8 +33,7 @@ class TypedAhead(Widget):
 
     def take_ahead(self, event: events.Key) -> None:
         """Keep a key, if it is one of these and nothing is there yet; nobody else gets it then."""
-        if self._filled or not any(event.key in one._bindings.key_to_bindings
-                                   for one in self.keys_of):  # fmt: skip
+        if self._filled or not any(self._meant_by(event.key)):
             return
         if self._ahead is None:
             self._ahead = deque(maxlen=MOST)
@@ -44,10 +46,18 @@ class TypedAhead(Widget):
         if not self._filled:
             self.call_later(self._catch_up)
 
+    def is_bare(self) -> None:
+        """There is nothing: what was typed was for nothing, and not for what may come some day."""
+        self._ahead = None
+
+    def _meant_by(self, key: str) -> Iterator[tuple[Widget, Binding]]:
+        for one in self.keys_of:
+            yield from ((one, known) for known in one._bindings.key_to_bindings.get(key, ())[:1])
+        of_screen = self.screen._bindings.key_to_bindings.get(key, ())
+        yield from ((self.screen, known) for known in of_screen if self.needs_row(known))
+
     async def _catch_up(self) -> None:
         while self._ahead:
-            key = self._ahead.popleft()
-            for one in self.keys_of:
-                for binding in one._bindings.key_to_bindings.get(key, ())[:1]:
-                    await one.run_action(binding.action)
+            for one, binding in self._meant_by(self._ahead.popleft()):
+                await one.run_action(binding.action)
         self._filled = True

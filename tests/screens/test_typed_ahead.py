@@ -14,7 +14,7 @@ from textual.widgets import Input
 from mobyshell.screens.networks import NetworksScreen
 from mobyshell.widgets.resource_table import ResourceTable
 from tests.fakes import FakeTasks
-from tests.screens.conftest import PATIENCE, Open, settle, told, until
+from tests.screens.conftest import PATIENCE, Open, screen_text, settle, told, until
 
 
 def typed(pilot: Pilot[Any], *keys: str) -> None:
@@ -122,3 +122,37 @@ async def test_a_screen_and_what_is_typed_on_it_may_come_at_once(opened: Open) -
         await until(pilot, lambda: pilot.app.screen.query("#tasks"))
         await settle(pilot)
         assert pilot.app.screen.query_one("#tasks", ResourceTable).cursor_row == 2
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_what_is_done_to_a_row_waits_for_it_too(
+    opened: Open, tasks: FakeTasks, monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    there, read = threading.Event(), tasks.ls
+    async with opened("images") as pilot:
+        monkeypatch.setattr(tasks, "ls", lambda: there.wait(PATIENCE) and read())
+        if at_once:
+            typed(pilot, "f2", "j", "K")
+        else:
+            await pilot.press("f2", "j", "K")
+        await pilot.pause()
+        there.set()
+        await until(pilot, lambda: "Send web which signal?" in screen_text(pilot))
+
+
+async def test_what_was_typed_for_nothing_is_not_for_what_comes_later(
+    opened: Open, tasks: FakeTasks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, read = threading.Event(), tasks.ls
+    kept, tasks.tasks = tasks.tasks, {}
+    async with opened("images") as pilot:
+        monkeypatch.setattr(tasks, "ls", lambda: there.wait(PATIENCE) and read())
+        await pilot.press("f2", "p", "K")
+        there.set()
+        await settle(pilot)
+        tasks.tasks = kept
+        pilot.app.screen.reread()  # type: ignore[attr-defined]
+        await until(pilot, lambda: "web" in screen_text(pilot))
+        await settle(pilot)
+        assert not tasks.calls
+        assert len(pilot.app.screen_stack) == 1
