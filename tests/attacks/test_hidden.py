@@ -51,8 +51,8 @@ def test_every_kind_of_masked_path(attack: Attack) -> None:
 def test_what_hides_a_file_is_not_to_be_changed(attack: Attack) -> None:
     """What is laid over a masked file is the host's /dev/null, and root inside, with every capability,
     changes its times, mode and owner through that. Success: it is changed for the host, which could
-    be left with a /dev/null that nobody may open. (The attack sets what is set already, so that the
-    machine survives it; changed is what the kernel notes with it.)"""
+    be left with a /dev/null that nobody may open. (The attack sets what is set already, but for the
+    times, so that the machine survives it.)"""
 
     def all_capabilities(document: Document) -> None:
         names = ["CAP_CHOWN", "CAP_FOWNER", "CAP_DAC_OVERRIDE", "CAP_FSETID"]
@@ -60,12 +60,11 @@ def test_what_hides_a_file_is_not_to_be_changed(attack: Attack) -> None:
             document["process"]["capabilities"][kind] = names
 
     (attack.image / "m").write_text(SECRET)
-    before = os.stat("/dev/null")
     result = attack.run(
-        "touch /m; chmod 666 /m; chown 0:0 /m; echo x > /m && cat /m",
+        "touch -d @86400 /m; chmod 666 /m; chown 0:0 /m; echo x > /m && cat /m",
         masked("/m"), all_capabilities,
     )  # fmt: skip
-    assert os.stat("/dev/null").st_ctime_ns == before.st_ctime_ns
+    assert os.stat("/dev/null").st_mtime != 86400
     assert result.errors.lower().count("read-only file system") == 3, result.errors
     assert result.status == 0  # and as a device it still takes everything and has nothing
 
