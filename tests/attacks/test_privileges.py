@@ -141,6 +141,26 @@ def test_a_device_of_the_spec_is_there_as_another(attack: Attack) -> None:
         assert (attack.image / "d" / name).lstat().st_uid == 0
 
 
+def test_devices_of_the_host_are_not_to_be_changed(attack: Attack) -> None:
+    """A user namespace in which the host's root is root, and which has the host's devices bound: it
+    changes their times, mode and owner. Success: they are changed for the host. (The attack sets what
+    is set already, but for the times.)"""
+
+    def change(document: Document) -> None:
+        document["linux"]["namespaces"].append({"type": "user"})
+        for kind in ("uidMappings", "gidMappings"):
+            document["linux"][kind] = [{"containerID": 0, "hostID": 0, "size": 65536}]
+        for kind in ("bounding", "effective", "permitted"):
+            document["process"]["capabilities"][kind] = ["CAP_CHOWN", "CAP_FOWNER"]
+
+    names = "null zero full random urandom tty"
+    script = f"for one in {names}; do touch -d @86400 /dev/$one; chmod 666 /dev/$one; done; true"
+    result = attack.run(f"{script}; echo x > /dev/null && head -c 3 /dev/zero | wc -c", change)
+    assert not [one for one in names.split() if os.stat(f"/dev/{one}").st_mtime == 86400]
+    assert result.errors.lower().count("read-only file system") == 12, result.errors
+    assert result.output == "3\n"  # and as devices they work
+
+
 @pytest.mark.parametrize("made", [True, False])
 def test_a_device_of_the_host_is_another(
     attack: Attack, monkeypatch: pytest.MonkeyPatch, made: bool

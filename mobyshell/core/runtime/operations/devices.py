@@ -22,6 +22,7 @@ from mobyshell.core.runtime.operations.calls import (
     make_directories,
     make_file,
     quote,
+    set_attributes,
 )  # fmt: skip
 from mobyshell.core.runtime.operations.trees import Tree
 from mobyshell.core.runtime.operations.verify import must_be_device
@@ -54,7 +55,7 @@ def default_devices(in_user_namespace: bool) -> Operation:
         if in_user_namespace:
             calls += _bound(path, "c", major, minor)
             shell.append(f'[ -e "$rootfs{path}" ] || : > "$rootfs{path}"')
-            shell.append(f'mount --bind {path} "$rootfs{path}"')
+            shell.append(f'mount -o bind,ro {path} "$rootfs{path}"')
         else:
             calls += _made(directory, name, path, "c", 0o666, major, minor)
             shell.append(
@@ -119,7 +120,7 @@ def device(index: int, entry: Device, in_user_namespace: bool, made: Tree | None
         shell = (
             f'mkdir -p "$(dirname {inside(path)})"',
             f"[ -e {inside(path)} ] || : > {inside(path)}",
-            f"mount --bind {quote(path)} {inside(path)}",
+            f"mount -o bind,ro {quote(path)} {inside(path)}",
         )
     else:
         parent = Cell("directory")
@@ -207,6 +208,8 @@ def _bound(path: str, type: str, major: int, minor: int) -> list[Call]:
     return [
         clone_tree(path, node, recursive=False),
         *must_be_device(node, path, nodes.KINDS[type], major, minor, said),
+        # read-only is only the node: who is the host's root inside must not change its mode or owner
+        set_attributes(node, c.MOUNT_ATTR_RDONLY),
         in_root(ROOT, path, target, how, tolerate=(errno.ENOENT,), skip_on_success=len(make) + 1),
         *make,
         in_root(ROOT, path, target, how),
