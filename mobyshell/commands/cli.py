@@ -253,7 +253,7 @@ def show(result: Result, options: Options) -> int:
         _say(result.said, options)
         _rows(result, form, options.quiet, write, tty)
     elif isinstance(result, r.Record):
-        _record(result, form, options.quiet, write, tty)
+        _record(result, form, options.quiet, write)
     else:
         _stream(result, options.form or ("table" if result.document else form), write)
     sys.stdout.flush()
@@ -313,7 +313,7 @@ def _rows(result: Any, form: str, quiet: bool, write: Any, tty: bool) -> None:
         write(output.table(result, _width(tty)) + "\n")
 
 
-def _record(result: Any, form: str, quiet: bool, write: Any, tty: bool) -> None:
+def _record(result: Any, form: str, quiet: bool, write: Any) -> None:
     from mobyshell.commands import output
 
     if quiet:
@@ -323,7 +323,7 @@ def _record(result: Any, form: str, quiet: bool, write: Any, tty: bool) -> None:
     elif form == "yaml":
         write(output.yaml_document(result.fields))
     else:
-        write(output.record(result, _width(tty)) + "\n")
+        write(output.record(result) + "\n")
 
 
 def _stream(result: Any, form: str, write: Any) -> None:

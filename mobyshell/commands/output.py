@@ -89,57 +89,101 @@ _RIGHT = ("number", "bytes", "duration", "age", "percent")
 
 
 def table(rows: Rows, width: int | None = None, now_ns: int | None = None) -> str:
-    """`rows` as an aligned table with a line of titles; cut to `width` columns, if given."""
+    """`rows` as an aligned table with a line of titles.
+
+    Where it has more than `width` columns, digests are shown by their beginnings, prose is folded, and
+    long words lose their middle, the longest first: so far as it helps, what is in the last column is
+    to be seen, too. What still does not fit is cut.
+    """
     lines = [[title for _, title, _ in rows.columns]]
     for row in rows.rows:
         lines.append([cell(row.get(key), kind, now_ns) for key, _, kind in rows.columns])
-    widths = [max(len(line[index]) for line in lines) for index in range(len(rows.columns))]
-    if width is not None and sum(widths) + _GAP * (len(widths) - 1) > width:
-        prose = [index for index, (_, _, kind) in enumerate(rows.columns) if kind == "prose"]
-        narrowed = _narrowed(widths, prose, width)
-        if prose and all(narrowed[one] >= min(widths[one], _NARROWEST) for one in prose):
-            widths = narrowed
-            lines = [part for line in lines for part in _folded(line, widths, prose)]
+    kinds = [kind for _, _, kind in rows.columns]
+    if width is not None and _over(lines, width) > 0:
+        lines = _fitted(lines, kinds, width)
+    widths = _widths(lines)
     out = []
     for line in lines:
         parts = []
         for index, text in enumerate(line):
             last = index == len(line) - 1
-            right = rows.columns[index][2] in _RIGHT
             wide = widths[index]
+            right = kinds[index] in _RIGHT
             parts.append(text.rjust(wide) if right else text if last else text.ljust(wide))
         shown = (" " * _GAP).join(parts).rstrip()
         out.append(shown if width is None or len(shown) <= width else shown[: width - 1] + "…")
     return "\n".join(out)
 
 
-def _narrowed(widths: list[int], prose: list[int], width: int) -> list[int]:
-    """Widths with which a table fits into `width`, as far as its columns of prose can give it: the
+def _widths(lines: list[list[str]]) -> list[int]:
+    return [max(len(line[index]) for line in lines) for index in range(len(lines[0]))]
+
+
+def _over(lines: list[list[str]], width: int) -> int:
+    """How many columns too wide it is."""
+    return sum(_widths(lines)) + _GAP * (len(lines[0]) - 1) - width
+
+
+def _fitted(lines: list[list[str]], kinds: list[str], width: int) -> list[list[str]]:
+    """The same in less room, as far as that can be."""
+    lines = [lines[0], *([_abbreviated(text) for text in line] for line in lines[1:])]
+    for wanted in (("prose",), ("id", "text"), ("id", "text", "prose")):
+        if _over(lines, width) <= 0:
+            return lines
+        widths = _widths(lines)
+        giving = [index for index, kind in enumerate(kinds) if kind in wanted]
+        narrowed = _narrowed(widths, giving, width)
+        if giving and all(narrowed[one] >= min(widths[one], _NARROWEST) for one in giving):
+            return [part for line in lines for part in _folded(line, narrowed, kinds)]
+    return lines
+
+
+def _abbreviated(text: str) -> str:
+    """With digests by their first twelve digits, as engines show them. Alone, they are found by these;
+    within something else there is a sign that some are missing."""
+    import re
+
+    if re.fullmatch(r"sha(256|512):[0-9a-f]{64,128}", text):
+        return text[:19]
+    return re.sub(r"([0-9a-f]{12})[0-9a-f]{20,}", r"\1…", text)
+
+
+def _shortened(text: str, width: int) -> str:
+    """Without its middle: what begins alike often ends differently."""
+    if len(text) <= width:
+        return text
+    tail = (width - 1) // 2
+    return f"{text[: width - 1 - tail]}…{text[len(text) - tail :]}"
+
+
+def _narrowed(widths: list[int], giving: list[int], width: int) -> list[int]:
+    """Widths with which a table fits into `width`, as far as the columns `giving` can give it: the
     widest give first."""
-    left = width - sum(widths) - _GAP * (len(widths) - 1) + sum(widths[one] for one in prose)
+    left = width - sum(widths) - _GAP * (len(widths) - 1) + sum(widths[one] for one in giving)
     narrowed = list(widths)
-    for done, one in enumerate(sorted(prose, key=lambda one: widths[one])):
-        narrowed[one] = min(widths[one], left // (len(prose) - done))
+    for done, one in enumerate(sorted(giving, key=lambda one: widths[one])):
+        narrowed[one] = min(widths[one], left // (len(giving) - done))
         left -= narrowed[one]
     return narrowed
 
 
-def _folded(line: list[str], widths: list[int], prose: list[int]) -> list[list[str]]:
-    """One row as the lines it takes when its prose is folded into these widths."""
+def _folded(line: list[str], widths: list[int], kinds: list[str]) -> list[list[str]]:
+    """One row as the lines it takes in these widths: prose is folded, words are shortened."""
     import textwrap
 
-    cells = [textwrap.wrap(text, widths[index]) or [""] if index in prose else [text]
-             for index, text in enumerate(line)]  # fmt: skip
+    cells = []
+    for text, wide, kind in zip(line, widths, kinds, strict=True):
+        folds = kind == "prose" and len(text) > wide
+        cells.append((textwrap.wrap(text, wide) or [""]) if folds else [_shortened(text, wide)])
     return [[cell[at] if at < len(cell) else "" for cell in cells]
             for at in range(max(map(len, cells)))]  # fmt: skip
 
 
-def record(result: Record, width: int | None = None) -> str:
-    """A record as indented `name: value` lines, nested things below their names."""
+def record(result: Record) -> str:
+    """A record as indented `name: value` lines, nested things below their names. Values are never cut:
+    who asks for one thing wants to read it, and a terminal goes on in the next line."""
     lines: list[str] = []
     _nested(result.fields, "", lines)
-    if width is not None:
-        lines = [line if len(line) <= width else line[: width - 1] + "…" for line in lines]
     return "\n".join(lines)
 
 
