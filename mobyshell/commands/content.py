@@ -18,7 +18,7 @@ from mobyshell.commands.registry import (
     optional,
     verb,
 )
-from mobyshell.commands.results import Bytes, Done, Rows, Text
+from mobyshell.commands.results import Bytes, Done, Rows, Text, done_each
 from mobyshell.commands.stored import changes_of, collect, digest_of, kept_labels, ns, plain
 from mobyshell.commands.written import output_file
 from mobyshell.core.errors import AlreadyExists, StoreDamaged, SyscallFailed
@@ -226,6 +226,9 @@ def abort(ctx: Context, *, refs: tuple[str, ...]) -> Done:
 def rm(ctx: Context, *, digests: tuple[str, ...]) -> Done:
     """Remove blobs from the namespace; what no other has goes from the disk."""
     space = ctx.space
-    for digest in [digest_of(space, one) for one in digests]:
-        space.content.delete(digest)
-    return Done(said=collect(ctx))
+    found = [digest_of(space, one) for one in digests]
+    try:
+        done_each(found, lambda one: space.content.delete(Digest(one)))
+    finally:
+        said = collect(ctx)
+    return Done(said=said)

@@ -16,7 +16,7 @@ from mobyshell.commands.registry import (
     switch,
     verb,
 )
-from mobyshell.commands.results import Done, Rows
+from mobyshell.commands.results import Done, Rows, done_each
 from mobyshell.commands.stored import collect, image_name, none_here, ns, plain
 from mobyshell.core.oci.reference import parse_reference
 
@@ -67,12 +67,15 @@ def tag(ctx: Context, *, source: str, target: str, force: bool) -> Done:
 
 @verb(
     N, "rm",
-    argument("images", IMAGE, "their names", many=True),
+    argument("images", IMAGE, "their names, or a digest that has one name", many=True),
     effect=DESTROY, example="image rm alpine", key="D", plan=plans.rm,
 )  # fmt: skip
 def rm(ctx: Context, *, images: tuple[str, ...]) -> Done:
     """Remove names of images, and from the disk what nothing else needs."""
     space = ctx.space
-    for name in [image_name(space, one) for one in images]:
-        space.images.delete(name)
-    return Done(said=collect(ctx))
+    names = [image_name(space, one, only=True) for one in images]
+    try:
+        done_each(names, space.images.delete)
+    finally:
+        said = collect(ctx)
+    return Done(said=said)

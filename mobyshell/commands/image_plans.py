@@ -21,7 +21,7 @@ def rm(ctx: Context, *, images: tuple[str, ...]) -> Rows:
     from mobyshell.core.store.gc.graph import IMAGE, Node, lost
 
     space = ctx.space
-    names = [image_name(space, one) for one in images]
+    names = [image_name(space, one, only=True) for one in images]
     scope = space.scope
     graph, _ = look(scope.database, scope.clock)
     steps = [(f"forget the name {name}", _others(ctx, name, names)) for name in names]

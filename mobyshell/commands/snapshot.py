@@ -19,7 +19,7 @@ from mobyshell.commands.registry import (
 )
 from mobyshell.commands.results import Done, Record, Rows
 from mobyshell.commands.snapshot_plans import snapshots_of as snapshots_of
-from mobyshell.commands.stored import changes_of, kept_labels, ns
+from mobyshell.commands.stored import changes_of, kept_labels, ns, snapshot_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,8 +73,9 @@ def prepare(
 
     It is written through these mounts. Nothing is mounted by this.
     """
-    mounts = snapshots_of(ctx, snapshotter).prepare(key, parent, kept_labels(ctx, labels))
-    return mount_rows(mounts)
+    snapshots = snapshots_of(ctx, snapshotter)
+    below = snapshot_key(snapshots, parent)
+    return mount_rows(snapshots.prepare(key, below, kept_labels(ctx, labels)))
 
 
 @verb(
@@ -85,7 +86,9 @@ def view(
     ctx: Context, *, key: str, parent: str, labels: tuple[str, ...], snapshotter: str | None
 ) -> Rows:
     """Make a view of a committed snapshot, to be read only, and say how it is mounted."""
-    return mount_rows(snapshots_of(ctx, snapshotter).view(key, parent, kept_labels(ctx, labels)))
+    snapshots = snapshots_of(ctx, snapshotter)
+    below = snapshot_key(snapshots, parent)
+    return mount_rows(snapshots.view(key, below, kept_labels(ctx, labels)))
 
 
 @verb(
@@ -123,7 +126,9 @@ def mount_rows(mounts: Sequence[Mount]) -> Rows:
 )  # fmt: skip
 def label(ctx: Context, *, key: str, labels: tuple[str, ...], snapshotter: str | None) -> Record:
     """Set labels of a snapshot, which filters and garbage collection know."""
-    return Record(record_of(snapshots_of(ctx, snapshotter).update(key, changes_of(labels))), "key")
+    snapshots = snapshots_of(ctx, snapshotter)
+    changed = snapshots.update(snapshot_key(snapshots, key), changes_of(labels))
+    return Record(record_of(changed), "key")
 
 
 @verb(
@@ -163,7 +168,8 @@ def unmount(ctx: Context, *, directory: str, snapshotter: str | None) -> Done:
 def rm(ctx: Context, *, keys: tuple[str, ...], snapshotter: str | None) -> Done:
     """Remove snapshots. One that has children, or is the root of a container, is refused."""
     snapshots = snapshots_of(ctx, snapshotter)
-    plans.refuse_roots(ctx, snapshots, keys)
-    for key in keys:
+    named = [snapshot_key(snapshots, key) for key in keys]
+    plans.refuse_roots(ctx, snapshots, named)
+    for key in named:
         snapshots.remove(key)
-    return Done(keys[0] if len(keys) == 1 else "")
+    return Done(named[0] if len(named) == 1 else "")

@@ -8,6 +8,7 @@ from mobyshell.commands.output import clean, size
 from mobyshell.commands.registry import FILE, READ, SNAPSHOT, option, optional, verb
 from mobyshell.commands.results import Done, Record, Rows, Text
 from mobyshell.commands.snapshot import KEY, SNAPSHOTTER, mount_rows, record_of, snapshots_of
+from mobyshell.commands.stored import snapshot_key
 from mobyshell.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def mounts(ctx: Context, *, key: str, target: str | None, snapshotter: str | Non
     """Say how an active snapshot or a view is mounted."""
     from mobyshell.core.store.snapshots.explained import mount_command
 
-    found = snapshots_of(ctx, snapshotter).mounts(key)
+    snapshots = snapshots_of(ctx, snapshotter)
+    found = snapshots.mounts(snapshot_key(snapshots, key))
     if target is None:
         return mount_rows(found)
     return Text("".join(f"{mount_command(one, target)}\n" for one in found))
@@ -41,6 +43,7 @@ def mounts(ctx: Context, *, key: str, target: str | None, snapshotter: str | Non
 def inspect(ctx: Context, *, key: str, snapshotter: str | None) -> Record:
     """Show what is known of a snapshot, and in which directories its files lie."""
     snapshots = snapshots_of(ctx, snapshotter)
+    key = snapshot_key(snapshots, key)
     found, places, usage = snapshots.stat(key), snapshots.directories(key), snapshots.usage(key)
     fields = {**record_of(found), "snapshotter": snapshots.name, "size": usage.size,
               "inodes": usage.inodes, "form": str(places.form),
@@ -56,7 +59,8 @@ def usage(ctx: Context, *, keys: tuple[str, ...], snapshotter: str | None) -> Ro
     """Say what snapshots take on the disk, each without its parents."""
     snapshots = snapshots_of(ctx, snapshotter)
     rows = []
-    for key in keys or tuple(one.name for one in snapshots.walk()):
+    named = [snapshot_key(snapshots, key) for key in keys]
+    for key in named or [one.name for one in snapshots.walk()]:
         found = snapshots.usage(key)
         rows.append({"key": key, "size": found.size, "inodes": found.inodes})
     columns = (("key", "SNAPSHOT", "id"), ("size", "SIZE", "bytes"), ("inodes", "INODES", "number"))
@@ -99,13 +103,14 @@ def diff(
     from mobyshell.core.store.differences import differences
 
     snapshots = snapshots_of(ctx, snapshotter)
+    key = snapshot_key(snapshots, key)
     if output is not None and other is not None:
         raise UsageError("a layer is written of what a snapshot has changed of its parent",
                          hint="leave --from away, or --output")  # fmt: skip
     if output is not None:
         return _write(snapshots, key, output, owners.of_store(ctx.space.scope.root).enter)
     if other is not None:
-        return _differences(between(snapshots, other, key))
+        return _differences(between(snapshots, snapshot_key(snapshots, other), key))
     return _differences(differences(snapshots, key))
 
 

@@ -9,7 +9,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from mobyshell.commands.results import Rows
-from mobyshell.commands.stored import changes_of
+from mobyshell.commands.stored import changes_of, snapshot_key
 from mobyshell.core.errors import AlreadyExists, NotFound, WrongState
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def snapshots_of(ctx: Context, name: str | None) -> Snapshotter:
 
 def to_look_at(snapshots: Snapshotter, key: str) -> str:
     """The committed snapshot that shows the files of `key`. WrongState if it is active."""
-    found = snapshots.stat(key)
+    found = snapshots.stat(snapshot_key(snapshots, key))
     if found.kind == "active":
         raise WrongState(f"snapshot {key!r} is active: it is mounted as it says itself, or not at all",
                          hint=f"`snapshot mounts {key} DIRECTORY`; or commit it first")  # fmt: skip
@@ -100,7 +100,8 @@ def label(
     """The steps of `snapshot label`."""
     from mobyshell.core.store.snapshots.explained import label_steps
 
-    return _rows(label_steps(snapshots_of(ctx, snapshotter).stat(key), changes_of(labels)))
+    snapshots = snapshots_of(ctx, snapshotter)
+    return _rows(label_steps(snapshots.stat(snapshot_key(snapshots, key)), changes_of(labels)))
 
 
 def rm(ctx: Context, *, keys: tuple[str, ...], snapshotter: str | None) -> Rows:
@@ -108,10 +109,11 @@ def rm(ctx: Context, *, keys: tuple[str, ...], snapshotter: str | None) -> Rows:
     from mobyshell.core.store.snapshots.explained import remove_steps
 
     snapshots = snapshots_of(ctx, snapshotter)
-    refuse_roots(ctx, snapshots, keys)
+    named = [snapshot_key(snapshots, word) for word in keys]
+    refuse_roots(ctx, snapshots, named)
     steps: list[Step] = []
     gone: set[str] = set()
-    for key in keys:
+    for key in named:
         children = [one.name for one in snapshots.walk()
                     if one.parent == key and one.name not in gone]  # fmt: skip
         if children:
@@ -164,6 +166,7 @@ def _make(ctx: Context, snapshotter: str | None, key: str, parent: str, kind: Ki
     snapshots = snapshots_of(ctx, snapshotter)
     _free(snapshots, key)
     lowers: tuple[Path, ...] = ()
+    parent = snapshot_key(snapshots, parent)
     if parent:
         found = snapshots.stat(parent)
         if found.kind != "committed":

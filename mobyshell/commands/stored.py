@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from mobyshell.core.errors import NotFound, SyscallFailed, TimedOut, UsageError
@@ -13,10 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mobyshell.commands.context import Context
+    from mobyshell.core.store.snapshots.protocol import Snapshotter
     from mobyshell.core.store.store import Namespace
 
 _SHORTEST = 4
 """Digits of a digest that are enough, if no other begins with them."""
+_TOLD = 12
+"""Digits that are enough without the algorithm, where they could be an image's name as well: as many
+as tables show."""
+_HEXADECIMAL = frozenset("0123456789abcdef")
 
 
 def labels_of(words: Sequence[str]) -> dict[str, str]:
@@ -55,28 +61,75 @@ def kept_labels(ctx: Context, words: Sequence[str]) -> dict[str, str]:
     return {GC_ROOT: rfc3339(ctx.clock.now_ns()), **labels_of(words)}
 
 
-def image_name(space: Namespace, word: str) -> str:
-    """The name of an image as it is kept: just as it was written, if there is one, or in full."""
-    try:
-        return space.images.get(word).name
-    except NotFound:
+def image_name(space: Namespace, word: str, *, only: bool = False) -> str:
+    """The name of an image as it is kept: just as it was written, or in full, if there is one; else of
+    the one whose digest the word is, or the beginning of; else in full. With `only` a digest that has
+    several names is refused: UsageError, as where several images begin so."""
+    if _known(space, word):
+        return word
+    beginning = _beginning(word, _TOLD)
+    images = space.images.list() if beginning else []
+    found = [one for one in images if one.target.digest.startswith(beginning)]
+    if not found:
         return str(parse_reference(word))
+    with suppress(UsageError):  # all digits of a digest are no name
+        full = str(parse_reference(word))
+        if _known(space, full):
+            return full
+    if len({one.target.digest for one in found}) > 1:
+        raise UsageError(f"several images begin with {word}", hint="more digits, please")
+    if only and len(found) > 1:
+        raise UsageError(f"{word} has {len(found)} names",
+                         hint=f"one of {', '.join(one.name for one in found[:5])}")  # fmt: skip
+    return found[0].name
+
+
+def _known(space: Namespace, name: str) -> bool:
+    try:
+        return space.images.get(name).name == name
+    except NotFound:
+        return False
 
 
 def digest_of(space: Namespace, word: str) -> Digest:
     """The digest that `word` is, or the beginning of, with or without its algorithm."""
     if is_digest(word):
         return Digest(word)
-    algorithm, colon, digits = word.partition(":") if ":" in word else ("sha256", ":", word)
-    if len(digits) < _SHORTEST or not set(digits) <= set("0123456789abcdef"):
+    beginning = _beginning(word, _SHORTEST)
+    if not beginning:
         return Digest(word)  # which says what is wrong with it
-    found = [one.digest for one in space.content.walk()
-             if one.digest.startswith(f"{algorithm}{colon}{digits}")]  # fmt: skip
+    found = [one.digest for one in space.content.walk() if one.digest.startswith(beginning)]
     if len(found) > 1:
         raise UsageError(f"{len(found)} blobs begin with {word}", hint="more digits, please")
     if not found:
         raise NotFound(f"no content {word}… in namespace {space.name}",
                        hint="`mobyshell content ls` lists what there is")  # fmt: skip
+    return found[0]
+
+
+def _beginning(word: str, bare: int) -> str:
+    """A word that may be the beginning of a digest, with its algorithm; "" for any other. Without an
+    algorithm it takes `bare` digits."""
+    algorithm, colon, digits = word.partition(":")
+    if not colon:
+        algorithm, digits = "sha256", word
+    long_enough = len(digits) >= (_SHORTEST if colon else bare)
+    if algorithm not in ("sha256", "sha512") or not long_enough or set(digits) - _HEXADECIMAL:
+        return ""
+    return f"{algorithm}:{digits}"
+
+
+def snapshot_key(snapshots: Snapshotter, word: str) -> str:
+    """The key of a snapshot: the word itself, or of a layer's the digest that it is the beginning of.
+    Where there is none, the word: who uses it says so. UsageError where several begin so."""
+    if is_digest(word) or ":" not in word or not _beginning(word, _SHORTEST):
+        return word
+    keys = [one.name for one in snapshots.walk()]
+    found = [key for key in keys if key.startswith(word) and is_digest(key)]
+    if word in keys or not found:
+        return word
+    if len(found) > 1:
+        raise UsageError(f"{len(found)} snapshots begin with {word}", hint="more digits, please")
     return found[0]
 
 

@@ -175,3 +175,27 @@ def test_a_view_says_of_its_mount_what_the_plan_said(workplace: Workplace) -> No
     steps = json.dumps(planned(workplace, "mount", "top", "mnt2"))
     assert len(lowers) == 2
     assert all(f'\\"lowerdir+\\", \\"{one}\\"' in steps for one in lowers)
+
+
+def test_a_layer_is_found_by_the_beginning_of_its_digest(workplace: Workplace) -> None:
+    """As tables show it. A key that is one comes first."""
+    layer = "sha256:" + "0123456789abcdef" * 4
+    short = layer[:19]
+    workplace.ok("snapshot", "prepare", "key")
+    workplace.ok("snapshot", "commit", layer, "key")
+    (found,) = rows(workplace, "snapshot", "inspect", short)
+    assert found["key"] == layer
+    assert rows(workplace, "snapshot", "usage", layer[:12])[0]["key"] == layer
+    workplace.ok("snapshot", "label", short, "colour=red")
+    workplace.ok("--plan", "snapshot", "prepare", "upon", short)
+    workplace.ok("snapshot", "prepare", "upon", short)
+    workplace.ok("snapshot", "view", "look", short)
+    assert {one["parent"] for one in rows(workplace, "snapshot", "ls")} == {"", layer}
+    assert rows(workplace, "snapshot", "diff", "upon", "--from", short) == []
+    workplace.ok("snapshot", "prepare", short)
+    assert rows(workplace, "snapshot", "inspect", short)[0]["kind"] == "active"
+    workplace.ok("snapshot", "rm", short, "upon", "look")
+    workplace.ok("--plan", "snapshot", "rm", short)
+    workplace.ok("snapshot", "rm", short)
+    assert rows(workplace, "snapshot", "ls") == []
+    assert workplace.run("snapshot", "inspect", short).returncode == 3

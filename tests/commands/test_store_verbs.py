@@ -93,6 +93,39 @@ def test_the_plan_of_a_removal_says_what_goes_and_what_stays(place: Workplace) -
     assert (refused.returncode, "1 container (web), 2 images" in refused.stderr) == (3, True)
 
 
+def test_one_that_is_missing_does_not_keep_the_others(place: Workplace) -> None:
+    """As with docker rmi: what can be removed is, the disk has its room back, and it is an error."""
+    place.ok("image", "tag", "alpine", "second")
+    place.ok("content", "label", HELLO, "containerd.io/gc.root=")
+    place.ok("container", "rm", "web")
+    for verb, names in (("content", [f"sha256:{'0' * 64}", HELLO]),
+                        ("image", ["nowhere", "alpine", "second"])):  # fmt: skip
+        done = place.run(verb, "rm", *names)
+        assert (done.returncode, done.stdout) == (3, "")
+        assert f"{names[0]}" in done.stderr
+    assert rows(place, "image", "ls") == []
+    assert not list((place.directory / "store/content/blobs/sha256").iterdir())
+
+
+def test_an_image_is_found_by_its_digest(place: Workplace) -> None:
+    """As tables show it, as docker takes it; but what is a name is one first."""
+    words = (HELLO, HELLO[:11], HELLO[:19], HELLO[7:19], HELLO[7:])
+    for number, word in enumerate(words):
+        place.ok("image", "tag", word, f"by-{number}")
+    for word in ("sha256:ffff", HELLO[7:12], "ffffffffffff"):
+        done = place.run("image", "tag", word, "none")
+        assert (done.returncode, "no image docker.io/library/" in done.stderr) == (3, True)
+    several = place.run("image", "rm", HELLO[:19])
+    assert (several.returncode, f"{HELLO[:19]} has 6 names" in several.stderr) == (2, True)
+    assert "one of docker.io/library/alpine:latest" in several.stderr
+    place.ok("image", "tag", "by-1", HELLO[7:19])
+    place.ok("image", "rm", HELLO[7:19])
+    assert len(rows(place, "image", "ls")) == 6
+    place.ok("image", "rm", *(f"by-{number}" for number in range(len(words))))
+    place.ok("image", "rm", HELLO[7:19])
+    assert rows(place, "image", "ls") == []
+
+
 def test_removing_gives_the_disk_back(place: Workplace) -> None:
     place.ok("image", "rm", "alpine")
     assert len(rows(place, "content", "ls")) == 1  # a root of its own
