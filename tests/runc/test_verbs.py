@@ -469,9 +469,13 @@ def test_of_several_at_once_one_does_it(ours: Machine) -> None:
     ours.quiet("create", "c")
 
     def all_at_once(verb: str) -> list[int]:
+        # before the threads: a file that one of them writes, or that a child of one has open, cannot
+        # be executed by another
+        words = program(ours, verb)
+
         def call(_: int) -> int:
             null = subprocess.DEVNULL
-            done = subprocess.run(program(ours, verb), stdout=null, check=False, timeout=PATIENCE)
+            done = subprocess.run(words, stdout=null, check=False, timeout=PATIENCE)
             return done.returncode
 
         with ThreadPoolExecutor(8) as pool:
