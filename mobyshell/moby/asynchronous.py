@@ -5,8 +5,8 @@
             image = await moby.pull("docker.io/library/busybox:latest")
 
 Values (`Image`, spec and container options) are those of the synchronous client. A transfer whose
-task is cancelled is stopped, and has ended when the cancellation arrives; other work that was begun
-is done to its end.
+task is cancelled is stopped, and a container that `run` runs is killed and removed: both have ended
+when the cancellation arrives. Other work that was begun is done to its end.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from signal import SIGTERM
+from signal import SIGKILL, SIGTERM
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
-from mobyshell.core.errors import NotFound
+from mobyshell.core.errors import MobyshellError, NotFound
 from mobyshell.core.oci import Spec
 from mobyshell.core.oci.descriptor import Descriptor
 from mobyshell.core.oci.platform import Platform
@@ -31,7 +31,7 @@ from mobyshell.moby.around import Around
 from mobyshell.moby.client import Moby
 from mobyshell.moby.container import Container, ContainerOption, DeleteOption
 from mobyshell.moby.image import Image
-from mobyshell.moby.run import Finished
+from mobyshell.moby.run import Finished, run
 from mobyshell.moby.spec_options import SpecOption
 from mobyshell.moby.task import IO, Process, Task
 from mobyshell.moby.tenant import Tenant
@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _thread = asyncio.to_thread
+
+AGAIN = 0.05
+"""Seconds from one attempt to kill what was cancelled to the next."""
 
 
 class AsyncProcess:
@@ -294,9 +297,24 @@ class AsyncMoby:
         self, image: Image | str, args: Sequence[str] = (), *options: SpecOption | Around,
         id: str = "", runtime: str = "", snapshotter: str = "", stdin: BinaryIO | None = None,
     ) -> Finished:  # fmt: skip
-        """Run a container of an image to its end, and leave nothing of it; see `Moby.run`."""
-        return await _thread(self.sync.run, image, args, *options, id=id, runtime=runtime,
-                             snapshotter=snapshotter, stdin=stdin)  # fmt: skip
+        """Run a container of an image to its end, and leave nothing of it; see `Moby.run`. It is killed
+        if this task is cancelled."""
+        found = image if isinstance(image, Image) else await self.image(image)
+        made: list[str] = []
+        under_way = asyncio.ensure_future(
+            _thread(run, found, args, options, id=id, runtime=runtime, snapshotter=snapshotter,
+                    stdin=stdin, made=made.append)
+        )  # fmt: skip
+        try:
+            return await asyncio.shield(under_way)
+        except asyncio.CancelledError:
+            while not under_way.done():  # it may not have been started yet, or be started again
+                for one in made:
+                    with suppress(MobyshellError):
+                        await _thread(found.tenant.tasks.kill, one, SIGKILL)
+                await asyncio.wait([under_way], timeout=AGAIN)
+            under_way.exception()  # it was asked for
+            raise
 
     async def connect(
         self, network: str, id: str, *, ips: Sequence[str] = (), aliases: Sequence[str] = ()

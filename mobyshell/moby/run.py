@@ -8,7 +8,7 @@ removes the task while the second one is made.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -54,8 +54,9 @@ class Finished:
 def run(
     image: Image, args: Sequence[str], options: Sequence[SpecOption | Around], *, id: str,
     runtime: str, snapshotter: str, stdin: BinaryIO | None,
+    made: Callable[[str], object] | None = None,
 ) -> Finished:  # fmt: skip
-    """See `Moby.run`."""
+    """See `Moby.run`. `made` is told the id, once the container is there and ours."""
     tenant = image.tenant
     id = id or f"run-{tenant.store.scope.clock.new_id()}"
     beside = tuple(one for one in options if isinstance(one, Around))
@@ -72,15 +73,18 @@ def run(
     if not (beside or runtime or stdin):
         with tenant.tasks.runner() as runner:
             if runner is not None:
-                return _in_one_go(passing, id, made_of, runner)
+                return _in_one_go(passing, id, made_of, runner, made)
     with passing.store.scope.write():
         containers.describe(passing, id, made_of)
+    if made is not None:
+        made(id)
     return _step_by_step(Container(passing, id), stdin, restarts=bool(beside))
 
 
 def _in_one_go(
-    tenant: Tenant, id: str, options: Sequence[ContainerOption], runner: Runner
-) -> Finished:
+    tenant: Tenant, id: str, options: Sequence[ContainerOption], runner: Runner,
+    made: Callable[[str], object] | None,
+) -> Finished:  # fmt: skip
     """Made by the shim while its rows are being committed, started once they are; its rows are
     removed while the shim removes it."""
     with tenant.store.scope.write():
@@ -90,6 +94,8 @@ def _in_one_go(
             text = tenant.store.containers.spec_text(id)
             runner.create(id, text, root_mount(unsynced(draft.mounts)))
     container = Container(tenant, id)
+    if made is not None:
+        made(id)
     if not whole:
         return _step_by_step(container)
     try:

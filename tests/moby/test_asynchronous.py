@@ -8,9 +8,11 @@ import io
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mobyshell.moby.around import with_restart_policy
 from mobyshell.moby.asynchronous import AsyncContainer, AsyncMoby, AsyncProcess, AsyncTask
 from mobyshell.moby.client import Moby
 from mobyshell.moby.container import Container
@@ -18,6 +20,7 @@ from mobyshell.moby.task import Process, Task
 from tests.core.registry.distribution import Distribution, distribution
 from tests.core.registry.scripted import Request, serving
 from tests.moby.test_client import put_image
+from tests.waiting import eventually
 
 BEHIND = {
     (Process, "connect"), (Task, "connect"),  # `new_task` and `exec` have done it
@@ -126,3 +129,52 @@ def test_a_transfer_ends_with_its_task(moby: Moby, tmp_path: Path) -> None:
             asyncio.run(main())
         finally:
             go.set()
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("beside", [(), (with_restart_policy("on-failure"),)])
+def test_a_run_ends_with_its_task(moby: Moby, beside: tuple[Any, ...]) -> None:
+    put_image(moby)
+    args = ["sh", "-c", "trap '' TERM; sleep 1000 & wait"]
+
+    async def main() -> None:
+        async with AsyncMoby(moby.root, moby.state, "demo") as client:
+            for moment in (0.0, 0.02, 0.2):  # before it is made, while, and when it runs
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(client.run("busybox", args, *beside), moment)
+                assert await client.containers() == []
+            running = asyncio.create_task(client.run("busybox", args, *beside))
+            tasks = client.tenant.tasks
+            await asyncio.to_thread(
+                eventually, lambda: [one for one in tasks.ls() if one.status == "running"]
+            )
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+            assert await client.containers() == []
+            assert await asyncio.to_thread(client.tenant.tasks.ls) == []
+            assert (await client.run("busybox", ["true"])).status == 0
+
+    asyncio.run(main())
+
+
+@pytest.mark.root
+def test_a_cancelled_run_leaves_whoever_has_its_name(moby: Moby) -> None:
+    put_image(moby)
+
+    async def main() -> None:
+        async with AsyncMoby(moby.root, moby.state, "demo") as client:
+            first = asyncio.create_task(client.run("busybox", ["sleep", "1000"], id="one"))
+            await asyncio.to_thread(eventually, client.sync.containers)
+            second = asyncio.create_task(client.run("busybox", ["true"], id="one"))
+            await asyncio.sleep(0)
+            second.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await second
+            assert [one.id for one in await client.containers()] == ["one"]
+            assert not first.done()
+            first.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await first
+
+    asyncio.run(main())
