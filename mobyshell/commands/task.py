@@ -25,7 +25,7 @@ from mobyshell.commands.registry import (
 from mobyshell.commands.results import Done, Rows, Stream, done_each
 from mobyshell.commands.rows import task_row
 from mobyshell.commands.task_surroundings import OPTIONS, RESTART, create_task
-from mobyshell.core.errors import NotFound, TimedOut, UsageError
+from mobyshell.core.errors import NotFound, TimedOut, UsageError, WrongState
 
 TYPE_CHECKING = False  # see commands.registry
 if TYPE_CHECKING:
@@ -133,7 +133,11 @@ def _bundle(bundle: str) -> str:
 def start(ctx: Context, *, id: tuple[str, ...]) -> Done:
     """Let the program of created tasks run."""
     for one in id:
-        ctx.tasks.start(one)
+        try:
+            ctx.tasks.start(one)
+        except WrongState as error:
+            again = f"`container start {one}` runs a container again; a bundle is run anew"
+            raise WrongState(error.message, hint=error.hint or again) from None
     return Done(" ".join(id))
 
 

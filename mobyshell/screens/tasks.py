@@ -9,12 +9,13 @@ from textual import on
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
+from mobyshell.core.errors import WrongState
 from mobyshell.core.tasks.service import TaskInfo
 from mobyshell.screens.base import number_of
 from mobyshell.screens.list_screen import ListScreen, list_bindings
 from mobyshell.screens.live_list import LiveList
 from mobyshell.screens.news import Happened
-from mobyshell.screens.session import suspended
+from mobyshell.screens.session import suspended, tell
 from mobyshell.screens.task_details import TABS, TaskDetails
 from mobyshell.screens.task_list import TaskList
 from mobyshell.widgets.confirm import Choose
@@ -132,7 +133,7 @@ class TasksScreen(ListScreen[TaskInfo]):
 
     def verb_exec(self) -> None:
         """A shell in the task, full screen; in a tab where the terminal cannot be handed over."""
-        id = self.table.chosen
+        id = self._alive()
         if id is None:
             return
         if self.moby.can_suspend:
@@ -142,11 +143,24 @@ class TasksScreen(ListScreen[TaskInfo]):
         else:
             self.action_exec_tab()
 
+    def _alive(self) -> str | None:
+        """The task under the cursor, if it has a place for a shell; otherwise why not is said."""
+        chosen = self.live_list.chosen
+        if chosen is not None and chosen.status == "stopped":
+            hint = f":container start {chosen.id} runs a container again"
+            tell(
+                self.moby,
+                WrongState(f"{chosen.id} is stopped: nothing can be run in it", hint=hint),
+            )
+            return None
+        return chosen.id if chosen is not None else None
+
     def action_exec_tab(self) -> None:
         """A shell in the task, in the terminal tab."""
-        if self.table.chosen is not None and self.permitted("task", "exec"):
+        id = self._alive()
+        if id is not None and self.permitted("task", "exec"):
             self.tab("terminal")
-            self.details.terminal.open_shell(self.table.chosen)
+            self.details.terminal.open_shell(id)
 
     def verb_attach(self) -> None:
         """The task's own streams, in the terminal tab."""

@@ -23,7 +23,7 @@ from mobyshell.widgets.record_view import RecordView
 from mobyshell.widgets.resource_table import ResourceTable
 from mobyshell.widgets.terminal import TerminalView
 from tests.fakes import FakeAttachment, FakeTasks
-from tests.screens.conftest import Open, screen_text, settle, until
+from tests.screens.conftest import Open, screen_text, settle, told, until
 
 
 async def test_rows_and_crumbs(opened: Open) -> None:
@@ -538,3 +538,14 @@ async def test_who_runs_is_said_to_be_killed_before_it_is_forgotten(opened: Open
         await pilot.press("j", "D")
         await until(pilot, lambda: "task delete --force web?" in screen_text(pilot))
         assert "--force: kill it first, if it runs." in " ".join(screen_text(pilot).split())
+
+
+@pytest.mark.parametrize("key", ["s", "e"])
+async def test_what_has_stopped_is_said_to_have_no_place_for_a_shell(
+    opened: Open, tasks: FakeTasks, key: str
+) -> None:
+    async with opened("tasks") as pilot:
+        await pilot.press("G", key)
+        await until(pilot, lambda: "worker is stopped: nothing can be run in it" in told(pilot))
+        assert ":container start worker" in told(pilot)
+        assert not any(call[0] == "exec" for call in tasks.calls)
