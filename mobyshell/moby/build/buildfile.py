@@ -26,6 +26,7 @@ from typing import Any
 
 from mobyshell.core.errors import InvalidSpec
 from mobyshell.core.oci.safeyaml import read_yaml
+from mobyshell.moby.build.ports import HINT, ports_of
 from mobyshell.moby.build.steps import (
     DEFAULT_SHELL,
     SCRATCH,
@@ -135,8 +136,15 @@ def _settings(document: Mapping[str, Any]) -> list[Step]:
             given = [str(one) if isinstance(one, int) else _text(one, name)
                      for one in _list(document[name], name)]  # fmt: skip
             if name == "expose":
-                given = [one if "/" in one else f"{one}/tcp" for one in given]
+                given = [port for one in given for port in _ports(one)]
             add(name, member, frozenset(given))
+    return found
+
+
+def _ports(word: str) -> list[str]:
+    found = ports_of(word)
+    if found is None:
+        raise InvalidSpec(f"expose: {word!r:.40} is no port", hint=HINT)
     return found
 
 

@@ -16,6 +16,7 @@ from mobyshell.moby.build.cloning import is_repository
 from mobyshell.moby.build.healthcheck import read_healthcheck
 from mobyshell.moby.build.instructions import Document, Instruction, here
 from mobyshell.moby.build.mount_words import read_mount
+from mobyshell.moby.build.ports import HINT, ports_of
 from mobyshell.moby.build.steps import (
     DEFAULT_SHELL,
     SCRIPTS,
@@ -102,16 +103,13 @@ class Reader:
         return Workdir(text=one.text, line=one.line, path=self._one(one))
 
     def expose(self, one: Instruction) -> Step:
-        found = []
+        found: list[str] = []
         # of an instruction whose variables may hold several
         for word in " ".join(self._words(one)).split():
-            number, _, protocol = word.partition("/")
-            ends, protocol = number.split("-"), protocol.lower()
-            if not all(one.isdecimal() and int(one) < 65536 for one in ends) or len(ends) > 2 or (
-                protocol not in ("", "tcp", "udp", "sctp")
-            ):  # fmt: skip
-                raise wrong(one.line, f"{word!r:.40} is no port", "such as 80, 53/udp, 8000-8010")
-            found.append(f"{number}/{protocol or 'tcp'}")
+            ports = ports_of(word)
+            if ports is None:
+                raise wrong(one.line, f"{word!r:.40} is no port", HINT)
+            found += ports
         if not found:
             raise wrong(one.line, "EXPOSE has no port")
         return Set(text=one.text, line=one.line, member="exposed_ports", value=frozenset(found))

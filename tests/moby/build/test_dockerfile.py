@@ -43,7 +43,7 @@ FROM scratch
 COPY --from=builder /src /
 ADD x.txt "/a b/"
 LABEL org.example.a="x y" b=c
-EXPOSE 80 53/udp 8000-8010
+EXPOSE 80 53/udp 8000-8002
 VOLUME ["/data"]
 USER web
 STOPSIGNAL SIGQUIT
@@ -72,7 +72,9 @@ def test_everything_of_the_subset() -> None:
     told = {one.member: one.value for one in final.steps if isinstance(one, Set)}
     assert told == {
         "labels": {"org.example.a": "x y", "b": "c"},
-        "exposed_ports": frozenset({"80/tcp", "53/udp", "8000-8010/tcp"}),
+        "exposed_ports": frozenset(
+            {"80/tcp", "53/udp", "8000/tcp", "8001/tcp", "8002/tcp"}
+        ),
         "volumes": frozenset({"/data"}), "user": "web", "stop_signal": "SIGQUIT",
         "shell": ("/bin/ash", "-ec"), "entrypoint": ("/entry",),
         "cmd": ("/bin/ash", "-ec", "serve --port 80"),
@@ -118,7 +120,8 @@ def test_everything_of_the_subset() -> None:
         ("FROM a\nADD --checksum=sha256:1 git@x:y /", "a commit's digits"),
         ("FROM a\nADD --checksum=md5:1 https://x/y /", "64 digits"),
         (f"FROM a\nADD --checksum=sha256:{'0' * 64} x /", "for one URL"), ("FROM a\nEXPOSE http", "no port"),
-        ("FROM a\nEXPOSE 99999", "no port"), ("FROM a\nENV", "nothing is set"),
+        ("FROM a\nEXPOSE 99999", "no port"), ("FROM a\nEXPOSE 3-1", "no port"),
+        ("FROM a\nEXPOSE 1/", "no port"), ("FROM a\nENV", "nothing is set"),
         ("FROM a\nENV X", "no value"), ("FROM a\nLABEL x='", "does not end"),
         ("FROM a\nENV A=${", "does not end"), ("FROM a\nENV A=${B?x}", "B is not set: x"),
         ("FROM a\nENV A=${B@x}", "no form"), ("# escape=`\n# escape=`\nFROM a", "there twice"),
@@ -421,7 +424,7 @@ workdir: /srv
         "steps: [{copy: a}]", "steps: [{file: /x, mode: 644}]", "steps: [{file: /x, mode: '99999'}]",
         "steps: [{file: /x, mode: '888'}]",
         "env: [A]", "env: {A: 1}", "env: {A: x, A: y}", "cmd: []", "a: &x [*x]", "env: &a {B: c}\nlabels: *a",
-        "steps: !!python/object/apply:os.system [id]",
+        "steps: !!python/object/apply:os.system [id]", "expose: [x]", "expose: [3-1]", "expose: [70000]",
     ],
 )  # fmt: skip
 def test_build_files_that_are_refused(text: str) -> None:
