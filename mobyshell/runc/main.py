@@ -28,6 +28,9 @@ def main(words: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
+    except OSError as error:  # in help, for one
+        log.error(_said(error))
+        return 1
 
 
 def _run(words: list[str], log: Log) -> int:
@@ -107,6 +110,7 @@ def _guarded(run: object, call: Call) -> int:
     assert callable(run)
     try:
         status: int = run(call)
+        sys.stdout.flush()  # what cannot be written is an error of the command
         return status
     except MobyshellError as error:
         from mobyshell.runc.words import said

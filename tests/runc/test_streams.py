@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import array
 import os
+import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.runc.conftest import PATIENCE, Machine
 from tests.waiting import eventually
 
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 SHOW = "for n in 3 4 5 6 7 8 9; do readlink /proc/self/fd/$n || echo -; done"
 
 
@@ -81,6 +86,68 @@ def test_the_user_owns_the_streams(ours: Machine) -> None:
 
     ours.spec("sh", "-c", "echo again > /dev/stdout", change=as_user)
     assert ours.ok("run", "c") == "again\n"
+
+
+@pytest.fixture
+def installed(ours: Machine, tmp_path: Path) -> Machine:
+    """The program as it is installed, of the tree that is tested."""
+    place = tmp_path / "bin"
+    place.mkdir()
+    for name in ("mobyshell-runc", "mobyshell-runc-x86_64", "mobyshell-runc-verbs-x86_64"):
+        shutil.copy(SCRIPTS / name, place / name)
+    (place / "python3").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (place / "python3").chmod(0o755)
+    other = object.__new__(Machine)
+    other.__dict__.update(ours.__dict__)
+    other.program = [str(place / "mobyshell-runc")]
+    return other
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_is_closed_is_the_null_device(installed: Machine, closed: str) -> None:
+    """As under runc: nothing of the runtime's takes its place, neither here nor in a container, and
+    what was done is no failure because it could not be told of."""
+
+    def ok(*words: str) -> None:
+        script, told = f'exec "$@" {closed}', installed.directory / "told"
+        with told.open("w") as errors:  # a container has it for as long as it lives
+            done = subprocess.run(
+                ["sh", "-c", script, "sh", *installed.words(*words)], cwd=installed.bundle,
+                env=installed.environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=errors, timeout=PATIENCE, check=False,
+            )  # fmt: skip
+        assert done.returncode == 0, (words, told.read_text())
+
+    open_ones = {"<&-": "12", ">&-": "02", "2>&-": "01"}.get(closed, "")
+    numbers = " ".join(sorted(set("012") - set(open_ones)))
+    look = (
+        f'for n in {numbers}; do [ "$(readlink /proc/$$/fd/$n)" = /dev/null ] || exit 9; done; '
+        "for n in 3 4 5 6 7 8 9; do [ ! -e /proc/$$/fd/$n ] || exit 8; done"
+    )
+    installed.spec("sh", "-c", look)
+    ok("run", "r")
+    installed.spec("sleep", "1000")
+    ok("create", "c")
+    for words in (("state", "c"), ("start", "c"), ("pause", "c"), ("list",), ("resume", "c"),
+                  ("exec", "c", "sh", "-c", look), ("exec", "c", "sh", "-c", look),
+                  ("exec", "c", "sh", "-c", look), ("ps", "c"), ("features",), ("help",),
+                  ("kill", "c", "9")):  # fmt: skip
+        ok(*words)
+    eventually(lambda: installed.status("c") == "stopped")
+    ok("delete", "c")
+
+
+def test_what_cannot_be_written_is_an_error_and_told(installed: Machine) -> None:
+    for words in (("features",), ("help",), ("spec", "--help")):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                installed.words(*words), cwd=installed.bundle, env=installed.environment,
+                stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, text=True,
+                timeout=PATIENCE, check=False,
+            )  # fmt: skip
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        assert len(done.stderr.splitlines()) == 1
 
 
 def test_pid_file(ours: Machine, tmp_path: Path) -> None:
