@@ -30,8 +30,8 @@ def python_for(uid: int) -> str:
 
 @cache
 def package_for_all() -> str:
-    """A directory with a copy of our package, and of what it needs for that, which every user can
-    read: the clone may lie in /root. It is gone at the end."""
+    """A directory with our package, and what it needs for that, which every user can read: copies
+    where they cannot be read in their place, for the clone may lie in /root. It is gone at the end."""
     place = tempfile.mkdtemp(prefix="mobyshell-package-")
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     os.chmod(place, 0o755)
@@ -40,8 +40,22 @@ def package_for_all() -> str:
         assert spec is not None
         assert spec.origin is not None
         source = Path(spec.origin).parent
-        shutil.copytree(source, f"{place}/{source.name}")
+        if _open_to_all(source):
+            os.symlink(source, f"{place}/{source.name}")
+        else:
+            shutil.copytree(source, f"{place}/{source.name}")
     return place
+
+
+def _open_to_all(top: Path) -> bool:
+    """Whether everybody can come to this directory, and read all sources in it."""
+    top = top.resolve()
+    needed = [(above, 0o001) for above in top.parents] + [(top, 0o005)]
+    for at, directories, files in os.walk(top):
+        directories[:] = [name for name in directories if name != "__pycache__"]
+        needed += [(Path(at, name), 0o005) for name in directories]
+        needed += [(Path(at, name), 0o004) for name in files]
+    return all(path.stat().st_mode & bits == bits for path, bits in needed)
 
 
 def _may(uid: int, what: str, path: str) -> bool:

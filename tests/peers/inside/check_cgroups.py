@@ -22,7 +22,7 @@ from mobyshell.core.runtime.steps import run
 from mobyshell.core.runtime.values import Status
 from mobyshell.runc.counters import counted
 from tests.core.runtime.conftest import Change, House, running
-from tests.core.runtime.test_rootless_verbs import BECOME
+from tests.core.runtime.test_rootless_verbs import BECOME, LOAD
 from tests.waiting import eventually
 
 TOP = "/sys/fs/cgroup"
@@ -325,8 +325,14 @@ except MobyshellError as error:
 """
 
 
+@pytest.fixture(scope="module")
+def loaded() -> None:
+    """All that `as_user` needs, before its forks: in this machine it takes many seconds each time."""
+    exec(LOAD, {"__name__": "inside"})
+
+
 @pytest.fixture
-def home() -> Iterator[Path]:
+def home(loaded: None) -> Iterator[Path]:
     import tempfile
 
     with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
