@@ -23,7 +23,7 @@ check: $(VENV)/.dev
 
 unit: $(VENV)/.dev .ci/packages
 	sh .ci/packages
-	sh .ci/reach $(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
+	sh .ci/reach $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # the ten experiments with faults (docs/store.md) at every point, not at some of them (some hours);
 # MOBYSHELL_SWEEP_POINTS=20 is a shorter one. It goes on where it was ended; `rm -r .run/sweep` begins anew.
