@@ -165,6 +165,8 @@ _PUBLIC = {
 
 
 def __getattr__(name: str) -> object:
+    if name == "__all__":  # of `import *`
+        return [one for names in _PUBLIC.values() for one in names.split()]
     for module, names in _PUBLIC.items():
         if name in names.split():
             from importlib import import_module

@@ -134,7 +134,8 @@ def flame(
         if path is not None and (
             os.path.isdir(path) or not os.path.isdir(os.path.dirname(path) or ".")
         ):  # ten seconds later is late to learn it
-            raise UsageError(f"{path!r:.100} cannot be a file")
+            raise UsageError(f"{path!r:.100} cannot be a file",
+                             hint="a name in a directory that is there")  # fmt: skip
     one = _find(ctx, process)
     request = Request("flame", seconds=seconds, hertz=hertz, clock="wall" if wall else "cpu")
     profile = from_wire(attachable.ask(one, request))

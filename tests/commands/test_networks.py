@@ -90,6 +90,7 @@ def test_a_web_server_and_who_asks_it(site: Site) -> None:
     for noun, name in (("network", "web"), ("volume", "pages")):
         refused = site.run(noun, "rm", name)
         assert (refused.returncode, "in use by server" in refused.stderr) == (3, True)
+        assert ("network disconnect" in refused.stderr) == (noun == "network")
     site.ok("rm", "-f", "server")
     site.ok("network", "rm", "web")
     assert site.left() == []

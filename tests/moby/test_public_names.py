@@ -53,6 +53,13 @@ def test_every_public_name_is_there() -> None:
         _ = mobyshell.with_nothing
 
 
+def test_all_of_them_come_with_a_star() -> None:
+    names: dict[str, object] = {}
+    exec("from mobyshell import *", names)
+    assert names["Moby"] is mobyshell.Moby
+    assert set(names) - {"__builtins__"} == set(dir(mobyshell)) - {"__version__"}
+
+
 def test_containerds_names_mean_the_same() -> None:
     spec = made(with_process_args("a", "b"), with_process_cwd("/srv"), with_rootfs_readonly(),
                 with_tty())  # fmt: skip

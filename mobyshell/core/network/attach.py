@@ -350,7 +350,8 @@ class Networking:
         users = [one.id for one in self.attached(name) if f"{one.namespace}/{one.id}" not in gone]
         if users:
             raise WrongState(f"the network {name} is in use by {', '.join(users)}",
-                             hint=f"`mobyshell task delete {users[0]}` first")  # fmt: skip
+                             hint=f"`mobyshell network disconnect {name} {users[0]}` takes one out, "
+                             f"`mobyshell rm -f {users[0]}` removes it")  # fmt: skip
 
     def remove_bridge(self, device: str) -> None:
         """Delete a bridge that nobody uses, or is about to."""
