@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobyshell.commands.results import Done
 from mobyshell.commands.stored import kept_labels
-from mobyshell.core.errors import NotFound, SyscallFailed
+from mobyshell.core.errors import AlreadyExists, NotFound, SyscallFailed
 
 if TYPE_CHECKING:
     from mobyshell.commands.context import Context
@@ -30,7 +31,13 @@ def mount_upon(
 
     target = Path(os.path.abspath(directory))
     make = snapshots.prepare if writable else snapshots.view
-    mounts = make(str(target), parent, kept_labels(ctx, ()))
+    try:
+        mounts = make(str(target), parent, kept_labels(ctx, ()))
+    except AlreadyExists:
+        raise AlreadyExists(
+            f"something is mounted on {target} already, or was: snapshot {str(target)!r} is there",
+            hint=f"`mobyshell snapshot unmount {shlex.quote(directory)}` takes it away",
+        ) from None
     try:
         target.mkdir(parents=True, exist_ok=True)
         mounting.attach(mounts, target, trusted=False)

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mobyshell.core.errors import NotFound
+from mobyshell.core.errors import NotFound, UsageError
 from mobyshell.core.linux.paths import read_most
 from mobyshell.core.oci.digest import Digest
 from mobyshell.core.store.differences import Difference, Way, differences
@@ -97,8 +97,11 @@ def changes(image: Image, layer: int, *, snapshotter: str = "") -> Iterator[Diff
 def files(
     image: Image, path: str = "/", *, layer: int | None = None, snapshotter: str = ""
 ) -> list[FileRow]:
-    """What is in a directory of the image, as of one of its layers (the last)."""
+    """What is in a directory of the image, as of one of its layers (the last). UsageError for what is
+    none."""
     with stack(image, layer, snapshotter) as (opened, top):
+        if not opened.stat(path).is_directory:
+            raise UsageError(f"{path} is no directory", hint="`image cat` shows what is in a file")
         return [file_row(posixpath.join(path, entry.name), entry, top) for entry in opened.ls(path)]
 
 
@@ -114,8 +117,13 @@ def content(
 def pieces(
     image: Image, path: str, *, layer: int | None = None, snapshotter: str = ""
 ) -> Iterator[bytes]:
-    """All bytes of a file of the image, in pieces of `LARGEST`; NotFound before the first."""
-    with stack(image, layer, snapshotter) as (opened, _):
+    """All bytes of a file of the image, in pieces of `LARGEST`. Before the first: NotFound, UsageError
+    for what is no file."""
+    with stack(image, layer, snapshotter) as (opened, top):
+        found = file_row(path, opened.stat(path), top)
+        if found.kind != "file":
+            hint = "`image tree` lists what is in it" if found.kind == "directory" else ""
+            raise UsageError(f"{path} is no file, but a {found.kind}", hint=hint)
         fd = opened.open(path)
     try:
         while piece := read_most(fd, LARGEST):

@@ -289,6 +289,17 @@ def test_what_cat_cannot_show_goes_to_a_pipe_as_it_is(place: Workplace) -> None:
     )
 
 
+def test_files_and_directories_are_told_apart(place: Workplace) -> None:
+    for words, said, hint in (
+        (("tree", "box", "/data/page"), "/data/page is no directory", "image cat"),
+        (("cat", "box", "/data"), "/data is no file, but a directory", "image tree"),
+    ):
+        done = place.run("image", *words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert said in done.stderr
+        assert hint in done.stderr
+
+
 def test_what_is_no_utf8_is_not_changed_in_a_pipe(place: Workplace) -> None:
     (place.directory / "old").mkdir()
     (place.directory / "old/latin1").write_bytes(b"caf\xe9\r\n")

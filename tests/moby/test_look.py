@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mobyshell.core.errors import NotFound, SyscallFailed
+from mobyshell.core.errors import NotFound, UsageError
 from mobyshell.core.oci.digest import Digest
 from mobyshell.core.oci.platform import host_platform
 from mobyshell.core.store.differences import Difference, Way
@@ -85,7 +85,7 @@ def test_files_say_of_which_layer_they_are(moby: Moby) -> None:
         look.content(image, "/d/y")
     with pytest.raises(NotFound, match="no layer 3"):
         look.files(image, layer=3)
-    with pytest.raises(SyscallFailed):
+    with pytest.raises(UsageError):
         look.files(image, "/a")
 
 
