@@ -45,6 +45,9 @@ class Context:
         self._host: Host | None = None
         self._store: Store | None = None
         self._opening = _thread.allocate_lock()  # threading's own costs an import
+        self.quiet = False
+        """Whether nothing is to be said but what was asked for, and errors (`-q`)."""
+
         self.narrate: Callable[[str], object] | None = None
         """Who takes what is said to a person, where stderr is not to be written to (a screen)."""
 
@@ -54,9 +57,11 @@ class Context:
     @classmethod
     def of(cls, options: Options) -> Context:
         """The session that the global options ask for, at this process's terminal."""
-        return cls(root=options.root, state=options.state, namespace=options.namespace,
+        made = cls(root=options.root, state=options.state, namespace=options.namespace,
                    readonly=options.readonly, yes=options.yes,
                    interactive=sys.stdin.isatty() and sys.stdout.isatty())  # fmt: skip
+        made.quiet = options.quiet
+        return made
 
     @property
     def tasks(self) -> Tasks:
@@ -198,6 +203,8 @@ class Context:
 
     def say(self, text: str) -> None:
         """Narration for a person: a line on stderr, or what `narrate` makes of it."""
+        if self.quiet:
+            return
         if self.narrate is not None:
             self.narrate(text)
             return

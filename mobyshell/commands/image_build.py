@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from mobyshell.commands.output import clean
 from mobyshell.commands.registry import FILE, NUMBER, TEXT, WRITE, option, optional, switch, verb
 from mobyshell.commands.results import Done
 from mobyshell.commands.stored import labels_of
-from mobyshell.core.errors import NotFound, SyscallFailed, UsageError
+from mobyshell.core.errors import MobyshellError, NotFound, SyscallFailed, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 LARGEST = 1 << 20
 N = "image"
+_KEPT = 200
+"""Pieces of the output of RUN that are remembered where it is not shown."""
 _FILES = ("Dockerfile", "Containerfile", "build.yml", "build.yaml")
 
 
@@ -65,6 +68,7 @@ def build(
     if path is None and ctx.narrate is not None:  # where the keys are the face's
         raise UsageError("-f - is for the command line", hint="-f FILE")
     arguments = _arguments(build_arg)
+    write, kept = _output(ctx), deque[bytes](maxlen=_KEPT)
     space = tenant(ctx)
     stages = _stages(path, arguments, platform, space)
     options = Options(
@@ -73,9 +77,14 @@ def build(
         network=network, snapshotter=snapshotter or "", labels=labels_of(label),
         secrets=dict(read_secret(word) for word in secret), agents=dict(_agent(word) for word in ssh),
         told=lambda step, cached: ctx.say(f"{'cached  ' if cached else '        '}{clean(step)}"),
-        output=_output(ctx),
+        output=kept.append if ctx.quiet else write,
     )  # fmt: skip
-    done = make(space, stages, tag, options)
+    try:
+        done = make(space, stages, tag, options)
+    except MobyshellError:
+        for data in kept:  # why it failed is told, however quiet it shall be
+            write(data)
+        raise
     return Done(done.digest, said=f"built {', '.join(tag) or done.digest}")
 
 

@@ -32,7 +32,8 @@ class Meter:
     """Takes a transfer's events, from several threads, and shows them. Use it with `with`."""
 
     def __init__(self, ctx: Context, what: str) -> None:
-        self._shown = ctx.interactive and ctx.narrate is None and sys.stderr.isatty()
+        heard = ctx.narrate is None and not ctx.quiet
+        self._shown = ctx.interactive and heard and sys.stderr.isatty()
         self._what = what
         self._lock = threading.Lock()
         self._sizes: dict[Digest, int] = {}

@@ -300,6 +300,19 @@ def test_files_and_directories_are_told_apart(place: Workplace) -> None:
         assert hint in done.stderr
 
 
+def test_a_quiet_build_says_what_it_made_or_why_not(place: Workplace) -> None:
+    (place.directory / "loud").mkdir()
+    file = place.directory / "loud/Dockerfile"
+    file.write_text("FROM box\nRUN echo much; echo more >&2\n")
+    done = place.run("image", "build", "-q", "-t", "loud", "loud")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("sha256:")
+    assert place.run("image", "build", "-q", "-f", "-", "loud", input="FROM box\n").returncode == 0
+    file.write_text("FROM box\nRUN echo the reason; exit 3\n")
+    done = place.run("image", "build", "-q", "loud")
+    assert (done.stdout, "the reason\n" in done.stderr) == ("", True)
+
+
 def test_what_is_no_utf8_is_not_changed_in_a_pipe(place: Workplace) -> None:
     (place.directory / "old").mkdir()
     (place.directory / "old/latin1").write_bytes(b"caf\xe9\r\n")

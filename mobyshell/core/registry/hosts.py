@@ -95,7 +95,7 @@ def _load(directory: Path, itself: Endpoint) -> tuple[Endpoint, ...]:
 
 
 def _why(error: Exception) -> str:
-    return error.strerror or "" if isinstance(error, OSError) else show(str(error))[1:-1]
+    return error.strerror or "" if isinstance(error, OSError) else show(str(error), 200)[1:-1]
 
 
 def _parsed(document: dict[str, Any], path: Path, itself: Endpoint) -> tuple[Endpoint, ...]:

@@ -131,6 +131,12 @@ def test_files_that_are_wrong(tmp_path: Path, text: str) -> None:
     assert caught.value.message.isprintable()
 
 
+def test_what_is_wrong_with_a_file_is_told_to_the_end(tmp_path: Path) -> None:
+    write(tmp_path, "a.com", 'server = "https://a.com"\n[host."https://b.com"\n')
+    with pytest.raises(InvalidSpec, match=r"\(at line 2, column \d+\)$"):
+        endpoints_of("a.com", (tmp_path,))
+
+
 def test_the_user_s_own_come_first() -> None:
     assert certs_directories({}) == CERTS_D
     assert certs_directories({"HOME": "/h"})[:2] == (
