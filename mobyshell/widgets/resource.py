@@ -82,7 +82,8 @@ def fitted(text: str, width: int, *, middle: bool = False) -> str:
 def matches(row: Row, query: str) -> bool:
     """Whether a row passes the filter `query`: every word must.
 
-    A word is plain text found in any value, `!word` for not, `re:pattern`, or `key=value`.
+    A word is plain text found in any value, `!word` for not, `re:pattern`, or `key=value`;
+    as in containerd's filters, `key==value` is all of it, and `key!=value` not that.
     """
     return all(_word(row, word) for word in query.split())
 
@@ -98,8 +99,12 @@ def _word(row: Row, word: str) -> bool:
             return True  # unfinished: still being typed
         return any(pattern.search(value) for value in values)
     key, equals, value = word.partition("=")
-    if equals and key in row:
-        return value.lower() in str(row[key] if row[key] is not None else "").lower()
+    if equals and key.removesuffix("!") in row:
+        here = row[key.removesuffix("!")]
+        here, value = str(here if here is not None else "").lower(), value.lower()
+        if key.endswith("!"):
+            return here != value
+        return here == value[1:] if value.startswith("=") else value in here
     return any(word.lower() in one.lower() for one in values)
 
 

@@ -61,7 +61,9 @@ ROW = {"id": "web", "status": "running", "pid": 12, "exit": None, "command": "sl
         ("", True), ("web", True), ("WEB", True), ("db", False), ("!db", True), ("!web", False),
         ("status=run", True), ("status=stop", False), ("exit=", True), ("pid=12", True),
         ("re:^we.$", True), ("re:^e", False), ("re:[", True), ("web sleep", True), ("web db", False),
-        ("nofield=x", False), ("!", True),
+        ("nofield=x", False), ("!", True), ("status==running", True), ("status==run", False),
+        ("STATUS==running", False), ("status!=stopped", True), ("status!=Running", False),
+        ("exit==", True), ("!status==running", False), ("nofield==x", False),
     ],
 )  # fmt: skip
 def test_filters(query: str, found: bool) -> None:
