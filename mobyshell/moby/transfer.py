@@ -14,6 +14,7 @@ from mobyshell.core.oci.digest import Digest
 from mobyshell.core.oci.platform import Matcher, Platform, matcher
 from mobyshell.core.oci.reference import Reference, parse_reference
 from mobyshell.core.store import archives
+from mobyshell.core.store.images import check_promise
 from mobyshell.core.store.transfer import StoreSink, StoreSource
 from mobyshell.moby.image import Image
 
@@ -94,6 +95,7 @@ def push(
         client = registry or own
         assert client is not None
         reference = parse_reference(target or name)
+        check_promise(str(reference), top.digest)
         repository = client.repository(reference, progress=progress or quiet, stop=stop)
         with tenant.leased() as held:
             send(repository, StoreSource(held.store), top)

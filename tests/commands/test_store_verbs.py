@@ -126,6 +126,21 @@ def test_an_image_is_found_by_its_digest(place: Workplace) -> None:
     assert rows(place, "image", "ls") == []
 
 
+def test_a_name_with_a_digest_is_of_nothing_else(place: Workplace) -> None:
+    """Who runs foo@sha256:… trusts that it is that."""
+    wrong = f"sha256:{'0' * 64}"
+    for words in (("tag", "alpine", f"foo@{wrong}"), ("tag", "-f", "alpine", f"foo:1@{wrong}"),
+                  ("push", "alpine", f"127.0.0.1:1/foo@{wrong}")):  # fmt: skip
+        done = place.run("image", *words)
+        assert (done.returncode, f"and this is {HELLO}" in done.stderr) == (
+            2,
+            True,
+        )
+    assert len(rows(place, "image", "ls")) == 1
+    place.ok("image", "tag", "alpine", f"foo@{HELLO}")
+    assert len(rows(place, "image", "ls")) == 2
+
+
 def test_removing_gives_the_disk_back(place: Workplace) -> None:
     place.ok("image", "rm", "alpine")
     assert len(rows(place, "content", "ls")) == 1  # a root of its own

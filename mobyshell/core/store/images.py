@@ -10,10 +10,10 @@ import sqlite3
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from mobyshell.core.errors import AlreadyExists, NotFound
+from mobyshell.core.errors import AlreadyExists, NotFound, UsageError
 from mobyshell.core.events import ImageCreated, ImageDeleted, ImageUpdated
 from mobyshell.core.oci.descriptor import Descriptor
-from mobyshell.core.oci.digest import Digest
+from mobyshell.core.oci.digest import Digest, is_digest
 from mobyshell.core.store.filters import Fields, mapping_fields, parse_filters
 from mobyshell.core.store.labels import changed, decode, encode
 from mobyshell.core.store.names import check_name
@@ -102,6 +102,7 @@ class Images:
     ) -> None:
         scope, now = self._scope, self._scope.now()
         check_name(name, "image")
+        check_promise(name, target.digest)
         scope.ensure_namespace(sql)
         made = sql.execute(
             f"INSERT OR IGNORE INTO images (namespace, {_COLUMNS})"
@@ -119,6 +120,8 @@ class Images:
         labels: Mapping[str, str | None],
     ) -> None:  # fmt: skip
         before = self._get(sql, name)
+        if target is not None:
+            check_promise(name, target.digest)
         target = target or before.target
         merged = changed(before.labels, labels)
         sql.execute(
@@ -142,6 +145,15 @@ class Images:
             others = sql.execute("SELECT namespace FROM images WHERE name = ?", (name,)).fetchall()
             raise self._scope.missing("image", name, [one for (one,) in others])
         return _read(row)
+
+
+def check_promise(name: str, digest: Digest) -> None:
+    """UsageError where a name says a digest, and this is another: who asks for that name asks for those
+    bytes."""
+    promised = name.rpartition("@")[2] if "@" in name else ""
+    if is_digest(promised) and promised != digest:
+        raise UsageError(f"{name} can be the name of nothing else than what it says, and this is {digest}",
+                         hint="a name without a digest")  # fmt: skip
 
 
 def _read(row: _Row) -> Image:

@@ -292,6 +292,18 @@ def test_an_archive_may_be_compressed_as_a_whole(
     assert again.image.target == one.image.target
 
 
+def test_a_name_with_another_digest_is_refused(namespace: Namespace, tmp_path: Path) -> None:
+    place = layout(tmp_path)
+    with (
+        nothing_is_left(namespace),
+        pytest.raises(UsageError, match="nothing else than what it says"),
+    ):
+        load(namespace, place, name=f"made@{Digest.of(b'')}")
+    (one,) = load(namespace, place)
+    (again,) = load(namespace, place, name=f"made@{one.image.target.digest}")
+    assert again.image.target == one.image.target
+
+
 def test_an_index_of_which_nothing_is_there(namespace: Namespace, tmp_path: Path) -> None:
     place = layout(tmp_path)
     top = json.loads((place / "index.json").read_text())["manifests"][0]["digest"].partition(":")[2]
