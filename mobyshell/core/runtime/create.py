@@ -336,9 +336,9 @@ class _Creation:
     def _failure(self) -> MobyshellError:
         """Why the child is gone."""
         refusal = self.child.refused() if self.child is not None else None
-        killed = not refusal and not report.has_failed(self.plan(), self.program)
-        short = out_of_memory.told(self.groups.paths) if killed else None
-        return refusal or short or report.failure(self.plan(), self.program)
+        failed = refusal is None and report.has_failed(self.plan(), self.program)
+        short = None if failed else out_of_memory.told(self.groups.paths, refusal)
+        return short or refusal or report.failure(self.plan(), self.program)
 
     def _hooks(self) -> Steps[None]:
         assert self.state is not None

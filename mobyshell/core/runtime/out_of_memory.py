@@ -5,10 +5,11 @@ v1: memory.oom_control (memory.rst, "OOM Control"); v2: memory.events (cgroup-v2
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping
 
-from mobyshell.core.errors import MobyshellError
+from mobyshell.core.errors import MobyshellError, SyscallFailed
 from mobyshell.core.linux import cgroups
 
 V1, V2 = "memory.oom_control", "memory.events"
@@ -32,10 +33,22 @@ def kills(group: str, file: str) -> int:
     return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
 
 
-def told(groups: Mapping[str, str]) -> MobyshellError | None:
-    """The error of a container that had not memory enough to begin; None if that was not why."""
+def _refused(group: str, file: str) -> bool:
+    """Whether the limit was in the way, though nobody was killed; v1 does not say."""
+    try:
+        lines = cgroups.read(group, file).splitlines()
+    except MobyshellError:
+        return False
+    return any(line.startswith("max ") and line != "max 0" for line in lines)
+
+
+def told(groups: Mapping[str, str], refusal: SyscallFailed | None) -> MobyshellError | None:
+    """The error of a container that had not memory enough to begin; None if that was not why.
+    `refusal`: what kept its first process from being made, if there was none."""
+    if refusal is not None and refusal.errno != errno.ENOMEM:
+        return None
     where = place(groups)
-    if where is None or not kills(*where):
+    if where is None or not (kills(*where) or _refused(*where)):
         return None
     return MobyshellError(
         "container init was OOM-killed (memory limit too low?)",

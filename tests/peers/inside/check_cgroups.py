@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from mobyshell.core.errors import SyscallFailed, Unsupported
+from mobyshell.core.errors import MobyshellError, SyscallFailed, Unsupported
 from mobyshell.core.linux import cgroups, device_filter, probe
 from mobyshell.core.runtime.script import script
 from mobyshell.core.runtime.steps import run
@@ -38,6 +38,15 @@ def resources(path: str = "", **given: Any) -> Change:
             document["linux"]["cgroupsPath"] = path
 
     return change
+
+
+@pytest.mark.parametrize("limit", [1, 4096, 65536])
+def test_who_makes_a_container_does_not_die_of_its_limit(house: House, limit: int) -> None:
+    """The first process is born into the group, and until it is another program it shares the memory
+    of who made it: this process, which may be the shim of all tasks. The kernel killed both."""
+    with pytest.raises(MobyshellError, match=r"OOM-killed \(memory limit too low\?\)"):
+        house.create("c", house.spec(resources(memory={"limit": limit}), "true"))
+    assert house.runtime.list() == []
 
 
 def test_the_machine_has_v2_alone() -> None:

@@ -89,12 +89,15 @@ class NativeExecutor:
             )  # fmt: skip
         header[Header.BEFORE] = header[Header.BEHIND] = 0
         network = self._ahead.take() if flags & CLONE_NEWNET else -1
+        # who shares our memory and is killed for the memory of a group takes us along (oom_kill.c);
+        # one for whom we wait in vfork is left, and what it asks for is refused instead
+        wait = CLONE_VFORK if cgroup >= 0 else 0
         if network < 0:
-            return self._begin(flags, cgroup, list(given), [(program.memory.fd, MAIN)])
+            return self._begin(flags, cgroup, list(given), [(program.memory.fd, MAIN)], wait=wait)
         try:
             return self._begin(
                 flags & ~CLONE_NEWNET, cgroup, list(given), [(program.memory.fd, MAIN)],
-                first=[(number("setns"), network, CLONE_NEWNET, 0, 0, 0)],
+                first=[(number("setns"), network, CLONE_NEWNET, 0, 0, 0)], wait=wait,
             )  # fmt: skip
         finally:
             os.close(network)
