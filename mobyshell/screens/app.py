@@ -227,7 +227,7 @@ class MobyshellApp(Keyboard):
 
     def action_suspend_process(self) -> None:
         """Stop, for the shell to have the terminal until it says `fg`."""
-        if has_a_shell():
+        if self.can_suspend and has_a_shell():
             super().action_suspend_process()
         else:
             self.notify("no shell is there that could continue it", severity="warning")

@@ -181,6 +181,11 @@ async def _(t: Trial) -> AsyncIterator[Condition]:
     yield lambda: t.on(BundlesScreen)
 
 
+@case("suspend")
+async def _(t: Trial) -> AsyncIterator[Condition]:
+    yield lambda: "no shell is there that could continue it" in told(t.pilot)
+
+
 @case("quit")
 async def _(t: Trial) -> AsyncIterator[Condition]:
     yield lambda: t.pilot.app.return_value == 0
