@@ -125,12 +125,12 @@ class ListScreen(MobyScreen, Generic[Info]):
         self.live_list.look(False)
 
     def needs_row(self, binding: Binding) -> bool:
-        """Whether a key of the screen is about what is under the cursor."""
+        """Whether a key of the screen is about what is under the cursor, and nothing without it."""
         action, _, names = binding.action.partition("(")
         if action != "verb":
             return action in ON_ROW
         known = verbs_of(self.NOUN)
-        return any(one.kind == self.NOUN for name in names.strip("')").split()
+        return any(one.kind == self.NOUN and one.required for name in names.strip("')").split()
                    for one in known[name].positional)  # fmt: skip
 
     @property

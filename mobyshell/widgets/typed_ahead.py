@@ -20,7 +20,8 @@ class TypedAhead(Widget):
 
     needs_row: Callable[[Binding], bool] = staticmethod(lambda binding: False)
     _ahead: deque[str] | None = None
-    _filled = False
+    _known = False
+    """Whether it was filled, or is known to have nothing: keys are done at once."""
 
     @property
     def keys_of(self) -> Sequence[Widget]:
@@ -33,7 +34,7 @@ class TypedAhead(Widget):
 
     def take_ahead(self, event: events.Key) -> None:
         """Keep a key, if it is one of these and nothing is there yet; nobody else gets it then."""
-        if self._filled or not any(self._meant_by(event.key)):
+        if self._known or not any(self._meant_by(event.key)):
             return
         if self._ahead is None:
             self._ahead = deque(maxlen=MOST)
@@ -43,12 +44,12 @@ class TypedAhead(Widget):
 
     def is_filled(self) -> None:
         """Something is there: what was typed is done, after whoever puts the cursor somewhere now."""
-        if not self._filled:
+        if not self._known:
             self.call_later(self._catch_up)
 
     def is_bare(self) -> None:
         """There is nothing: what was typed was for nothing, and not for what may come some day."""
-        self._ahead = None
+        self._ahead, self._known = None, True
 
     def _meant_by(self, key: str) -> Iterator[tuple[Widget, Binding]]:
         for one in self.keys_of:
@@ -60,4 +61,4 @@ class TypedAhead(Widget):
         while self._ahead:
             for one, binding in self._meant_by(self._ahead.popleft()):
                 await one.run_action(binding.action)
-        self._filled = True
+        self._known = True

@@ -156,3 +156,19 @@ async def test_what_was_typed_for_nothing_is_not_for_what_comes_later(
         await settle(pilot)
         assert not tasks.calls
         assert len(pilot.app.screen_stack) == 1
+
+
+async def test_what_is_pressed_on_an_empty_list_is_not_for_what_comes_later(
+    opened: Open, tasks: FakeTasks
+) -> None:
+    kept, tasks.tasks = tasks.tasks, {}
+    async with opened("tasks") as pilot:
+        await until(pilot, lambda: "No tasks" in screen_text(pilot))
+        await pilot.press("K", "p", "j")
+        await settle(pilot)
+        tasks.tasks = kept
+        pilot.app.screen.reread()  # type: ignore[attr-defined]
+        await until(pilot, lambda: "web" in screen_text(pilot))
+        await settle(pilot)
+        assert not tasks.calls
+        assert len(pilot.app.screen_stack) == 1
