@@ -114,6 +114,7 @@ def opened(tasks: FakeTasks) -> Open:
         async with app.run_test(size=size, notifications=True) as pilot:
             await settle(pilot)
             yield pilot
+        app.session.context.close()  # as `run` does
 
     return open
 
