@@ -336,7 +336,8 @@ class _Creation:
     def _failure(self) -> MobyshellError:
         """Why the child is gone."""
         refusal = self.child.refused() if self.child is not None else None
-        failed = refusal is None and report.has_failed(self.plan(), self.program)
+        called = refusal is None and report.stopped_at(self.program) >= 0
+        failed = called and report.has_failed(self.plan(), self.program)
         short = None if failed else out_of_memory.told(self.groups.paths, refusal)
         return short or refusal or report.failure(self.plan(), self.program)
 

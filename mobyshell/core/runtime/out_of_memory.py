@@ -13,6 +13,8 @@ from mobyshell.core.errors import MobyshellError, SyscallFailed
 from mobyshell.core.linux import cgroups
 
 V1, V2 = "memory.oom_control", "memory.events"
+_SHORT = (errno.ENOMEM, errno.E2BIG, errno.EFAULT)
+"""How execve fails where there is no memory: also for a page of its arguments, and to copy them there."""
 
 
 def place(groups: Mapping[str, str]) -> tuple[str, str] | None:
@@ -44,8 +46,8 @@ def _refused(group: str, file: str) -> bool:
 
 def told(groups: Mapping[str, str], refusal: SyscallFailed | None) -> MobyshellError | None:
     """The error of a container that had not memory enough to begin; None if that was not why.
-    `refusal`: what kept its first process from being made, if there was none."""
-    if refusal is not None and refusal.errno != errno.ENOMEM:
+    `refusal`: what kept its first process from becoming our launcher, if it did not."""
+    if refusal is not None and refusal.errno not in _SHORT:
         return None
     where = place(groups)
     if where is None or not (kills(*where) or _refused(*where)):

@@ -91,7 +91,7 @@ class NativeExecutor:
         network = self._ahead.take() if flags & CLONE_NEWNET else -1
         # who shares our memory and is killed for the memory of a group takes us along (oom_kill.c);
         # one for whom we wait in vfork is left, and what it asks for is refused instead
-        wait = CLONE_VFORK if cgroup >= 0 else 0
+        wait = CLONE_VFORK if cgroup >= 0 and _limits_memory(cgroup) else 0
         if network < 0:
             return self._begin(flags, cgroup, list(given), [(program.memory.fd, MAIN)], wait=wait)
         try:
@@ -190,6 +190,11 @@ class NativeExecutor:
         if pid < 0:
             raise SyscallFailed("clone3", -pid, hint=hint("clone3", -pid))
         return pid, pidfd.value, buffer
+
+
+def _limits_memory(cgroup: int) -> bool:
+    """Whether the memory controller is on the hierarchy of this cgroup. Source: cgroup-v2.rst, "Memory"."""
+    return os.access("memory.max", os.F_OK, dir_fd=cgroup)
 
 
 def _refusal(
