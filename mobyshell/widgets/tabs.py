@@ -8,11 +8,14 @@ from typing import Any, Protocol
 from textual.binding import Binding
 from textual.containers import Container
 from textual.timer import Timer
-from textual.widgets import TabbedContent, TabPane
+from textual.widgets import TabbedContent, TabPane, Tabs
+from textual.widgets._tabs import Underline
 
 from mobyshell.widgets.listing import Listing
 from mobyshell.widgets.record_view import RecordView
 
+_LAID_OUT = 0.1
+"""Seconds until a pane that has changed its size is laid out."""
 PAUSE = 0.15
 """Seconds the cursor must rest on something before it is read."""
 
@@ -41,6 +44,19 @@ class Tabbed(Container):
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
         self._rest: Timer | None = None
+
+    def on_resize(self) -> None:
+        """The line under the active tab goes where that is now: Tabs looks for it too early, where it
+        was not seen before, and leaves it out."""
+        self.set_timer(_LAID_OUT, self._underline)
+
+    def _underline(self) -> None:
+        for tabs in self.query(Tabs):
+            active = tabs.active_tab
+            if active is not None and active.size:
+                line = tabs.query_one(Underline)
+                place = active.virtual_region.shrink(active.styles.gutter).column_span
+                line.highlight_start, line.highlight_end = place
 
     def soon(self, what: Callable[[], object]) -> None:
         """Do this once the cursor rests."""
