@@ -21,6 +21,7 @@ from tests.undertaker import undertaker
 
 PROGRAM = [sys.executable, "-m", "mobyshell.runc"]
 PATIENCE = 60.0
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 Done = subprocess.CompletedProcess[str]
 
@@ -40,6 +41,12 @@ class Machine:
             if key not in ("LISTEN_FDS", "NOTIFY_SOCKET", "XDG_RUNTIME_DIR")
         }
         self.spec()
+
+    def with_program(self, program: list[str]) -> Machine:
+        """The same root and bundle, for another program."""
+        other = copy.copy(self)
+        other.program = program
+        return other
 
     def spec(
         self, *args: str, change: Callable[[dict[str, Any]], object] | None = None
@@ -155,3 +162,14 @@ def theirs(tmp_path: Path, rootfs: Path) -> Iterator[Machine]:
     machine = Machine(place, rootfs, [found])
     yield machine
     machine.clear()
+
+
+def as_installed(machine: Machine, place: Path, python: str) -> Machine:
+    """The same machine with the program as it is installed, of the tree that is tested, in the new
+    directory `place`; beside it, in Python's place, this script of sh."""
+    place.mkdir()
+    for name in ("mobyshell-runc", "mobyshell-runc-x86_64", "mobyshell-runc-verbs-x86_64"):
+        shutil.copy(SCRIPTS / name, place / name)
+    (place / "python3").write_text(f"#!/bin/sh\n{python}\n")
+    (place / "python3").chmod(0o755)
+    return machine.with_program([str(place / "mobyshell-runc")])

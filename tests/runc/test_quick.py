@@ -32,10 +32,7 @@ sys.exit(99 if status is None else status)
 @pytest.fixture
 def quick(ours: Machine) -> Machine:
     """Only what was stored is run; `call` answers 99 where the library would have to help."""
-    other = object.__new__(Machine)
-    other.__dict__.update(ours.__dict__)
-    other.program = [sys.executable, "-c", ONLY_QUICK]
-    return other
+    return ours.with_program([sys.executable, "-c", ONLY_QUICK])
 
 
 def learn(machine: Machine, *flags: str) -> None:

@@ -20,9 +20,9 @@ import pytest
 
 from mobyshell.runc import launch, run_ticket, tickets
 from tests.core.runtime.conftest import cgroups_left
-from tests.runc.conftest import PATIENCE, Machine, containers
+from tests.runc.conftest import PATIENCE, SCRIPTS, Machine, containers
 from tests.runc.test_quick import quick, steady
-from tests.runc.test_tickets import PYTHON, SCRIPTS, installed
+from tests.runc.test_tickets import PYTHON, installed
 from tests.waiting import eventually
 
 __all__ = ["installed", "quick"]  # the fixtures

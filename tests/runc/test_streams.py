@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import array
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -15,10 +14,9 @@ from typing import Any
 
 import pytest
 
-from tests.runc.conftest import PATIENCE, Machine
+from tests.runc.conftest import PATIENCE, Machine, as_installed
 from tests.waiting import eventually
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 SHOW = "for n in 3 4 5 6 7 8 9; do readlink /proc/self/fd/$n || echo -; done"
 
 
@@ -91,16 +89,7 @@ def test_the_user_owns_the_streams(ours: Machine) -> None:
 @pytest.fixture
 def installed(ours: Machine, tmp_path: Path) -> Machine:
     """The program as it is installed, of the tree that is tested."""
-    place = tmp_path / "bin"
-    place.mkdir()
-    for name in ("mobyshell-runc", "mobyshell-runc-x86_64", "mobyshell-runc-verbs-x86_64"):
-        shutil.copy(SCRIPTS / name, place / name)
-    (place / "python3").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
-    (place / "python3").chmod(0o755)
-    other = object.__new__(Machine)
-    other.__dict__.update(ours.__dict__)
-    other.program = [str(place / "mobyshell-runc")]
-    return other
+    return as_installed(ours, tmp_path / "bin", f'exec {sys.executable} "$@"')
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])

@@ -17,13 +17,12 @@ import pytest
 from mobyshell.core.runtime.native.assembler import assemble
 from mobyshell.runc import exec_ticket, front, tickets
 from tests.core.runtime.native.test_assembler import by_gnu_as
-from tests.runc.conftest import PATIENCE, Machine
+from tests.runc.conftest import PATIENCE, SCRIPTS, Machine, as_installed
 from tests.runc.test_quick import quick
 from tests.waiting import eventually
 
 __all__ = ["quick"]  # the fixture
 
-SCRIPTS = front.TARGET.parent
 PYTHON = 98
 """What Python answers here, so that it is seen when it is asked."""
 
@@ -31,16 +30,8 @@ PYTHON = 98
 @pytest.fixture
 def installed(ours: Machine, tmp_path: Path) -> Machine:
     """The program as it is installed, but that Python only answers PYTHON."""
-    place = tmp_path / "bin"
-    place.mkdir()
-    for name in ("mobyshell-runc", "mobyshell-runc-x86_64", "mobyshell-runc-verbs-x86_64"):
-        shutil.copy(SCRIPTS / name, place / name)
-    (place / "python3").write_text(f'#!/bin/sh\nfor word; do echo "$word"; done\nexit {PYTHON}\n')
-    (place / "python3").chmod(0o755)
-    other = object.__new__(Machine)
-    other.__dict__.update(ours.__dict__)
-    other.program = [str(place / "mobyshell-runc")]
-    return other
+    python = f'for word; do echo "$word"; done; exit {PYTHON}'
+    return as_installed(ours, tmp_path / "bin", python)
 
 
 def learn(ours: Machine, quick: Machine, *words: str) -> Path:

@@ -140,6 +140,16 @@ async def test_what_is_done_to_a_row_waits_for_it_too(
         await until(pilot, lambda: "Send web which signal?" in screen_text(pilot))
 
 
+async def nothing_is_done_to(late: dict[str, Any], pilot: Pilot[Any], tasks: FakeTasks) -> None:
+    """Now there are these tasks: nobody is asked about them, and nothing happens to them."""
+    tasks.tasks = late
+    pilot.app.screen.reread()  # type: ignore[attr-defined]
+    await until(pilot, lambda: "web" in screen_text(pilot))
+    await settle(pilot)
+    assert not tasks.calls
+    assert len(pilot.app.screen_stack) == 1
+
+
 async def test_what_was_typed_for_nothing_is_not_for_what_comes_later(
     opened: Open, tasks: FakeTasks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,12 +160,7 @@ async def test_what_was_typed_for_nothing_is_not_for_what_comes_later(
         await pilot.press("f2", "p", "K")
         there.set()
         await settle(pilot)
-        tasks.tasks = kept
-        pilot.app.screen.reread()  # type: ignore[attr-defined]
-        await until(pilot, lambda: "web" in screen_text(pilot))
-        await settle(pilot)
-        assert not tasks.calls
-        assert len(pilot.app.screen_stack) == 1
+        await nothing_is_done_to(kept, pilot, tasks)
 
 
 async def test_what_is_pressed_on_an_empty_list_is_not_for_what_comes_later(
@@ -166,9 +171,4 @@ async def test_what_is_pressed_on_an_empty_list_is_not_for_what_comes_later(
         await until(pilot, lambda: "No tasks" in screen_text(pilot))
         await pilot.press("K", "p", "j")
         await settle(pilot)
-        tasks.tasks = kept
-        pilot.app.screen.reread()  # type: ignore[attr-defined]
-        await until(pilot, lambda: "web" in screen_text(pilot))
-        await settle(pilot)
-        assert not tasks.calls
-        assert len(pilot.app.screen_stack) == 1
+        await nothing_is_done_to(kept, pilot, tasks)
